@@ -1,0 +1,91 @@
+"""Builds the extension modules: the one place that knows compiler flags.
+
+Every instruction set of the target architecture is compiled from one source, for
+float32 and float64; `fastnn._dispatch` chooses among them at import.
+
+FASTNN_BUILD in the environment selects a build mode:
+  (unset)   optimised and stripped
+  debug     -O1 with assertions and symbols
+  sanitize  debug with AddressSanitizer and UndefinedBehaviorSanitizer
+  coverage  debug with gcov counters
+"""
+
+import os
+import platform
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+# One line an instruction set: its name in FASTNN_ISA and the flags that enable it.
+# No -march: a module may only use what `_cpu.pyx` asks the processor for.
+INSTRUCTION_SETS = {
+    "x86_64": {
+        "sse2": ["-msse2"],
+        "avx2": ["-mavx2", "-mfma"],
+        "avx512": ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mavx2", "-mfma"],
+    },
+    "aarch64": {"neon": []},
+}
+MACHINE_ALIASES = {"amd64": "x86_64", "arm64": "aarch64"}
+
+# -ffp-contract=off: a fused multiply-add is written fma(), so that every compiler
+# rounds in the same places. -fno-math-errno: sqrt is one instruction.
+# -fno-version-loops-for-strides: gcc would write every tile twice, once for stride 1.
+FLAGS = ["-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden", "-Wno-psabi", "-Wno-unused-function"]
+BUILD_MODES = {
+    "": (["-O3", "-g0"], ["-s"]),
+    "debug": (["-O1", "-g", "-UNDEBUG"], []),
+    "sanitize": (
+        ["-O1", "-g", "-UNDEBUG", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"],
+        ["-fsanitize=address,undefined"],
+    ),
+    "coverage": (["-O1", "-g", "--coverage"], ["--coverage"]),
+}
+HEADERS = ["src/fastnn/float_state.h", "src/fastnn/kernels/simd.h", "src/fastnn/kernels/coefficients.h"]
+
+
+def extensions():
+    machine = platform.machine().lower()
+    machine = MACHINE_ALIASES.get(machine, machine)
+    if machine not in INSTRUCTION_SETS:
+        raise SystemExit(f"fastnn has no kernels for {machine!r}; it has them for {', '.join(INSTRUCTION_SETS)}")
+    mode = os.environ.get("FASTNN_BUILD", "")
+    if mode not in BUILD_MODES:
+        raise SystemExit(f"FASTNN_BUILD is {mode!r}; it must be one of {', '.join(filter(None, BUILD_MODES))}")
+    compile_flags, link_flags = BUILD_MODES[mode]
+
+    def extension(name, flags=(), macros=()):
+        source = "src/" + name.replace(".", "/") + ".pyx"
+        return Extension(
+            name,
+            [source],
+            include_dirs=["src/fastnn", "src/fastnn/kernels"],
+            depends=HEADERS,
+            define_macros=list(macros),
+            extra_compile_args=[*FLAGS, *compile_flags, *flags],
+            extra_link_args=link_flags,
+        )
+
+    # Kernels are templates: their constant arguments vanish only where they are inlined.
+    inline = ("CYTHON_INLINE", "inline __attribute__((always_inline))")
+    kernels = [
+        extension(f"fastnn.kernels._{isa}_{dtype}", flags, [inline, *macros])
+        for isa, flags in INSTRUCTION_SETS[machine].items()
+        for dtype, macros in (("f32", []), ("f64", [("FASTNN_F64", None)]))
+    ]
+    return [extension("fastnn._cpu"), extension("fastnn._core"), *kernels]
+
+
+setup(
+    ext_modules=cythonize(
+        extensions(),
+        nthreads=0,
+        compiler_directives={
+            "language_level": 3,
+            "boundscheck": False,
+            "wraparound": False,
+            "cdivision": True,
+            "initializedcheck": False,
+        },
+    ),
+)

@@ -1,0 +1,622 @@
+"""Between Python and the kernels: the only file that knows both arrays and pointers.
+
+`Kernels` holds the tables of one instruction set and offers each kernel as a method that
+checks its arrays (`fastnn.ops` documents them). `Engine` holds one network's parameter
+block and runs whole batches through it; `Trainer` runs whole epochs. These two trust their
+caller, `network.py`, which has checked every argument and converted every array: dtype of
+the network, C order.
+
+The GIL is released around every kernel, and subnormals are zero there and nowhere else.
+"""
+
+from math import fsum
+
+import numpy as np
+
+from cpython.buffer cimport (
+    PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
+)
+from cpython.exc cimport PyErr_CheckSignals
+from cpython.pycapsule cimport PyCapsule_GetPointer
+from libc.stdint cimport uint64_t, uintptr_t
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcpy
+
+from ._names import choose
+from .kernels.random cimport shuffle as shuffle_rows
+from .kernels.types cimport (
+    ADAM, BINARY_CROSS_ENTROPY, CROSS_ENTROPY, ELU, EXP, GELU, HALF_MSE, HUBER, IDENTITY,
+    LEAKY_RELU, MAE, MSE, PACKED_COLUMN_BYTES, PACKED_ROWS, POISSON, RELU, ROW_BYTES, SELU, SGD,
+    SIGMOID, SILU, SOFTMAX, SOFTPLUS, TANH,
+    Data, KernelTable, Layer, Plan, Update, mean_elements, needs_z, padded,
+)
+
+cdef extern from "float_state.h" nogil:
+    uint64_t flush_subnormals "fastnn_flush_subnormals"()
+    void restore_float_state "fastnn_restore_float_state"(uint64_t before)
+
+ACTIVATIONS = {
+    "identity": IDENTITY, "sigmoid": SIGMOID, "tanh": TANH, "relu": RELU, "leaky_relu": LEAKY_RELU, "elu": ELU,
+    "selu": SELU, "softplus": SOFTPLUS, "silu": SILU, "gelu": GELU, "softmax": SOFTMAX, "exp": EXP,
+}
+LOSSES = {
+    "mse": MSE, "half_mse": HALF_MSE, "mae": MAE, "huber": HUBER, "poisson": POISSON,
+    "binary_cross_entropy": BINARY_CROSS_ENTROPY, "cross_entropy": CROSS_ENTROPY,
+}
+OPTIMIZERS = {"sgd": SGD, "adam": ADAM}
+# A loss of the second kind is computed from the pre-activations of its own activation.
+PAIRED_LOSSES = {"binary_cross_entropy": "sigmoid", "cross_entropy": "softmax", "poisson": "exp"}
+
+# Rows that pass through the layers together where a batch has no meaning of its own.
+BLOCK_ROWS = 96
+# Floating-point operations between two looks at pending signals: 10 to 50 ms.
+OPERATIONS_PER_VISIT = 1_000_000_000
+
+
+def aligned_zeros(Py_ssize_t count, dtype):
+    """A 1-D array of zeros that starts at a multiple of 64 bytes."""
+    itemsize = np.dtype(dtype).itemsize
+    memory = np.zeros(count * itemsize + ROW_BYTES, np.uint8)
+    start = -memory.ctypes.data % ROW_BYTES
+    return memory[start:start + count * itemsize].view(dtype)
+
+
+cdef class Operand:
+    """One array argument of a kernel: its own memory where the layout fits, else a padded copy.
+
+    Kernels want rows whose length is a multiple of 64 bytes, one after the other. An output
+    that had to be copied is written back by `write_back`. Works on the buffer protocol, as
+    typed memoryviews do, so that one text serves both dtypes and checks cost a tenth of a
+    microsecond.
+    """
+
+    cdef Py_buffer view
+    cdef bint held
+    cdef void *copied
+    cdef void *data
+    cdef Py_ssize_t rows, columns, stride       # stride: elements from row to row of `data`
+    cdef Py_ssize_t row_bytes, column_bytes     # strides of the caller's memory
+
+    def __cinit__(self, array, str name, str dtype, int ndim, Py_ssize_t rows, Py_ssize_t columns,
+                  bint writable=False, bint padded_rows=True):
+        cdef Py_ssize_t itemsize = 4 if dtype == "float32" else 8
+        try:
+            PyObject_GetBuffer(array, &self.view, PyBUF_STRIDES | PyBUF_FORMAT | (PyBUF_WRITABLE if writable else 0))
+        except TypeError:
+            raise TypeError(f"{name} is a {type(array).__name__}, but must be an array of {dtype}") from None
+        except (BufferError, ValueError):
+            raise ValueError(f"{name} is read-only, but the result goes there; pass a writable array") from None
+        self.held = True
+        if self.view.format[0] != (c"f" if itemsize == 4 else c"d") or self.view.format[1] != 0:
+            raise TypeError(f"{name} has dtype {np.asarray(array).dtype}, but must have {dtype}, as its neighbours have")
+        if self.view.ndim == ndim:
+            self.rows = self.view.shape[0] if ndim == 2 else 1
+            self.columns = self.view.shape[ndim - 1]
+        if (self.view.ndim != ndim or (rows >= 0 and ndim == 2 and self.rows != rows)
+                or (columns >= 0 and self.columns != columns)):
+            expected = ", ".join([str(size) if size >= 0 else "any" for size in [rows, columns][2 - ndim:]])
+            raise ValueError(f"{name} has shape {np.shape(array)}, but must have shape ({expected})")
+        self.row_bytes = self.view.strides[0] if ndim == 2 else 0
+        self.column_bytes = self.view.strides[ndim - 1]
+        self.stride = padded(self.columns, itemsize) if padded_rows else self.columns
+        self.data = self.view.buf
+        if (self.columns == self.stride
+                and (self.columns <= 1 or self.column_bytes == itemsize)
+                and (self.rows <= 1 or self.row_bytes == self.stride * itemsize)
+                and <uintptr_t> self.data % itemsize == 0):
+            return
+        self.copied = calloc(max(self.rows, 1) * max(self.stride, 1), itemsize)
+        if self.copied == NULL:
+            raise MemoryError(f"no memory for a copy of {name}")
+        self.data = self.copied
+        self.copy(False)
+
+    cdef void copy(self, bint back) noexcept:
+        cdef Py_ssize_t itemsize = self.view.itemsize
+        cdef char *theirs
+        cdef char *ours
+        cdef Py_ssize_t i, j
+        for i in range(self.rows):
+            theirs = <char *> self.view.buf + i*self.row_bytes
+            ours = <char *> self.copied + i*self.stride*itemsize
+            for j in range(self.columns):
+                if back:
+                    memcpy(theirs + j*self.column_bytes, ours + j*itemsize, itemsize)
+                else:
+                    memcpy(ours + j*itemsize, theirs + j*self.column_bytes, itemsize)
+
+    cdef void write_back(self) noexcept:
+        if self.copied != NULL:
+            self.copy(True)
+
+    def __dealloc__(self):
+        free(self.copied)
+        if self.held:
+            PyBuffer_Release(&self.view)
+
+
+cdef enum:
+    ANY = -1        # a size that an Operand takes as it comes
+
+
+cdef str dtype_of(array, str name):
+    """The dtype that decides what the other arguments must be."""
+    cdef Py_buffer view
+    cdef char code
+    try:
+        PyObject_GetBuffer(array, &view, PyBUF_STRIDES | PyBUF_FORMAT)
+    except (TypeError, BufferError, ValueError):
+        raise TypeError(f"{name} is a {type(array).__name__}, but must be an array of float32 or float64") from None
+    code = view.format[0] if view.format[1] == 0 else 0
+    PyBuffer_Release(&view)
+    if code != c"f" and code != c"d":
+        raise TypeError(f"{name} has dtype {np.asarray(array).dtype}, but must have float32 or float64")
+    return "float32" if code == c"f" else "float64"
+
+
+cdef void *data_of(Operand operand) noexcept:
+    return operand.data if operand is not None else NULL
+
+
+cdef class Scratch:
+    """Memory for one packed block of a product."""
+
+    cdef void *data
+
+    def __cinit__(self):
+        self.data = malloc(PACKED_ROWS * PACKED_COLUMN_BYTES)
+        if self.data == NULL:
+            raise MemoryError("no memory for the workspace of a product")
+
+    def __dealloc__(self):
+        free(self.data)
+
+
+cdef class Kernels:
+    """The kernels of one instruction set, for float32 and float64. `fastnn.ops` documents the methods."""
+
+    cdef const KernelTable *float32
+    cdef const KernelTable *float64
+    cdef readonly str instruction_set
+    cdef Scratch spare              # the last product's, for the next one
+
+    def __cinit__(self, float32, float64):
+        self.float32 = <const KernelTable *> PyCapsule_GetPointer(float32, b"fastnn.KernelTable")
+        self.float64 = <const KernelTable *> PyCapsule_GetPointer(float64, b"fastnn.KernelTable")
+        self.instruction_set = self.float32.instruction_set.decode("ascii")
+
+    cdef const KernelTable *table(self, str dtype) noexcept:
+        return self.float32 if dtype == "float32" else self.float64
+
+    cdef Scratch take_scratch(self):
+        cdef Scratch scratch = self.spare
+        self.spare = None           # another thread makes its own
+        return Scratch() if scratch is None else scratch
+
+    def dense_forward(self, y, x, w, b, activation="identity"):
+        cdef int code = ACTIVATIONS[choose("activation", activation, ACTIVATIONS)]
+        dtype = dtype_of(x, "x")
+        cdef const KernelTable *table = self.table(dtype)
+        cdef Operand x_ = Operand(x, "x", dtype, 2, ANY, ANY, padded_rows=False)
+        cdef Operand w_ = Operand(w, "w", dtype, 2, x_.columns, ANY)
+        cdef Operand b_ = Operand(b, "b", dtype, 1, ANY, w_.columns)
+        cdef Operand y_ = Operand(y, "y", dtype, 2, x_.rows, w_.columns, writable=True)
+        cdef Scratch scratch = self.take_scratch()
+        with nogil:
+            state = flush_subnormals()
+            table.dense_forward(y_.data, y_.data, x_.data, w_.data, b_.data, code,
+                                x_.rows, w_.columns, x_.columns, x_.columns, scratch.data)
+            restore_float_state(state)
+        self.spare = scratch
+        y_.write_back()
+
+    def dense_backward(self, dx, dw, db, dz, x, w):
+        dtype = dtype_of(dz, "dz")
+        cdef const KernelTable *table = self.table(dtype)
+        cdef Operand dz_ = Operand(dz, "dz", dtype, 2, ANY, ANY)
+        cdef Operand x_ = None if x is None else Operand(x, "x", dtype, 2, dz_.rows, ANY, padded_rows=False)
+        cdef Operand w_ = None if w is None else Operand(
+            w, "w", dtype, 2, ANY if x is None else x_.columns, dz_.columns)
+        if dx is not None and w is None:
+            raise TypeError("w is None, but dx = dz @ w.T needs it")
+        if dw is not None and x is None:
+            raise TypeError("x is None, but dw = x.T @ dz needs it")
+        cdef Py_ssize_t m = dz_.rows, n = dz_.columns
+        cdef Py_ssize_t k = x_.columns if x_ is not None else w_.rows if w_ is not None else 0
+        cdef Operand dx_ = None if dx is None else Operand(dx, "dx", dtype, 2, m, k, writable=True)
+        cdef Operand dw_ = None if dw is None else Operand(dw, "dw", dtype, 2, k, n, writable=True)
+        cdef Operand db_ = None if db is None else Operand(db, "db", dtype, 1, ANY, n, writable=True)
+        cdef Scratch scratch = self.take_scratch()
+        cdef void *dx_data = data_of(dx_)
+        cdef void *dw_data = data_of(dw_)
+        cdef void *db_data = data_of(db_)
+        cdef void *x_data = data_of(x_)
+        cdef void *w_data = data_of(w_)
+        with nogil:
+            state = flush_subnormals()
+            table.dense_backward(dx_data, dw_data, db_data, dz_.data, x_data, w_data, m, n, k, k, scratch.data)
+            restore_float_state(state)
+        self.spare = scratch
+        for output in (dx_, dw_, db_):
+            if output is not None:
+                (<Operand> output).write_back()
+
+    def activation_forward(self, y, z, activation):
+        cdef int code = ACTIVATIONS[choose("activation", activation, ACTIVATIONS)]
+        dtype = dtype_of(z, "z")
+        cdef const KernelTable *table = self.table(dtype)
+        cdef Operand z_ = Operand(z, "z", dtype, 2, ANY, ANY)
+        cdef Operand y_ = Operand(y, "y", dtype, 2, z_.rows, z_.columns, writable=True)
+        with nogil:
+            state = flush_subnormals()
+            table.activation_forward(y_.data, z_.data, code, z_.rows, z_.columns)
+            restore_float_state(state)
+        y_.write_back()
+
+    def activation_backward(self, dz, dy, y, z, activation):
+        cdef int code = ACTIVATIONS[choose("activation", activation, ACTIVATIONS)]
+        dtype = dtype_of(dy, "dy")
+        cdef const KernelTable *table = self.table(dtype)
+        cdef Operand dy_ = Operand(dy, "dy", dtype, 2, ANY, ANY)
+        cdef Operand y_ = Operand(y, "y", dtype, 2, dy_.rows, dy_.columns)
+        cdef Operand z_ = Operand(z, "z", dtype, 2, dy_.rows, dy_.columns)
+        cdef Operand dz_ = Operand(dz, "dz", dtype, 2, dy_.rows, dy_.columns, writable=True)
+        with nogil:
+            state = flush_subnormals()
+            table.activation_backward(dz_.data, dy_.data, y_.data, z_.data, code, dy_.rows, dy_.columns)
+            restore_float_state(state)
+        dz_.write_back()
+
+    def loss_forward_backward(self, dz, z, t, loss, activation="identity", weights=None):
+        cdef int loss_code = LOSSES[choose("loss", loss, LOSSES)]
+        cdef int code = ACTIVATIONS[choose("activation", activation, ACTIVATIONS)]
+        check_pair(loss, activation)
+        dtype = dtype_of(z, "z")
+        cdef const KernelTable *table = self.table(dtype)
+        cdef Operand z_ = Operand(z, "z", dtype, 2, ANY, ANY)
+        cdef Operand t_ = Operand(t, "t", dtype, 2, z_.rows, z_.columns)
+        cdef Operand y_ = Operand(np.empty_like(z), "y", dtype, 2, z_.rows, z_.columns)
+        cdef Operand dz_ = Operand(np.empty_like(z) if dz is None else dz, "dz", dtype, 2, z_.rows, z_.columns, writable=True)
+        cdef double divisor = weight_sum(weights, z_.rows) * mean_elements(loss_code, z_.columns)
+        cdef Operand weights_ = None if weights is None else Operand(
+            weights, "weights", "float64", 1, ANY, z_.rows, padded_rows=False)
+        cdef const double *weight = <const double *> data_of(weights_)
+        cdef double total
+        if divisor == 0:
+            raise ValueError(f"z has shape {np.shape(z)}, but a mean needs at least one element")
+        with nogil:
+            state = flush_subnormals()
+            total = table.loss_forward_backward(dz_.data, y_.data, z_.data, t_.data, weight, 1 / divisor, 0,
+                                                loss_code, code, z_.rows, z_.columns)
+            restore_float_state(state)
+        dz_.write_back()
+        return total / divisor
+
+    def sgd_update(self, parameters, gradients, learning_rate):
+        dtype = dtype_of(parameters, "parameters")
+        cdef const KernelTable *table = self.table(dtype)
+        cdef Operand gradients_ = Operand(gradients, "gradients", dtype, 1, ANY, ANY)
+        cdef Operand parameters_ = Operand(parameters, "parameters", dtype, 1, ANY, gradients_.columns, writable=True)
+        cdef double rate = learning_rate
+        with nogil:
+            state = flush_subnormals()
+            table.sgd_update(parameters_.data, gradients_.data, NULL, rate, 0, 0, False,
+                             parameters_.rows * parameters_.stride)
+            restore_float_state(state)
+        parameters_.write_back()
+
+    def all_finite(self, array):
+        """Whether no element of a C-contiguous float array is NaN or infinite."""
+        cdef const KernelTable *table = self.table(dtype_of(array, "array"))
+        cdef const void *data = pointer(array)
+        cdef Py_ssize_t count = array.size
+        cdef bint answer
+        with nogil:
+            state = flush_subnormals()
+            answer = table.all_finite(data, count)
+            restore_float_state(state)
+        return answer
+
+    def multiply_add_chains(self, dtype, long long rounds):
+        """Runs fused multiply-adds from registers alone and returns how many operations they were."""
+        cdef const KernelTable *table = self.table(np.dtype(dtype).name)
+        with nogil:
+            table.multiply_add_chains(rounds)
+        return 2 * table.chains * table.lanes * rounds
+
+
+def check_pair(str loss, str activation):
+    """Refuses a loss that does not belong to the output activation, and names those that do."""
+    needed = PAIRED_LOSSES.get(loss)
+    if needed is not None and activation != needed:
+        raise ValueError(f"loss {loss!r} goes with output {needed!r}, but the output is {activation!r}")
+    if needed is None and activation == "softmax":
+        raise ValueError(f"output 'softmax' goes with loss 'cross_entropy', but the loss is {loss!r}")
+
+
+def weight_sum(weights, Py_ssize_t rows):
+    """The sum of the weights, correctly rounded: the same on every machine."""
+    return float(rows) if weights is None else fsum(weights)
+
+
+cdef void *pointer(array) except? NULL:
+    """The memory of a C-contiguous array."""
+    cdef Py_buffer view
+    if array is None:
+        return NULL
+    PyObject_GetBuffer(array, &view, PyBUF_STRIDES)
+    PyBuffer_Release(&view)         # the caller keeps the array, and so its memory
+    return view.buf
+
+
+cdef class Engine:
+    """A network's parameter block, and whole batches through its layers.
+
+    The block holds w0, b0, w1, b1, … with padded rows, so an optimizer is one loop over it.
+    """
+
+    cdef const KernelTable *table
+    cdef readonly Kernels kernels
+    cdef readonly str dtype
+    cdef readonly tuple layer_sizes
+    cdef readonly object parameters         # the block: 1-D, 64-byte aligned
+    cdef Layer *layers
+    cdef readonly int n_layers
+    cdef int loss
+    cdef Py_ssize_t itemsize
+    cdef Workspace spare                    # the last prediction's memory, for the next one
+
+    def __cinit__(self, Kernels kernels, str dtype, tuple layer_sizes, activations, str loss):
+        cdef int index
+        cdef Py_ssize_t offset = 0
+        cdef char *block
+        self.kernels = kernels
+        self.table = kernels.table(dtype)
+        self.dtype = dtype
+        self.itemsize = self.table.real_size
+        self.layer_sizes = layer_sizes
+        self.n_layers = len(layer_sizes) - 1
+        self.loss = LOSSES[loss]
+        self.layers = <Layer *> calloc(self.n_layers, sizeof(Layer))
+        if self.layers == NULL:
+            raise MemoryError("no memory for the list of layers")
+        for index in range(self.n_layers):
+            layer = &self.layers[index]
+            layer.activation = ACTIVATIONS[activations[index]]
+            layer.n_in = layer_sizes[index]
+            layer.n_out = layer_sizes[index + 1]
+            layer.stride = padded(layer.n_out, self.itemsize)
+            offset += (layer.n_in + 1) * layer.stride
+        self.parameters = aligned_zeros(offset, dtype)
+        block = <char *> pointer(self.parameters)
+        for index in range(self.n_layers):
+            layer = &self.layers[index]
+            layer.w = block
+            layer.b = block + layer.n_in * layer.stride * self.itemsize
+            block += (layer.n_in + 1) * layer.stride * self.itemsize
+
+    def __dealloc__(self):
+        free(self.layers)
+
+    def views(self, block):
+        """The weights and the biases inside a block laid out like `parameters`: two tuples of arrays."""
+        cdef Layer *layer
+        cdef Py_ssize_t offset = 0, size
+        weights, biases = [], []
+        for index in range(self.n_layers):
+            layer = &self.layers[index]
+            size = layer.n_in * layer.stride
+            weights.append(block[offset:offset + size].reshape(layer.n_in, layer.stride)[:, :layer.n_out])
+            biases.append(block[offset + size:offset + size + layer.n_out])
+            offset += size + layer.stride
+        return tuple(weights), tuple(biases)
+
+    def predict(self, x, out):
+        """out := the outputs for x, row by row the same bits in whatever company."""
+        cdef Py_ssize_t rows = x.shape[0]
+        cdef Py_ssize_t batch = min(rows, BLOCK_ROWS)
+        cdef const void *x_data = pointer(x)
+        cdef void *out_data = pointer(out)
+        cdef Workspace workspace = self.spare
+        self.spare = None
+        if workspace is None or workspace.batch < batch:
+            workspace = Workspace(self, batch, learning=False)
+        with nogil:
+            state = flush_subnormals()
+            self.table.predict(&workspace.plan, out_data, x_data, rows, batch)
+            restore_float_state(state)
+        self.spare = workspace
+
+    def evaluate(self, x, targets, labels, weights):
+        """The mean loss."""
+        cdef Workspace workspace = Workspace(self, min(x.shape[0], BLOCK_ROWS), learning=True)
+        cdef Data data = data_struct(x, targets, labels, weights)
+        cdef double total
+        with nogil:
+            state = flush_subnormals()
+            total = self.table.evaluate(&workspace.plan, &data, workspace.batch)
+            restore_float_state(state)
+        return total / self.divisor(weights, data.rows)
+
+    def gradients(self, x, targets, labels, weights):
+        """The mean loss and its gradient, as a block laid out like `parameters`."""
+        block = aligned_zeros(self.parameters.size, self.dtype)
+        cdef Workspace workspace = Workspace(self, x.shape[0], learning=True, gradients=block)
+        cdef Data data = data_struct(x, targets, labels, weights)
+        cdef double divisor = self.divisor(weights, data.rows)
+        cdef double total
+        with nogil:
+            state = flush_subnormals()
+            total = self.table.gradients(&workspace.plan, &data, 1 / divisor)
+            restore_float_state(state)
+        return total / divisor, block
+
+    cdef double divisor(self, weights, Py_ssize_t rows) except? -1:
+        """What turns a summed loss into the mean."""
+        return weight_sum(weights, rows) * mean_elements(
+            self.loss, self.layers[self.n_layers - 1].n_out)
+
+
+cdef Data data_struct(x, targets, labels, weights) except *:
+    cdef Data data
+    data.x = pointer(x)
+    data.t = pointer(targets)
+    data.labels = <const Py_ssize_t *> pointer(labels)
+    data.weights = <const double *> pointer(weights)
+    data.order = NULL
+    data.rows = x.shape[0]
+    return data
+
+
+cdef class Workspace:
+    """The memory of one batch on its way through an engine: layers' values, scratch, gathered rows.
+
+    For prediction, layers take turns in two buffers; for learning, each keeps its own.
+    """
+
+    cdef Engine engine          # owns the parameters that the plan points to
+    cdef object gradients       # a block laid out like them, or None
+    cdef Plan plan
+    cdef Py_ssize_t batch
+    cdef void *memory
+
+    def __cinit__(self, Engine engine, Py_ssize_t batch, *, bint learning, gradients=None):
+        cdef size_t layers_size = engine.n_layers * sizeof(Layer)
+        cdef Py_ssize_t size
+        self.engine = engine
+        self.gradients = gradients
+        self.batch = batch
+        self.plan.kernels = engine.table
+        self.plan.n_layers = engine.n_layers
+        self.plan.loss = engine.loss
+        self.plan.block_size = engine.parameters.size
+        self.plan.parameters = pointer(engine.parameters)
+        self.plan.gradients = pointer(gradients)
+        self.plan.layers = <Layer *> malloc(layers_size)
+        if self.plan.layers == NULL:
+            raise MemoryError("no memory for the list of layers")
+        memcpy(self.plan.layers, engine.layers, layers_size)
+        size = self.lay_out(NULL, learning)
+        self.memory = malloc(size + ROW_BYTES)
+        if self.memory == NULL:
+            raise MemoryError(f"no memory for a batch of {batch} rows: it takes {size} bytes")
+        self.lay_out(<char *> self.memory + (-<uintptr_t> self.memory) % ROW_BYTES, learning)
+
+    def __dealloc__(self):
+        free(self.plan.layers)
+        free(self.memory)
+
+    cdef Py_ssize_t lay_out(self, char *memory, bint learning) noexcept:
+        """Points the plan into memory and returns how much it takes; the first call, with NULL, only counts."""
+        cdef Py_ssize_t itemsize = self.engine.itemsize
+        cdef Py_ssize_t used = 0, widest = padded(self.plan.layers[0].n_in, itemsize)
+        cdef char *block = <char *> self.plan.gradients
+        cdef char *turns[2]
+        cdef Layer *layer = NULL
+        cdef int index
+        for index in range(self.plan.n_layers):
+            widest = max(widest, self.plan.layers[index].stride)
+        cdef Py_ssize_t row = widest * itemsize
+        self.plan.scratch = take(memory, &used, min(<Py_ssize_t> PACKED_ROWS, widest) * min(
+            <Py_ssize_t> PACKED_COLUMN_BYTES, row))
+        if not learning:
+            turns[0] = take(memory, &used, self.batch * row)
+            turns[1] = take(memory, &used, self.batch * row)
+        for index in range(self.plan.n_layers):
+            layer = &self.plan.layers[index]
+            row = layer.stride * itemsize
+            if learning:
+                layer.y = take(memory, &used, self.batch * row)
+                layer.dz = take(memory, &used, self.batch * row)
+                layer.z = take(memory, &used, self.batch * row) if needs_z(layer.activation) else layer.y
+            else:
+                layer.y = layer.z = turns[index % 2]
+            if block != NULL:
+                layer.dw = block
+                layer.db = block + layer.n_in * row
+                block += (layer.n_in + 1) * row
+        if learning:
+            self.plan.t_batch = take(memory, &used, self.batch * row)
+            self.plan.x_batch = take(memory, &used, self.batch * self.plan.layers[0].n_in * itemsize)
+        return used
+
+
+cdef char *take(char *memory, Py_ssize_t *used, Py_ssize_t size) noexcept:
+    """The next `size` bytes, rounded up to ROW_BYTES."""
+    cdef char *taken = memory + used[0]
+    used[0] += (size + ROW_BYTES - 1) // ROW_BYTES * ROW_BYTES
+    return taken
+
+
+cdef class Trainer:
+    """Epochs over the same rows with the same optimizer: one call of `fit`.
+
+    `optimizer` names the update, `settings` its constants; `state` holds its blocks, laid
+    out like the parameters.
+    """
+
+    cdef Workspace workspace
+    cdef object arrays              # keeps the memory alive that `data` and `update` point to
+    cdef Data data
+    cdef Update update
+    cdef Py_ssize_t *order
+    cdef Py_ssize_t steps_per_visit
+    cdef readonly Py_ssize_t failed_step    # of the last epoch, from 1; 0 if its loss was finite
+
+    def __cinit__(self, Engine engine, x, targets, labels, Py_ssize_t batch, bint shuffle,
+                  str optimizer, dict settings, tuple state):
+        self.arrays = (x, targets, labels, state)
+        self.workspace = Workspace(
+            engine, batch, learning=True, gradients=aligned_zeros(engine.parameters.size, engine.dtype))
+        self.data = data_struct(x, targets, labels, None)
+        if shuffle:
+            self.order = <Py_ssize_t *> malloc(self.data.rows * sizeof(Py_ssize_t))
+            if self.order == NULL:
+                raise MemoryError(f"no memory for the order of {self.data.rows} rows")
+            self.data.order = self.order
+        self.update.optimizer = OPTIMIZERS[optimizer]
+        self.update.momentum = settings.get("momentum", 0)
+        self.update.nesterov = settings.get("nesterov", False)
+        self.update.weight_decay = settings.get("weight_decay", 0)
+        self.update.beta1 = settings.get("beta1", 0)
+        self.update.beta2 = settings.get("beta2", 0)
+        self.update.epsilon = settings.get("epsilon", 0)
+        self.update.first = pointer(state[0]) if len(state) > 0 else NULL
+        self.update.second = pointer(state[1]) if len(state) > 1 else NULL
+        self.steps_per_visit = 1 + OPERATIONS_PER_VISIT // (6 * batch * engine.parameters.size + 10_000)
+
+    def __dealloc__(self):
+        free(self.order)
+
+    @property
+    def steps(self):
+        """Updates done so far, by this trainer and those before it."""
+        return self.update.step
+
+    def epoch(self, double learning_rate, long long steps, uint64_t seed, uint64_t number):
+        """One pass over the rows, in the order of this seed and epoch number. Returns the mean loss.
+
+        Ends early where a step's loss is not finite (see failed_step), and with
+        KeyboardInterrupt between two steps.
+        """
+        cdef Plan *plan = &self.workspace.plan
+        cdef Py_ssize_t batch = self.workspace.batch
+        cdef Py_ssize_t done = 0, rows = self.data.rows, stop
+        cdef double total = 0
+        self.update.learning_rate = learning_rate
+        self.update.step = steps
+        self.failed_step = 0
+        if self.order != NULL:
+            with nogil:
+                shuffle_rows(self.order, rows, seed, number)
+        while done < rows:
+            stop = min(rows, done + self.steps_per_visit * batch)
+            with nogil:
+                state = flush_subnormals()
+                done = plan.kernels.train(plan, &self.data, &self.update, batch, done, stop, &total)
+                restore_float_state(state)
+            if done < stop:
+                self.failed_step = done // batch + 1
+                break
+            PyErr_CheckSignals()
+        return total / self.workspace.engine.divisor(None, rows)

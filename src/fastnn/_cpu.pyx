@@ -1,0 +1,41 @@
+"""Which instruction sets may run here: asks the processor, and whether the operating system saves its registers.
+
+Compiled for the baseline of the architecture, so that the question itself runs anywhere.
+"""
+
+cdef extern from *:
+    """
+    #if defined(__x86_64__)
+    #define FASTNN_SUPPORTS(feature) (__builtin_cpu_init(), __builtin_cpu_supports(feature) != 0)
+    #define FASTNN_RUNS_SSE2 1
+    #define FASTNN_RUNS_AVX2 (FASTNN_SUPPORTS("avx2") && FASTNN_SUPPORTS("fma"))
+    #define FASTNN_RUNS_AVX512 (FASTNN_RUNS_AVX2 && FASTNN_SUPPORTS("avx512f") && FASTNN_SUPPORTS("avx512dq") \\
+                                && FASTNN_SUPPORTS("avx512bw") && FASTNN_SUPPORTS("avx512vl"))
+    #define FASTNN_RUNS_NEON 0
+    #else
+    #define FASTNN_RUNS_SSE2 0
+    #define FASTNN_RUNS_AVX2 0
+    #define FASTNN_RUNS_AVX512 0
+    #if defined(__aarch64__)
+    #define FASTNN_RUNS_NEON 1
+    #else
+    #define FASTNN_RUNS_NEON 0
+    #endif
+    #endif
+    """
+    bint RUNS_SSE2 "FASTNN_RUNS_SSE2"
+    bint RUNS_AVX2 "FASTNN_RUNS_AVX2"
+    bint RUNS_AVX512 "FASTNN_RUNS_AVX512"
+    bint RUNS_NEON "FASTNN_RUNS_NEON"
+    const char *COMPILER "__VERSION__"
+
+
+def supported():
+    """Names of the instruction sets that this machine can run, best first."""
+    runs = {"avx512": RUNS_AVX512, "avx2": RUNS_AVX2, "sse2": RUNS_SSE2, "neon": RUNS_NEON}
+    return tuple(name for name, answer in runs.items() if answer)
+
+
+def compiler():
+    """The version of the compiler that built the package."""
+    return COMPILER.decode("ascii", "replace")

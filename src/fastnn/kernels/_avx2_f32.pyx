@@ -1,0 +1,2 @@
+# The float32 kernels for avx2.
+include "module.pxi"

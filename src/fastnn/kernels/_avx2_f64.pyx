@@ -1,0 +1,2 @@
+# The float64 kernels for avx2.
+include "module.pxi"

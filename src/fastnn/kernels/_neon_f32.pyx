@@ -1,0 +1,2 @@
+# The float32 kernels for neon.
+include "module.pxi"

@@ -1,0 +1,2 @@
+# The float64 kernels for neon.
+include "module.pxi"

@@ -1,0 +1,232 @@
+# Activations: value and derivative, one pair each, and the loops that apply them.
+#
+# `<name>` takes pre-activations z; `<name>_slope` is the derivative with respect to z, from
+# z and y = <name>(z), whichever is cheaper. Where a slope needs z, `needs_z` in types.pxd says so,
+# and the engine keeps z. At 0, ReLU and its kin have the slope of the negative side. NaN stays NaN.
+#
+# A new activation is one pair here, a line in each of the two loops below, and its code in
+# types.pxd; then a line in activations.py and one in reference.py.
+
+from .elementary cimport exp, expm1_negative, log1p, normal_cdf, sigmoid, tanh
+from .gemm cimport padded_row, vectors_of
+from .simd cimport LANES, absolute, blend, fill, fma, less, real, vec
+from .types cimport (
+    ELU, EXP, GELU, IDENTITY, LEAKY_RELU, RELU, SELU, SIGMOID, SILU, SOFTMAX, SOFTPLUS, TANH,
+)
+
+ctypedef vec (*Value)(vec z) noexcept nogil
+ctypedef vec (*Slope)(vec z, vec y) noexcept nogil
+
+
+cdef inline vec identity(vec z) noexcept nogil:
+    """z"""
+    return z
+
+cdef inline vec identity_slope(vec z, vec y) noexcept nogil:
+    return fill(1)
+
+
+# sigmoid(z) = 1 / (1 + exp(-z)) and tanh(z) are in elementary.pxd
+
+cdef inline vec sigmoid_slope(vec z, vec y) noexcept nogil:
+    return y * (fill(1) - y)
+
+
+cdef inline vec tanh_slope(vec z, vec y) noexcept nogil:
+    return fma(-y, y, fill(1))
+
+
+cdef inline vec relu(vec z) noexcept nogil:
+    """max(z, 0)"""
+    return blend(less(z, fill(0)), fill(0), z)
+
+cdef inline vec relu_slope(vec z, vec y) noexcept nogil:
+    return blend(less(fill(0), y), fill(1), fill(0))
+
+
+cdef inline vec leaky_relu(vec z) noexcept nogil:
+    """z for z > 0, 0.01 z elsewhere (Maas et al., 2013)"""
+    return blend(less(fill(0), z), z, z * fill(<real> 0.01))
+
+cdef inline vec leaky_relu_slope(vec z, vec y) noexcept nogil:
+    return blend(less(fill(0), y), fill(1), fill(<real> 0.01))
+
+
+cdef inline vec elu(vec z) noexcept nogil:
+    """z for z > 0, exp(z) - 1 elsewhere (Clevert et al., 2015)"""
+    return blend(less(fill(0), z), z, expm1_negative(z))
+
+cdef inline vec elu_slope(vec z, vec y) noexcept nogil:
+    return blend(less(fill(0), y), fill(1), y + fill(1))
+
+
+# The two constants for which activations keep mean 0 and variance 1 (Klambauer et al., 2017).
+cdef extern from *:
+    """
+    #define FASTNN_SELU_SCALE ((fastnn_real)1.0507009873554804934193349852946)
+    #define FASTNN_SELU_ALPHA ((fastnn_real)1.6732632423543772848170429916717)
+    #define FASTNN_SELU_SCALE_ALPHA ((fastnn_real)1.7580993408473768599402175208123)
+    """
+    const real SELU_SCALE "FASTNN_SELU_SCALE"
+    const real SELU_SCALE_ALPHA "FASTNN_SELU_SCALE_ALPHA"
+
+cdef inline vec selu(vec z) noexcept nogil:
+    """scale * (z for z > 0, alpha (exp(z) - 1) elsewhere)"""
+    return blend(less(fill(0), z), z * fill(SELU_SCALE), expm1_negative(z) * fill(SELU_SCALE_ALPHA))
+
+cdef inline vec selu_slope(vec z, vec y) noexcept nogil:
+    return blend(less(fill(0), y), fill(SELU_SCALE), y + fill(SELU_SCALE_ALPHA))
+
+
+cdef inline vec softplus(vec z) noexcept nogil:
+    """log(1 + exp(z)) = max(z, 0) + log(1 + exp(-|z|))"""
+    return relu(z) + log1p(exp(-absolute(z)))
+
+cdef inline vec softplus_slope(vec z, vec y) noexcept nogil:
+    return sigmoid(z)
+
+
+cdef inline vec silu(vec z) noexcept nogil:
+    """z * sigmoid(z) (Elfwing et al., 2017)"""
+    return z * sigmoid(z)
+
+cdef inline vec silu_slope(vec z, vec y) noexcept nogil:
+    cdef vec s = sigmoid(z)
+    return s * fma(z, fill(1) - s, fill(1))
+
+
+cdef inline vec gelu(vec z) noexcept nogil:
+    """z * Phi(z), Phi the normal distribution function (Hendrycks and Gimpel, 2016)"""
+    cdef vec density
+    return z * normal_cdf(z, &density)
+
+cdef inline vec gelu_slope(vec z, vec y) noexcept nogil:
+    cdef vec density
+    cdef vec phi = normal_cdf(z, &density)
+    return fma(z, density, phi)
+
+
+cdef inline vec exp_slope(vec z, vec y) noexcept nogil:
+    return y
+
+
+cdef inline void softmax_row(real *y, const real *z, Py_ssize_t n, real *maximum, double *total) noexcept nogil:
+    """y := exp(z - max z), zero beyond n; total := sum of y, in the order of the columns."""
+    cdef Py_ssize_t j
+    cdef real top = z[0]
+    for j in range(1, n):
+        top = z[j] if z[j] > top else top
+    for j in range(vectors_of(n)):
+        (<vec *> y)[j] = exp((<const vec *> z)[j] - fill(top))
+    for j in range(n, padded_row(n)):
+        y[j] = 0
+    total[0] = 0
+    for j in range(n):
+        total[0] += y[j]
+    maximum[0] = top
+
+
+cdef inline void softmax_forward(real *y, const real *z, Py_ssize_t m, Py_ssize_t n) noexcept nogil:
+    """y := exp(z - max z) / sum of exp(z - max z), row by row"""
+    cdef Py_ssize_t ld = padded_row(n)
+    cdef Py_ssize_t i, j
+    cdef real maximum
+    cdef double total
+    cdef vec *row
+    for i in range(m):
+        softmax_row(y + i*ld, z + i*ld, n, &maximum, &total)
+        row = <vec *> (y + i*ld)
+        for j in range(vectors_of(n)):
+            row[j] = row[j] / fill(<real> total)
+
+
+cdef inline void softmax_backward(
+        real *dz, const real *dy, const real *y, Py_ssize_t m, Py_ssize_t n) noexcept nogil:
+    """dz := y * (dy - sum of dy * y), row by row"""
+    cdef Py_ssize_t ld = padded_row(n)
+    cdef Py_ssize_t i, j
+    cdef double total
+    for i in range(m):
+        total = 0
+        for j in range(n):
+            total += <double> dy[i*ld + j] * y[i*ld + j]
+        for j in range(n):
+            dz[i*ld + j] = y[i*ld + j] * <real> (dy[i*ld + j] - total)
+
+
+cdef inline void apply(Value value, void *y, const void *z, Py_ssize_t count) noexcept nogil:
+    """y := value(z), inlined for each activation"""
+    cdef Py_ssize_t i
+    for i in range(count // LANES):
+        (<vec *> y)[i] = value((<const vec *> z)[i])
+
+
+cdef inline void activation_forward(
+        void *y, const void *z, int activation, Py_ssize_t m, Py_ssize_t n) noexcept nogil:
+    """y := activation(z); y may be z. Padding of y is activation(0), except softmax's, which is zero."""
+    cdef Py_ssize_t count = m * padded_row(n)
+    if activation == IDENTITY:
+        if y != z:
+            apply(identity, y, z, count)
+    elif activation == SIGMOID:
+        apply(sigmoid, y, z, count)
+    elif activation == TANH:
+        apply(tanh, y, z, count)
+    elif activation == RELU:
+        apply(relu, y, z, count)
+    elif activation == LEAKY_RELU:
+        apply(leaky_relu, y, z, count)
+    elif activation == ELU:
+        apply(elu, y, z, count)
+    elif activation == SELU:
+        apply(selu, y, z, count)
+    elif activation == SOFTPLUS:
+        apply(softplus, y, z, count)
+    elif activation == SILU:
+        apply(silu, y, z, count)
+    elif activation == GELU:
+        apply(gelu, y, z, count)
+    elif activation == EXP:
+        apply(exp, y, z, count)
+    else:
+        softmax_forward(<real *> y, <const real *> z, m, n)
+
+
+cdef inline void apply_slope(
+        Slope slope, void *dz, const void *dy, const void *y, const void *z, Py_ssize_t count) noexcept nogil:
+    """dz := dy * slope(z, y), inlined for each activation"""
+    cdef Py_ssize_t i
+    for i in range(count // LANES):
+        (<vec *> dz)[i] = (<const vec *> dy)[i] * slope((<const vec *> z)[i], (<const vec *> y)[i])
+
+
+cdef inline void activation_backward(
+        void *dz, const void *dy, const void *y, const void *z, int activation,
+        Py_ssize_t m, Py_ssize_t n) noexcept nogil:
+    """dz := dy * activation'(z); dz may be dy, and z may be y unless needs_z. Zero padding stays zero."""
+    cdef Py_ssize_t count = m * padded_row(n)
+    if activation == IDENTITY:
+        if dz != dy:
+            apply_slope(identity_slope, dz, dy, y, z, count)
+    elif activation == SIGMOID:
+        apply_slope(sigmoid_slope, dz, dy, y, z, count)
+    elif activation == TANH:
+        apply_slope(tanh_slope, dz, dy, y, z, count)
+    elif activation == RELU:
+        apply_slope(relu_slope, dz, dy, y, z, count)
+    elif activation == LEAKY_RELU:
+        apply_slope(leaky_relu_slope, dz, dy, y, z, count)
+    elif activation == ELU:
+        apply_slope(elu_slope, dz, dy, y, z, count)
+    elif activation == SELU:
+        apply_slope(selu_slope, dz, dy, y, z, count)
+    elif activation == SOFTPLUS:
+        apply_slope(softplus_slope, dz, dy, y, z, count)
+    elif activation == SILU:
+        apply_slope(silu_slope, dz, dy, y, z, count)
+    elif activation == GELU:
+        apply_slope(gelu_slope, dz, dy, y, z, count)
+    elif activation == EXP:
+        apply_slope(exp_slope, dz, dy, y, z, count)
+    else:
+        softmax_backward(<real *> dz, <const real *> dy, <const real *> y, m, n)

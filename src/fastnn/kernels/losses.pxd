@@ -1,0 +1,177 @@
+# Losses: value and gradient of one output layer, with its activation.
+#
+# An element-wise loss is one function that returns the loss of outputs a against targets t
+# and writes its gradient; the chain rule through the activation follows. The three losses
+# that belong to one activation are computed from the pre-activations z instead, so that
+# large logits stay finite. A new loss is one function here, a line in loss_forward_backward
+# and its code in types.pxd; then a line in losses.py and one in reference.py.
+
+from libc.math cimport frexp
+
+from .activations cimport activation_backward, activation_forward, softmax_row
+from .elementary cimport exp, log1p, sigmoid
+from .gemm cimport padded_row, vectors_of
+from .simd cimport LANES, absolute, blend, copysign, fill, fma, less, real, vec
+from .types cimport (
+    BINARY_CROSS_ENTROPY, CROSS_ENTROPY, HALF_MSE, HUBER, MAE, MSE,
+)
+
+ctypedef vec (*Element)(vec a, vec t, vec *gradient) noexcept nogil
+
+
+cdef inline vec mse(vec a, vec t, vec *gradient) noexcept nogil:
+    """(a - t)^2"""
+    cdef vec d = a - t
+    gradient[0] = d + d
+    return d * d
+
+
+cdef inline vec half_mse(vec a, vec t, vec *gradient) noexcept nogil:
+    """(a - t)^2 / 2"""
+    cdef vec d = a - t
+    gradient[0] = d
+    return fill(<real> 0.5) * d * d
+
+
+cdef inline vec mae(vec a, vec t, vec *gradient) noexcept nogil:
+    """|a - t|; its gradient at 0 is 0"""
+    cdef vec d = a - t
+    cdef vec size = absolute(d)
+    gradient[0] = blend(less(fill(0), size), copysign(fill(1), d), d)
+    return size
+
+
+cdef inline vec huber(vec a, vec t, vec *gradient) noexcept nogil:
+    """d^2 / 2 for |d| < 1, |d| - 1/2 elsewhere, d = a - t (Huber, 1964, delta = 1)"""
+    cdef vec d = a - t
+    cdef vec size = absolute(d)
+    gradient[0] = blend(less(fill(1), size), copysign(fill(1), d), d)
+    return blend(less(fill(1), size), size - fill(<real> 0.5), fill(<real> 0.5) * d * d)
+
+
+cdef inline vec sigmoid_cross_entropy(vec z, vec t, vec *gradient) noexcept nogil:
+    """-t log a - (1 - t) log(1 - a), a = sigmoid(z), as t max(-z, 0) + (1 - t) max(z, 0) + log(1 + exp(-|z|))
+
+    Every term is positive for t in 0 … 1, so none cancels another.
+    """
+    cdef vec zero = fill(0)
+    gradient[0] = sigmoid(z) - t
+    return fma(t, blend(less(z, zero), -z, zero),
+               fma(fill(1) - t, blend(less(z, zero), zero, z), log1p(exp(-absolute(z)))))
+
+
+cdef inline vec exp_poisson(vec z, vec t, vec *gradient) noexcept nogil:
+    """a - t log a, a = exp(z)"""
+    cdef vec a = exp(z)
+    gradient[0] = a - t
+    return fma(-t, z, a)
+
+
+cdef inline double natural_log(double x) noexcept nogil:
+    """log(x) for finite x > 0, the same bits on every platform, unlike libm's.
+
+    x = f 2^e with f in sqrt(1/2) … sqrt(2); log f = 2 artanh(s) = 2 (s + s^3/3 + s^5/5 + …) with
+    s = (f - 1)/(f + 1), |s| < 0.172, so eleven terms reach 1e-18.
+    """
+    cdef int e
+    cdef double f = frexp(x, &e)
+    cdef double s, square, series = 0
+    cdef int term
+    if f < 0.70710678118654752:
+        f *= 2
+        e -= 1
+    s = (f - 1) / (f + 1)
+    square = s * s
+    for term in range(21, 0, -2):
+        series = series * square + 1.0 / term
+    return e * 0.69314718055994531 + 2 * s * series
+
+
+cdef inline double each_element(
+        Element element, real *d, const real *a, const real *t, const double *weights,
+        double scale, double total, Py_ssize_t m, Py_ssize_t n) noexcept nogil:
+    """total + sum of weights[i] * element(a, t); d := scale * weights[i] * gradient, zero beyond n."""
+    cdef Py_ssize_t ld = padded_row(n)
+    cdef Py_ssize_t i, j, lane
+    cdef double weight = 1, row_total
+    cdef vec value, gradient
+    cdef vec factor
+    for i in range(m):
+        if weights != NULL:
+            weight = weights[i]
+        factor = fill(<real> (scale * weight))
+        row_total = 0
+        for j in range(vectors_of(n)):
+            value = element((<const vec *> a)[j], (<const vec *> t)[j], &gradient)
+            (<vec *> d)[j] = factor * gradient
+            for lane in range(min(LANES, n - j*LANES)):
+                row_total += (<const real *> &value)[lane]
+        for j in range(n, ld):
+            d[j] = 0
+        total += weight * row_total
+        d += ld
+        a += ld
+        t += ld
+    return total
+
+
+cdef inline double softmax_cross_entropy(
+        real *dz, const real *z, const real *t, const double *weights,
+        double scale, double total, Py_ssize_t m, Py_ssize_t n) noexcept nogil:
+    """-sum of t log a, a = softmax(z), as sum of t (log sum exp(z - max) - (z - max)); dz = a * sum t - t."""
+    cdef Py_ssize_t ld = padded_row(n)
+    cdef Py_ssize_t i, j
+    cdef double weight = 1, row_total, sum_exp, log_sum, sum_t
+    cdef real top
+    cdef vec share, factor
+    cdef vec *row
+    for i in range(m):
+        if weights != NULL:
+            weight = weights[i]
+        softmax_row(dz, z, n, &top, &sum_exp)
+        log_sum = natural_log(sum_exp) if sum_exp > 0 else sum_exp     # NaN stays NaN
+        row_total = 0
+        sum_t = 0
+        for j in range(n):
+            row_total += t[j] * (log_sum - (<double> z[j] - top))
+            sum_t += t[j]
+        share = fill(<real> (sum_t / sum_exp))
+        factor = fill(<real> (scale * weight))
+        row = <vec *> dz
+        for j in range(vectors_of(n)):
+            row[j] = factor * fma(share, row[j], -(<const vec *> t)[j])
+        total += weight * row_total
+        dz += ld
+        z += ld
+        t += ld
+    return total
+
+
+cdef inline double loss_forward_backward(
+        void *dz, void *y, const void *z, const void *t, const double *weights, double scale, double total,
+        int loss, int activation, Py_ssize_t m, Py_ssize_t n) noexcept nogil:
+    """Returns total + sum over i of weights[i] * (sum over j of loss(activation(z), t));
+    dz := scale * the gradient of that sum. Rows are added to total one by one, so that
+    it does not depend on how they are divided into calls.
+
+    y receives activation(z) where the loss is element-wise; it may be z unless needs_z.
+    """
+    cdef real *d = <real *> dz
+    cdef const real *targets = <const real *> t
+    if loss == CROSS_ENTROPY:
+        return softmax_cross_entropy(d, <const real *> z, targets, weights, scale, total, m, n)
+    if loss == BINARY_CROSS_ENTROPY:
+        return each_element(sigmoid_cross_entropy, d, <const real *> z, targets, weights, scale, total, m, n)
+    if loss > CROSS_ENTROPY:
+        return each_element(exp_poisson, d, <const real *> z, targets, weights, scale, total, m, n)
+    activation_forward(y, z, activation, m, n)
+    if loss == MSE:
+        total = each_element(mse, d, <const real *> y, targets, weights, scale, total, m, n)
+    elif loss == HALF_MSE:
+        total = each_element(half_mse, d, <const real *> y, targets, weights, scale, total, m, n)
+    elif loss == MAE:
+        total = each_element(mae, d, <const real *> y, targets, weights, scale, total, m, n)
+    else:
+        total = each_element(huber, d, <const real *> y, targets, weights, scale, total, m, n)
+    activation_backward(dz, dz, y, z, activation, m, n)
+    return total

@@ -1,0 +1,144 @@
+/* The two types every kernel is written in, and the few operations that C's own
+   operators do not give them.
+
+   fastnn_real   float, or double where FASTNN_F64 is defined
+   fastnn_vec    as many of them as one register of the instruction set holds
+   fastnn_mask   the same lanes as integers: the result of a comparison, or raw bits
+
+   + - * / work on vectors as they do on numbers. This file is the only one that
+   knows an instruction set; `simd.pxd` shows it to Cython. Names carry a prefix
+   because Cython's own C is full of short ones. */
+
+#ifndef FASTNN_SIMD_H
+#define FASTNN_SIMD_H
+
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+#define FASTNN_INLINE static inline __attribute__((always_inline))
+
+#ifdef FASTNN_F64
+typedef double fastnn_real;
+typedef int64_t fastnn_integer;
+#define FASTNN_MANTISSA_BITS 52
+#define FASTNN_EXPONENT_BIAS 1023
+#define FASTNN_TYPED(ps, pd) pd
+#else
+typedef float fastnn_real;
+typedef int32_t fastnn_integer;
+#define FASTNN_MANTISSA_BITS 23
+#define FASTNN_EXPONENT_BIAS 127
+#define FASTNN_TYPED(ps, pd) ps
+#endif
+
+/* Per instruction set: the register's width, the micro-kernel's tile (accumulators +
+   one row of B + a broadcast must fit the registers: 32 of them, or 16), and the two
+   instructions that C has no operator for. SSE2 has no fused multiply-add: it rounds
+   twice, and is a class of its own where bits are compared. */
+#if defined(__AVX512F__)
+#define FASTNN_INSTRUCTION_SET "avx512"
+#define FASTNN_VECTOR_BYTES 64
+#define FASTNN_TILE_ROWS 6
+#define FASTNN_TILE_VECTORS 4
+#define FASTNN_FMA(a, b, c) FASTNN_TYPED(_mm512_fmadd_ps, _mm512_fmadd_pd)(a, b, c)
+#define FASTNN_SQRT(a) FASTNN_TYPED(_mm512_sqrt_ps, _mm512_sqrt_pd)(a)
+#elif defined(__AVX2__)
+#define FASTNN_INSTRUCTION_SET "avx2"
+#define FASTNN_VECTOR_BYTES 32
+#define FASTNN_TILE_ROWS 6
+#define FASTNN_TILE_VECTORS 2
+#define FASTNN_FMA(a, b, c) FASTNN_TYPED(_mm256_fmadd_ps, _mm256_fmadd_pd)(a, b, c)
+#define FASTNN_SQRT(a) FASTNN_TYPED(_mm256_sqrt_ps, _mm256_sqrt_pd)(a)
+#elif defined(__SSE2__)
+#define FASTNN_INSTRUCTION_SET "sse2"
+#define FASTNN_VECTOR_BYTES 16
+#define FASTNN_TILE_ROWS 6
+#define FASTNN_TILE_VECTORS 2
+#define FASTNN_FMA(a, b, c) ((a) * (b) + (c))
+#define FASTNN_SQRT(a) FASTNN_TYPED(_mm_sqrt_ps, _mm_sqrt_pd)(a)
+#elif defined(__aarch64__)
+#define FASTNN_INSTRUCTION_SET "neon"
+#define FASTNN_VECTOR_BYTES 16
+#define FASTNN_TILE_ROWS 4
+#define FASTNN_TILE_VECTORS 4
+#define FASTNN_FMA(a, b, c) FASTNN_TYPED(vfmaq_f32, vfmaq_f64)(c, a, b)
+#define FASTNN_SQRT(a) FASTNN_TYPED(vsqrtq_f32, vsqrtq_f64)(a)
+#else
+#error "no vector type for this processor: add a branch here and a line in setup.py"
+#endif
+
+#define FASTNN_LANES (FASTNN_VECTOR_BYTES / (int)sizeof(fastnn_real))
+#define FASTNN_LANE_BITS (FASTNN_LANES == 16 ? 4 : FASTNN_LANES == 8 ? 3 : FASTNN_LANES == 4 ? 2 : 1)
+
+/* aligned(sizeof real): any array may be read as vectors; may_alias: through a cast. */
+typedef fastnn_real fastnn_vec
+    __attribute__((vector_size(FASTNN_VECTOR_BYTES), aligned(sizeof(fastnn_real)), may_alias));
+typedef fastnn_integer fastnn_mask
+    __attribute__((vector_size(FASTNN_VECTOR_BYTES), aligned(sizeof(fastnn_real)), may_alias));
+
+FASTNN_INLINE fastnn_vec fastnn_fill(fastnn_real x) { return x - (fastnn_vec){0}; }
+FASTNN_INLINE fastnn_vec fastnn_fma(fastnn_vec a, fastnn_vec b, fastnn_vec c) { return (fastnn_vec)FASTNN_FMA(a, b, c); }
+FASTNN_INLINE fastnn_vec fastnn_sqrt(fastnn_vec a) { return (fastnn_vec)FASTNN_SQRT(a); }
+
+/* comparisons and choice */
+FASTNN_INLINE fastnn_mask fastnn_less(fastnn_vec a, fastnn_vec b) { return (fastnn_mask)(a < b); }
+/* mask ? a : b, lane by lane; a comparison with NaN is false and chooses b */
+FASTNN_INLINE fastnn_vec fastnn_blend(fastnn_mask mask, fastnn_vec a, fastnn_vec b)
+{
+    return (fastnn_vec)(((fastnn_mask)a & mask) | ((fastnn_mask)b & ~mask));
+}
+
+/* the bits of a vector, and back */
+FASTNN_INLINE fastnn_mask fastnn_bits(fastnn_vec a) { return (fastnn_mask)a; }
+FASTNN_INLINE fastnn_vec fastnn_from_bits(fastnn_mask a) { return (fastnn_vec)a; }
+FASTNN_INLINE fastnn_vec fastnn_absolute(fastnn_vec a)
+{
+    return (fastnn_vec)((fastnn_mask)a & ~(fastnn_mask)fastnn_fill((fastnn_real)-0.0));
+}
+FASTNN_INLINE fastnn_vec fastnn_copysign(fastnn_vec magnitude, fastnn_vec sign)
+{
+    fastnn_mask bit = (fastnn_mask)fastnn_fill((fastnn_real)-0.0);
+    return (fastnn_vec)(((fastnn_mask)magnitude & ~bit) | ((fastnn_mask)sign & bit));
+}
+
+/* Interleaving the lower (upper) halves of a and b: a0 b0 a1 b1 … */
+#define FASTNN_LOW_2 0, 2
+#define FASTNN_HIGH_2 1, 3
+#define FASTNN_LOW_4 0, 4, 1, 5
+#define FASTNN_HIGH_4 2, 6, 3, 7
+#define FASTNN_LOW_8 0, 8, 1, 9, 2, 10, 3, 11
+#define FASTNN_HIGH_8 4, 12, 5, 13, 6, 14, 7, 15
+#define FASTNN_LOW_16 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define FASTNN_HIGH_16 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+#if FASTNN_VECTOR_BYTES == 64
+#define FASTNN_LOW FASTNN_TYPED(FASTNN_LOW_16, FASTNN_LOW_8)
+#define FASTNN_HIGH FASTNN_TYPED(FASTNN_HIGH_16, FASTNN_HIGH_8)
+#elif FASTNN_VECTOR_BYTES == 32
+#define FASTNN_LOW FASTNN_TYPED(FASTNN_LOW_8, FASTNN_LOW_4)
+#define FASTNN_HIGH FASTNN_TYPED(FASTNN_HIGH_8, FASTNN_HIGH_4)
+#else
+#define FASTNN_LOW FASTNN_TYPED(FASTNN_LOW_4, FASTNN_LOW_2)
+#define FASTNN_HIGH FASTNN_TYPED(FASTNN_HIGH_4, FASTNN_HIGH_2)
+#endif
+#ifdef __clang__
+#define FASTNN_SHUFFLE_(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define FASTNN_SHUFFLE_(a, b, ...) __builtin_shuffle(a, b, (fastnn_mask){__VA_ARGS__})
+#endif
+#define FASTNN_SHUFFLE(a, b, lanes) FASTNN_SHUFFLE_(a, b, lanes)
+FASTNN_INLINE fastnn_vec fastnn_interleave_low(fastnn_vec a, fastnn_vec b)
+{
+    return FASTNN_SHUFFLE(a, b, FASTNN_LOW);
+}
+FASTNN_INLINE fastnn_vec fastnn_interleave_high(fastnn_vec a, fastnn_vec b)
+{
+    return FASTNN_SHUFFLE(a, b, FASTNN_HIGH);
+}
+
+#endif

@@ -1,0 +1,148 @@
+# The vocabulary of the kernels: size letters, codes, and the structs that `_core.pyx` and
+# the kernel modules share. Nothing here depends on the instruction set or the dtype: where
+# a kernel says `real *`, these structs say `void *`, because `_core` is compiled once.
+#
+# Legend, used by every kernel. Arrays are row-major; `ld` + name is the distance between
+# two rows, in elements.
+#
+#     m    rows: samples of a batch
+#     k    inputs of a layer
+#     n    outputs of a layer, rounded up to 64 bytes where an array is padded
+#
+#     x  [m][k]    a layer's input        dx  the loss's gradient with respect to it
+#     w  [k][n]    weights                dw
+#     b  [n]       biases                 db
+#     z  [m][n]    x @ w + b              dz
+#     y  [m][n]    activation(z)          dy
+#     t  [m][n]    targets
+#
+# Inputs x of the first layer are the caller's memory and are never padded. Everything else
+# is: the columns beyond a layer's true width are zero in w, b and dz, and so stay zero; in
+# z and y they hold finite leftovers that no product reads, since the next layer's k counts
+# true columns only.
+
+cdef enum Activation:
+    IDENTITY, SIGMOID, TANH, RELU, LEAKY_RELU, ELU, SELU, SOFTPLUS, SILU, GELU, SOFTMAX, EXP
+
+cdef enum Loss:
+    MSE, HALF_MSE, MAE, HUBER, BINARY_CROSS_ENTROPY, CROSS_ENTROPY, POISSON
+
+cdef enum Optimizer:
+    NO_UPDATE, SGD, ADAM
+
+
+cdef enum:
+    ROW_BYTES = 64              # rows of padded arrays are multiples of this
+    # A packed block of a product's right-hand side: rows, and bytes of one row
+    PACKED_ROWS = 512
+    PACKED_COLUMN_BYTES = 1024
+
+
+cdef inline Py_ssize_t padded(Py_ssize_t n, size_t itemsize) noexcept nogil:
+    """n elements, rounded up to ROW_BYTES: the row stride of padded arrays."""
+    return (n * <Py_ssize_t> itemsize + ROW_BYTES - 1) // ROW_BYTES * (ROW_BYTES // <Py_ssize_t> itemsize)
+
+
+cdef inline bint needs_z(int activation) noexcept nogil:
+    """Whether the slope is computed from z, so that z must be kept beside y."""
+    return activation == SOFTPLUS or activation == SILU or activation == GELU
+
+
+cdef inline Py_ssize_t mean_elements(int loss, Py_ssize_t n) noexcept nogil:
+    """How many elements of the mean a row of n outputs is: cross-entropy is a mean over rows."""
+    return 1 if loss == CROSS_ENTROPY else n
+
+
+cdef struct Layer:
+    int activation
+    Py_ssize_t n_in
+    Py_ssize_t n_out
+    Py_ssize_t stride       # padded(n_out): the row of w, z, y and dz
+    void *w                 # [n_in][stride]
+    void *b                 # [stride]
+    void *dw                # [n_in][stride]
+    void *db                # [stride]
+    void *z                 # [m][stride]; the same memory as y unless the slope needs z
+    void *y                 # [m][stride]
+    void *dz                # [m][stride]
+
+
+cdef struct Update:
+    # How parameters follow gradients: an optimizer's constants and its state.
+    int optimizer
+    bint nesterov
+    double learning_rate
+    double momentum
+    double weight_decay
+    double beta1
+    double beta2
+    double epsilon
+    long long step          # updates done so far
+    void *first             # velocity or first moment, laid out like the parameters; or NULL
+    void *second            # second moment; or NULL
+
+
+cdef struct Plan:
+    # A network and the memory for one batch on its way through it.
+    const KernelTable *kernels
+    Layer *layers
+    int n_layers
+    int loss
+    Py_ssize_t block_size   # elements of the parameter block, padding included
+    void *parameters        # [block_size]: w, b of each layer in turn
+    void *gradients         # [block_size], the same layout
+    void *scratch           # PACKED_ROWS * PACKED_COLUMN_BYTES bytes
+    void *x_batch           # [m][k]: gathered rows
+    void *t_batch           # [m][padded(n)]
+
+
+cdef struct Data:
+    # The rows to learn from. Targets are either `t` or `labels`; the other is NULL.
+    const void *x               # [rows][k]
+    const void *t               # [rows][n]
+    const Py_ssize_t *labels    # [rows], each in 0 … n-1
+    const double *weights       # [rows], or NULL: all ones
+    const Py_ssize_t *order     # [rows]: which row comes when, or NULL: as they stand
+    Py_ssize_t rows
+
+
+cdef struct KernelTable:
+    # What one kernel module offers. Nothing in it allocates, checks or raises, or needs the GIL.
+    const char *instruction_set
+    int lanes
+    int chains              # of multiply_add_chains
+    int real_size
+
+    void (*dense_forward)(
+        void *z, void *y, const void *x, const void *w, const void *b, int activation,
+        Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, Py_ssize_t ldx, void *scratch) noexcept nogil
+    void (*dense_backward)(
+        void *dx, void *dw, void *db, const void *dz, const void *x, const void *w,
+        Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, Py_ssize_t ldx, void *scratch) noexcept nogil
+    void (*dense_descend)(
+        void *w, void *b, const void *dz, const void *x, double learning_rate,
+        Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, Py_ssize_t ldx, void *scratch) noexcept nogil
+    void (*activation_forward)(
+        void *y, const void *z, int activation, Py_ssize_t m, Py_ssize_t n) noexcept nogil
+    void (*activation_backward)(
+        void *dz, const void *dy, const void *y, const void *z, int activation,
+        Py_ssize_t m, Py_ssize_t n) noexcept nogil
+    double (*loss_forward_backward)(
+        void *dz, void *y, const void *z, const void *t, const double *weights, double scale, double total,
+        int loss, int activation, Py_ssize_t m, Py_ssize_t n) noexcept nogil
+    void (*sgd_update)(
+        void *parameters, const void *gradients, void *velocity, double learning_rate,
+        double momentum, double weight_decay, bint nesterov, Py_ssize_t count) noexcept nogil
+    void (*adam_update)(
+        void *parameters, const void *gradients, void *first, void *second, double learning_rate,
+        double beta1, double beta2, double epsilon, long long step, Py_ssize_t count) noexcept nogil
+
+    void (*predict)(Plan *plan, void *out, const void *x, Py_ssize_t rows, Py_ssize_t batch) noexcept nogil
+    double (*evaluate)(Plan *plan, const Data *data, Py_ssize_t batch) noexcept nogil
+    double (*gradients)(Plan *plan, const Data *data, double scale) noexcept nogil
+    Py_ssize_t (*train)(
+        Plan *plan, const Data *data, Update *update, Py_ssize_t batch,
+        Py_ssize_t first_row, Py_ssize_t last_row, double *total) noexcept nogil
+
+    bint (*all_finite)(const void *values, Py_ssize_t count) noexcept nogil
+    double (*multiply_add_chains)(long long rounds) noexcept nogil
