@@ -41,7 +41,7 @@ BUILD_MODES = {
     ),
     "coverage": (["-O1", "-g", "--coverage"], ["--coverage"]),
 }
-HEADERS = ["src/fastnn/float_state.h", "src/fastnn/kernels/simd.h", "src/fastnn/kernels/coefficients.h"]
+HEADERS = ["src/fastnn/float_state.h", *(f"src/fastnn/kernels/{name}.h" for name in ("simd", "elementary", "tables"))]
 
 
 def extensions():

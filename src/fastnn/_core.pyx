@@ -13,6 +13,9 @@ from math import fsum
 
 import numpy as np
 
+from ._names import choose
+from .losses import check_pair
+
 from cpython.buffer cimport (
     PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
 )
@@ -22,7 +25,6 @@ from libc.stdint cimport uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy
 
-from ._names import choose
 from .kernels.random cimport shuffle as shuffle_rows
 from .kernels.types cimport (
     ADAM, BINARY_CROSS_ENTROPY, CROSS_ENTROPY, ELU, EXP, GELU, HALF_MSE, HUBER, IDENTITY,
@@ -44,8 +46,6 @@ LOSSES = {
     "binary_cross_entropy": BINARY_CROSS_ENTROPY, "cross_entropy": CROSS_ENTROPY,
 }
 OPTIMIZERS = {"sgd": SGD, "adam": ADAM}
-# A loss of the second kind is computed from the pre-activations of its own activation.
-PAIRED_LOSSES = {"binary_cross_entropy": "sigmoid", "cross_entropy": "softmax", "poisson": "exp"}
 
 # Rows that pass through the layers together where a batch has no meaning of its own.
 BLOCK_ROWS = 96
@@ -325,15 +325,6 @@ cdef class Kernels:
         return 2 * table.chains * table.lanes * rounds
 
 
-def check_pair(str loss, str activation):
-    """Refuses a loss that does not belong to the output activation, and names those that do."""
-    needed = PAIRED_LOSSES.get(loss)
-    if needed is not None and activation != needed:
-        raise ValueError(f"loss {loss!r} goes with output {needed!r}, but the output is {activation!r}")
-    if needed is None and activation == "softmax":
-        raise ValueError(f"output 'softmax' goes with loss 'cross_entropy', but the loss is {loss!r}")
-
-
 def weight_sum(weights, Py_ssize_t rows):
     """The sum of the weights, correctly rounded: the same on every machine."""
     return float(rows) if weights is None else fsum(weights)
@@ -562,6 +553,7 @@ cdef class Trainer:
     cdef Py_ssize_t *order
     cdef Py_ssize_t steps_per_visit
     cdef readonly Py_ssize_t failed_step    # of the last epoch, from 1; 0 if its loss was finite
+    cdef readonly Py_ssize_t steps_an_epoch
 
     def __cinit__(self, Engine engine, x, targets, labels, Py_ssize_t batch, bint shuffle,
                   str optimizer, dict settings, tuple state):
@@ -569,6 +561,7 @@ cdef class Trainer:
         self.workspace = Workspace(
             engine, batch, learning=True, gradients=aligned_zeros(engine.parameters.size, engine.dtype))
         self.data = data_struct(x, targets, labels, None)
+        self.steps_an_epoch = (self.data.rows + batch - 1) // batch
         if shuffle:
             self.order = <Py_ssize_t *> malloc(self.data.rows * sizeof(Py_ssize_t))
             if self.order == NULL:

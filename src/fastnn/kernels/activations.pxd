@@ -7,9 +7,9 @@
 # A new activation is one pair here, a line in each of the two loops below, and its code in
 # types.pxd; then a line in activations.py and one in reference.py.
 
-from .elementary cimport exp, expm1_negative, log1p, normal_cdf, sigmoid, tanh
+from .elementary cimport exp, expm1_negative, gelu, gelu_derivative, sigmoid, silu, softplus, tanh
 from .gemm cimport padded_row, vectors_of
-from .simd cimport LANES, absolute, blend, fill, fma, less, real, vec
+from .simd cimport LANES, at_least, fill, fma, if_less, real, vec
 from .types cimport (
     ELU, EXP, GELU, IDENTITY, LEAKY_RELU, RELU, SELU, SIGMOID, SILU, SOFTMAX, SOFTPLUS, TANH,
 )
@@ -26,7 +26,7 @@ cdef inline vec identity_slope(vec z, vec y) noexcept nogil:
     return fill(1)
 
 
-# sigmoid(z) = 1 / (1 + exp(-z)) and tanh(z) are in elementary.pxd
+# sigmoid, tanh, softplus, silu, gelu and exp themselves are in elementary.pxd.
 
 cdef inline vec sigmoid_slope(vec z, vec y) noexcept nogil:
     return y * (fill(1) - y)
@@ -38,26 +38,26 @@ cdef inline vec tanh_slope(vec z, vec y) noexcept nogil:
 
 cdef inline vec relu(vec z) noexcept nogil:
     """max(z, 0)"""
-    return blend(less(z, fill(0)), fill(0), z)
+    return at_least(fill(0), z)
 
 cdef inline vec relu_slope(vec z, vec y) noexcept nogil:
-    return blend(less(fill(0), y), fill(1), fill(0))
+    return if_less(fill(0), y, fill(1), fill(0))
 
 
 cdef inline vec leaky_relu(vec z) noexcept nogil:
     """z for z > 0, 0.01 z elsewhere (Maas et al., 2013)"""
-    return blend(less(fill(0), z), z, z * fill(<real> 0.01))
+    return if_less(fill(0), z, z, z * fill(<real> 0.01))
 
 cdef inline vec leaky_relu_slope(vec z, vec y) noexcept nogil:
-    return blend(less(fill(0), y), fill(1), fill(<real> 0.01))
+    return if_less(fill(0), y, fill(1), fill(<real> 0.01))
 
 
 cdef inline vec elu(vec z) noexcept nogil:
     """z for z > 0, exp(z) - 1 elsewhere (Clevert et al., 2015)"""
-    return blend(less(fill(0), z), z, expm1_negative(z))
+    return if_less(fill(0), z, z, expm1_negative(z))
 
 cdef inline vec elu_slope(vec z, vec y) noexcept nogil:
-    return blend(less(fill(0), y), fill(1), y + fill(1))
+    return if_less(fill(0), y, fill(1), y + fill(1))
 
 
 # The two constants for which activations keep mean 0 and variance 1 (Klambauer et al., 2017).
@@ -72,38 +72,23 @@ cdef extern from *:
 
 cdef inline vec selu(vec z) noexcept nogil:
     """scale * (z for z > 0, alpha (exp(z) - 1) elsewhere)"""
-    return blend(less(fill(0), z), z * fill(SELU_SCALE), expm1_negative(z) * fill(SELU_SCALE_ALPHA))
+    return if_less(fill(0), z, z * fill(SELU_SCALE), expm1_negative(z) * fill(SELU_SCALE_ALPHA))
 
 cdef inline vec selu_slope(vec z, vec y) noexcept nogil:
-    return blend(less(fill(0), y), fill(SELU_SCALE), y + fill(SELU_SCALE_ALPHA))
+    return if_less(fill(0), y, fill(SELU_SCALE), y + fill(SELU_SCALE_ALPHA))
 
-
-cdef inline vec softplus(vec z) noexcept nogil:
-    """log(1 + exp(z)) = max(z, 0) + log(1 + exp(-|z|))"""
-    return relu(z) + log1p(exp(-absolute(z)))
 
 cdef inline vec softplus_slope(vec z, vec y) noexcept nogil:
     return sigmoid(z)
 
-
-cdef inline vec silu(vec z) noexcept nogil:
-    """z * sigmoid(z) (Elfwing et al., 2017)"""
-    return z * sigmoid(z)
 
 cdef inline vec silu_slope(vec z, vec y) noexcept nogil:
     cdef vec s = sigmoid(z)
     return s * fma(z, fill(1) - s, fill(1))
 
 
-cdef inline vec gelu(vec z) noexcept nogil:
-    """z * Phi(z), Phi the normal distribution function (Hendrycks and Gimpel, 2016)"""
-    cdef vec density
-    return z * normal_cdf(z, &density)
-
 cdef inline vec gelu_slope(vec z, vec y) noexcept nogil:
-    cdef vec density
-    cdef vec phi = normal_cdf(z, &density)
-    return fma(z, density, phi)
+    return gelu_derivative(z)
 
 
 cdef inline vec exp_slope(vec z, vec y) noexcept nogil:

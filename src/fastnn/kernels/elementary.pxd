@@ -1,41 +1,247 @@
-from libc.math cimport exp as cexp, expm1 as cexpm1, tanh as ctanh, log1p as clog1p, erfc
-from .simd cimport LANES, vec, real
+# exp, log, tanh and their kin on vectors: our own, so that every machine gives the same bits.
+#
+# All lanes take one path; masks choose between results. NaN stays NaN. Subnormal numbers
+# count as zero. Worst error in ULP with fused multiply-adds, float32 / float64, measured over
+# every 97th float32 and a million doubles (without them, on sse2, in brackets):
+#
+#     exp      0.87 / 0.87  (1.2 / 1.2)       tanh      1.91 / 1.99  (1.9 / 2.0)
+#     expm1    0.92 / 1.18  (0.9 / 1.2)       sigmoid   1.56 / 1.65  (1.8 / 1.8)
+#     log1p    1.94 / 1.95  (1.9 / 2.0)       softplus  2.64 / 2.62  (2.6 / 2.6)
+#     silu     2.30 / 2.13  (2.4 / 2.3)       gelu      3.70 / 4.94  (5.3 / 6.9)
+#
+# Notation: x = n ln 2 + r with |r| <= ln(2)/2, and Q with exp(r) = 1 + r + r^2 Q(r).
+
+from .simd cimport (
+    FUSED, absolute, at_least, at_most, copysign, fill, fma, from_bits, if_less, real, to_bits, vec, vec_bits,
+)
+
+cdef extern from "elementary.h" nogil:
+    enum:
+        MANTISSA_BITS "FASTNN_MANTISSA_BITS"
+        EXPONENT_BIAS "FASTNN_EXPONENT_BIAS"
+        SILU_SHIFT "FASTNN_SILU_SHIFT"
+        EXP_Q_DEGREE "FASTNN_DEGREE(FASTNN_EXP_Q)"
+        LOG1P_L_DEGREE "FASTNN_DEGREE(FASTNN_LOG1P_L)"
+        GELU_N_DEGREE "FASTNN_DEGREE(FASTNN_GELU_N)"
+        GELU_D_DEGREE "FASTNN_DEGREE(FASTNN_GELU_D)"
+    const real *EXP_Q "FASTNN_EXP_Q"
+    const real *LOG1P_L "FASTNN_LOG1P_L"
+    const real *GELU_N "FASTNN_GELU_N"
+    const real *GELU_D "FASTNN_GELU_D"
+    const real ROUND_TO_INTEGER "FASTNN_ROUND_TO_INTEGER"
+    const real LOG2_E "FASTNN_LOG2_E"
+    const real LN2_HIGH "FASTNN_LN2_HIGH"
+    const real LN2_LOW "FASTNN_LN2_LOW"
+    const real EXP_LOWEST "FASTNN_EXP_LOWEST"
+    const real EXP_HIGHEST "FASTNN_EXP_HIGHEST"
+    const real EXP_ONE_FACTOR "FASTNN_EXP_ONE_FACTOR"
+    const real TANH_ONE "FASTNN_TANH_ONE"
+    const real SILU_ZERO "FASTNN_SILU_ZERO"
+    const real GELU_ZERO "FASTNN_GELU_ZERO"
+    const vec_bits UPPER_HALF "FASTNN_UPPER_HALF"
+
+
+cdef inline vec horner(const real *c, int degree, vec x) noexcept nogil:
+    """c[0] + c[1] x + … + c[degree] x^degree"""
+    cdef vec sum = fill(c[degree])
+    cdef int k
+    for k in range(degree - 1, -1, -1):
+        sum = fma(sum, x, fill(c[k]))
+    return sum
+
+
+cdef inline vec horner_by_four(const real *c, int degree, vec x) noexcept nogil:
+    """The same polynomial, four terms a step.
+
+    For large x a step of Horner's rule adds a whole rounding error, so that fewer steps
+    (degree/4 + 2) are more accurate; and they wait less for each other.
+    """
+    cdef vec square = x * x
+    cdef vec fourth = square * square
+    cdef vec sum = fill(0), low, high
+    cdef int k
+    for k in range(degree // 4 * 4, -1, -4):
+        low = fill(c[k])
+        if k + 1 <= degree:
+            low = fma(x, fill(c[k + 1]), low)
+        if k + 2 <= degree:
+            high = fill(c[k + 2])
+            if k + 3 <= degree:
+                high = fma(x, fill(c[k + 3]), high)
+            low = fma(square, high, low)
+        sum = low if k + 4 > degree else fma(fourth, sum, low)
+    return sum
+
+
+cdef inline vec reduced(vec x, int bias, vec *high, vec_bits *bits) noexcept nogil:
+    """Returns n; high := x - n LN2_HIGH, exactly, so that r = high - n LN2_LOW.
+
+    Adding 1.5 * 2^MANTISSA_BITS + bias rounds to an integer and leaves n + bias in the low
+    bits of the sum: shifted to the exponent's place they are the number 2^n, for bias =
+    EXPONENT_BIAS.
+    """
+    cdef vec magic = fill(ROUND_TO_INTEGER + bias)
+    cdef vec sum = fma(x, fill(LOG2_E), magic)
+    cdef vec n = sum - magic
+    bits[0] = to_bits(sum)
+    high[0] = fma(n, fill(-LN2_HIGH), x)
+    return n
+
+
+cdef inline vec power_of_two(vec_bits bits) noexcept nogil:
+    return from_bits(bits << MANTISSA_BITS)
+
+
+cdef inline vec exp_over_r(vec r) noexcept nogil:
+    """(exp(r) - 1) / r = 1 + r Q(r)"""
+    return fma(r, horner(EXP_Q, EXP_Q_DEGREE, r), fill(1))
+
+
+cdef inline vec exp_reduced(vec r) noexcept nogil:
+    """exp(r)"""
+    return fma(r, exp_over_r(r), fill(1))
+
+
 cdef inline vec exp(vec x) noexcept nogil:
-    cdef vec r = x
-    cdef int i
-    for i in range(LANES):
-        (<real*>&r)[i] = <real> cexp((<real*>&x)[i])
-    return r
+    """exp(r) * 2^floor(n/2) * 2^ceil(n/2): at both ends 2^n alone is no normal number.
+
+    With twice the bias in the bits each half has it once; what the shift brings down from
+    the upper bits is shifted out again.
+    """
+    cdef vec high, n
+    cdef vec_bits bits, half
+    n = reduced(at_least(fill(EXP_LOWEST), at_most(fill(EXP_HIGHEST), x)), 2 * EXPONENT_BIAS, &high, &bits)
+    half = bits >> 1
+    return exp_reduced(fma(n, fill(-LN2_LOW), high)) * power_of_two(half) * power_of_two(bits - half)
+
+
+cdef inline vec exp_of_negative_size(vec x) noexcept nogil:
+    """exp(-|x|): one factor 2^n will do, which is 0 where the result is subnormal."""
+    cdef vec high, n
+    cdef vec_bits bits
+    n = reduced(at_least(fill(EXP_ONE_FACTOR), -absolute(x)), EXPONENT_BIAS, &high, &bits)
+    return exp_reduced(fma(n, fill(-LN2_LOW), high)) * power_of_two(bits)
+
+
 cdef inline vec expm1_negative(vec x) noexcept nogil:
-    cdef vec r = x
-    cdef int i
-    for i in range(LANES):
-        (<real*>&r)[i] = <real> cexpm1((<real*>&x)[i])
-    return r
-cdef inline vec tanh(vec x) noexcept nogil:
-    cdef vec r = x
-    cdef int i
-    for i in range(LANES):
-        (<real*>&r)[i] = <real> ctanh((<real*>&x)[i])
-    return r
-cdef inline vec sigmoid(vec x) noexcept nogil:
-    cdef vec r = x
-    cdef int i
-    for i in range(LANES):
-        (<real*>&r)[i] = <real> (1/(1+cexp(-(<real*>&x)[i])))
-    return r
-cdef inline vec log1p(vec x) noexcept nogil:
-    cdef vec r = x
-    cdef int i
-    for i in range(LANES):
-        (<real*>&r)[i] = <real> clog1p((<real*>&x)[i])
-    return r
-cdef inline vec normal_cdf(vec x, vec *density) noexcept nogil:
-    cdef vec r = x
-    cdef int i
-    cdef double v
-    for i in range(LANES):
-        v = (<real*>&x)[i]
-        (<real*>&r)[i] = <real> (0.5*erfc(-v*0.70710678118654752440))
-        (<real*>density)[i] = <real> (cexp(-v*v/2)*0.39894228040143267794)
-    return r
+    """exp(x) - 1 for x <= 0, as 2^n p + (2^n - 1) with p = exp(r) - 1: exact where it matters."""
+    cdef vec high, n, r, p, scale
+    cdef vec_bits bits
+    n = reduced(at_least(fill(EXP_ONE_FACTOR), x), EXPONENT_BIAS, &high, &bits)
+    r = fma(n, fill(-LN2_LOW), high)
+    p = fma(r * r, horner(EXP_Q, EXP_Q_DEGREE, r), r)
+    scale = power_of_two(bits)
+    return fma(p, scale, scale - fill(1))
+
+
+cdef inline vec log1p(vec e) noexcept nogil:
+    """log(1 + e) for 0 <= e <= 1, as 2 artanh(s/2) = s + s^3 L(s^2) with s = e / (1 + e/2).
+
+    e / (2 + e) would lose the smallest e to the flush to zero.
+    """
+    cdef vec s = e / fma(e, fill(<real> 0.5), fill(1))
+    cdef vec square = s * s
+    return fma(s * square, horner(LOG1P_L, LOG1P_L_DEGREE, square), s)
+
+
+cdef inline vec softplus(vec z) noexcept nogil:
+    """log(1 + exp(z)) = max(z, 0) + log(1 + exp(-|z|))"""
+    return at_least(fill(0), z) + log1p(exp_of_negative_size(z))
+
+
+cdef inline vec sigmoid(vec z) noexcept nogil:
+    """1 / (1 + exp(-z)), from e = exp(-|z|) and q = e / (1 + e): 1 - q for z >= 0, e - e q for z < 0.
+
+    The latter is q again, but with q's rounding errors multiplied by e.
+    """
+    cdef vec e = exp_of_negative_size(z)
+    cdef vec q = e / (fill(1) + e)
+    return if_less(z, fill(0), fma(-e, q, e), fill(1) - q)
+
+
+cdef inline vec tanh(vec z) noexcept nogil:
+    """(E - 1) / (E + 1), negated, with E = exp(-2|z|) = 2^n (1 + p); then the sign of z.
+
+    Both sums are made of p, so nothing cancels for small z, where n = 0 and the numerator is
+    p alone; and the rounding error of r does not enter p's main term.
+    """
+    cdef vec high, low, r, p, scale
+    cdef vec_bits bits
+    low = reduced(fill(-2) * at_most(fill(TANH_ONE), absolute(z)), EXPONENT_BIAS, &high, &bits) * fill(-LN2_LOW)
+    r = high + low
+    p = high + fma(r * r, horner(EXP_Q, EXP_Q_DEGREE, r), low)
+    scale = power_of_two(bits)
+    return copysign(fma(scale, p, scale - fill(1)) / fma(scale, p, scale + fill(1)), z)
+
+
+cdef inline vec silu(vec z) noexcept nogil:
+    """z sigmoid(z) = g - g q with sigmoid's q; g = z for z >= 0, z exp(-|z|) for z < 0.
+
+    exp(-|z|) is computed 2^SILU_SHIFT times too large, as z exp(-|z|) is a normal number for
+    some z whose exp(-|z|) is not. The bounds keep infinity times 0 away.
+    """
+    cdef vec high, n, large, e, g
+    cdef vec_bits bits
+    cdef vec unshift = power_of_two(to_bits(fill(ROUND_TO_INTEGER + EXPONENT_BIAS - SILU_SHIFT)))
+    z = at_least(fill(-SILU_ZERO), z)
+    n = reduced(at_least(fill(-SILU_ZERO), -absolute(z)), EXPONENT_BIAS + SILU_SHIFT, &high, &bits)
+    large = exp_reduced(fma(n, fill(-LN2_LOW), high)) * power_of_two(bits)
+    e = large * unshift
+    g = if_less(z, fill(0), z * large * unshift, z)
+    return fma(-at_most(fill(SILU_ZERO), g), e / (fill(1) + e), g)
+
+
+cdef inline vec normal_density_less_one(vec a, vec *scale) noexcept nogil:
+    """p with exp(-a^2/2) = scale (1 + p), for 0 <= a <= GELU_ZERO.
+
+    The square's rounding error, which exp would multiply by up to a^2/2, is added to r.
+    """
+    cdef vec half = fill(<real> -0.5) * a
+    cdef vec square = half * a
+    cdef vec high, n, r, error, upper
+    cdef vec_bits bits
+    if FUSED:
+        error = fma(half, a, -square)
+    else:       # a^2 = upper^2 + (a - upper)(a + upper), the first term exactly
+        upper = from_bits(to_bits(a) & UPPER_HALF)
+        error = fill(<real> -0.5) * upper * upper - square
+        error = error + fill(<real> -0.5) * (a - upper) * (a + upper)
+    n = reduced(square, EXPONENT_BIAS, &high, &bits)
+    r = high + fma(n, fill(-LN2_LOW), error)
+    scale[0] = power_of_two(bits)
+    return r * exp_over_r(r)
+
+
+cdef inline vec gelu(vec z) noexcept nogil:
+    """z Phi(z) = max(z, 0) - a Phi(-a), a = |z|, with Phi(-a) = exp(-a^2/2) (1/2 + a N(a)) / (1 + a D(a)).
+
+    All coefficients are positive, so nothing cancels. The errors of the denominator and of
+    the quotient are found by fma and added. scale comes last, for the tail's sake.
+    """
+    cdef vec a = at_most(fill(GELU_ZERO), absolute(z))
+    cdef vec scale, inverse, error, g
+    cdef vec p = normal_density_less_one(a, &scale)
+    cdef vec D = horner_by_four(GELU_D, GELU_D_DEGREE, a)
+    cdef vec above = fma(a * a, horner_by_four(GELU_N, GELU_N_DEGREE, a), fill(<real> 0.5) * a)
+    cdef vec below = fma(a, D, fill(1))
+    if FUSED:
+        inverse = fill(1) / below
+        g = above * inverse
+        error = fma(-g, fma(a, D, fill(1) - below), fma(-below, g, above))
+        g = g + fma(g, p, error * inverse)
+    else:
+        g = above / below
+        g = fma(g, p, g)
+    return fma(-g, scale, at_least(fill(0), z))
+
+
+cdef inline vec gelu_derivative(vec z) noexcept nogil:
+    """Phi(z) + z phi(z): G for z < 0 and 1 - G elsewhere, G = exp(-a^2/2) (Phi(-a)/exp(-a^2/2) - a / sqrt(2 pi))."""
+    cdef vec a = at_most(fill(GELU_ZERO), absolute(z))
+    cdef vec scale, g
+    cdef vec p = normal_density_less_one(a, &scale)
+    cdef vec ratio = fma(a, horner_by_four(GELU_N, GELU_N_DEGREE, a), fill(<real> 0.5)) / fma(
+        a, horner_by_four(GELU_D, GELU_D_DEGREE, a), fill(1))
+    g = fma(a, fill(<real> -0.39894228040143267794), ratio)
+    g = fma(g, p, g) * scale
+    return if_less(z, fill(0), g, fill(1) - g)

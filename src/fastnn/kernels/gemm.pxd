@@ -9,7 +9,7 @@
 # by fused multiply-adds, whatever the tile's size and whatever is packed: a lane is an
 # element of c and never a partial sum. So a row has the same bits in every batch.
 
-from .simd cimport (LANES, TILE_ROWS, TILE_VECTORS, blend, fill, fma, less, load_transposed,
+from .simd cimport (LANES, TILE_ROWS, TILE_VECTORS, at_least, fill, fma, load_transposed,
                     real, vec)
 from .types cimport PACKED_COLUMN_BYTES, PACKED_ROWS, padded
 
@@ -59,7 +59,7 @@ cdef inline void tile(
         b += ldb
     if finish == RECTIFY:
         for i in range(rows * vectors):
-            total[i] = blend(less(total[i], zero), zero, total[i])
+            total[i] = at_least(zero, total[i])
     elif finish == DESCEND:
         for i in range(rows):
             for j in range(vectors):

@@ -9,9 +9,9 @@
 from libc.math cimport frexp
 
 from .activations cimport activation_backward, activation_forward, softmax_row
-from .elementary cimport exp, log1p, sigmoid
+from .elementary cimport exp, exp_of_negative_size, log1p, sigmoid
 from .gemm cimport padded_row, vectors_of
-from .simd cimport LANES, absolute, blend, copysign, fill, fma, less, real, vec
+from .simd cimport LANES, absolute, at_least, copysign, fill, fma, if_less, real, vec
 from .types cimport (
     BINARY_CROSS_ENTROPY, CROSS_ENTROPY, HALF_MSE, HUBER, MAE, MSE,
 )
@@ -37,7 +37,7 @@ cdef inline vec mae(vec a, vec t, vec *gradient) noexcept nogil:
     """|a - t|; its gradient at 0 is 0"""
     cdef vec d = a - t
     cdef vec size = absolute(d)
-    gradient[0] = blend(less(fill(0), size), copysign(fill(1), d), d)
+    gradient[0] = if_less(fill(0), size, copysign(fill(1), d), d)
     return size
 
 
@@ -45,8 +45,8 @@ cdef inline vec huber(vec a, vec t, vec *gradient) noexcept nogil:
     """d^2 / 2 for |d| < 1, |d| - 1/2 elsewhere, d = a - t (Huber, 1964, delta = 1)"""
     cdef vec d = a - t
     cdef vec size = absolute(d)
-    gradient[0] = blend(less(fill(1), size), copysign(fill(1), d), d)
-    return blend(less(fill(1), size), size - fill(<real> 0.5), fill(<real> 0.5) * d * d)
+    gradient[0] = if_less(fill(1), size, copysign(fill(1), d), d)
+    return if_less(fill(1), size, size - fill(<real> 0.5), fill(<real> 0.5) * d * d)
 
 
 cdef inline vec sigmoid_cross_entropy(vec z, vec t, vec *gradient) noexcept nogil:
@@ -56,8 +56,8 @@ cdef inline vec sigmoid_cross_entropy(vec z, vec t, vec *gradient) noexcept nogi
     """
     cdef vec zero = fill(0)
     gradient[0] = sigmoid(z) - t
-    return fma(t, blend(less(z, zero), -z, zero),
-               fma(fill(1) - t, blend(less(z, zero), zero, z), log1p(exp(-absolute(z)))))
+    return fma(t, at_least(zero, -z),
+               fma(fill(1) - t, at_least(zero, z), log1p(exp_of_negative_size(z))))
 
 
 cdef inline vec exp_poisson(vec z, vec t, vec *gradient) noexcept nogil:

@@ -3,7 +3,7 @@
 
    fastnn_real   float, or double where FASTNN_F64 is defined
    fastnn_vec    as many of them as one register of the instruction set holds
-   fastnn_mask   the same lanes as integers: the result of a comparison, or raw bits
+   fastnn_bits   the same lanes as integers, for their raw bits
 
    + - * / work on vectors as they do on numbers. This file is the only one that
    knows an instruction set; `simd.pxd` shows it to Cython. Names carry a prefix
@@ -26,51 +26,57 @@
 #ifdef FASTNN_F64
 typedef double fastnn_real;
 typedef int64_t fastnn_integer;
-#define FASTNN_MANTISSA_BITS 52
-#define FASTNN_EXPONENT_BIAS 1023
 #define FASTNN_TYPED(ps, pd) pd
 #else
 typedef float fastnn_real;
 typedef int32_t fastnn_integer;
-#define FASTNN_MANTISSA_BITS 23
-#define FASTNN_EXPONENT_BIAS 127
 #define FASTNN_TYPED(ps, pd) ps
 #endif
 
-/* Per instruction set: the register's width, the micro-kernel's tile (accumulators +
-   one row of B + a broadcast must fit the registers: 32 of them, or 16), and the two
-   instructions that C has no operator for. SSE2 has no fused multiply-add: it rounds
-   twice, and is a class of its own where bits are compared. */
+/* Per instruction set: the register's width; the micro-kernel's tile (its sums + a row of
+   B + a broadcast must fit 32 registers, or 16); and the operations that C has no operator
+   for. SSE2 has no fused multiply-add: it rounds twice, and is a class of its own where bits
+   are compared. Compares and minima are written so that NaN survives: see below. */
 #if defined(__AVX512F__)
 #define FASTNN_INSTRUCTION_SET "avx512"
 #define FASTNN_VECTOR_BYTES 64
 #define FASTNN_TILE_ROWS 6
 #define FASTNN_TILE_VECTORS 4
-#define FASTNN_FMA(a, b, c) FASTNN_TYPED(_mm512_fmadd_ps, _mm512_fmadd_pd)(a, b, c)
-#define FASTNN_SQRT(a) FASTNN_TYPED(_mm512_sqrt_ps, _mm512_sqrt_pd)(a)
+#define FASTNN_OP(name) FASTNN_TYPED(_mm512_##name##_ps, _mm512_##name##_pd)
+#define FASTNN_FMA(a, b, c) FASTNN_OP(fmadd)(a, b, c)
+#define FASTNN_IF_LESS(a, b, x, y) FASTNN_OP(mask_blend)(FASTNN_LESS_MASK(a, b, _CMP_LT_OQ), y, x)
+#define FASTNN_LESS_MASK FASTNN_TYPED(_mm512_cmp_ps_mask, _mm512_cmp_pd_mask)
 #elif defined(__AVX2__)
 #define FASTNN_INSTRUCTION_SET "avx2"
 #define FASTNN_VECTOR_BYTES 32
 #define FASTNN_TILE_ROWS 6
 #define FASTNN_TILE_VECTORS 2
-#define FASTNN_FMA(a, b, c) FASTNN_TYPED(_mm256_fmadd_ps, _mm256_fmadd_pd)(a, b, c)
-#define FASTNN_SQRT(a) FASTNN_TYPED(_mm256_sqrt_ps, _mm256_sqrt_pd)(a)
+#define FASTNN_OP(name) FASTNN_TYPED(_mm256_##name##_ps, _mm256_##name##_pd)
+#define FASTNN_FMA(a, b, c) FASTNN_OP(fmadd)(a, b, c)
+#define FASTNN_IF_LESS(a, b, x, y) FASTNN_OP(blendv)(y, x, (fastnn_vec)((a) < (b)))
 #elif defined(__SSE2__)
 #define FASTNN_INSTRUCTION_SET "sse2"
 #define FASTNN_VECTOR_BYTES 16
 #define FASTNN_TILE_ROWS 6
 #define FASTNN_TILE_VECTORS 2
+#define FASTNN_OP(name) FASTNN_TYPED(_mm_##name##_ps, _mm_##name##_pd)
 #define FASTNN_FMA(a, b, c) ((a) * (b) + (c))
-#define FASTNN_SQRT(a) FASTNN_TYPED(_mm_sqrt_ps, _mm_sqrt_pd)(a)
+#define FASTNN_FUSED 0
 #elif defined(__aarch64__)
 #define FASTNN_INSTRUCTION_SET "neon"
 #define FASTNN_VECTOR_BYTES 16
 #define FASTNN_TILE_ROWS 4
 #define FASTNN_TILE_VECTORS 4
-#define FASTNN_FMA(a, b, c) FASTNN_TYPED(vfmaq_f32, vfmaq_f64)(c, a, b)
-#define FASTNN_SQRT(a) FASTNN_TYPED(vsqrtq_f32, vsqrtq_f64)(a)
+#define FASTNN_OP(name) FASTNN_TYPED(v##name##q_f32, v##name##q_f64)
+#define FASTNN_FMA(a, b, c) FASTNN_OP(fma)(c, a, b)
 #else
 #error "no vector type for this processor: add a branch here and a line in setup.py"
+#endif
+#ifndef FASTNN_FUSED
+#define FASTNN_FUSED 1
+#endif
+#ifndef FASTNN_IF_LESS
+#define FASTNN_IF_LESS(a, b, x, y) (((fastnn_bits)(x) & ((a) < (b))) | ((fastnn_bits)(y) & ~((a) < (b))))
 #endif
 
 #define FASTNN_LANES (FASTNN_VECTOR_BYTES / (int)sizeof(fastnn_real))
@@ -79,32 +85,33 @@ typedef int32_t fastnn_integer;
 /* aligned(sizeof real): any array may be read as vectors; may_alias: through a cast. */
 typedef fastnn_real fastnn_vec
     __attribute__((vector_size(FASTNN_VECTOR_BYTES), aligned(sizeof(fastnn_real)), may_alias));
-typedef fastnn_integer fastnn_mask
+typedef fastnn_integer fastnn_bits
     __attribute__((vector_size(FASTNN_VECTOR_BYTES), aligned(sizeof(fastnn_real)), may_alias));
 
 FASTNN_INLINE fastnn_vec fastnn_fill(fastnn_real x) { return x - (fastnn_vec){0}; }
-FASTNN_INLINE fastnn_vec fastnn_fma(fastnn_vec a, fastnn_vec b, fastnn_vec c) { return (fastnn_vec)FASTNN_FMA(a, b, c); }
-FASTNN_INLINE fastnn_vec fastnn_sqrt(fastnn_vec a) { return (fastnn_vec)FASTNN_SQRT(a); }
-
-/* comparisons and choice */
-FASTNN_INLINE fastnn_mask fastnn_less(fastnn_vec a, fastnn_vec b) { return (fastnn_mask)(a < b); }
-/* mask ? a : b, lane by lane; a comparison with NaN is false and chooses b */
-FASTNN_INLINE fastnn_vec fastnn_blend(fastnn_mask mask, fastnn_vec a, fastnn_vec b)
+FASTNN_INLINE fastnn_vec fastnn_fma(fastnn_vec a, fastnn_vec b, fastnn_vec c)
 {
-    return (fastnn_vec)(((fastnn_mask)a & mask) | ((fastnn_mask)b & ~mask));
+    return (fastnn_vec)FASTNN_FMA(a, b, c);
 }
+FASTNN_INLINE fastnn_vec fastnn_sqrt(fastnn_vec a) { return (fastnn_vec)FASTNN_OP(sqrt)(a); }
 
-/* the bits of a vector, and back */
-FASTNN_INLINE fastnn_mask fastnn_bits(fastnn_vec a) { return (fastnn_mask)a; }
-FASTNN_INLINE fastnn_vec fastnn_from_bits(fastnn_mask a) { return (fastnn_vec)a; }
-FASTNN_INLINE fastnn_vec fastnn_absolute(fastnn_vec a)
+/* a < b ? x : y, lane by lane; y where a or b is NaN */
+FASTNN_INLINE fastnn_vec fastnn_if_less(fastnn_vec a, fastnn_vec b, fastnn_vec x, fastnn_vec y)
 {
-    return (fastnn_vec)((fastnn_mask)a & ~(fastnn_mask)fastnn_fill((fastnn_real)-0.0));
+    return (fastnn_vec)FASTNN_IF_LESS(a, b, x, y);
 }
+/* The bound comes first: x86's max and min give their second argument where one is NaN. */
+FASTNN_INLINE fastnn_vec fastnn_at_least(fastnn_vec bound, fastnn_vec x) { return (fastnn_vec)FASTNN_OP(max)(bound, x); }
+FASTNN_INLINE fastnn_vec fastnn_at_most(fastnn_vec bound, fastnn_vec x) { return (fastnn_vec)FASTNN_OP(min)(bound, x); }
+
+/* The bits of a vector, and back; the sign bit alone. */
+FASTNN_INLINE fastnn_bits fastnn_to_bits(fastnn_vec a) { return (fastnn_bits)a; }
+FASTNN_INLINE fastnn_vec fastnn_from_bits(fastnn_bits a) { return (fastnn_vec)a; }
+FASTNN_INLINE fastnn_bits fastnn_sign(fastnn_vec a) { return (fastnn_bits)a & (fastnn_bits)fastnn_fill((fastnn_real)-0.0); }
+FASTNN_INLINE fastnn_vec fastnn_absolute(fastnn_vec a) { return (fastnn_vec)((fastnn_bits)a ^ fastnn_sign(a)); }
 FASTNN_INLINE fastnn_vec fastnn_copysign(fastnn_vec magnitude, fastnn_vec sign)
 {
-    fastnn_mask bit = (fastnn_mask)fastnn_fill((fastnn_real)-0.0);
-    return (fastnn_vec)(((fastnn_mask)magnitude & ~bit) | ((fastnn_mask)sign & bit));
+    return (fastnn_vec)((fastnn_bits)fastnn_absolute(magnitude) | fastnn_sign(sign));
 }
 
 /* Interleaving the lower (upper) halves of a and b: a0 b0 a1 b1 … */
@@ -129,7 +136,7 @@ FASTNN_INLINE fastnn_vec fastnn_copysign(fastnn_vec magnitude, fastnn_vec sign)
 #ifdef __clang__
 #define FASTNN_SHUFFLE_(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else
-#define FASTNN_SHUFFLE_(a, b, ...) __builtin_shuffle(a, b, (fastnn_mask){__VA_ARGS__})
+#define FASTNN_SHUFFLE_(a, b, ...) __builtin_shuffle(a, b, (fastnn_bits){__VA_ARGS__})
 #endif
 #define FASTNN_SHUFFLE(a, b, lanes) FASTNN_SHUFFLE_(a, b, lanes)
 FASTNN_INLINE fastnn_vec fastnn_interleave_low(fastnn_vec a, fastnn_vec b)

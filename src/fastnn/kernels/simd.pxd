@@ -1,32 +1,31 @@
 # The vector type and its operations, as Cython sees them. Kernels are written in `real`,
-# `vec` and `mask` alone, and compiled once per instruction set and dtype; what they become
+# `vec` alone, and compiled once per instruction set and dtype; what they become
 # is said in simd.h. Cython takes a vector for a float: + - * / reach C as they stand, but
-# compare with `less`, choose with `blend`, and make constants with `fill`.
+# compare and choose with `if_less`, and make constants with `fill`.
 
 cdef extern from "simd.h" nogil:
     ctypedef float real "fastnn_real"
     ctypedef float vec "fastnn_vec"
-    ctypedef long mask "fastnn_mask"
-    ctypedef long integer "fastnn_integer"
+    ctypedef long vec_bits "fastnn_bits"
 
     const char *INSTRUCTION_SET "FASTNN_INSTRUCTION_SET"
     enum:
         LANES "FASTNN_LANES"                    # reals in a vec
         LANE_BITS "FASTNN_LANE_BITS"              # its binary logarithm
+        FUSED "FASTNN_FUSED"                    # whether fma rounds once
         TILE_ROWS "FASTNN_TILE_ROWS"            # the micro-kernel's tile: rows of C …
         TILE_VECTORS "FASTNN_TILE_VECTORS"      # … by vectors of its columns
-        MANTISSA_BITS "FASTNN_MANTISSA_BITS"
-        EXPONENT_BIAS "FASTNN_EXPONENT_BIAS"
 
     vec fill "fastnn_fill"(real x)                          # x in every lane
     vec fma "fastnn_fma"(vec a, vec b, vec c)               # a * b + c, rounded once (sse2: twice)
     vec sqrt "fastnn_sqrt"(vec a)
-    mask less "fastnn_less"(vec a, vec b)                   # a < b
-    vec blend "fastnn_blend"(mask m, vec a, vec b)          # m ? a : b
-    mask bits "fastnn_bits"(vec a)
-    vec from_bits "fastnn_from_bits"(mask a)
+    vec if_less "fastnn_if_less"(vec a, vec b, vec x, vec y)    # a < b ? x : y; y for NaN
+    vec at_least "fastnn_at_least"(vec bound, vec x)            # max; x where x is NaN
+    vec at_most "fastnn_at_most"(vec bound, vec x)              # min; x where x is NaN
     vec absolute "fastnn_absolute"(vec a)
     vec copysign "fastnn_copysign"(vec magnitude, vec sign)
+    vec_bits to_bits "fastnn_to_bits"(vec a)
+    vec from_bits "fastnn_from_bits"(vec_bits a)
     vec interleave_low "fastnn_interleave_low"(vec a, vec b)      # a0 b0 a1 b1 …
     vec interleave_high "fastnn_interleave_high"(vec a, vec b)    # … from the upper halves
 

@@ -1,0 +1,60 @@
+"""Two sigmoid neurons in a row: forward pass, backward pass and one update, every number printed.
+
+x -> a1 = sigmoid(w1 x + b1) -> a2 = sigmoid(w2 a1 + b2), and the error E of a2 against the target T. The
+guide that these numbers come from defines E = (T - a2)² but prints the gradients of half of it; both
+losses are shown.
+
+Run it: python examples/backpropagation.py
+"""
+
+import numpy as np
+
+import fastnn
+
+X, TARGET = np.array([[0.1]]), np.array([0.25])
+PARAMETERS = {"w1": 0.15, "b1": 0.4, "w2": 0.45, "b2": 0.65}
+LEARNING_RATE = 0.4
+
+
+def two_neurons(loss):
+    network = fastnn.Network([1, 1, 1], activation="sigmoid", output="sigmoid", loss=loss, dtype="float64")
+    network.set_parameters(np.array(list(PARAMETERS.values())))
+    return network
+
+
+def forward():
+    network = two_neurons("mse")
+    _, a1, a2 = network.layer_outputs(X)
+    z1 = X @ network.weights[0] + network.biases[0]
+    z2 = a1 @ network.weights[1] + network.biases[1]
+    print("forward")
+    for name, value in {"z1": z1, "a1": a1, "z2": z2, "a2": a2}.items():
+        print(f"  {name} = {value.item():.4f}")
+
+
+def backward(loss):
+    network = two_neurons(loss)
+    error, d_weights, d_biases = network.gradients(X, TARGET)
+    gradients = {"w1": d_weights[0], "b1": d_biases[0], "w2": d_weights[1], "b2": d_biases[1]}
+    network.fit(X, TARGET, epochs=1, batch_size=1, optimizer=fastnn.SGD(LEARNING_RATE), shuffle=False)
+    updated = dict(zip(PARAMETERS, network.get_parameters(), strict=True))
+    print(f'loss="{loss}": E = {error:.6f}')
+    for name in ("w2", "b2", "w1", "b1"):
+        print(
+            f"  dE/d{name} = {gradients[name].item():<10.4g}"
+            f" {name}: {PARAMETERS[name]} -> {updated[name]:.4f}"
+        )
+
+
+def main():
+    forward()
+    backward("half_mse")
+    print("  These are the guide's gradients and new values (it rounds along the way: 0.05706, 0.0948).")
+    print("  They are the ones of half the squared error.")
+    backward("mse")
+    print("  This is the guide's E = (T - a2)², printed there as 0.2176, but it is 0.2165. Its gradients are")
+    print("  the ones above times the factor 2, which the guide's text leaves out.")
+
+
+if __name__ == "__main__":
+    main()

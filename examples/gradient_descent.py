@@ -1,0 +1,58 @@
+"""One weight learns z = 2x: how the learning rate decides between converging, swinging and diverging.
+
+The cost is J(w) = mean (z - w x)², so one step of gradient descent is w := w + 2 η mean(x²) (2 - w): the
+distance to the answer shrinks by the factor 1 - 2 η mean(x²) a step, and it shrinks only while that
+factor lies between -1 and 1.
+
+Every point stands beside its mirror image, (x, z) and (-x, -z). The bias then gets no gradient, and the
+network of one weight and one bias walks exactly the path of the one weight.
+
+Run it: python examples/gradient_descent.py
+"""
+
+import numpy as np
+
+import fastnn
+
+LEARNING_RATE = 0.4
+GENTLE_POINTS = [(1, 2), (-1, -2), (0, 0), (0, 0)]  # mean x² = 0.5
+STEEP_POINTS = [(1, 2), (-1, -2), (2, 4), (-2, -4)]  # mean x² = 2.5
+
+
+def descend(points, learning_rate, steps):
+    """Start at w = 0, take that many full-batch steps; return w after each one, and the network."""
+    x, z = np.array(points, dtype=np.float64).T
+    network = fastnn.Network([1, 1], output="identity", loss="mse", dtype="float64", seed=0)
+    network.set_parameters(np.zeros(2))
+    optimizer = fastnn.SGD(learning_rate)
+    path = []
+    for _ in range(steps):
+        network.fit(x[:, np.newaxis], z, epochs=1, batch_size=len(x), optimizer=optimizer, shuffle=False)
+        path.append(network.weights[0].item())
+    return path, network
+
+
+def show(title, points, learning_rate, steps=4):
+    path, network = descend(points, learning_rate, steps)
+    factor = 1 - 2 * learning_rate * np.mean([x * x for x, _ in points])
+    print(
+        f"{title}: learning rate {learning_rate}, each step multiplies the distance to w = 2 by {factor:.2f}"
+    )
+    print("  w: 0 -> " + " -> ".join(f"{abs(round(w, 4)):g}" for w in path))  # abs: 0 rather than -0
+    print(f"  bias: {abs(network.biases[0].item()):g}")
+
+
+def main():
+    show("mean x² = 0.5", GENTLE_POINTS, LEARNING_RATE)
+    show("(1, 2), (2, 4)", STEEP_POINTS, LEARNING_RATE)
+    print("  The guide's text says that these points converge at 0.4. They do not: mean x² is 2.5,")
+    print("  the factor is -1, and w swings between 4 and 0 for ever, exactly on the edge of stability.")
+    show("(1, 2), (2, 4)", STEEP_POINTS, 0.1)
+    try:
+        descend(STEEP_POINTS, 0.9, steps=1000)
+    except fastnn.DivergenceError as error:
+        print(f"(1, 2), (2, 4): learning rate 0.9 diverges: {error}")
+
+
+if __name__ == "__main__":
+    main()

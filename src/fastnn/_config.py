@@ -1,0 +1,30 @@
+"""show_config: what was built, what runs here, what is in use."""
+
+from importlib.metadata import PackageNotFoundError, version
+
+import numpy as np
+
+from . import _cpu, _dispatch
+
+
+def show_config(mode="stdout"):
+    """Prints version, compiler and instruction sets (built, found here, in use); mode="dict" returns them instead."""
+    try:
+        fastnn_version = version("fastnn-mlp")
+    except PackageNotFoundError:        # run from the source tree
+        fastnn_version = "not installed"
+    config = {
+        "fastnn": fastnn_version,
+        "numpy": np.__version__,
+        "compiler": _cpu.compiler(),
+        "instruction sets built": _dispatch.BUILT,
+        "instruction sets found": _dispatch.FOUND,
+        "instruction set in use": _dispatch.kernels.instruction_set,
+        "threads": 1,
+    }
+    if mode == "dict":
+        return config
+    if mode != "stdout":
+        raise ValueError(f"mode is {mode!r}, but must be 'stdout' or 'dict'")
+    for name, value in config.items():
+        print(f"{name + ':':24}{', '.join(value) if isinstance(value, tuple) else value}")

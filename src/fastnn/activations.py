@@ -1,0 +1,86 @@
+"""Activations as functions of arrays, each with its derivative.
+
+>>> import fastnn
+>>> fastnn.activations.sigmoid(0.0), fastnn.activations.sigmoid.derivative(0.0)
+(0.5, 0.25)
+
+They run the kernels that networks run, and so give the same bits; the formulas are in
+`kernels/activations.pxd` (fast) and `reference.py` (readable).
+"""
+
+import numpy as np
+
+from . import _dispatch
+
+__all__ = [
+    "Activation", "elu", "exp", "gelu", "identity", "leaky_relu", "relu", "selu", "sigmoid", "silu", "softmax",
+    "softplus", "tanh",
+]
+
+
+class Activation:
+    """An element-wise function `y = activation(z)`; softmax works along the last axis.
+
+    Arrays of any shape, and numbers, are taken; float32 gives float32, everything else float64.
+    """
+
+    def __init__(self, name, formula, initializer="glorot_uniform", output_only=False):
+        self.name = name
+        self.initializer = initializer
+        self.output_only = output_only
+        self.__doc__ = formula
+
+    def __repr__(self):
+        return f"<activation {self.name}: {self.__doc__}>"
+
+    def __call__(self, z):
+        """The value at z: an array of z's shape."""
+        z, rows = as_rows(z)
+        y = np.empty_like(rows)
+        _dispatch.kernels.activation_forward(y, rows, self.name)
+        return y.reshape(z.shape)[()]
+
+    def derivative(self, z):
+        """The derivative with respect to z, at z: an array of z's shape.
+
+        Softmax's is its Jacobian: for z of shape (..., k), an array (..., k, k) of d y_i / d z_j.
+        """
+        z, rows = as_rows(z)
+        if self.name == "softmax":
+            y = self(z)
+            return y[..., :, None] * (np.eye(z.shape[-1], dtype=z.dtype) - y[..., None, :])
+        y, slope = np.empty_like(rows), np.empty_like(rows)
+        _dispatch.kernels.activation_forward(y, rows, self.name)
+        _dispatch.kernels.activation_backward(slope, np.ones_like(rows), y, rows, self.name)
+        return slope.reshape(z.shape)[()]
+
+
+def as_rows(z):
+    """z as a float array, and the same as contiguous rows of its last axis."""
+    z = np.asarray(z)
+    if z.dtype.kind not in "biuf":
+        raise TypeError(f"z has dtype {z.dtype}, but an activation takes real numbers")
+    z = np.require(z, np.float32 if z.dtype == np.float32 else np.float64, "CA")
+    return z, z.reshape(-1, z.shape[-1] if z.ndim else 1) if z.size else z.reshape(0, 1)
+
+
+identity = Activation("identity", "z")
+sigmoid = Activation("sigmoid", "1 / (1 + exp(-z))")
+tanh = Activation("tanh", "tanh(z)")
+relu = Activation("relu", "max(z, 0)", "he_normal")
+leaky_relu = Activation("leaky_relu", "z for z > 0, 0.01 z elsewhere", "he_normal")
+elu = Activation("elu", "z for z > 0, exp(z) - 1 elsewhere", "he_normal")
+selu = Activation("selu", "1.0507 z for z > 0, 1.7581 (exp(z) - 1) elsewhere", "lecun_normal")
+softplus = Activation("softplus", "log(1 + exp(z))", "he_normal")
+silu = Activation("silu", "z sigmoid(z)", "he_normal")
+gelu = Activation("gelu", "z Phi(z), Phi the normal distribution function", "he_normal")
+softmax = Activation("softmax", "exp(z) / sum of exp(z) along the last axis", output_only=True)
+exp = Activation("exp", "exp(z)", output_only=True)
+
+ACTIVATIONS = {
+    activation.name: activation
+    for activation in (
+        identity, sigmoid, tanh, relu, leaky_relu, elu, selu, softplus, silu, gelu, softmax, exp,
+    )
+}
+HIDDEN = {name: activation for name, activation in ACTIVATIONS.items() if not activation.output_only}

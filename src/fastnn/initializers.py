@@ -1,0 +1,81 @@
+"""Initial weights: which spread each scheme gives, and random numbers with the same bits everywhere.
+
+Bits come from NumPy's Philox generator, whose raw stream is stable (the methods of
+`numpy.random.Generator` may change between versions); what is made of them here uses only
++ - * / and square roots, which every machine rounds alike.
+"""
+
+import numpy as np
+
+# Variance of the weights: 2 / n_in (He et al., 2015), 2 / (n_in + n_out) (Glorot and Bengio,
+# 2010), 1 / n_in (LeCun et al., 1998).
+VARIANCES = {
+    "he": lambda n_in, n_out: 2 / n_in,
+    "glorot": lambda n_in, n_out: 2 / (n_in + n_out),
+    "lecun": lambda n_in, n_out: 1 / n_in,
+}
+INITIALIZERS = tuple(f"{scheme}_{shape}" for scheme in VARIANCES for shape in ("normal", "uniform"))
+
+
+def initial_weights(name, n_in, n_out, seed, layer):
+    """Weights (n_in, n_out) in float64, of this seed and layer number alone."""
+    scheme, shape = name.split("_")
+    deviation = np.sqrt(VARIANCES[scheme](n_in, n_out))
+    bits = np.random.Philox(key=seed + (layer << 64)).random_raw(n_in * n_out).reshape(n_in, n_out)
+    uniform = ((bits >> np.uint64(12)) + 0.5) * 2.0**-52            # inside 0 … 1
+    if shape == "uniform":
+        return (2 * uniform - 1) * (np.sqrt(3) * deviation)
+    return normal_quantile(uniform) * deviation
+
+
+# Coefficients of algorithm AS 241 (Wichura, 1988), numerator and denominator, lowest power first.
+CENTRE = (
+    (3.3871328727963666080e0, 1.3314166789178437745e2, 1.9715909503065514427e3, 1.3731693765509461125e4,
+     4.5921953931549871457e4, 6.7265770927008700853e4, 3.3430575583588128105e4, 2.5090809287301226727e3),
+    (1.0, 4.2313330701600911252e1, 6.8718700749205790830e2, 5.3941960214247511077e3,
+     2.1213794301586595867e4, 3.9307895800092710610e4, 2.8729085735721942674e4, 5.2264952788528545610e3),
+)
+SIDE = (
+    (1.42343711074968357734e0, 4.63033784615654529590e0, 5.76949722146069140550e0, 3.64784832476320460504e0,
+     1.27045825245236838258e0, 2.41780725177450611770e-1, 2.27238449892691845833e-2, 7.74545014278341407640e-4),
+    (1.0, 2.05319162663775882187e0, 1.67638483018380384940e0, 6.89767334985100004550e-1,
+     1.48103976427480074590e-1, 1.51986665636164571966e-2, 5.47593808499534494600e-4, 1.05075007164441684324e-9),
+)
+TAIL = (
+    (6.65790464350110377720e0, 5.46378491116411436990e0, 1.78482653991729133580e0, 2.96560571828504891230e-1,
+     2.65321895265761230930e-2, 1.24266094738807843860e-3, 2.71155556874348757815e-5, 2.01033439929228813265e-7),
+    (1.0, 5.99832206555887937690e-1, 1.36929880922735805310e-1, 1.48753612908506148525e-2,
+     7.86869131145613259100e-4, 1.84631831751005468180e-5, 1.42151175831644588870e-7, 2.04426310338993978564e-15),
+)
+
+
+def normal_quantile(p):
+    """The standard normal quantile of p in 0 … 1, to 1e-15 (algorithm AS 241, Wichura, 1988)."""
+    q = p - 0.5
+    side = np.sqrt(-natural_log(np.minimum(p, 1 - p)))
+    return np.where(
+        np.abs(q) <= 0.425,
+        q * ratio(CENTRE, 0.180625 - q * q),
+        np.copysign(np.where(side <= 5, ratio(SIDE, side - 1.6), ratio(TAIL, side - 5)), q),
+    )
+
+
+def ratio(coefficients, x):
+    """A rational function, by Horner's rule."""
+    numerator, denominator = coefficients
+    above = below = 0
+    for a, b in zip(reversed(numerator), reversed(denominator), strict=True):
+        above, below = above * x + a, below * x + b
+    return above / below
+
+
+def natural_log(x):
+    """log(x), by the series 2 artanh((f - 1) / (f + 1)) for x = f 2^e: numpy.log's bits depend on the machine."""
+    f, e = np.frexp(x)
+    low = f < np.sqrt(0.5)
+    f, e = np.where(low, 2 * f, f), e - low
+    s = (f - 1) / (f + 1)
+    series = 0
+    for term in range(21, 0, -2):
+        series = series * (s * s) + 1 / term
+    return e * 0.69314718055994531 + 2 * s * series

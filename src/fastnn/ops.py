@@ -1,0 +1,63 @@
+'''
+The kernels as functions, for people who write their own training loop.
+
+Arrays are NumPy arrays of float32 or float64, all of one dtype in a call; shapes use
+
+    m  rows (samples)    k  inputs of a layer    n  its outputs
+
+Outputs come first and are written in place; None skips an output. Any strides are taken,
+without a copy where rows are contiguous and a multiple of 64 bytes long. A wrong dtype is a
+TypeError, a wrong shape a ValueError. The GIL is released while a kernel runs.
+
+>>> import numpy as np
+>>> from fastnn import ops
+>>> x, w, b = np.array([[1.0, 2.0]]), np.array([[0.5], [-1.0]]), np.array([0.25])
+>>> y = np.empty((1, 1))
+>>> ops.dense_forward(y, x, w, b, "relu")
+>>> y
+array([[0.]])
+'''
+
+from . import _dispatch
+
+__all__ = [
+    "activation_backward", "activation_forward", "dense_backward", "dense_forward", "loss_forward_backward",
+    "sgd_update",
+]
+
+
+def dense_forward(y, x, w, b, activation="identity"):
+    """y := activation(x @ w + b), for y (m, n), x (m, k), w (k, n), b (n,)."""
+    _dispatch.kernels.dense_forward(y, x, w, b, activation)
+
+
+def dense_backward(dx, dw, db, dz, x, w):
+    """The gradients of z = x @ w + b from dz (m, n): dx := dz @ w.T, dw := x.T @ dz, db := dz.sum(axis=0).
+
+    dx (m, k), dw (k, n), db (n,); any of them may be None, and then x or w too where no other output needs it.
+    """
+    _dispatch.kernels.dense_backward(dx, dw, db, dz, x, w)
+
+
+def activation_forward(y, z, activation):
+    """y := activation(z), for y and z (m, n); softmax works along rows."""
+    _dispatch.kernels.activation_forward(y, z, activation)
+
+
+def activation_backward(dz, dy, y, z, activation):
+    """dz := dy * activation'(z), for dz, dy, y, z (m, n) and y = activation(z); for softmax, its Jacobian times dy."""
+    _dispatch.kernels.activation_backward(dz, dy, y, z, activation)
+
+
+def loss_forward_backward(dz, z, t, loss, activation="identity", weights=None):
+    """The mean loss of outputs activation(z) against targets t, as a float; dz := its gradient with respect to z.
+
+    dz, z, t (m, n). The mean is over m*n elements ("cross_entropy": over m rows); with weights (m,), float64, it is
+    weighted by rows. "binary_cross_entropy" goes with "sigmoid", "cross_entropy" with "softmax", "poisson" with "exp".
+    """
+    return _dispatch.kernels.loss_forward_backward(dz, z, t, loss, activation, weights)
+
+
+def sgd_update(parameters, gradients, learning_rate):
+    """parameters := parameters - learning_rate * gradients, in one fused multiply-add; both of shape (size,)."""
+    _dispatch.kernels.sgd_update(parameters, gradients, learning_rate)

@@ -1,0 +1,35 @@
+"""Every test runs once for each instruction set that was built, unless it asks not to.
+
+A set that this processor cannot run is reported as NOT TESTED: a skip, never a pass.
+"""
+
+import pytest
+from hypothesis import settings
+
+from fastnn import _dispatch
+
+settings.register_profile("fastnn", derandomize=True, deadline=None, max_examples=50, print_blob=True)
+settings.load_profile("fastnn")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "any_isa: does not depend on the instruction set, and runs once")
+
+
+def pytest_generate_tests(metafunc):
+    once = metafunc.definition.get_closest_marker("any_isa")
+    metafunc.parametrize("isa", ["any"] if once else sorted(_dispatch.BUILT), indirect=True, scope="session")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def isa(request):
+    """The instruction set that networks and `fastnn.ops` use in this test."""
+    if request.param == "any":
+        yield None
+        return
+    if request.param not in _dispatch.FOUND:
+        pytest.skip(f"NOT TESTED: this processor does not run {request.param}")
+    chosen = _dispatch.kernels
+    _dispatch.kernels = _dispatch.load(request.param)
+    yield request.param
+    _dispatch.kernels = chosen

@@ -1,0 +1,431 @@
+"""Wrong arguments get a sentence that names the argument, what came and what was expected, and leave the
+network as it was.
+
+One table: what is called, which error it must raise, and the essential words of the message, in any order
+and wording.
+"""
+
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import fastnn
+
+NAN, INFINITY = float("nan"), float("inf")
+EITHER = (TypeError, ValueError)  # where both names would fit, the contract leaves the choice
+
+
+def good_X():
+    return np.linspace(-1, 1, 24).reshape(6, 4)
+
+
+def good_targets():
+    return np.linspace(0, 1, 12).reshape(6, 2)
+
+
+def good_labels():
+    return np.arange(6) % 3
+
+
+def with_element(array, value, index=(2, 1)):
+    array = np.array(array, dtype=np.float64)
+    array[index[: array.ndim]] = value
+    return array
+
+
+def build_networks():
+    """A regressor 4-5-2, a classifier 4-5-3 and a binary classifier 4-1, each already trained a little."""
+    regressor = fastnn.Network([4, 5, 2], activation="tanh", output="identity", seed=1)
+    classifier = fastnn.Network([4, 5, 3], activation="tanh", output="softmax", seed=2)
+    binary = fastnn.Network([4, 1], output="sigmoid", seed=3)
+    for network, y in ((regressor, good_targets()), (classifier, good_labels()), (binary, np.arange(6) % 2)):
+        network.fit(good_X(), y, epochs=2, optimizer=fastnn.SGD(0.1))
+    return SimpleNamespace(regressor=regressor, classifier=classifier, binary=binary)
+
+
+def build(*args, **kwargs):
+    return lambda networks: fastnn.Network(*args, **kwargs)
+
+
+def every_method_that_takes(name, X, y, error, patterns, network="regressor"):
+    """The same bad X or y through fit, evaluate and gradients."""
+    for method in ("fit", "evaluate", "gradients"):
+        yield f"{method}: {name}", lambda n, m=method: getattr(getattr(n, network), m)(X, y), error, patterns
+
+
+def bad_X():
+    features = [r"\bX\b", "63", "features", r"\b4\b", "inputs"]
+    for name, X, error, patterns in [
+        ("63 features", np.zeros((6, 63)), ValueError, features),
+        ("no features", np.zeros((6, 0)), ValueError, [r"\bX\b", r"\b0\b", r"\b4\b"]),
+        ("no rows", np.zeros((0, 4)), ValueError, [r"\bX\b", r"\b0\b|zero|empty|no rows"]),
+        ("empty list", [], ValueError, [r"\bX\b", r"\b0\b|zero|empty|no rows"]),
+        ("three dimensions", np.zeros((6, 4, 1)), ValueError, [r"\bX\b", r"\(6, 4, 1\)|\b3", r"dim|shape"]),
+        ("a number", 1.0, ValueError, [r"\bX\b", r"dim|shape"]),
+        ("NaN", with_element(good_X(), NAN), ValueError, [r"\bX\b", "nan", "finite"]),
+        ("infinity", with_element(good_X(), INFINITY), ValueError, [r"\bX\b", "inf", "finite"]),
+        ("minus infinity", with_element(good_X(), -INFINITY), ValueError, [r"\bX\b", "inf", "finite"]),
+        ("too large for float32", with_element(good_X(), 1e39), ValueError, [r"\bX\b", "inf|large|float32"]),
+        (
+            "ragged",
+            [[1, 2, 3, 4], [1, 2, 3]],
+            EITHER,
+            [r"\bX\b", "ragged|rectangular|length|inhomogeneous|same"],
+        ),
+        ("objects", good_X().astype(object), EITHER, [r"\bX\b", "object", "number|numeric|real|float"]),
+        ("None", None, EITHER, [r"\bX\b", "object|None", "number|numeric|real|float|array"]),
+        ("complex", good_X() + 1j, EITHER, [r"\bX\b", "complex", "real|float"]),
+        ("strings", good_X().astype(str), EITHER, [r"\bX\b", "str|<U", "number|numeric|real|float"]),
+        (
+            "dates",
+            np.zeros((6, 4), dtype="datetime64[s]"),
+            EITHER,
+            [r"\bX\b", "date", "number|numeric|real|float"],
+        ),
+    ]:
+        yield f"predict: {name}", lambda n, X=X: n.regressor.predict(X), error, patterns
+        yield f"layer_outputs: {name}", lambda n, X=X: n.regressor.layer_outputs(X), error, patterns
+        yield from every_method_that_takes(f"{name} in X", X, good_targets(), error, patterns)
+    yield "predict: 63 features, 1-D", lambda n: n.regressor.predict(np.zeros(63)), ValueError, features
+
+
+def bad_y():
+    for name, y, error, patterns in [
+        ("another length", good_targets()[:5], ValueError, [r"\by\b", r"\b5\b", r"\b6\b"]),
+        ("no rows", np.zeros((0, 2)), ValueError, [r"\by\b", r"\b0\b", r"\b6\b"]),
+        ("three columns", np.zeros((6, 3)), ValueError, [r"\by\b", r"\b3\b", r"\b2\b"]),
+        ("one column", np.zeros((6, 1)), ValueError, [r"\by\b", r"\b1\b", r"\b2\b"]),
+        (
+            "a vector for two outputs",
+            np.zeros(6),
+            ValueError,
+            [r"\by\b", r"\(6,\)|1-D|1 dim|one dim|column", r"\b2\b"],
+        ),
+        ("three dimensions", np.zeros((6, 2, 1)), ValueError, [r"\by\b", r"\(6, 2, 1\)|\b3"]),
+        ("a number", 1.0, EITHER, [r"\by\b"]),
+        ("NaN", with_element(good_targets(), NAN), ValueError, [r"\by\b", "nan", "finite"]),
+        ("infinity", with_element(good_targets(), INFINITY), ValueError, [r"\by\b", "inf", "finite"]),
+        ("ragged", [[1, 2]] * 5 + [[1]], EITHER, [r"\by\b", "ragged|rectangular|length|inhomogeneous|same"]),
+        ("objects", good_targets().astype(object), EITHER, [r"\by\b", "object", "number|numeric|real|float"]),
+        ("complex", good_targets() + 1j, EITHER, [r"\by\b", "complex", "real|float"]),
+        ("strings", good_targets().astype(str), EITHER, [r"\by\b", "str|<U", "number|numeric|real|float"]),
+        ("None", None, EITHER, [r"\by\b"]),
+    ]:
+        yield from every_method_that_takes(f"{name} in y", good_X(), y, error, patterns)
+
+    for name, y, error, patterns in [
+        ("label 3 of 3", [0, 1, 2, 3, 0, 1], ValueError, [r"\by\b", "label", r"\b3\b", r"\b0\b", r"\b2\b"]),
+        ("label -1", [0, 1, 2, -1, 0, 1], ValueError, [r"\by\b", "label", "-1", r"\b0\b", r"\b2\b"]),
+        (
+            "label 2**40",
+            [0, 1, 2, 2**40, 0, 1],
+            ValueError,
+            [r"\by\b", "label", str(2**40), r"\b0\b", r"\b2\b"],
+        ),
+        ("label 0.5", [0, 1, 2, 0.5, 0, 1], EITHER, [r"\by\b", "label", r"0\.5|float", "integer"]),
+        ("label NaN", [0, 1, 2, NAN, 0, 1], EITHER, [r"\by\b", "nan|float"]),
+        (
+            "labels as strings",
+            list("012012"),
+            EITHER,
+            [r"\by\b", "str|<U", "number|numeric|integer|real|float"],
+        ),
+        ("label of another length", [0, 1, 2], ValueError, [r"\by\b", r"\b3\b", r"\b6\b"]),
+        ("probabilities of two classes", np.full((6, 2), 0.5), ValueError, [r"\by\b", r"\b2\b", r"\b3\b"]),
+        (
+            "probability NaN",
+            with_element(np.eye(3)[[0, 1, 2] * 2], NAN),
+            ValueError,
+            [r"\by\b", "nan", "finite"],
+        ),
+    ]:
+        yield from every_method_that_takes(f"{name} in y", good_X(), y, error, patterns, network="classifier")
+
+    vector = np.arange(6) % 2
+    for name, y, patterns in [
+        ("two columns for one output", np.stack([vector, vector], axis=1), [r"\by\b", r"\b2\b", r"\b1\b"]),
+        ("a vector of another length", vector[:4], [r"\by\b", r"\b4\b", r"\b6\b"]),
+    ]:
+        yield from every_method_that_takes(
+            f"{name} in y", good_X(), y, ValueError, patterns, network="binary"
+        )
+
+
+def bad_sample_weight():
+    for name, weight, error, patterns in [
+        ("another length", np.ones(5), ValueError, [r"\b5\b", r"\b6\b"]),
+        ("two dimensions", np.ones((6, 2)), ValueError, [r"\(6, 2\)|\b2"]),
+        ("NaN", [1, 1, NAN, 1, 1, 1], ValueError, ["nan", "finite"]),
+        ("infinity", [1, 1, INFINITY, 1, 1, 1], ValueError, ["inf", "finite"]),
+        ("negative", [1, 1, -2, 1, 1, 1], ValueError, ["-2|negative"]),
+        ("all zero", np.zeros(6), ValueError, ["zero|positive|sum"]),
+        ("complex", np.ones(6) + 1j, EITHER, ["complex", "real|float"]),
+    ]:
+        for method in ("evaluate", "gradients"):
+            yield (
+                f"{method}: {name} in sample_weight",
+                lambda n, m=method, w=weight: getattr(n.regressor, m)(
+                    good_X(), good_targets(), sample_weight=w
+                ),
+                error,
+                ["sample_weight", *patterns],
+            )
+
+
+def bad_construction():
+    for sizes, error, patterns in [
+        ([], ValueError, []),
+        ([4], ValueError, [r"\b1\b|one|\[4\]", r"\b2\b|two"]),
+        ([4, 0, 2], ValueError, [r"\b0\b", r"positive|at least 1|greater|≥"]),
+        ([4, -5, 2], ValueError, ["-5", r"positive|at least 1|greater|≥"]),
+        ([0, 2], ValueError, [r"\b0\b", r"positive|at least 1|greater|≥"]),
+        ([4, 2.5], EITHER, [r"2\.5", "integer|whole"]),
+        ([4, "5", 2], EITHER, ["5", "integer|whole"]),
+        ([4, NAN], EITHER, ["nan", "integer|whole"]),
+        (7, EITHER, [r"\b7\b", "sequence|list|integers"]),
+        ([2**31, 2**31, 1], (ValueError, MemoryError), ["large|overflow|memory|many"]),
+        ([2**40, 2**40, 2**40], (ValueError, MemoryError), ["large|overflow|memory|many"]),
+        ([2**64, 2], (ValueError, MemoryError), ["large|overflow|memory|many"]),
+    ]:
+        yield (
+            f"layer_sizes={sizes}",
+            build(sizes, activation="tanh", output="identity"),
+            error,
+            ["layer_sizes", *patterns],
+        )
+
+    for argument, value, suggested in [
+        ("activation", "sigmiod", "sigmoid"),
+        ("activation", "ReLU", "relu"),
+        ("activation", ["tanh", "leakyrelu"], "leaky_relu"),
+        ("output", "sofmax", "softmax"),
+        ("loss", "crossentropy", "cross_entropy"),
+        ("loss", "half-mse", "half_mse"),
+        ("initializer", "he_norml", "he_normal"),
+        ("initializer", "glorot_unifrom", "glorot_uniform"),
+        ("dtype", "flot32", "float32"),
+    ]:
+        suggestion = rf"mean\W+(?-i:{suggested})\b"  # did you mean 'sigmoid'?
+        came = value if isinstance(value, str) else value[1]
+        sizes = [4, 5, 6, 2] if argument == "activation" else [4, 2]
+        yield (
+            f"{argument}={value}",
+            build(sizes, **{argument: value}),
+            ValueError,
+            [argument, came, suggestion],
+        )
+
+    for name, function, error, patterns in [
+        (
+            "activation of 1 for 2 layers",
+            build([4, 5, 6, 2], activation=["tanh"]),
+            ValueError,
+            ["activation", "1", "2"],
+        ),
+        (
+            "activation of 2 for 1 layer",
+            build([4, 5, 2], activation=["tanh"] * 2),
+            ValueError,
+            ["activation", "2", "1"],
+        ),
+        (
+            "softmax in a hidden layer",
+            build([4, 5, 2], activation="softmax"),
+            ValueError,
+            ["activation", "softmax"],
+        ),
+        ("exp in a hidden layer", build([4, 5, 2], activation="exp"), ValueError, ["activation", "exp"]),
+        ("activation=3", build([4, 5, 2], activation=3), EITHER, ["activation", "3"]),
+        ("output=None", build([4, 5, 2], output=None), EITHER, ["output", "None"]),
+        ("dtype=float16", build([4, 2], dtype="float16"), EITHER, ["dtype", "float16", "float32", "float64"]),
+        ("dtype=int", build([4, 2], dtype=int), EITHER, ["dtype", "int", "float32", "float64"]),
+    ]:
+        yield name, function, error, patterns
+
+    for output, loss, right in [
+        ("softmax", "mse", "cross_entropy"),
+        ("softmax", "huber", "cross_entropy"),
+        ("softmax", "binary_cross_entropy", "sigmoid"),
+        ("softmax", "poisson", "exp"),
+        ("sigmoid", "cross_entropy", "softmax"),
+        ("identity", "binary_cross_entropy", "sigmoid"),
+        ("identity", "cross_entropy", "softmax"),
+        ("identity", "poisson", "exp"),
+        ("sigmoid", "poisson", "exp"),
+    ]:
+        yield (
+            f"{output} with {loss}",
+            build([4, 2], output=output, loss=loss),
+            ValueError,
+            ["loss", loss, output, right],
+        )
+
+
+def fit_with(**options):
+    return lambda networks: networks.regressor.fit(good_X(), good_targets(), **options)
+
+
+def fit_with_optimizer(make_optimizer):
+    """The error may come when the optimizer is made or when it is used; the network never notices."""
+    return lambda networks: networks.regressor.fit(good_X(), good_targets(), optimizer=make_optimizer())
+
+
+def bad_training():
+    for optimizer in (fastnn.SGD, fastnn.Adam):
+        for rate, error, patterns in [
+            (-0.1, ValueError, [r"-0\.1"]),
+            (NAN, ValueError, ["nan"]),
+            (INFINITY, ValueError, ["inf"]),
+            (-INFINITY, ValueError, ["inf"]),
+            ("fast", EITHER, ["fast|str"]),
+            (None, EITHER, ["None"]),
+            (1j, EITHER, ["1j|complex"]),
+        ]:
+            function = fit_with_optimizer(lambda make=optimizer, rate=rate: make(rate))
+            yield f"{optimizer.__name__}({rate})", function, error, ["learning_rate", *patterns]
+
+    for name, make_optimizer, patterns in [
+        ("momentum=-0.5", lambda: fastnn.SGD(0.1, momentum=-0.5), ["momentum", r"-0\.5"]),
+        ("momentum=nan", lambda: fastnn.SGD(0.1, momentum=NAN), ["momentum", "nan"]),
+        ("weight_decay=-1", lambda: fastnn.SGD(0.1, weight_decay=-1), ["weight_decay", "-1"]),
+        ("beta1=1", lambda: fastnn.Adam(beta1=1.0), ["beta1", r"\b1"]),
+        ("beta2=-0.1", lambda: fastnn.Adam(beta2=-0.1), ["beta2", r"-0\.1"]),
+        ("epsilon=-1", lambda: fastnn.Adam(epsilon=-1.0), ["epsilon", "-1"]),
+    ]:
+        yield name, fit_with_optimizer(make_optimizer), ValueError, patterns
+
+    for name, options, error, patterns in [
+        ("epochs=-1", {"epochs": -1}, ValueError, ["epochs", "-1"]),
+        ("epochs=1.5", {"epochs": 1.5}, EITHER, ["epochs", r"1\.5", "integer|whole"]),
+        ("epochs='two'", {"epochs": "two"}, EITHER, ["epochs", "two|str", "integer|whole"]),
+        ("batch_size=0", {"batch_size": 0}, ValueError, ["batch_size", r"\b0\b"]),
+        ("batch_size=-4", {"batch_size": -4}, ValueError, ["batch_size", "-4"]),
+        ("batch_size=2.5", {"batch_size": 2.5}, EITHER, ["batch_size", r"2\.5", "integer|whole"]),
+        ("optimizer='adam'", {"optimizer": "adam"}, EITHER, ["optimizer", "adam|str"]),
+        ("optimizer=SGD", {"optimizer": fastnn.SGD}, EITHER, ["optimizer", "SGD|class|type"]),
+    ]:
+        yield name, fit_with(**options), error, patterns
+
+    yield (
+        "optimizer of another network",
+        lambda n: n.regressor.fit(good_X(), good_targets(), optimizer=n.classifier.optimizer),
+        ValueError,
+        ["optimizer", "another|other|one network|belongs"],
+    )
+
+
+def read_only(array):
+    array.flags.writeable = False
+    return array
+
+
+def bad_out_and_parameters():
+    for name, out, error, patterns in [
+        ("one row too few", np.empty((5, 2), "f4"), ValueError, [r"\(5, 2\)", r"\(6, 2\)"]),
+        ("one column too many", np.empty((6, 3), "f4"), ValueError, [r"\(6, 3\)", r"\(6, 2\)"]),
+        ("one dimension", np.empty(12, "f4"), ValueError, [r"\(12,\)", r"\(6, 2\)"]),
+        ("float64 for float32", np.empty((6, 2), "f8"), EITHER, ["float64", "float32"]),
+        ("integers", np.empty((6, 2), "i4"), EITHER, ["int32", "float32"]),
+        ("a list", [[0.0, 0.0]] * 6, EITHER, ["list", "array"]),
+        ("read-only", read_only(np.empty((6, 2), "f4")), ValueError, ["read-only|readonly|writ"]),
+    ]:
+        yield (
+            f"out: {name}",
+            lambda n, out=out: n.regressor.predict(good_X(), out=out),
+            error,
+            [r"\bout\b", *patterns],
+        )
+    yield (
+        "out: two dimensions for one sample",
+        lambda n: n.regressor.predict(good_X()[0], out=np.empty((1, 2), "f4")),
+        ValueError,
+        [r"\bout\b", r"\(1, 2\)", r"\(2,\)"],
+    )
+
+    for name, v, error, patterns in [
+        ("one too few", np.zeros(36), ValueError, ["36", "37"]),
+        ("two dimensions", np.zeros((1, 37)), ValueError, [r"\(1, 37\)|\b2|dim", "37"]),
+        ("strings", ["a"] * 37, EITHER, ["str|<U|number|numeric|real|float"]),
+        ("complex", np.zeros(37) + 1j, EITHER, ["complex"]),
+    ]:
+        yield f"set_parameters: {name}", lambda n, v=v: n.regressor.set_parameters(v), error, patterns
+
+
+CASES = [
+    *bad_X(),
+    *bad_y(),
+    *bad_sample_weight(),
+    *bad_construction(),
+    *bad_training(),
+    *bad_out_and_parameters(),
+]
+
+
+def assert_rejected(function, networks, error, patterns):
+    """The call raises such an error, in a sentence with all the words, and changes none of the networks."""
+
+    def state():
+        return [
+            (network.get_parameters().tobytes(), network.epochs_trained, network.optimizer)
+            for network in vars(networks).values()
+        ]
+
+    before = state()
+    with pytest.raises(error) as caught:
+        function(networks)
+    assert state() == before
+    message = str(caught.value)
+    assert len(message.split()) >= 4, f"not a sentence: {message!r}"
+    for pattern in patterns:
+        assert re.search(pattern, message, re.IGNORECASE), f"{pattern!r} is missing from {message!r}"
+
+
+@pytest.mark.parametrize(
+    ("function", "error", "patterns"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
+)
+def test_bad_input(function, error, patterns):
+    assert_rejected(function, build_networks(), error, patterns)
+
+
+def test_no_case_is_there_twice():
+    assert len({case[0] for case in CASES}) == len(CASES)
+
+
+def test_rejected_input_leaves_no_trace_in_later_training():
+    """Neither the optimizer's state nor the random state has moved: training goes on to the same bits."""
+    clean, tried = build_networks(), build_networks()
+    for _, function, error, _ in CASES:
+        with pytest.raises(error):
+            function(tried)
+    for networks in (clean, tried):
+        networks.regressor.fit(good_X(), good_targets(), epochs=3, batch_size=2)
+        networks.classifier.fit(good_X(), good_labels(), epochs=3, batch_size=2)
+    for name in ("regressor", "classifier"):
+        one, other = getattr(clean, name), getattr(tried, name)
+        assert one.get_parameters().tobytes() == other.get_parameters().tobytes()
+
+
+def test_a_bad_out_is_not_written_to():
+    networks = build_networks()
+    out = np.full((5, 2), 7, dtype=np.float32)
+    with pytest.raises(ValueError, match="out"):
+        networks.regressor.predict(good_X(), out=out)
+    assert np.all(out == 7)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda networks: networks.regressor.predict(good_X()),  # raises nothing
+        lambda networks: int("63"[:0]),  # another sentence
+        lambda networks: (networks.regressor.biases[0][:] + 1).nope,  # another error
+        lambda networks: (
+            networks.regressor.set_parameters(np.zeros(37)) or networks.regressor.predict(np.zeros(63))
+        ),
+    ],
+)
+def test_the_check_can_fail(function):
+    with pytest.raises((AssertionError, AttributeError, pytest.fail.Exception)):
+        assert_rejected(function, build_networks(), ValueError, [r"\bX\b", "63", r"\b4\b"])

@@ -1,0 +1,108 @@
+"""Every example runs and prints what it promises: the guide's figures, and the accuracies on real data
+for five seeds."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+
+
+def load_example(name):
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def assert_prints(output, figures):
+    """Every figure stands in the output, in this order."""
+    position = 0
+    for figure in figures:
+        found = output.find(figure, position)
+        assert found >= 0, f"{figure!r} is missing from\n{output[position:]}"
+        position = found + len(figure)
+
+
+def test_gradient_descent(capsys):
+    load_example("gradient_descent").main()
+    output = capsys.readouterr().out
+    assert_prints(output, ["0.60", "0 -> 0.8 -> 1.28 -> 1.568 -> 1.7408\n", "bias: 0\n"])
+    assert_prints(output, ["-1.00", "0 -> 4 -> 0 -> 4 -> 0\n", "bias: 0\n", "guide", "edge of stability"])
+    assert_prints(output, ["learning rate 0.9 diverges", "epoch"])
+
+
+def test_backpropagation(capsys):
+    load_example("backpropagation").main()
+    output = capsys.readouterr().out
+    assert_prints(output, ["z1 = 0.4150", "a1 = 0.6023", "z2 = 0.9210", "a2 = 0.7153"])
+    assert_prints(
+        output,
+        ['"half_mse": E = 0.108230']
+        + ["dE/dw2 = 0.05707", "0.4272", "dE/db2 = 0.09476", "0.6121"]
+        + ["dE/dw1 = 0.001021", "0.1496", "dE/db1 = 0.01021", "0.3959"]
+        + ["half the squared error"],
+    )
+    assert_prints(
+        output,
+        ['"mse": E = 0.216459']
+        + ["dE/dw2 = 0.1141", "dE/db2 = 0.1895", "dE/dw1 = 0.002043", "dE/db1 = 0.02043"]
+        + ["0.2176", "0.2165", "factor 2"],
+    )
+
+
+@pytest.fixture
+def run(capsys):
+    """Run an example for one seed; return its accuracy, which must fit its table, and its losses."""
+
+    def run_example(name, seed, epochs=None):
+        arguments = ["--seed", str(seed)] + ([] if epochs is None else ["--epochs", str(epochs)])
+        accuracy = load_example(name).main(arguments)
+        log, table = capsys.readouterr().out.split("true\\predicted")
+        losses = [
+            float(loss) for loss in re.findall(r"^ *\d+ +([\d.]+) +[\d.]+% +[\d.]+$", log, re.MULTILINE)
+        ]
+        *rows, summary = table.splitlines()[1:]
+        counts = [[int(count) for count in row.replace(".", "0").split() if count.isdigit()] for row in rows]
+        classes = len(rows)
+        counts = [row[-classes:] for row in counts]
+        correct = sum(row[i] for i, row in enumerate(counts))
+        assert accuracy == correct / sum(map(sum, counts))
+        assert summary.startswith(f"{accuracy:.2%} of {sum(map(sum, counts))} held-out")
+        return accuracy, losses
+
+    return run_example
+
+
+def test_digits_reaches_its_accuracy_for_five_seeds(run):
+    accuracies = []
+    for seed in range(5):
+        accuracy, losses = run("digits", seed)
+        assert len(losses) == 30
+        assert losses[-1] < 0.01 < losses[0]
+        accuracies.append(accuracy)
+    assert min(accuracies) >= 0.965, accuracies
+    assert sum(accuracies) / 5 >= 0.975, accuracies
+
+
+def test_tumours_reaches_its_accuracy_for_five_seeds(run):
+    accuracies = []
+    for seed in range(5):
+        accuracy, losses = run("tumours", seed)
+        assert len(losses) == 30
+        assert losses[-1] < 0.1 < losses[0]
+        accuracies.append(accuracy)
+    assert min(accuracies) >= 0.95, accuracies
+
+
+@pytest.mark.parametrize("name", ["digits", "tumours"])
+def test_number_of_epochs_is_an_argument(run, name):
+    _, losses = run(name, seed=0, epochs=2)
+    assert len(losses) == 2
+
+
+def test_the_accuracy_check_can_fail(run):
+    accuracy, _ = run("digits", seed=0, epochs=1)
+    assert accuracy < 0.965
