@@ -8,11 +8,20 @@
 
 from . import activations, ops
 from ._config import show_config
+from ._version import __version__
 from .network import Gradients, Network
 from .optimizers import SGD, Adam
 from .training import DivergenceError, History
 
 __all__ = [
-    "Adam", "DivergenceError", "Gradients", "History", "Network", "SGD", "activations", "ops", "show_config",
+    "SGD",
+    "Adam",
+    "DivergenceError",
+    "Gradients",
+    "History",
+    "Network",
+    "__version__",
+    "activations",
+    "ops",
+    "show_config",
 ]
-__version__ = "0.1.0"

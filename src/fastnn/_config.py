@@ -1,20 +1,15 @@
 """show_config: what was built, what runs here, what is in use."""
 
-from importlib.metadata import PackageNotFoundError, version
-
 import numpy as np
 
 from . import _cpu, _dispatch
+from ._version import __version__
 
 
 def show_config(mode="stdout"):
     """Prints version, compiler and instruction sets (built, found here, in use); mode="dict" returns them instead."""
-    try:
-        fastnn_version = version("fastnn-mlp")
-    except PackageNotFoundError:        # run from the source tree
-        fastnn_version = "not installed"
     config = {
-        "fastnn": fastnn_version,
+        "fastnn": __version__,
         "numpy": np.__version__,
         "compiler": _cpu.compiler(),
         "instruction sets built": _dispatch.BUILT,

@@ -13,7 +13,7 @@ from math import fsum
 
 import numpy as np
 
-from ._names import choose
+from ._checks import choose
 from .losses import check_pair
 
 from cpython.buffer cimport (

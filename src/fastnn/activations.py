@@ -1,8 +1,10 @@
 """Activations as functions of arrays, each with its derivative.
 
 >>> import fastnn
->>> fastnn.activations.sigmoid(0.0), fastnn.activations.sigmoid.derivative(0.0)
-(0.5, 0.25)
+>>> fastnn.activations.sigmoid([-3.0, 0.0, 3.0]).round(3)
+array([0.047, 0.5  , 0.953])
+>>> fastnn.activations.sigmoid.derivative(0.0)
+np.float64(0.25)
 
 They run the kernels that networks run, and so give the same bits; the formulas are in
 `kernels/activations.pxd` (fast) and `reference.py` (readable).

@@ -5,8 +5,7 @@ kernel keeps (each laid out like the parameters), and belongs to one network fro
 `fit` on.
 """
 
-import math
-
+from ._checks import number
 from ._core import aligned_zeros
 
 
@@ -96,15 +95,3 @@ class Adam(Optimizer):
 
     def state_blocks(self):
         return 2
-
-
-def number(name, value, low=-math.inf, high=math.inf, open_low=False):
-    """value as a float, or an error: finite, low <= value < high (low < value with open_low)."""
-    try:
-        result = float(value)
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} is {value!r}, but must be a number") from None
-    if not (math.isfinite(result) and low <= result < high) or (open_low and result == low):
-        bounds = f"{'above' if open_low else 'at least'} {low}" + (f" and below {high}" if high < math.inf else "")
-        raise ValueError(f"{name} is {value!r}, but must be a finite number {bounds}")
-    return result

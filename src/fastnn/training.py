@@ -37,7 +37,7 @@ class History:
 def run(network, trainer, optimizer, epochs, tol):
     """Trains for `epochs` epochs, or until an epoch's loss is below `tol`; returns the History."""
     history = History()
-    blocks = (network.engine.parameters, *optimizer.state)
+    blocks = (network._engine.parameters, *optimizer.state)
     last_good = [block.copy() for block in blocks]
     for _ in range(epochs):
         steps = optimizer.steps
@@ -45,7 +45,7 @@ def run(network, trainer, optimizer, epochs, tol):
             loss = trainer.epoch(optimizer.learning_rate, steps, network.seed, network.epochs_trained)
         finally:
             optimizer.steps = trainer.steps     # also after KeyboardInterrupt
-        if not math.isfinite(loss) or not all(network.engine.kernels.all_finite(block) for block in blocks):
+        if not math.isfinite(loss) or not all(network._engine.kernels.all_finite(block) for block in blocks):
             for block, good in zip(blocks, last_good, strict=True):
                 np.copyto(block, good)
             optimizer.steps = steps

@@ -1,0 +1,153 @@
+"""What users pass: each check returns the value as the library wants it, or raises one full sentence.
+
+A sentence names the argument, what came and what was expected. TypeError where the kind of
+thing is wrong, ValueError where its value is. Nothing here knows networks or kernels.
+"""
+
+import math
+import sys
+from difflib import get_close_matches
+from itertools import pairwise
+from numbers import Integral
+
+import numpy as np
+
+
+def choose(argument, name, known):
+    """Returns name if it is one of known; else raises an error that suggests the nearest."""
+    if isinstance(name, str) and name in known:
+        return name
+    if not isinstance(name, str):
+        raise TypeError(f"{argument} is {name!r}, but must be one of the names {', '.join(known)}")
+    nearest = get_close_matches(name.lower(), known, n=1, cutoff=0.4)
+    hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+    raise ValueError(f"{argument} is {name!r}, which does not exist; {hint}known are {', '.join(known)}")
+
+
+def number(name, value, low=-math.inf, high=math.inf, open_low=False):
+    """value as a float, or an error: finite, low <= value < high (low < value with open_low)."""
+    try:
+        result = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} is {value!r}, but must be a number") from None
+    if not (math.isfinite(result) and low <= result < high) or (open_low and result == low):
+        bounds = f"{'above' if open_low else 'at least'} {low}" + (f" and below {high}" if high < math.inf else "")
+        raise ValueError(f"{name} is {value!r}, but must be a finite number {bounds}")
+    return result
+
+
+def real_array(name, values):
+    """values as a NumPy array of real numbers or booleans, with at least one dimension."""
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        raise ValueError(f"{name} has rows of different lengths, but must be a regular array of numbers") from None
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name} has dtype {array.dtype}, but must hold real numbers")
+    if array.ndim == 0:
+        raise ValueError(f"{name} has 0 dimensions: it is {values!r}, but must be an array")
+    return array
+
+
+def checked_integer(name, value, low, high=sys.maxsize):
+    """value as an int in low … high."""
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise TypeError(f"{name} is {value!r}, but must be an integer")
+    if not low <= value <= high:
+        raise ValueError(f"{name} is {value}, " + (
+            f"but must be at least {low}" if value < low else f"which is too large: at most {high}"))
+    return int(value)
+
+
+def checked_sizes(layer_sizes):
+    """layer_sizes as a tuple of at least two positive integers."""
+    try:
+        sizes = tuple(layer_sizes)
+    except TypeError:
+        raise TypeError(f"layer_sizes is {layer_sizes!r}, but must be a sequence such as [64, 128, 10]") from None
+    if len(sizes) < 2:
+        raise ValueError(f"layer_sizes is {list(sizes)}, but must hold at least 2 sizes: inputs and outputs")
+    return tuple(checked_integer(f"layer_sizes[{i}]", size, 1) for i, size in enumerate(sizes))
+
+
+def checked_hidden(activation, layers, known):
+    """The activations of the hidden layers, from one name or one per layer."""
+    if isinstance(activation, str):
+        return (choose("activation", activation, known),) * layers
+    try:
+        names = tuple(activation)
+    except TypeError:
+        raise TypeError(f"activation is {activation!r}, but must be a name, or one name per hidden layer") from None
+    if len(names) != layers:
+        raise ValueError(f"activation has {len(names)} names, but there are {layers} hidden layers")
+    return tuple(choose(f"activation[{i}]", name, known) for i, name in enumerate(names))
+
+
+def checked_dtype(dtype):
+    """The name of a float type, from anything that NumPy takes for one."""
+    try:
+        name = np.dtype(dtype).name
+    except TypeError:
+        name = dtype
+    return choose("dtype", name, ("float32", "float64"))
+
+
+def check_memory(sizes, dtype):
+    """Refuses a network whose parameters cannot be addressed."""
+    n_parameters = sum((n_in + 1) * (n_out + 64) for n_in, n_out in pairwise(sizes))
+    if n_parameters * np.dtype(dtype).itemsize > sys.maxsize // 8:
+        raise ValueError(
+            f"layer_sizes is {list(sizes)}, which makes {n_parameters:.3g} parameters: more than memory can hold")
+
+
+def checked_labels(y, classes):
+    """Integer labels (n,) in 0 … classes-1."""
+    if y.dtype.kind not in "iu":
+        raise TypeError(
+            f"y has dtype {y.dtype}, but softmax takes integer labels (n,) or probabilities (n, {classes}); "
+            "convert labels with y.astype(int)")
+    if y.min() < 0 or y.max() >= classes:
+        wrong = y.min() if y.min() < 0 else y.max()
+        raise ValueError(f"y holds the label {wrong}, but labels must be in 0 … {classes - 1} for {classes} outputs")
+    return np.require(y, np.intp, "CA")
+
+
+def check_range(name, values, low, high, meaning):
+    """Refuses values (n, k) outside low … high."""
+    wrong = (values < low) | (values > high)
+    if wrong.any():
+        row, column = np.argwhere(wrong)[0]
+        bounds = f"between {low} and {high}" if high < np.inf else f"at least {low}"
+        raise ValueError(
+            f"{name} holds {values[row, column]:g} in row {row}, column {column}, but {meaning} must be {bounds}")
+
+
+def checked_weights(sample_weight, rows):
+    """Weights (n,) in float64, or None."""
+    if sample_weight is None:
+        return None
+    weights = real_array("sample_weight", sample_weight)
+    if weights.shape != (rows,):
+        raise ValueError(f"sample_weight has shape {weights.shape}, but must have one weight for each of {rows} rows")
+    weights = np.require(weights, np.float64, "CA")
+    wrong = ~(np.isfinite(weights) & (weights >= 0))
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise ValueError(f"sample_weight holds {weights[row]} in row {row}, but must be finite and not negative")
+    if not weights.any():
+        raise ValueError("sample_weight is zero for every row, but at least one must count")
+    return weights
+
+
+def check_out(out, shape, dtype):
+    """The memory to predict into: `out` itself, or a stand-in where its layout does not fit."""
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"out is a {type(out).__name__}, but must be a NumPy array")
+    if out.shape != shape:
+        raise ValueError(f"out has shape {out.shape}, but the result has shape {shape}")
+    if out.dtype != dtype:
+        raise ValueError(f"out has dtype {out.dtype}, but the result has dtype {dtype}")
+    if not out.flags.writeable:
+        raise ValueError("out is read-only, but the result is written to it; pass a writable array")
+    fits = out.flags.c_contiguous and out.flags.aligned and out.dtype.isnative
+    return out if fits else np.empty(shape, dtype)

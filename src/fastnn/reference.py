@@ -1,0 +1,118 @@
+"""Every operation as one NumPy expression: the oracle that the kernels are tested against.
+
+Nothing in the package imports this file. It is written to be read: no blocking, no padding,
+no care for speed; in float64 it is right to rounding. Logits beyond about 700 overflow where
+the plain formula does. The notation is that of `kernels/types.pxd`: x (m, k), w (k, n),
+b (n,), z = x @ w + b, y = activation(z), t targets, d + name a gradient.
+"""
+
+import math
+
+import numpy as np
+
+SELU_SCALE, SELU_ALPHA = 1.0507009873554804934193349852946, 1.6732632423543772848170429916717
+
+erf = np.vectorize(math.erf, otypes=[float])
+
+
+def normal_cdf(z):
+    return 0.5 * (1 + erf(z / math.sqrt(2)))
+
+
+def normal_density(z):
+    return np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+
+
+def sigmoid(z):
+    return 1 / (1 + np.exp(-z))
+
+
+def softmax(z):
+    return np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
+
+
+# name: (value, derivative), both functions of z
+ACTIVATIONS = {
+    "identity": (lambda z: z, lambda z: np.ones_like(z)),
+    "sigmoid": (sigmoid, lambda z: sigmoid(z) * (1 - sigmoid(z))),
+    "tanh": (np.tanh, lambda z: 1 - np.tanh(z) ** 2),
+    "relu": (lambda z: np.where(z > 0, z, 0), lambda z: np.where(z > 0, 1, 0)),
+    "leaky_relu": (lambda z: np.where(z > 0, z, 0.01 * z), lambda z: np.where(z > 0, 1, 0.01)),
+    "elu": (lambda z: np.where(z > 0, z, np.expm1(z)), lambda z: np.where(z > 0, 1, np.exp(z))),
+    "selu": (
+        lambda z: SELU_SCALE * np.where(z > 0, z, SELU_ALPHA * np.expm1(z)),
+        lambda z: SELU_SCALE * np.where(z > 0, 1, SELU_ALPHA * np.exp(z)),
+    ),
+    "softplus": (lambda z: np.log1p(np.exp(z)), sigmoid),
+    "silu": (lambda z: z * sigmoid(z), lambda z: sigmoid(z) * (1 + z * (1 - sigmoid(z)))),
+    "gelu": (lambda z: z * normal_cdf(z), lambda z: normal_cdf(z) + z * normal_density(z)),
+    "exp": (np.exp, np.exp),
+}
+
+
+def activation_forward(z, name):
+    """y"""
+    return softmax(z) if name == "softmax" else ACTIVATIONS[name][0](z)
+
+
+def activation_backward(dy, z, name):
+    """dz"""
+    if name == "softmax":
+        return softmax(z) * (dy - (dy * softmax(z)).sum(axis=1, keepdims=True))
+    return dy * ACTIVATIONS[name][1](z)
+
+
+def dense_forward(x, w, b, activation="identity"):
+    """y"""
+    return activation_forward(x @ w + b, activation)
+
+
+def dense_backward(dz, x, w):
+    """dx, dw, db"""
+    return dz @ w.T, x.T @ dz, dz.sum(axis=0)
+
+
+# name: (loss of each element, its derivative), functions of a = activation(z) and t
+LOSSES = {
+    "mse": (lambda a, t: (a - t) ** 2, lambda a, t: 2 * (a - t)),
+    "half_mse": (lambda a, t: (a - t) ** 2 / 2, lambda a, t: a - t),
+    "mae": (lambda a, t: np.abs(a - t), lambda a, t: np.sign(a - t)),
+    "huber": (
+        lambda a, t: np.where(np.abs(a - t) < 1, (a - t) ** 2 / 2, np.abs(a - t) - 0.5),
+        lambda a, t: np.clip(a - t, -1, 1),
+    ),
+    "binary_cross_entropy": (
+        lambda a, t: -t * np.log(a) - (1 - t) * np.log(1 - a),
+        lambda a, t: (a - t) / (a * (1 - a)),
+    ),
+    "cross_entropy": (lambda a, t: -t * np.log(a), lambda a, t: -t / a),
+    "poisson": (lambda a, t: a - t * np.log(a), lambda a, t: 1 - t / a),
+}
+
+
+def loss_forward_backward(z, t, loss, activation="identity", weights=None):
+    """The mean loss, and dz."""
+    value, derivative = LOSSES[loss]
+    weights = np.ones(len(z)) if weights is None else weights
+    scale = weights[:, None] / weights.sum() / (1 if loss == "cross_entropy" else z.shape[1])
+    a = activation_forward(z, activation)
+    return (scale * value(a, t)).sum(), activation_backward(scale * derivative(a, t), z, activation)
+
+
+def sgd_update(w, g, learning_rate):
+    """The new w"""
+    return w - learning_rate * g
+
+
+def momentum_update(w, g, v, learning_rate, momentum, weight_decay=0.0, nesterov=False):
+    """The new w and velocity v"""
+    g = g + weight_decay * w
+    v = momentum * v + g
+    return w - learning_rate * (g + momentum * v if nesterov else v), v
+
+
+def adam_update(w, g, m, v, learning_rate, beta1, beta2, epsilon, step):
+    """The new w and moments m and v; step counts from 1"""
+    m = beta1 * m + (1 - beta1) * g
+    v = beta2 * v + (1 - beta2) * g * g
+    return w - learning_rate * (m / (1 - beta1**step)) / (np.sqrt(v / (1 - beta2**step)) + epsilon), m, v
