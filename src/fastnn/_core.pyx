@@ -38,8 +38,9 @@ cdef extern from "float_state.h" nogil:
     void restore_float_state "fastnn_restore_float_state"(uint64_t before)
 
 ACTIVATIONS = {
-    "identity": IDENTITY, "sigmoid": SIGMOID, "tanh": TANH, "relu": RELU, "leaky_relu": LEAKY_RELU, "elu": ELU,
-    "selu": SELU, "softplus": SOFTPLUS, "silu": SILU, "gelu": GELU, "softmax": SOFTMAX, "exp": EXP,
+    "identity": IDENTITY, "sigmoid": SIGMOID, "tanh": TANH, "relu": RELU, "leaky_relu": LEAKY_RELU,
+    "elu": ELU, "selu": SELU, "softplus": SOFTPLUS, "silu": SILU, "gelu": GELU,
+    "softmax": SOFTMAX, "exp": EXP,
 }
 LOSSES = {
     "mse": MSE, "half_mse": HALF_MSE, "mae": MAE, "huber": HUBER, "poisson": POISSON,
@@ -80,22 +81,26 @@ cdef class Operand:
     def __cinit__(self, array, str name, str dtype, int ndim, Py_ssize_t rows, Py_ssize_t columns,
                   bint writable=False, bint padded_rows=True):
         cdef Py_ssize_t itemsize = 4 if dtype == "float32" else 8
+        cdef int flags = PyBUF_STRIDES | PyBUF_FORMAT | (PyBUF_WRITABLE if writable else 0)
         try:
-            PyObject_GetBuffer(array, &self.view, PyBUF_STRIDES | PyBUF_FORMAT | (PyBUF_WRITABLE if writable else 0))
+            PyObject_GetBuffer(array, &self.view, flags)
         except TypeError:
             raise TypeError(f"{name} is a {type(array).__name__}, but must be an array of {dtype}") from None
         except (BufferError, ValueError):
-            raise ValueError(f"{name} is read-only, but the result goes there; pass a writable array") from None
+            raise ValueError(
+                f"{name} is read-only, but the result goes there; pass a writable array") from None
         self.held = True
         if self.view.format[0] != (c"f" if itemsize == 4 else c"d") or self.view.format[1] != 0:
-            raise TypeError(f"{name} has dtype {np.asarray(array).dtype}, but must have {dtype}, as its neighbours have")
+            raise TypeError(
+                f"{name} has dtype {np.asarray(array).dtype}, but must have {dtype} like the others")
         if self.view.ndim == ndim:
             self.rows = self.view.shape[0] if ndim == 2 else 1
             self.columns = self.view.shape[ndim - 1]
         if (self.view.ndim != ndim or (rows >= 0 and ndim == 2 and self.rows != rows)
                 or (columns >= 0 and self.columns != columns)):
             expected = ", ".join([str(size) if size >= 0 else "any" for size in [rows, columns][2 - ndim:]])
-            raise ValueError(f"{name} has shape {np.shape(array)}, but must have shape ({expected})")
+            raise ValueError(
+                f"{name} has shape {np.shape(array)}, but must have shape ({expected})")
         self.row_bytes = self.view.strides[0] if ndim == 2 else 0
         self.column_bytes = self.view.strides[ndim - 1]
         self.stride = padded(self.columns, itemsize) if padded_rows else self.columns
@@ -146,7 +151,8 @@ cdef str dtype_of(array, str name):
     try:
         PyObject_GetBuffer(array, &view, PyBUF_STRIDES | PyBUF_FORMAT)
     except (TypeError, BufferError, ValueError):
-        raise TypeError(f"{name} is a {type(array).__name__}, but must be an array of float32 or float64") from None
+        raise TypeError(
+            f"{name} is a {type(array).__name__}, but must be an array of float32 or float64") from None
     code = view.format[0] if view.format[1] == 0 else 0
     PyBuffer_Release(&view)
     if code != c"f" and code != c"d":
@@ -234,7 +240,8 @@ cdef class Kernels:
         cdef void *w_data = data_of(w_)
         with nogil:
             state = flush_subnormals()
-            table.dense_backward(dx_data, dw_data, db_data, dz_.data, x_data, w_data, m, n, k, k, scratch.data)
+            table.dense_backward(dx_data, dw_data, db_data, dz_.data, x_data, w_data,
+                                 m, n, k, k, scratch.data)
             restore_float_state(state)
         self.spare = scratch
         for output in (dx_, dw_, db_):
@@ -276,7 +283,8 @@ cdef class Kernels:
         cdef Operand z_ = Operand(z, "z", dtype, 2, ANY, ANY)
         cdef Operand t_ = Operand(t, "t", dtype, 2, z_.rows, z_.columns)
         cdef Operand y_ = Operand(np.empty_like(z), "y", dtype, 2, z_.rows, z_.columns)
-        cdef Operand dz_ = Operand(np.empty_like(z) if dz is None else dz, "dz", dtype, 2, z_.rows, z_.columns, writable=True)
+        dz = np.empty_like(z) if dz is None else dz
+        cdef Operand dz_ = Operand(dz, "dz", dtype, 2, z_.rows, z_.columns, writable=True)
         cdef double divisor = weight_sum(weights, z_.rows) * mean_elements(loss_code, z_.columns)
         cdef Operand weights_ = None if weights is None else Operand(
             weights, "weights", "float64", 1, ANY, z_.rows, padded_rows=False)
@@ -296,7 +304,8 @@ cdef class Kernels:
         dtype = dtype_of(parameters, "parameters")
         cdef const KernelTable *table = self.table(dtype)
         cdef Operand gradients_ = Operand(gradients, "gradients", dtype, 1, ANY, ANY)
-        cdef Operand parameters_ = Operand(parameters, "parameters", dtype, 1, ANY, gradients_.columns, writable=True)
+        cdef Operand parameters_ = Operand(
+            parameters, "parameters", dtype, 1, ANY, gradients_.columns, writable=True)
         cdef double rate = learning_rate
         with nogil:
             state = flush_subnormals()
@@ -498,7 +507,7 @@ cdef class Workspace:
         free(self.memory)
 
     cdef Py_ssize_t lay_out(self, char *memory, bint learning) noexcept:
-        """Points the plan into memory and returns how much it takes; the first call, with NULL, only counts."""
+        """Points the plan into memory and returns how much it takes; with NULL it only counts."""
         cdef Py_ssize_t itemsize = self.engine.itemsize
         cdef Py_ssize_t used = 0, widest = padded(self.plan.layers[0].n_in, itemsize)
         cdef char *block = <char *> self.plan.gradients

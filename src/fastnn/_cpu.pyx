@@ -1,4 +1,4 @@
-"""Which instruction sets may run here: asks the processor, and whether the operating system saves its registers.
+"""Which instruction sets may run here: what the processor has and the operating system supports.
 
 Compiled for the baseline of the architecture, so that the question itself runs anywhere.
 """
@@ -9,8 +9,9 @@ cdef extern from *:
     #define FASTNN_SUPPORTS(feature) (__builtin_cpu_init(), __builtin_cpu_supports(feature) != 0)
     #define FASTNN_RUNS_SSE2 1
     #define FASTNN_RUNS_AVX2 (FASTNN_SUPPORTS("avx2") && FASTNN_SUPPORTS("fma"))
-    #define FASTNN_RUNS_AVX512 (FASTNN_RUNS_AVX2 && FASTNN_SUPPORTS("avx512f") && FASTNN_SUPPORTS("avx512dq") \\
-                                && FASTNN_SUPPORTS("avx512bw") && FASTNN_SUPPORTS("avx512vl"))
+    #define FASTNN_RUNS_AVX512 (FASTNN_RUNS_AVX2 \\
+        && FASTNN_SUPPORTS("avx512f") && FASTNN_SUPPORTS("avx512dq") \\
+        && FASTNN_SUPPORTS("avx512bw") && FASTNN_SUPPORTS("avx512vl"))
     #define FASTNN_RUNS_NEON 0
     #else
     #define FASTNN_RUNS_SSE2 0

@@ -95,7 +95,8 @@ cdef inline vec exp_slope(vec z, vec y) noexcept nogil:
     return y
 
 
-cdef inline void softmax_row(real *y, const real *z, Py_ssize_t n, real *maximum, double *total) noexcept nogil:
+cdef inline void softmax_row(
+        real *y, const real *z, Py_ssize_t n, real *maximum, double *total) noexcept nogil:
     """y := exp(z - max z), zero beyond n; total := sum of y, in the order of the columns."""
     cdef Py_ssize_t j
     cdef real top = z[0]

@@ -110,7 +110,8 @@ cdef inline vec exp(vec x) noexcept nogil:
     """
     cdef vec high, n
     cdef vec_bits bits, half
-    n = reduced(at_least(fill(EXP_LOWEST), at_most(fill(EXP_HIGHEST), x)), 2 * EXPONENT_BIAS, &high, &bits)
+    x = at_least(fill(EXP_LOWEST), at_most(fill(EXP_HIGHEST), x))
+    n = reduced(x, 2 * EXPONENT_BIAS, &high, &bits)
     half = bits >> 1
     return exp_reduced(fma(n, fill(-LN2_LOW), high)) * power_of_two(half) * power_of_two(bits - half)
 
@@ -167,7 +168,8 @@ cdef inline vec tanh(vec z) noexcept nogil:
     """
     cdef vec high, low, r, p, scale
     cdef vec_bits bits
-    low = reduced(fill(-2) * at_most(fill(TANH_ONE), absolute(z)), EXPONENT_BIAS, &high, &bits) * fill(-LN2_LOW)
+    low = reduced(fill(-2) * at_most(fill(TANH_ONE), absolute(z)), EXPONENT_BIAS, &high, &bits)
+    low = low * fill(-LN2_LOW)
     r = high + low
     p = high + fma(r * r, horner(EXP_Q, EXP_Q_DEGREE, r), low)
     scale = power_of_two(bits)
@@ -213,7 +215,7 @@ cdef inline vec normal_density_less_one(vec a, vec *scale) noexcept nogil:
 
 
 cdef inline vec gelu(vec z) noexcept nogil:
-    """z Phi(z) = max(z, 0) - a Phi(-a), a = |z|, with Phi(-a) = exp(-a^2/2) (1/2 + a N(a)) / (1 + a D(a)).
+    """z Phi(z) = max(z, 0) - a Phi(-a), a = |z|, Phi(-a) = exp(-a^2/2) (1/2 + a N(a)) / (1 + a D(a)).
 
     All coefficients are positive, so nothing cancels. The errors of the denominator and of
     the quotient are found by fma and added. scale comes last, for the tail's sake.
@@ -236,7 +238,10 @@ cdef inline vec gelu(vec z) noexcept nogil:
 
 
 cdef inline vec gelu_derivative(vec z) noexcept nogil:
-    """Phi(z) + z phi(z): G for z < 0 and 1 - G elsewhere, G = exp(-a^2/2) (Phi(-a)/exp(-a^2/2) - a / sqrt(2 pi))."""
+    """Phi(z) + z phi(z): G for z < 0 and 1 - G elsewhere, G = exp(-a^2/2) (R - a / sqrt(2 pi)).
+
+    R = (1/2 + a N(a)) / (1 + a D(a)), as in gelu.
+    """
     cdef vec a = at_most(fill(GELU_ZERO), absolute(z))
     cdef vec scale, g
     cdef vec p = normal_density_less_one(a, &scale)

@@ -14,7 +14,8 @@ from .types cimport ADAM, IDENTITY, PACKED_ROWS, Data, KernelTable, Layer, Plan,
 from .updates cimport adam_update, sgd_update
 
 
-cdef inline const real *gather_inputs(Plan *plan, const Data *data, Py_ssize_t first, Py_ssize_t m) noexcept nogil:
+cdef inline const real *gather_inputs(
+        Plan *plan, const Data *data, Py_ssize_t first, Py_ssize_t m) noexcept nogil:
     """The inputs of rows first … first+m-1 in the data's order: where they stand, or copied together."""
     cdef Py_ssize_t k = plan.layers[0].n_in
     cdef const real *x = <const real *> data.x
@@ -66,7 +67,8 @@ cdef inline const real *forward(
 
 
 cdef inline double output_loss(
-        Plan *plan, const Data *data, Py_ssize_t first, Py_ssize_t m, double scale, double total) noexcept nogil:
+        Plan *plan, const Data *data, Py_ssize_t first, Py_ssize_t m,
+        double scale, double total) noexcept nogil:
     """total + the loss of the last layer, summed; its dz := scale * gradient."""
     cdef Layer *layer = &plan.layers[plan.n_layers - 1]
     gather_targets(plan, data, first, m)
@@ -94,7 +96,8 @@ cdef inline void backward(
             ldx = below.stride
             plan.kernels.dense_backward(            # before w changes
                 below.dz, NULL, NULL, layer.dz, NULL, layer.w, m, layer.n_out, layer.n_in, 0, plan.scratch)
-            plan.kernels.activation_backward(below.dz, below.dz, below.y, below.z, below.activation, m, below.n_out)
+            plan.kernels.activation_backward(
+                below.dz, below.dz, below.y, below.z, below.activation, m, below.n_out)
         if descend:
             plan.kernels.dense_descend(
                 layer.w, layer.b, layer.dz, x, learning_rate, m, layer.n_out, layer.n_in, ldx, plan.scratch)
@@ -103,7 +106,8 @@ cdef inline void backward(
                 NULL, layer.dw, layer.db, layer.dz, x, NULL, m, layer.n_out, layer.n_in, ldx, plan.scratch)
 
 
-cdef inline void predict(Plan *plan, void *out, const void *x, Py_ssize_t rows, Py_ssize_t batch) noexcept nogil:
+cdef inline void predict(
+        Plan *plan, void *out, const void *x, Py_ssize_t rows, Py_ssize_t batch) noexcept nogil:
     """out [rows][n] := the outputs for x [rows][k], `batch` rows at a time."""
     cdef Py_ssize_t k = plan.layers[0].n_in
     cdef Py_ssize_t n = plan.layers[plan.n_layers - 1].n_out
@@ -209,12 +213,12 @@ cdef inline double multiply_add_chains(long long rounds) noexcept nogil:
     cdef vec chain[24]
     cdef vec factor = fill(<real> 0.999)
     cdef vec term = fill(<real> 0.001)
-    cdef long long round
+    cdef long long _
     cdef int i, j
     for i in range(TILE_ROWS):
         for j in range(TILE_VECTORS):
             chain[i*TILE_VECTORS + j] = fill(<real> (i*TILE_VECTORS + j))     # equal ones would be merged
-    for round in range(rounds):
+    for _ in range(rounds):
         for i in range(TILE_ROWS):
             for j in range(TILE_VECTORS):
                 chain[i*TILE_VECTORS + j] = fma(chain[i*TILE_VECTORS + j], factor, term)

@@ -44,11 +44,11 @@ cdef inline void tile(
     cdef vec left
     cdef vec zero = fill(0)
     cdef int i, j
-    cdef Py_ssize_t p
+    cdef Py_ssize_t _
     for i in range(rows):
         for j in range(vectors):
             total[i*vectors + j] = (<const vec *> (start + i*ldstart + j*LANES))[0] if start != NULL else zero
-    for p in range(k):
+    for _ in range(k):
         for j in range(vectors):
             row[j] = (<const vec *> (b + j*LANES))[0]
         for i in range(rows):
@@ -147,9 +147,10 @@ cdef inline void product(
         real *c, Py_ssize_t ldc, const real *bias, const real *a, Py_ssize_t a_row, Py_ssize_t a_column,
         const real *b, Py_ssize_t ldb, bint transposed,
         Py_ssize_t m, Py_ssize_t k, Py_ssize_t n, int finish, real rate, real *scratch) noexcept nogil:
-    """c[i][j] := finish(bias[j] + sum over p of a[i*a_row + p*a_column] * b[p][j]), i < m, p < k, j < padded_row(n).
+    """c[i][j] := finish(bias[j] + sum over p of a[i*a_row + p*a_column] * b[p][j])
 
-    With transposed, b[j][p] takes the place of b[p][j]. Without bias (NULL) it is zero.
+    for i < m, p < k, j < padded_row(n). With transposed, b[j][p] takes the place of b[p][j].
+    Without bias (NULL) it is zero.
 
         for each block of k, and in it of columns:      a block of b fits the L2 cache
             pack the block                              if it pays, or if it is transposed
@@ -177,7 +178,8 @@ cdef inline void product(
         while j < n_padded:
             n_now = min(n_block, n_padded - j)
             if packed:
-                pack(scratch, b + (j*ldb + p if transposed else p*ldb + j), ldb, transposed, k_now, n_now, n - j)
+                pack(scratch, b + (j*ldb + p if transposed else p*ldb + j), ldb, transposed,
+                     k_now, n_now, n - j)
                 block, ld = scratch, n_now
             else:
                 block, ld = b + j, ldb
@@ -192,7 +194,8 @@ cdef inline void product(
                     else:
                         start, ldstart = (bias + j + jj if bias != NULL else NULL), 0
                     tile_of(rows, vectors, c + i*ldc + j + jj, ldc, start, ldstart,
-                            a + i*a_row + p*a_column, a_row, a_column, block + jj, ld, k_now, finish_now, rate)
+                            a + i*a_row + p*a_column, a_row, a_column, block + jj, ld,
+                            k_now, finish_now, rate)
                     jj += vectors * LANES
                 i += rows
             j += n_now

@@ -30,17 +30,18 @@ cdef extern from "simd.h" nogil:
     vec interleave_high "fastnn_interleave_high"(vec a, vec b)    # … from the upper halves
 
 
-cdef inline void load_transposed(vec *columns, const real *source, Py_ssize_t ld, Py_ssize_t rows) noexcept nogil:
+cdef inline void load_transposed(
+        vec *columns, const real *source, Py_ssize_t ld, Py_ssize_t rows) noexcept nogil:
     """columns[j][i] := source[i*ld + j] for a square of LANES x LANES; zero for i >= rows.
 
     Interleaving row i with row i + LANES/2 moves one bit of an element's row number into
     its lane number; LANE_BITS rounds move them all.
     """
     cdef vec other[16]
-    cdef int i, round
+    cdef int i, _
     for i in range(LANES):
         columns[i] = (<const vec *> (source + i*ld))[0] if i < rows else fill(0)
-    for round in range(LANE_BITS):
+    for _ in range(LANE_BITS):
         for i in range(LANES // 2):
             other[2*i] = interleave_low(columns[i], columns[i + LANES // 2])
             other[2*i + 1] = interleave_high(columns[i], columns[i + LANES // 2])
