@@ -1,0 +1,52 @@
+# One word per job; bare `make` prints them. Everything runs in .venv, made on first use.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help build test test-isa bench bench-record lint wheel sanitize coverage tables clean
+
+help:           ## print this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## */\t/' | expand -t 16
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+build: $(BIN)/python    ## compile and install in place, with everything for development
+	$(BIN)/pip install -q -e ".[test,bench,demo,lint,tools]"
+
+test: build     ## run the tests, once for each instruction set
+	$(BIN)/python -m pytest
+
+bench: build    ## time every kernel and a training step beside NumPy
+	$(BIN)/python -m pytest -q benchmarks --benchmark-quiet
+
+bench-record: build     ## the same, and write the tables of README.md and benchmarks/RESULTS.md
+	$(BIN)/python -m pytest -q benchmarks --benchmark-quiet --record
+
+lint: build     ## ruff and cython-lint
+	$(BIN)/ruff check .
+	PATH=$(BIN):$$PATH $(BIN)/cython-lint src
+
+wheel: $(BIN)/python    ## build a wheel and an sdist into dist/
+	$(BIN)/pip install -q build
+	$(BIN)/python -m build
+
+sanitize:       ## run the tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	$(PYTHON) -m venv build/sanitize
+	FASTNN_BUILD=sanitize build/sanitize/bin/pip install -q --no-cache-dir ".[test]"
+	LD_PRELOAD=$$($${CC:-gcc} -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc \
+	    build/sanitize/bin/python -m pytest -q -p no:cacheprovider
+
+coverage:       ## run the tests with gcov counters; the C-level report goes to build/coverage
+	$(PYTHON) -m venv build/coverage
+	FASTNN_BUILD=coverage build/coverage/bin/pip install -q --no-cache-dir -e ".[test]" gcovr
+	build/coverage/bin/python -m pytest -q
+	build/coverage/bin/gcovr --root . --filter src/ --txt
+
+tables: build   ## fit the polynomials of exp and its kin anew
+	$(BIN)/python tools/fit_polynomials.py > src/fastnn/kernels/tables.h
+
+clean:          ## remove what was built
+	rm -rf build dist $(VENV) src/*.egg-info
+	find src -name '*.so' -delete -o -name '*.c' -delete

@@ -1,0 +1,35 @@
+"""The README's example prints what the README says, and its error messages are real."""
+
+import contextlib
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastnn
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+
+
+def test_example():
+    code, printed = re.search(r"```python\n(.*?)```\n\n```\n(.*?)```", README, re.DOTALL).groups()
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
+        exec(code, {})
+    assert numbers(output.getvalue()) == pytest.approx(numbers(printed), abs=2e-4)      # sse2 rounds differently
+
+
+def numbers(text):
+    return [float(number) for number in re.findall(r"[\d.]+", text)]
+
+
+@pytest.mark.any_isa
+def test_error_messages():
+    calls = re.findall(r">>> (.*)\nValueError: (.*)", README)
+    assert len(calls) == 2
+    net = fastnn.Network([64, 128, 10], output="softmax")
+    for call, message in calls:
+        with pytest.raises(ValueError, match=re.escape(message.removesuffix("…"))):
+            eval(call, {"fastnn": fastnn, "net": net, "X": np.zeros((1, 64))})
