@@ -151,13 +151,14 @@ class Network:
     def evaluate(self, X, y, *, sample_weight=None):
         """The mean loss over the rows of X, a float."""
         inputs = self._inputs(X)
-        return self._engine.evaluate(inputs, *self._targets(y, len(inputs)), checked_weights(sample_weight, len(inputs)))
+        weights = checked_weights(sample_weight, len(inputs))
+        return self._engine.evaluate(inputs, *self._targets(y, len(inputs)), weights)
 
     def gradients(self, X, y, *, sample_weight=None):
         """The mean loss over the rows of X and its gradients: `Gradients(loss, weights, biases)`. Changes nothing."""
         inputs = self._inputs(X)
-        loss, block = self._engine.gradients(
-            inputs, *self._targets(y, len(inputs)), checked_weights(sample_weight, len(inputs)))
+        weights = checked_weights(sample_weight, len(inputs))
+        loss, block = self._engine.gradients(inputs, *self._targets(y, len(inputs)), weights)
         return Gradients(loss, *self._engine.views(block))
 
     def fit(self, X, y, *, epochs=1, batch_size=None, optimizer=None, shuffle=True, tol=None):
@@ -238,7 +239,7 @@ class Network:
             if np.abs(targets.sum(axis=1) - 1).max() > 1e-3:
                 row = int(np.abs(targets.sum(axis=1) - 1).argmax())
                 raise ValueError(
-                    f"y holds probabilities that sum to {targets[row].sum():g} in row {row}, but each row must sum to 1")
+                    f"y holds probabilities that sum to {targets[row].sum():g} in row {row}, but each must sum to 1")
         elif self.loss == "binary_cross_entropy":
             check_range("y", targets, 0, 1, "binary_cross_entropy's targets")
         elif self.loss == "poisson":
