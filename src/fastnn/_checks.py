@@ -8,7 +8,7 @@ import math
 import sys
 from difflib import get_close_matches
 from itertools import pairwise
-from numbers import Integral
+from numbers import Integral, Real
 
 import numpy as np
 
@@ -26,26 +26,24 @@ def choose(argument, name, known):
 
 def number(name, value, low=-math.inf, high=math.inf, open_low=False):
     """value as a float, or an error: finite, low <= value < high (low < value with open_low)."""
-    try:
-        result = float(value)
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} is {value!r}, but must be a number") from None
+    if not isinstance(value, Real):
+        raise TypeError(f"{name} is {value!r}, but must be a number")
+    result = float(value)
     if not (math.isfinite(result) and low <= result < high) or (open_low and result == low):
-        bounds = f"{'above' if open_low else 'at least'} {low}" + (f" and below {high}" if high < math.inf else "")
-        raise ValueError(f"{name} is {value!r}, but must be a finite number {bounds}")
+        bounds = "" if low == -math.inf else f" {'above' if open_low else 'at least'} {low}"
+        bounds += f" and below {high}" if high < math.inf else ""
+        raise ValueError(f"{name} is {value!r}, but must be a finite number{bounds}")
     return result
 
 
 def real_array(name, values):
-    """values as a NumPy array of real numbers or booleans, with at least one dimension."""
+    """values as a NumPy array of real numbers or booleans."""
     try:
         array = np.asarray(values)
     except ValueError:
         raise ValueError(f"{name} has rows of different lengths, but must be a regular array of numbers") from None
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name} has dtype {array.dtype}, but must hold real numbers")
-    if array.ndim == 0:
-        raise ValueError(f"{name} has 0 dimensions: it is {values!r}, but must be an array")
     return array
 
 
@@ -122,20 +120,20 @@ def check_range(name, values, low, high, meaning):
             f"{name} holds {values[row, column]:g} in row {row}, column {column}, but {meaning} must be {bounds}")
 
 
-def checked_weights(sample_weight, rows):
+def checked_weights(name, weights, rows):
     """Weights (n,) in float64, or None."""
-    if sample_weight is None:
+    if weights is None:
         return None
-    weights = real_array("sample_weight", sample_weight)
+    weights = real_array(name, weights)
     if weights.shape != (rows,):
-        raise ValueError(f"sample_weight has shape {weights.shape}, but must have one weight for each of {rows} rows")
+        raise ValueError(f"{name} has shape {weights.shape}, but must have shape ({rows},): one weight a row")
     weights = np.require(weights, np.float64, "CA")
     wrong = ~(np.isfinite(weights) & (weights >= 0))
     if wrong.any():
         row = int(wrong.argmax())
-        raise ValueError(f"sample_weight holds {weights[row]} in row {row}, but must be finite and not negative")
+        raise ValueError(f"{name} holds {weights[row]} in row {row}, but must be finite and not negative")
     if not weights.any():
-        raise ValueError("sample_weight is zero for every row, but at least one must count")
+        raise ValueError(f"{name} is zero for every row, but at least one must count")
     return weights
 
 

@@ -13,7 +13,7 @@ from math import fsum
 
 import numpy as np
 
-from ._checks import choose
+from ._checks import checked_weights, choose, number
 from .losses import check_pair
 
 from cpython.buffer cimport (
@@ -84,15 +84,14 @@ cdef class Operand:
         cdef int flags = PyBUF_STRIDES | PyBUF_FORMAT | (PyBUF_WRITABLE if writable else 0)
         try:
             PyObject_GetBuffer(array, &self.view, flags)
-        except TypeError:
-            raise TypeError(f"{name} is a {type(array).__name__}, but must be an array of {dtype}") from None
-        except (BufferError, ValueError):
-            raise ValueError(
-                f"{name} is read-only, but the result goes there; pass a writable array") from None
+        except (BufferError, TypeError, ValueError):
+            if writable and isinstance(array, np.ndarray) and not array.flags.writeable:
+                raise ValueError(
+                    f"{name} is read-only, but the result goes there; pass a writable array") from None
+            raise wrong_kind(name, array, dtype) from None
         self.held = True
-        if self.view.format[0] != (c"f" if itemsize == 4 else c"d") or self.view.format[1] != 0:
-            raise TypeError(
-                f"{name} has dtype {np.asarray(array).dtype}, but must have {dtype} like the others")
+        if float_code(&self.view) != (c"f" if itemsize == 4 else c"d"):
+            raise wrong_kind(name, array, f"{dtype}, as the other arrays have")
         if self.view.ndim == ndim:
             self.rows = self.view.shape[0] if ndim == 2 else 1
             self.columns = self.view.shape[ndim - 1]
@@ -100,7 +99,7 @@ cdef class Operand:
                 or (columns >= 0 and self.columns != columns)):
             expected = ", ".join([str(size) if size >= 0 else "any" for size in [rows, columns][2 - ndim:]])
             raise ValueError(
-                f"{name} has shape {np.shape(array)}, but must have shape ({expected})")
+                f"{name} has shape {np.shape(array)}, but must have shape ({expected}{',' * (ndim == 1)})")
         self.row_bytes = self.view.strides[0] if ndim == 2 else 0
         self.column_bytes = self.view.strides[ndim - 1]
         self.stride = padded(self.columns, itemsize) if padded_rows else self.columns
@@ -147,17 +146,29 @@ cdef enum:
 cdef str dtype_of(array, str name):
     """The dtype that decides what the other arguments must be."""
     cdef Py_buffer view
-    cdef char code
+    cdef char code = 0
     try:
         PyObject_GetBuffer(array, &view, PyBUF_STRIDES | PyBUF_FORMAT)
-    except (TypeError, BufferError, ValueError):
-        raise TypeError(
-            f"{name} is a {type(array).__name__}, but must be an array of float32 or float64") from None
-    code = view.format[0] if view.format[1] == 0 else 0
-    PyBuffer_Release(&view)
-    if code != c"f" and code != c"d":
-        raise TypeError(f"{name} has dtype {np.asarray(array).dtype}, but must have float32 or float64")
+        code = float_code(&view)
+        PyBuffer_Release(&view)
+    except (BufferError, TypeError, ValueError):
+        pass
+    if code == 0:
+        raise wrong_kind(name, array, "float32 or float64")
     return "float32" if code == c"f" else "float64"
+
+
+cdef char float_code(Py_buffer *view) noexcept:
+    """'f' or 'd' for floats in this machine's byte order (NumPy writes '=' before unaligned ones), else 0."""
+    cdef const char *code = view.format + (view.format[0] == c"=")
+    return code[0] if (code[0] == c"f" or code[0] == c"d") and code[1] == 0 else 0
+
+
+cdef wrong_kind(str name, array, str wanted):
+    """The error for an argument that is no array of floats, or of other floats."""
+    if isinstance(array, np.ndarray):
+        return TypeError(f"{name} has dtype {array.dtype}, but must have {wanted}")
+    return TypeError(f"{name} is a {type(array).__name__}, but must be an array of {wanted}")
 
 
 cdef void *data_of(Operand operand) noexcept:
@@ -285,10 +296,10 @@ cdef class Kernels:
         cdef Operand y_ = Operand(np.empty_like(z), "y", dtype, 2, z_.rows, z_.columns)
         dz = np.empty_like(z) if dz is None else dz
         cdef Operand dz_ = Operand(dz, "dz", dtype, 2, z_.rows, z_.columns, writable=True)
-        cdef double divisor = weight_sum(weights, z_.rows) * mean_elements(loss_code, z_.columns)
         cdef Operand weights_ = None if weights is None else Operand(
-            weights, "weights", "float64", 1, ANY, z_.rows, padded_rows=False)
+            checked_weights("weights", weights, z_.rows), "weights", "float64", 1, ANY, z_.rows, padded_rows=False)
         cdef const double *weight = <const double *> data_of(weights_)
+        cdef double divisor = weight_sum(weights, z_.rows) * mean_elements(loss_code, z_.columns)
         cdef double total
         if divisor == 0:
             raise ValueError(f"z has shape {np.shape(z)}, but a mean needs at least one element")
@@ -306,7 +317,7 @@ cdef class Kernels:
         cdef Operand gradients_ = Operand(gradients, "gradients", dtype, 1, ANY, ANY)
         cdef Operand parameters_ = Operand(
             parameters, "parameters", dtype, 1, ANY, gradients_.columns, writable=True)
-        cdef double rate = learning_rate
+        cdef double rate = number("learning_rate", learning_rate)
         with nogil:
             state = flush_subnormals()
             table.sgd_update(parameters_.data, gradients_.data, NULL, rate, 0, 0, False,
@@ -595,7 +606,7 @@ cdef class Trainer:
         """Updates done so far, by this trainer and those before it."""
         return self.update.step
 
-    def epoch(self, double learning_rate, long long steps, uint64_t seed, uint64_t number):
+    def epoch(self, double learning_rate, long long steps, uint64_t seed, uint64_t epoch_number):
         """One pass over the rows, in the order of this seed and epoch number. Returns the mean loss.
 
         Ends early where a step's loss is not finite (see failed_step), and with
@@ -610,7 +621,7 @@ cdef class Trainer:
         self.failed_step = 0
         if self.order != NULL:
             with nogil:
-                shuffle_rows(self.order, rows, seed, number)
+                shuffle_rows(self.order, rows, seed, epoch_number)
         while done < rows:
             stop = min(rows, done + self.steps_per_visit * batch)
             with nogil:

@@ -13,6 +13,7 @@ They run the kernels that networks run, and so give the same bits; the formulas 
 import numpy as np
 
 from . import _dispatch
+from ._checks import real_array
 
 __all__ = [
     "Activation", "elu", "exp", "gelu", "identity", "leaky_relu", "relu", "selu", "sigmoid", "silu", "softmax",
@@ -49,6 +50,8 @@ class Activation:
         """
         z, rows = as_rows(z)
         if self.name == "softmax":
+            if z.ndim == 0:
+                raise ValueError("z has 0 dimensions, but softmax's derivative needs at least 1")
             y = self(z)
             return y[..., :, None] * (np.eye(z.shape[-1], dtype=z.dtype) - y[..., None, :])
         y, slope = np.empty_like(rows), np.empty_like(rows)
@@ -59,10 +62,9 @@ class Activation:
 
 def as_rows(z):
     """z as a float array, and the same as contiguous rows of its last axis."""
-    z = np.asarray(z)
-    if z.dtype.kind not in "biuf":
-        raise TypeError(f"z has dtype {z.dtype}, but an activation takes real numbers")
-    z = np.require(z, np.float32 if z.dtype == np.float32 else np.float64, "CA")
+    z = real_array("z", z)
+    single = z.dtype.kind == "f" and z.dtype.itemsize == 4
+    z = np.require(z, np.float32 if single else np.float64, "CA")
     return z, z.reshape(-1, z.shape[-1] if z.ndim else 1) if z.size else z.reshape(0, 1)
 
 

@@ -151,13 +151,13 @@ class Network:
     def evaluate(self, X, y, *, sample_weight=None):
         """The mean loss over the rows of X, a float."""
         inputs = self._inputs(X)
-        weights = checked_weights(sample_weight, len(inputs))
+        weights = checked_weights("sample_weight", sample_weight, len(inputs))
         return self._engine.evaluate(inputs, *self._targets(y, len(inputs)), weights)
 
     def gradients(self, X, y, *, sample_weight=None):
         """The mean loss over the rows of X and its gradients: `Gradients(loss, weights, biases)`. Changes nothing."""
         inputs = self._inputs(X)
-        weights = checked_weights(sample_weight, len(inputs))
+        weights = checked_weights("sample_weight", sample_weight, len(inputs))
         loss, block = self._engine.gradients(inputs, *self._targets(y, len(inputs)), weights)
         return Gradients(loss, *self._engine.views(block))
 
@@ -210,7 +210,7 @@ class Network:
     def _inputs(self, X):
         """X as the engine wants it: (n, n_inputs), finite, C-contiguous, of the network's dtype."""
         inputs = real_array("X", X)
-        if not len(inputs):
+        if inputs.shape[:1] == (0,):
             raise ValueError(f"X has 0 rows (its shape is {inputs.shape}), but at least 1 is needed")
         if inputs.ndim != 2:
             raise ValueError(f"X has {inputs.ndim} dimensions, but must have 2: (samples, {self.layer_sizes[0]})")

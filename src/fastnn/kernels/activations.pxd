@@ -7,7 +7,7 @@
 # A new activation is one pair here, a line in each of the two loops below, and its code in
 # types.pxd; then a line in activations.py and one in reference.py.
 
-from .elementary cimport exp, expm1_negative, gelu, gelu_derivative, sigmoid, silu, softplus, tanh
+from .elementary cimport exp, expm1_negative, gelu, gelu_derivative, sigmoid, silu, silu_derivative, softplus, tanh
 from .gemm cimport padded_row, vectors_of
 from .simd cimport LANES, at_least, fill, fma, if_less, real, vec
 from .types cimport (
@@ -83,8 +83,7 @@ cdef inline vec softplus_slope(vec z, vec y) noexcept nogil:
 
 
 cdef inline vec silu_slope(vec z, vec y) noexcept nogil:
-    cdef vec s = sigmoid(z)
-    return s * fma(z, fill(1) - s, fill(1))
+    return silu_derivative(z)
 
 
 cdef inline vec gelu_slope(vec z, vec y) noexcept nogil:

@@ -193,6 +193,13 @@ cdef inline vec silu(vec z) noexcept nogil:
     return fma(-at_most(fill(SILU_ZERO), g), e / (fill(1) + e), g)
 
 
+cdef inline vec silu_derivative(vec z) noexcept nogil:
+    """s (1 + z (1 - s)), s = sigmoid(z); the bounds keep infinity times 0 away."""
+    cdef vec s = sigmoid(z)
+    z = at_least(fill(-SILU_ZERO), at_most(fill(SILU_ZERO), z))
+    return s * fma(z, fill(1) - s, fill(1))
+
+
 cdef inline vec normal_density_less_one(vec a, vec *scale) noexcept nogil:
     """p with exp(-a^2/2) = scale (1 + p), for 0 <= a <= GELU_ZERO.
 

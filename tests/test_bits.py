@@ -1,0 +1,241 @@
+"""The same bits: for a row in any batch, on every processor with fused multiply-add, in any layout, again.
+
+The sum of a product runs over k in one order, whatever the sizes of a vector or a batch. The hashes
+below hold for avx2, avx512 and neon alike.
+"""
+
+import hashlib
+import itertools
+
+import numpy as np
+import pytest
+from helpers import DTYPES, FEW, OPERATIONS, assert_within, same_bits, unit
+
+import fastnn
+from fastnn import _dispatch, ops
+
+FMA_SETS = [name for name in ("avx2", "avx512", "neon") if name in _dispatch.FOUND]
+OPTIMIZERS = {
+    "SGD": lambda: fastnn.SGD(0.05),
+    "momentum": lambda: fastnn.SGD(0.05, momentum=0.9, nesterov=True, weight_decay=1e-3),
+    "Adam": lambda: fastnn.Adam(0.01),
+}
+NETS = {    # layer sizes, hidden activations, output
+    "relu-softmax": ([20, 33, 5], "relu", "softmax"),
+    "tanh-gelu-sigmoid": ([7, 16, 9, 3], ["tanh", "gelu"], "sigmoid"),
+    "elu-softplus-identity": ([3, 40, 17, 1], ["elu", "softplus"], "identity"),
+    "silu-selu-exp": ([5, 8, 8, 2], ["silu", "selu"], "exp"),
+}
+each_dtype = pytest.mark.parametrize("dtype", DTYPES)
+
+
+def on(instruction_set, function, *args):
+    """The result of a function while fastnn uses one instruction set."""
+    chosen = _dispatch.kernels
+    _dispatch.kernels = _dispatch.load(instruction_set)
+    try:
+        return function(*args)
+    finally:
+        _dispatch.kernels = chosen
+
+
+def data_for(net, rows=75):
+    """Numbers that look random, made without a random generator: fractions that both dtypes hold exactly."""
+    sizes, _, output = NETS[net]
+
+    def fractions(*shape):
+        return (np.arange(1, np.prod(shape) + 1) ** 2 * 7919 % 1009).reshape(shape) / 512
+
+    X, y = fractions(rows, sizes[0]) - 1, fractions(rows, sizes[-1]) / 2
+    return X, np.arange(rows) ** 2 % 11 % sizes[-1] if output == "softmax" else y
+
+
+def trained(net, dtype, optimizer, X=None, epochs=3):
+    """Everything that a fit makes: parameters, losses, predictions."""
+    sizes, activation, output = NETS[net]
+    network = fastnn.Network(sizes, activation=activation, output=output, dtype=dtype, seed=41)
+    own_X, y = data_for(net)
+    X = own_X if X is None else X
+    history = network.fit(X, y, epochs=epochs, batch_size=16, optimizer=OPTIMIZERS[optimizer]())
+    return network.get_parameters(), np.array(history.loss), network.predict(X)
+
+
+def bits(arrays):
+    return [a.tobytes() for a in arrays]
+
+
+# Rows
+
+
+ROWS = [0, 1, 3, 7, 64, 130]
+
+
+def rows_that_depend_on_the_batch(run, x):
+    """The result of each row alone, and in batches that start at it and at 0; returns rows that differ."""
+    alone = np.concatenate([run(x[i:i + 1]) for i in range(len(x))])
+    different = set()
+    for first, length in itertools.product(ROWS, [2, 3, 4, 5, 6, 7, 8, 13, 17, 65, len(x)]):
+        got = run(x[first:first + length])
+        for i, row in enumerate(got):
+            if row.tobytes() != alone[first + i].tobytes():
+                different.add(first + i)
+    return different
+
+
+@each_dtype
+@pytest.mark.parametrize(
+    ("k", "n"), [(1, 1), (5, 3), (16, 16), (33, 17), (64, 10), (600, 7), (513, 260), (0, 4)])
+def test_a_row_of_a_dense_layer_does_not_depend_on_the_others(k, n, dtype):
+    rng = np.random.default_rng([42, k, n])
+    x, w, b = (rng.normal(size=shape).astype(dtype) for shape in [(131, k), (k, n), n])
+    for activation in ("identity", "gelu", "softmax"):
+        def run(x, activation=activation):
+            y = np.full((len(x), n), np.nan, dtype)
+            ops.dense_forward(y, x, w, b, activation)
+            return y
+
+        assert not rows_that_depend_on_the_batch(run, x), activation
+
+
+@each_dtype
+@pytest.mark.parametrize("m", [600, 1030])
+def test_a_row_of_a_large_batch_is_that_row_alone(m, dtype):
+    rng = np.random.default_rng(43)
+    x, w, b = (rng.normal(size=shape).astype(dtype) for shape in [(m, 70), (70, 300), 300])
+    y, one = np.empty((m, 300), dtype), np.empty((1, 300), dtype)
+    ops.dense_forward(y, x, w, b, "tanh")
+    for i in range(0, m, 7):
+        ops.dense_forward(one, x[i:i + 1], w, b, "tanh")
+        assert same_bits(one[0], y[i]), i
+
+
+@each_dtype
+def test_a_row_of_dx_does_not_depend_on_the_others(dtype):
+    rng = np.random.default_rng(44)
+    for k, n in [(5, 3), (33, 17), (300, 40)]:
+        dz, w = rng.normal(size=(131, n)).astype(dtype), rng.normal(size=(k, n)).astype(dtype)
+
+        def run(dz, k=k, w=w):
+            dx = np.full((len(dz), k), np.nan, dtype)
+            ops.dense_backward(dx, None, None, dz, None, w)
+            return dx
+
+        assert not rows_that_depend_on_the_batch(run, dz)
+
+
+# Instruction sets
+
+
+def needs_two_sets():
+    if len(FMA_SETS) < 2:
+        pytest.skip(f"NOT TESTED: only {FMA_SETS or 'none'} of the sets with fused multiply-add run here")
+
+
+@pytest.mark.any_isa
+@each_dtype
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_operations_have_the_same_bits_on_all_sets_with_fused_multiply_add(name, dtype):
+    needs_two_sets()
+    every_size = [(1, 1, 1), (3, 5, 7), (16, 16, 16), (17, 33, 31), (70, 129, 66), (130, 600, 300)]
+    for sizes in every_size if name in FEW else every_size[:-1]:
+        results = [on(isa, OPERATIONS[name].run, *OPERATIONS[name].arrays(*sizes, dtype)) for isa in FMA_SETS]
+        assert all(result == results[0] for result in results), sizes
+
+
+@pytest.mark.any_isa
+@each_dtype
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("net", NETS)
+def test_training_has_the_same_bits_on_all_sets_with_fused_multiply_add(net, optimizer, dtype):
+    needs_two_sets()
+    results = [bits(on(isa, trained, net, dtype, optimizer)) for isa in FMA_SETS]
+    assert all(result == results[0] for result in results)
+
+
+@pytest.mark.any_isa
+@each_dtype
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_operations_without_fused_multiply_add_are_close(name, dtype):
+    """sse2 rounds twice where the others round once: within 4 (k + 4) roundings of the largest element."""
+    if not FMA_SETS or "sse2" not in _dispatch.FOUND:
+        pytest.skip("NOT TESTED: sse2 and a set with fused multiply-add do not both run here")
+    for m, k, n in [(3, 5, 7), (17, 33, 31)]:
+        results = []
+        for isa in (FMA_SETS[0], "sse2"):
+            outputs, inputs = OPERATIONS[name].arrays(m, k, n, dtype)
+            value = on(isa, lambda outputs=outputs, inputs=inputs: OPERATIONS[name].call(**outputs, **inputs))
+            results.append([np.array([value or 0.0]), *outputs.values()])
+        for a, b in zip(*results, strict=True):
+            assert_within(a, b, 4 * (max(m, k, n) + 4) * unit(dtype) * np.abs(a).max())
+
+
+@pytest.mark.any_isa
+@each_dtype
+@pytest.mark.parametrize("net", NETS)
+def test_training_without_fused_multiply_add_is_close(net, dtype):
+    """Three epochs of SGD on sse2: parameters and losses within 2000 roundings."""
+    if not FMA_SETS or "sse2" not in _dispatch.FOUND:
+        pytest.skip("NOT TESTED: sse2 and a set with fused multiply-add do not both run here")
+    results = [on(isa, trained, net, dtype, "SGD") for isa in (FMA_SETS[0], "sse2")]
+    for a, b in zip(*results, strict=True):
+        assert_within(a, b, 2000 * unit(dtype) * np.maximum(np.abs(a), 0.1))
+
+
+# Hashes of the parameters after three epochs. A change of one of them changes the results of every
+# user: it needs a line in CHANGELOG.md.
+GOLDEN = {
+    ("relu-softmax", "float32", "SGD"):
+        "de621477cb25fa5c19aecc9256659c12a506f4fba17169b9453ab34a9bb0c4be",
+    ("tanh-gelu-sigmoid", "float64", "Adam"):
+        "5f2d8ad97bdb9d57f891ba9aaf6ec505602e36391ca76aceec33aa2a03953aed",
+    ("elu-softplus-identity", "float32", "momentum"):
+        "adf1fac4477a5b69ec784328fcae72ab38265f2fe6514beecd16e63fb9fcedf2",
+}
+
+
+def digest(parameters):
+    return hashlib.sha256(parameters.astype(parameters.dtype.newbyteorder("<")).tobytes()).hexdigest()
+
+
+@pytest.mark.any_isa
+@pytest.mark.parametrize("isa_name", ["avx2", "avx512", "neon"])
+@pytest.mark.parametrize("case", GOLDEN, ids="-".join)
+def test_golden_bits(case, isa_name):
+    if isa_name not in FMA_SETS:
+        pytest.skip(f"NOT TESTED: {isa_name} does not run here")
+    net, dtype, optimizer = case
+    assert digest(on(isa_name, trained, net, dtype, optimizer)[0]) == GOLDEN[case]
+
+
+# Training
+
+
+@each_dtype
+def test_training_does_not_depend_on_what_ran_before(dtype):
+    expected = bits(trained("tanh-gelu-sigmoid", dtype, "Adam"))
+    np.random.seed(5)
+    for net, other in itertools.product(NETS, DTYPES):
+        trained(net, other, "momentum", epochs=1)
+    for name in FEW:    # leaves other values in whatever memory is shared
+        OPERATIONS[name].run(*OPERATIONS[name].arrays(40, 600, 300, dtype))
+    assert bits(trained("tanh-gelu-sigmoid", dtype, "Adam")) == expected
+
+
+@each_dtype
+def test_training_does_not_depend_on_the_layout_of_its_data(dtype):
+    X, _ = data_for("relu-softmax")
+    X = X.astype(dtype)
+    expected = bits(trained("relu-softmax", dtype, "Adam", X))
+    wide = np.full((len(X), 3 * X.shape[1]), np.nan, dtype)
+    wide[:, 5:5 + 2 * X.shape[1]:2] = X
+    for layout in (np.asfortranarray(X), X[::-1].copy()[::-1], wide[:, 5:5 + 2 * X.shape[1]:2]):
+        assert bits(trained("relu-softmax", dtype, "Adam", layout)) == expected
+
+
+@each_dtype
+def test_training_does_not_depend_on_where_its_memory_lies(dtype):
+    expected = bits(trained("elu-softplus-identity", dtype, "Adam"))
+    held = []
+    for shift in range(1, 20):
+        held.append(np.empty(1000 + 7 * shift, np.uint8))
+        assert bits(trained("elu-softplus-identity", dtype, "Adam")) == expected

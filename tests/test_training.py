@@ -1,0 +1,326 @@
+"""Training: every route to a number gives the same bits, and optimizers follow their documented rules.
+
+One batch of `fit` is gradients and update done by hand; n calls of one epoch are one call of n. The
+optimizers are compared with the update rules that PyTorch documents, written here in NumPy.
+"""
+
+import itertools
+
+import numpy as np
+import pytest
+from helpers import DTYPES, packed, regression_data, same_bits
+
+import fastnn
+
+RELATIVE_TOLERANCE = {"float32": 1e-6, "float64": 1e-14}
+OPTIMIZERS = {
+    "sgd": lambda: fastnn.SGD(0.05),
+    "momentum": lambda: fastnn.SGD(0.05, momentum=0.9),
+    "nesterov": lambda: fastnn.SGD(0.05, momentum=0.9, nesterov=True),
+    "weight_decay": lambda: fastnn.SGD(0.05, weight_decay=0.1),
+    "everything": lambda: fastnn.SGD(0.05, momentum=0.8, nesterov=True, weight_decay=0.01),
+    "adam": lambda: fastnn.Adam(0.01),
+    "adam_other_betas": lambda: fastnn.Adam(0.01, beta1=0.8, beta2=0.99, epsilon=1e-6),
+}
+
+
+TRAINING = [
+    ([1, 1], "identity", "mse"),
+    ([3, 7, 2], "identity", "huber"),
+    ([2, 16, 1], "sigmoid", "binary_cross_entropy"),
+    ([20, 64, 32, 1], "identity", "half_mse"),
+    ([64, 65, 10], "softmax", "cross_entropy"),
+    ([5, 4, 3], "exp", "poisson"),
+]
+
+
+def training_data(sizes, loss, n, dtype):
+    X, y = regression_data(n, sizes[0], sizes[-1], dtype, seed=15)
+    if loss == "cross_entropy":
+        return X, np.arange(n) % sizes[-1]
+    if loss == "binary_cross_entropy":
+        return X, (y > 0).astype(dtype)
+    return X, np.round(np.abs(y)) if loss == "poisson" else y
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("sizes", "output", "loss"), TRAINING)
+@pytest.mark.parametrize("n", [1, 2, 7, 32, 65])
+def test_one_batch_of_fit_is_gradients_and_update_by_hand(sizes, output, loss, n, dtype):
+    network = fastnn.Network(sizes, activation="tanh", output=output, loss=loss, dtype=dtype, seed=16)
+    X, y = training_data(sizes, loss, n, dtype)
+    for _ in range(3):
+        old, gradients = network.get_parameters(), network.gradients(X, y)
+        by_hand = old.copy()
+        fastnn.ops.sgd_update(by_hand, packed(gradients), 0.1)
+        optimizer = network.optimizer or fastnn.SGD(0.1)
+        history = network.fit(X, y, epochs=1, batch_size=n, optimizer=optimizer, shuffle=False)
+        assert same_bits(network.get_parameters(), by_hand)
+        np.testing.assert_allclose(
+            by_hand,
+            old - 0.1 * packed(gradients),
+            rtol=RELATIVE_TOLERANCE[dtype],
+            atol=RELATIVE_TOLERANCE[dtype],
+        )
+        assert history.loss == [pytest.approx(gradients.loss, rel=RELATIVE_TOLERANCE[dtype])]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_last_batch_may_be_short(dtype):
+    X, y = regression_data(10, 3, 2, dtype)
+    network = fastnn.Network([3, 5, 2], activation="tanh", output="identity", dtype=dtype, seed=17)
+    by_hand = fastnn.Network([3, 5, 2], activation="tanh", output="identity", dtype=dtype, seed=17)
+    total = 0.0
+    for rows in (slice(0, 4), slice(4, 8), slice(8, 10)):
+        parameters, gradients = by_hand.get_parameters(), by_hand.gradients(X[rows], y[rows])
+        fastnn.ops.sgd_update(parameters, packed(gradients), 0.1)
+        by_hand.set_parameters(parameters)
+        total += gradients.loss * len(X[rows])
+    history = network.fit(X, y, epochs=1, batch_size=4, optimizer=fastnn.SGD(0.1), shuffle=False)
+    assert same_bits(network.get_parameters(), by_hand.get_parameters())
+    assert history.loss == [pytest.approx(total / 10, rel=RELATIVE_TOLERANCE[dtype])]
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_a_batch_larger_than_the_data_is_all_of_it(shuffle):
+    X, y = regression_data(10, 3, 2)
+
+    def train(batch_size):
+        network = fastnn.Network([3, 5, 2], activation="tanh", output="identity", seed=18)
+        network.fit(X, y, epochs=3, batch_size=batch_size, optimizer=fastnn.Adam(0.01), shuffle=shuffle)
+        return network.get_parameters().tobytes()
+
+    assert train(10) == train(11) == train(1000)
+    assert train(10) != train(9)
+
+
+def test_default_batch_size_is_32_and_default_optimizer_is_adam():
+    X, y = regression_data(100, 3, 2)
+
+    def train(**options):
+        network = fastnn.Network([3, 5, 2], activation="tanh", output="identity", seed=19)
+        network.fit(X, y, epochs=2, **options)
+        return network.get_parameters().tobytes()
+
+    assert train() == train(batch_size=32, optimizer=fastnn.Adam()) == train(optimizer=fastnn.Adam(1e-3))
+    assert train() != train(batch_size=31)
+
+
+# fmt: off
+GOLDEN_LOSSES = {
+    "sgd": [
+        1.7273020756908994, 1.3733302982084952, 1.1739534802266023, 1.1178019441477862, 1.110742220304166,
+        1.0829281487025668, 1.0610940359747476, 1.0326695104524368, 0.9770679406481837, 0.8595783354893082,
+    ],
+    "adam": [
+        1.8117241370916737, 1.2091503398255783, 1.155504381659662, 1.1494320034578613, 1.137195263133245,
+        1.082683150047125, 1.0330757608419765, 0.992912478977546, 0.9509534595542392, 0.9123810166397629,
+    ],
+}
+# fmt: on
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float64", 1e-12)])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_golden_losses(optimizer, dtype, tolerance):
+    """Ten losses of a 4-6-5-3 network, computed once in float64 NumPy from the formulas."""
+    network = fastnn.Network([4, 6, 5, 3], activation=["tanh", "gelu"], output="softmax", dtype=dtype)
+    network.set_parameters((np.arange(network.n_parameters) * 7 % 11 - 5) / 5)
+    X, y = (np.arange(48).reshape(12, 4) * 5 % 13 - 6) / 6, np.arange(12) * 2 % 3
+    updates = {"sgd": fastnn.SGD(0.5, momentum=0.5, weight_decay=0.01), "adam": fastnn.Adam(0.05)}[optimizer]
+    history = network.fit(X, y, epochs=10, batch_size=5, optimizer=updates, shuffle=False)
+    np.testing.assert_allclose(history.loss, GOLDEN_LOSSES[optimizer], rtol=tolerance)
+
+
+class UpdateRules:
+    """The update rules that PyTorch documents for torch.optim.SGD and torch.optim.Adam, in float64 NumPy."""
+
+    @staticmethod
+    def sgd(learning_rate, momentum=0.0, nesterov=False, weight_decay=0.0):
+        buffer = None
+
+        def update(p, g):
+            nonlocal buffer
+            g = g + weight_decay * p
+            if momentum:
+                buffer = g if buffer is None else momentum * buffer + g
+                g = g + momentum * buffer if nesterov else buffer
+            return p - learning_rate * g
+
+        return update
+
+    @staticmethod
+    def adam(learning_rate, beta1=0.9, beta2=0.999, epsilon=1e-8):
+        m = v = t = 0
+
+        def update(p, g):
+            nonlocal m, v, t
+            t += 1
+            m = beta1 * m + (1 - beta1) * g
+            v = beta2 * v + (1 - beta2) * g**2
+            return p - learning_rate * (m / (1 - beta1**t)) / (np.sqrt(v / (1 - beta2**t)) + epsilon)
+
+        return update
+
+
+RULES = {
+    "sgd": lambda: UpdateRules.sgd(0.05),
+    "momentum": lambda: UpdateRules.sgd(0.05, momentum=0.9),
+    "nesterov": lambda: UpdateRules.sgd(0.05, momentum=0.9, nesterov=True),
+    "weight_decay": lambda: UpdateRules.sgd(0.05, weight_decay=0.1),
+    "everything": lambda: UpdateRules.sgd(0.05, momentum=0.8, nesterov=True, weight_decay=0.01),
+    "adam": lambda: UpdateRules.adam(0.01),
+    "adam_other_betas": lambda: UpdateRules.adam(0.01, beta1=0.8, beta2=0.99, epsilon=1e-6),
+}
+
+
+def path_of_fit(optimizer, steps=25):
+    X, y = regression_data(12, 4, 2)
+    network = fastnn.Network([4, 6, 2], activation="tanh", output="identity", dtype="float64", seed=20)
+    path = []
+    for _ in range(steps):
+        network.fit(X, y, epochs=1, batch_size=12, optimizer=optimizer, shuffle=False)
+        path.append(network.get_parameters())
+    return np.array(path)
+
+
+def path_of_rule(update, steps=25):
+    X, y = regression_data(12, 4, 2)
+    network = fastnn.Network([4, 6, 2], activation="tanh", output="identity", dtype="float64", seed=20)
+    path = []
+    for _ in range(steps):
+        network.set_parameters(update(network.get_parameters(), packed(network.gradients(X, y))))
+        path.append(network.get_parameters())
+    return np.array(path)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_optimizer_follows_its_documented_rule(name):
+    np.testing.assert_allclose(
+        path_of_fit(OPTIMIZERS[name]()), path_of_rule(RULES[name]()), rtol=0, atol=1e-12
+    )
+
+
+def test_the_check_of_the_optimizers_can_fail():
+    """No two rules agree within the tolerance, nor does Adam's with an epsilon that is a little larger."""
+    paths = {name: path_of_rule(rule()) for name, rule in RULES.items()}
+    for one, other in itertools.combinations(paths, 2):
+        assert np.abs(paths[one] - paths[other]).max() > 1e-4
+    almost = path_of_rule(UpdateRules.adam(0.01, epsilon=1.1e-8))
+    assert np.abs(paths["adam"] - almost).max() > 1e-11
+
+
+def test_adam_takes_its_first_step_at_the_learning_rate():
+    X, y = regression_data(12, 4, 2)
+    network = fastnn.Network([4, 6, 2], activation="tanh", output="identity", dtype="float64", seed=20)
+    network.set_parameters(np.random.default_rng(21).normal(size=network.n_parameters))
+    start, gradient = network.get_parameters(), packed(network.gradients(X, y))
+    assert np.abs(gradient).min() > 1e-3
+    network.fit(X, y, epochs=1, batch_size=12, optimizer=fastnn.Adam(0.01), shuffle=False)
+    np.testing.assert_allclose(network.get_parameters() - start, -0.01 * np.sign(gradient), rtol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_many_calls_of_one_epoch_are_one_call_of_many(name, dtype):
+    X, y = regression_data(30, 4, 2)
+
+    def train(epochs_of_call, *, name_it_again):
+        network = fastnn.Network([4, 6, 2], activation="tanh", output="identity", dtype=dtype, seed=21)
+        optimizer, losses = OPTIMIZERS[name](), []
+        for call, epochs in enumerate(epochs_of_call):
+            given = optimizer if call == 0 or name_it_again else None  # None: the last one
+            losses += network.fit(X, y, epochs=epochs, batch_size=8, optimizer=given).loss
+            network.predict(X)  # has no part in the random state
+        assert network.epochs_trained == sum(epochs_of_call) == len(losses)
+        assert network.optimizer is optimizer
+        return losses, network.get_parameters().tobytes()
+
+    at_once = train([6], name_it_again=True)
+    assert train([1] * 6, name_it_again=True) == at_once
+    assert train([1] * 6, name_it_again=False) == at_once
+    assert train([2, 3, 1], name_it_again=True) == at_once
+
+
+def test_an_optimizer_belongs_to_one_network():
+    X, y = regression_data(8, 3, 1)
+    first, second = (fastnn.Network([3, 1], output="identity", seed=seed) for seed in (0, 1))
+    optimizer = fastnn.SGD(0.1, momentum=0.9)
+    first.fit(X, y, optimizer=optimizer)
+    before = second.get_parameters()
+    with pytest.raises(ValueError, match=r"(?i)optimizer.*network"):
+        second.fit(X, y, optimizer=optimizer)
+    assert same_bits(second.get_parameters(), before)
+    assert second.optimizer is None and second.epochs_trained == 0
+    first.fit(X, y, optimizer=optimizer)
+    assert first.epochs_trained == 2
+
+
+def test_a_new_optimizer_starts_afresh():
+    X, y = regression_data(8, 3, 1)
+    network, fresh = (fastnn.Network([3, 1], output="identity", seed=0) for _ in range(2))
+    network.fit(X, y, epochs=3, optimizer=fastnn.Adam(0.1), shuffle=False)
+    fresh.set_parameters(network.get_parameters())
+    second = fastnn.Adam(0.1)
+    for one, optimizer in ((network, second), (fresh, fastnn.Adam(0.1))):
+        one.fit(X, y, epochs=3, optimizer=optimizer, shuffle=False)
+    assert network.optimizer is second
+    assert same_bits(network.get_parameters(), fresh.get_parameters())
+
+
+def test_tol_stops_after_the_first_epoch_below_it():
+    X, y = regression_data(32, 3, 1)
+    y = X.sum(axis=1)
+
+    def train(**options):
+        network = fastnn.Network([3, 1], output="identity", dtype="float64", seed=22)
+        history = network.fit(X, y, epochs=200, batch_size=8, optimizer=fastnn.SGD(0.05), **options)
+        return network, history.loss
+
+    _, all_losses = train()
+    assert len(all_losses) == 200
+    stop = 1 + next(epoch for epoch, loss in enumerate(all_losses) if loss < 1e-3)
+    assert 1 < stop < 200
+    network, losses = train(tol=1e-3)
+    assert losses == all_losses[:stop]
+    assert network.epochs_trained == stop
+    assert train(tol=losses[-1])[1] == all_losses[: stop + 1]  # below it, not at it
+
+
+# Shuffling
+
+
+def order_of_visits(network, X, optimizer):
+    """Train one epoch on the rows of the identity matrix, one a batch, and read their order from the steps.
+
+    The bias grows with every step, so each row's own weight moves less than that of the row before it.
+    """
+    network.set_parameters(np.zeros(network.n_parameters))
+    network.fit(X, np.ones(len(X)), epochs=1, batch_size=1, optimizer=optimizer)
+    steps = network.weights[0][:, 0]
+    assert np.all(steps > 0) and len(set(steps.tolist())) == len(steps)
+    expected = 0.002 * 0.998 ** np.arange(len(steps))  # one visit each: w = 0, b = 1 - 0.998^t
+    np.testing.assert_allclose(np.sort(steps)[::-1], expected, rtol=1e-2)
+    return tuple(np.argsort(-steps).tolist())
+
+
+def orders(n, epochs, seed):
+    network = fastnn.Network([n, 1], output="identity", loss="mse", dtype="float64", seed=seed)
+    optimizer = fastnn.SGD(0.001)
+    return [order_of_visits(network, np.eye(n), optimizer) for _ in range(epochs)]
+
+
+def test_an_epoch_visits_every_row_once_in_an_order_that_the_seed_decides():
+    first, second = orders(16, epochs=2, seed=23)
+    assert sorted(first) == sorted(second) == list(range(16))
+    assert first != second
+    assert orders(16, epochs=2, seed=23) == [first, second]
+    assert orders(16, epochs=2, seed=24) != [first, second]
+
+
+def test_every_order_is_equally_likely():
+    counts = dict.fromkeys(itertools.permutations(range(4)), 0)
+    for order in orders(4, epochs=2400, seed=25):
+        counts[order] += 1
+    chi_square = sum((count - 100) ** 2 / 100 for count in counts.values())
+    assert chi_square < 50  # 23 degrees of freedom: exceeded once in a thousand times
