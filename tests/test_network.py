@@ -5,6 +5,8 @@ formula.
 """
 
 
+import random
+
 import numpy as np
 import pytest
 from helpers import DTYPES, packed, regression_data, same_bits
