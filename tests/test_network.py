@@ -4,7 +4,6 @@ A predicted row never depends on its neighbours; integer labels are one-hot rows
 formula.
 """
 
-
 import random
 
 import numpy as np

@@ -30,13 +30,13 @@ class Optimizer:
 
     def bind(self, engine):
         """Makes this the optimizer of one network, and its state that network's size."""
-        if self._engine is None:
-            self._engine = engine
-            self.state = tuple(aligned_zeros(engine.parameters.size, engine.dtype) for _ in range(self.state_blocks()))
-        elif self._engine is not engine:
+        if self._engine not in (None, engine):
             raise ValueError(
                 "optimizer holds the state of another network and cannot train this one too; create one for each"
             )
+        self._engine = engine
+        if len(self.state) != self.state_blocks():      # the first fit, or momentum was set since
+            self.state = tuple(aligned_zeros(engine.parameters.size, engine.dtype) for _ in range(self.state_blocks()))
 
     def __repr__(self):
         constants = {"learning_rate": self.learning_rate, **self.settings()}
