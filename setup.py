@@ -5,6 +5,7 @@ float32 and float64; `fastnn._dispatch` chooses among them at import.
 
 FASTNN_BUILD in the environment selects a build mode:
   (unset)   optimised and stripped
+  profile   optimised, with symbols
   debug     -O1 with assertions and symbols
   sanitize  debug with AddressSanitizer and UndefinedBehaviorSanitizer
   coverage  debug with gcov counters
@@ -34,6 +35,7 @@ MACHINE_ALIASES = {"amd64": "x86_64", "arm64": "aarch64"}
 FLAGS = ["-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden", "-Wno-psabi", "-Wno-unused-function"]
 BUILD_MODES = {
     "": (["-O3", "-g0"], ["-s"]),
+    "profile": (["-O3", "-g"], []),
     "debug": (["-O1", "-g", "-UNDEBUG"], []),
     "sanitize": (
         ["-O1", "-g", "-UNDEBUG", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"],

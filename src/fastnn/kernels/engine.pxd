@@ -10,6 +10,7 @@ from .dense cimport dense_backward, dense_descend, dense_forward
 from .gemm cimport padded_row
 from .losses cimport loss_forward_backward
 from .simd cimport INSTRUCTION_SET, LANES, TILE_ROWS, TILE_VECTORS, fill, fma, real, vec
+from .small cimport is_small, small_forward, small_input_gradient, small_weight_gradient
 from .types cimport ADAM, IDENTITY, PACKED_ROWS, Data, KernelTable, Layer, Plan, Update, mean_elements
 from .updates cimport adam_update, sgd_update
 
@@ -46,7 +47,7 @@ cdef inline void gather_targets(Plan *plan, const Data *data, Py_ssize_t first, 
 
 
 cdef inline const real *forward(
-        Plan *plan, const real *x, Py_ssize_t m, bint activate_output) noexcept nogil:
+        Plan *plan, const real *x, Py_ssize_t m, bint activate_output, bint small) noexcept nogil:
     """z and y of every layer; without activate_output the last one stops at z. Returns the last y or z."""
     cdef Py_ssize_t ldx = plan.layers[0].n_in
     cdef Layer *layer
@@ -59,8 +60,11 @@ cdef inline const real *forward(
         if index == plan.n_layers - 1 and not activate_output:
             activation = IDENTITY
             y = layer.z
-        plan.kernels.dense_forward(
-            layer.z, y, x, layer.w, layer.b, activation, m, layer.n_out, layer.n_in, ldx, plan.scratch)
+        if small:
+            small_forward(plan, layer, y, activation, x, ldx, m)
+        else:
+            plan.kernels.dense_forward(
+                layer.z, y, x, layer.w, layer.b, activation, m, layer.n_out, layer.n_in, ldx, plan.scratch)
         x = <const real *> y
         ldx = layer.stride
     return x
@@ -78,7 +82,8 @@ cdef inline double output_loss(
 
 
 cdef inline void backward(
-        Plan *plan, const real *x_batch, Py_ssize_t m, bint descend, double learning_rate) noexcept nogil:
+        Plan *plan, const real *x_batch, Py_ssize_t m, bint descend, double learning_rate,
+        bint small) noexcept nogil:
     """From the last dz to every layer's gradient: stored in dw and db, or taken off w and b at once."""
     cdef Layer *layer
     cdef Layer *below
@@ -94,11 +99,16 @@ cdef inline void backward(
             below = &plan.layers[index - 1]
             x = below.y
             ldx = below.stride
-            plan.kernels.dense_backward(            # before w changes
-                below.dz, NULL, NULL, layer.dz, NULL, layer.w, m, layer.n_out, layer.n_in, 0, plan.scratch)
+            if small:                               # before w changes
+                small_input_gradient(<real *> below.dz, layer, m)
+            else:
+                plan.kernels.dense_backward(
+                    below.dz, NULL, NULL, layer.dz, NULL, layer.w, m, layer.n_out, layer.n_in, 0, plan.scratch)
             plan.kernels.activation_backward(
                 below.dz, below.dz, below.y, below.z, below.activation, m, below.n_out)
-        if descend:
+        if small:
+            small_weight_gradient(layer, <const real *> x, ldx, descend, <real> learning_rate, m)
+        elif descend:
             plan.kernels.dense_descend(
                 layer.w, layer.b, layer.dz, x, learning_rate, m, layer.n_out, layer.n_in, ldx, plan.scratch)
         else:
@@ -117,7 +127,7 @@ cdef inline void predict(
     cdef Py_ssize_t first = 0, i, m
     while first < rows:
         m = min(batch, rows - first)
-        y = forward(plan, <const real *> x + first*k, m, True)
+        y = forward(plan, <const real *> x + first*k, m, True, is_small(plan, m))
         for i in range(m):
             memcpy(destination + (first + i)*n, y + i*ld, n * sizeof(real))
         first += m
@@ -129,7 +139,7 @@ cdef inline double evaluate(Plan *plan, const Data *data, Py_ssize_t batch) noex
     cdef Py_ssize_t first = 0, m
     while first < data.rows:
         m = min(batch, data.rows - first)
-        forward(plan, gather_inputs(plan, data, first, m), m, False)
+        forward(plan, gather_inputs(plan, data, first, m), m, False, False)
         total = output_loss(plan, data, first, m, 0, total)
         first += m
     return total
@@ -139,9 +149,9 @@ cdef inline double gradients(Plan *plan, const Data *data, double scale) noexcep
     """The loss summed over all rows; dw and db := scale * its gradient."""
     cdef const real *x = gather_inputs(plan, data, 0, data.rows)
     cdef double total
-    forward(plan, x, data.rows, False)
+    forward(plan, x, data.rows, False, False)
     total = output_loss(plan, data, 0, data.rows, scale, 0)
-    backward(plan, x, data.rows, False, 0)
+    backward(plan, x, data.rows, False, 0, False)
     return total
 
 
@@ -170,16 +180,17 @@ cdef inline Py_ssize_t train(
     cdef bint descend
     cdef Py_ssize_t first = first_row, m
     cdef const real *x
+    cdef bint small = is_small(plan, batch)
     cdef double per_element = 1.0 / mean_elements(plan.loss, n)
     while first < last_row:
         m = min(batch, last_row - first)
         x = gather_inputs(plan, data, first, m)
-        forward(plan, x, m, False)
+        forward(plan, x, m, False, small)
         total[0] = output_loss(plan, data, first, m, per_element / m, total[0])
         if not isfinite(total[0]):
             return first
         descend = plain and m <= PACKED_ROWS
-        backward(plan, x, m, descend, update.learning_rate)
+        backward(plan, x, m, descend, update.learning_rate, small)
         update.step += 1
         if not descend:
             update_block(plan, update)

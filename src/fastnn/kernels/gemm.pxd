@@ -129,6 +129,10 @@ cdef inline void pack(
             for j in range(n // LANES):
                 (<vec *> (packed + p*n))[j] = (<const vec *> (b + p*ldb))[j]
         return
+    if k == 1:              # one output: its column of weights
+        for j in range(n):
+            packed[j] = b[j*ldb] if j < n_true else 0
+        return
     for j in range(n // LANES):
         for square in range(vectors_of(k)):
             p = square * LANES

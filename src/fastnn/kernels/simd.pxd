@@ -10,6 +10,7 @@ cdef extern from "simd.h" nogil:
 
     const char *INSTRUCTION_SET "FASTNN_INSTRUCTION_SET"
     enum:
+        VECTOR_BYTES "FASTNN_VECTOR_BYTES"
         LANES "FASTNN_LANES"                    # reals in a vec
         LANE_BITS "FASTNN_LANE_BITS"              # its binary logarithm
         FUSED "FASTNN_FUSED"                    # whether fma rounds once
