@@ -33,16 +33,16 @@ wheel: $(BIN)/python    ## build a wheel and an sdist into dist/
 	$(BIN)/python -m build
 
 sanitize:       ## run the tests under AddressSanitizer and UndefinedBehaviorSanitizer
-	$(PYTHON) -m venv build/sanitize
-	FASTNN_BUILD=sanitize build/sanitize/bin/pip install -q --no-cache-dir ".[test]"
+	$(PYTHON) -m venv build/env-sanitize
+	FASTNN_BUILD=sanitize build/env-sanitize/bin/pip install -q --no-cache-dir ".[test]"
 	LD_PRELOAD=$$($${CC:-gcc} -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc \
-	    build/sanitize/bin/python -m pytest -q -p no:cacheprovider
+	    build/env-sanitize/bin/python -m pytest -q -p no:cacheprovider
 
-coverage:       ## run the tests with gcov counters; the C-level report goes to build/coverage
-	$(PYTHON) -m venv build/coverage
-	FASTNN_BUILD=coverage build/coverage/bin/pip install -q --no-cache-dir -e ".[test]" gcovr
-	build/coverage/bin/python -m pytest -q
-	build/coverage/bin/gcovr --root . --filter src/ --txt
+coverage:       ## run the tests with gcov counters and print which C lines they reached
+	$(PYTHON) -m venv build/env-coverage
+	FASTNN_BUILD=coverage build/env-coverage/bin/pip install -q --no-cache-dir ".[test]" gcovr
+	build/env-coverage/bin/python -m pytest -q
+	build/env-coverage/bin/gcovr --root . --object-directory build/coverage --gcov-ignore-errors all --txt
 
 tables: build   ## fit the polynomials of exp and its kin anew
 	$(BIN)/python tools/fit_polynomials.py > src/fastnn/kernels/tables.h

@@ -31,7 +31,6 @@ MACHINE_ALIASES = {"amd64": "x86_64", "arm64": "aarch64"}
 
 # -ffp-contract=off: a fused multiply-add is written fma(), so that every compiler
 # rounds in the same places. -fno-math-errno: sqrt is one instruction.
-# -fno-version-loops-for-strides: gcc would write every tile twice, once for stride 1.
 FLAGS = ["-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden", "-Wno-psabi", "-Wno-unused-function"]
 BUILD_MODES = {
     "": (["-O3", "-g0"], ["-s"]),
@@ -46,12 +45,11 @@ BUILD_MODES = {
 HEADERS = ["src/fastnn/float_state.h", *(f"src/fastnn/kernels/{name}.h" for name in ("simd", "elementary", "tables"))]
 
 
-def extensions():
+def extensions(mode):
     machine = platform.machine().lower()
     machine = MACHINE_ALIASES.get(machine, machine)
     if machine not in INSTRUCTION_SETS:
         raise SystemExit(f"fastnn has no kernels for {machine!r}; it has them for {', '.join(INSTRUCTION_SETS)}")
-    mode = os.environ.get("FASTNN_BUILD", "")
     if mode not in BUILD_MODES:
         raise SystemExit(f"FASTNN_BUILD is {mode!r}; it must be one of {', '.join(filter(None, BUILD_MODES))}")
     compile_flags, link_flags = BUILD_MODES[mode]
@@ -78,9 +76,12 @@ def extensions():
     return [extension("fastnn._cpu"), extension("fastnn._core"), *kernels]
 
 
+mode = os.environ.get("FASTNN_BUILD", "")
 setup(
+    # A folder for each mode: setuptools takes what lies there for up to date, whatever its flags were.
+    options={"build": {"build_base": f"build/{mode or 'release'}"}},
     ext_modules=cythonize(
-        extensions(),
+        extensions(mode),
         nthreads=0,
         compiler_directives={
             "language_level": 3,

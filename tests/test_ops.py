@@ -626,3 +626,25 @@ def test_empty_arrays_pass_through(shape, dtype):
         ops.activation_forward(np.empty_like(z), z, activation)
         ops.activation_backward(np.empty_like(z), z, z, z, activation)
     ops.sgd_update(np.ones(0, dtype), np.ones(0, dtype), 0.1)
+
+
+# Shared memory and absurd sizes
+
+
+@pytest.mark.any_isa
+def test_an_output_that_is_still_read_is_refused():
+    x, w, b = np.ones((32, 128), "f"), np.ones((128, 128), "f"), np.ones(128, "f")
+    with pytest.raises(ValueError, match="y shares memory with x"):
+        ops.dense_forward(x, x, w, b)
+    dz = np.ones((32, 128), "f")
+    with pytest.raises(ValueError, match="dx shares memory with dz"):
+        ops.dense_backward(dz, None, None, dz, None, w)
+    with pytest.raises(ValueError, match="dz shares memory with t"):
+        ops.loss_forward_backward(dz, x, dz, "mse")
+
+
+@pytest.mark.any_isa
+def test_a_size_that_overflows_is_a_memory_error():
+    z = np.broadcast_to(np.float32(0), (2**60, 1))
+    with pytest.raises((MemoryError, ValueError)):
+        ops.activation_forward(np.empty((1, 1), "f"), z, "relu")

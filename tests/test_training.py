@@ -4,13 +4,16 @@ One batch of `fit` is gradients and update done by hand; n calls of one epoch ar
 optimizers are compared with the update rules that PyTorch documents, written here in NumPy.
 """
 
+import gc
 import itertools
+import weakref
 
 import numpy as np
 import pytest
 from helpers import DTYPES, packed, regression_data, same_bits
 
 import fastnn
+from fastnn import ops, reference
 
 RELATIVE_TOLERANCE = {"float32": 1e-6, "float64": 1e-14}
 OPTIMIZERS = {
@@ -324,3 +327,115 @@ def test_every_order_is_equally_likely():
         counts[order] += 1
     chi_square = sum((count - 100) ** 2 / 100 for count in counts.values())
     assert chi_square < 50  # 23 degrees of freedom: exceeded once in a thousand times
+
+
+# Large batches, where products are packed
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    "sizes, rows",
+    [((64, 64, 64, 10), 8192), ((64, 64, 10), 20000), ((64, 256, 256, 10), 512), ((300, 700, 600, 3), 200)],
+)
+def test_gradients_of_large_batches(sizes, rows, dtype):
+    X, y = regression_data(rows, sizes[0], sizes[-1], dtype)
+    network = fastnn.Network(sizes, activation="tanh", output="identity", dtype=dtype)
+    loss, weights, biases = network.gradients(X, y)
+    outputs = [x.astype(float) for x in network.layer_outputs(X)]
+    delta = 2 * (outputs[-1] - y) / y.size
+    tolerance = {"float32": 2e-5, "float64": 1e-12}[dtype]
+    assert loss == pytest.approx(np.mean((outputs[-1] - y) ** 2), rel=tolerance)
+    for layer in reversed(range(len(weights))):
+        _, dw, db = reference.dense_backward(delta, outputs[layer], network.weights[layer])
+        assert np.abs(weights[layer] - dw).max() <= tolerance * np.abs(dw).max()
+        assert np.abs(biases[layer] - db).max() <= tolerance * np.abs(db).max()
+        delta = delta @ network.weights[layer].T.astype(float) * (1 - outputs[layer] ** 2)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_large_batch_of_fit_is_gradients_and_update_by_hand(dtype):
+    X, y = regression_data(700, 64, 300, dtype)
+    network = fastnn.Network([64, 300, 300], activation="relu", output="identity", dtype=dtype)
+    parameters = network.get_parameters()
+    ops.sgd_update(parameters, packed(network.gradients(X, y)), 0.1)
+    network.fit(X, y, batch_size=700, optimizer=fastnn.SGD(0.1), shuffle=False)
+    assert same_bits(network.get_parameters(), parameters)
+
+
+def test_rows_of_wide_layers_do_not_depend_on_the_batch():
+    X, _ = regression_data(200, 300, 1, "float32")
+    network = fastnn.Network([300, 700, 600, 3], activation="relu", output="identity")
+    together = network.predict(X)
+    assert all(same_bits(network.predict(X[i:i + 1]), together[i:i + 1]) for i in range(0, 200, 7))
+
+
+# State that must survive errors
+
+
+def test_a_refused_constant_changes_nothing():
+    X, y = regression_data(20, 3, 1)
+    network = fastnn.Network([3, 4, 1], activation="relu", output="identity")
+    optimizer = fastnn.Adam(0.01)
+    network.fit(X, y, epochs=3, optimizer=optimizer)
+    before = optimizer.steps, optimizer.learning_rate
+    for value, error in ((-1.0, ValueError), ("x", TypeError), (float("nan"), ValueError), (10**400, ValueError)):
+        with pytest.raises(error, match="learning_rate"):
+            optimizer.learning_rate = value
+    assert (optimizer.steps, optimizer.learning_rate) == before
+
+
+def test_what_a_network_is_cannot_be_changed():
+    network = fastnn.Network([3, 4, 1], activation="relu", output="identity")
+    for name in ("layer_sizes", "activations", "loss", "dtype", "seed", "weights", "biases", "epochs_trained"):
+        with pytest.raises(AttributeError):
+            setattr(network, name, None)
+
+
+def test_labels_may_change_while_they_are_trained_on():
+    X, labels = np.zeros((50, 2), "f"), np.zeros(50, np.intp)
+    network = fastnn.Network([2, 3], output="softmax")
+    optimizer = fastnn.SGD(0.1)
+    network.fit(X, labels, optimizer=optimizer)
+    targets, copied = network._targets(labels, 50)
+    assert targets is None and not np.shares_memory(copied, labels)
+
+
+@pytest.mark.parametrize("size", [1e308, 1e-310])
+def test_extreme_sample_weights_are_relative(size):
+    X, y = regression_data(4, 3, 1)
+    network = fastnn.Network([3, 1], output="identity", dtype="float64")
+    weights = np.array([1.0, 2.0, 0.0, 1.5])
+    assert network.gradients(X, y, sample_weight=weights / 2 * size).loss == pytest.approx(
+        network.gradients(X, y, sample_weight=weights).loss, rel=1e-5)
+
+
+def test_an_epsilon_that_rounds_to_zero_is_refused():
+    X, y = regression_data(4, 3, 1)
+    network = fastnn.Network([3, 1], output="identity")
+    with pytest.raises(ValueError, match="epsilon"):
+        network.fit(X, y, optimizer=fastnn.Adam(epsilon=1e-40))
+    assert network.optimizer is None
+
+
+def test_training_refuses_parameters_that_are_not_finite():
+    X, y = regression_data(4, 3, 1)
+    network = fastnn.Network([3, 1], output="identity")
+    with pytest.raises(ValueError, match="v holds nan"):
+        network.set_parameters(np.full(4, np.nan))
+    network.weights[0][0] = np.nan
+    with pytest.raises(ValueError, match="weights or biases"):
+        network.fit(X, y)
+
+
+@pytest.mark.any_isa
+def test_memory_of_a_network_is_freed_without_the_collector():
+    network = fastnn.Network([3, 1], output="identity")
+    network.predict(np.zeros((2, 3)))
+    watch = weakref.ref(network)
+    parameters = weakref.ref(network.weights[0].base)
+    gc.disable()
+    try:
+        del network
+        assert watch() is None and parameters() is None
+    finally:
+        gc.enable()

@@ -28,7 +28,10 @@ def number(name, value, low=-math.inf, high=math.inf, open_low=False):
     """value as a float, or an error: finite, low <= value < high (low < value with open_low)."""
     if not isinstance(value, Real):
         raise TypeError(f"{name} is {value!r}, but must be a number")
-    result = float(value)
+    try:
+        result = float(value)
+    except OverflowError:
+        result = math.inf
     if not (math.isfinite(result) and low <= result < high) or (open_low and result == low):
         bounds = "" if low == -math.inf else f" {'above' if open_low else 'at least'} {low}"
         bounds += f" and below {high}" if high < math.inf else ""
@@ -44,6 +47,8 @@ def real_array(name, values):
         raise ValueError(f"{name} has rows of different lengths, but must be a regular array of numbers") from None
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name} has dtype {array.dtype}, but must hold real numbers")
+    if np.ma.is_masked(values):
+        raise TypeError(f"{name} is a masked array with masked values, but every value counts; fill or drop them")
     return array
 
 
@@ -68,23 +73,30 @@ def checked_sizes(layer_sizes):
     return tuple(checked_integer(f"layer_sizes[{i}]", size, 1) for i, size in enumerate(sizes))
 
 
-def checked_hidden(activation, layers, known):
+def checked_hidden(activation, layers, known, output_too):
     """The activations of the hidden layers, from one name or one per layer."""
     if isinstance(activation, str):
-        return (choose("activation", activation, known),) * layers
+        return (checked_activation("activation", activation, known, output_too),) * layers
     try:
         names = tuple(activation)
     except TypeError:
         raise TypeError(f"activation is {activation!r}, but must be a name, or one name per hidden layer") from None
     if len(names) != layers:
         raise ValueError(f"activation has {len(names)} names, but there are {layers} hidden layers")
-    return tuple(choose(f"activation[{i}]", name, known) for i, name in enumerate(names))
+    return tuple(checked_activation(f"activation[{i}]", name, known, output_too) for i, name in enumerate(names))
+
+
+def checked_activation(argument, name, known, output_too):
+    """The name of a hidden layer's activation."""
+    if isinstance(name, str) and name in output_too and name not in known:
+        raise ValueError(f"{argument} is {name!r}, which only the output can have; known are {', '.join(known)}")
+    return choose(argument, name, known)
 
 
 def checked_dtype(dtype):
     """The name of a float type, from anything that NumPy takes for one."""
     try:
-        name = np.dtype(dtype).name
+        name = np.dtype(dtype).name if dtype is not None else None
     except TypeError:
         name = dtype
     return choose("dtype", name, ("float32", "float64"))
@@ -107,7 +119,7 @@ def checked_labels(y, classes):
     if y.min() < 0 or y.max() >= classes:
         wrong = y.min() if y.min() < 0 else y.max()
         raise ValueError(f"y holds the label {wrong}, but labels must be in 0 … {classes - 1} for {classes} outputs")
-    return np.require(y, np.intp, "CA")
+    return np.array(y, np.intp)     # a copy: the caller may change y while the kernels read it
 
 
 def check_range(name, values, low, high, meaning):
@@ -121,7 +133,7 @@ def check_range(name, values, low, high, meaning):
 
 
 def checked_weights(name, weights, rows):
-    """Weights (n,) in float64, or None."""
+    """Weights (n,) in float64, the largest 1, or None."""
     if weights is None:
         return None
     weights = real_array(name, weights)
@@ -134,7 +146,7 @@ def checked_weights(name, weights, rows):
         raise ValueError(f"{name} holds {weights[row]} in row {row}, but must be finite and not negative")
     if not weights.any():
         raise ValueError(f"{name} is zero for every row, but at least one must count")
-    return weights
+    return weights / weights.max()      # a mean does not change, and no sum overflows
 
 
 def check_out(out, shape, dtype):
@@ -147,5 +159,5 @@ def check_out(out, shape, dtype):
         raise ValueError(f"out has dtype {out.dtype}, but the result has dtype {dtype}")
     if not out.flags.writeable:
         raise ValueError("out is read-only, but the result is written to it; pass a writable array")
-    fits = out.flags.c_contiguous and out.flags.aligned and out.dtype.isnative
+    fits = out.flags.c_contiguous and out.flags.aligned
     return out if fits else np.empty(shape, dtype)

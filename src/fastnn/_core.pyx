@@ -25,6 +25,7 @@ from libc.stdint cimport uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy
 
+from .kernels.random cimport random_bits as counted_bits
 from .kernels.random cimport shuffle as shuffle_rows
 from .kernels.types cimport (
     ADAM, BINARY_CROSS_ENTROPY, CROSS_ENTROPY, ELU, EXP, GELU, HALF_MSE, HUBER, IDENTITY,
@@ -32,6 +33,9 @@ from .kernels.types cimport (
     SIGMOID, SILU, SOFTMAX, SOFTPLUS, TANH,
     Data, KernelTable, Layer, Plan, Update, mean_elements, needs_z, padded,
 )
+
+cdef extern from "Python.h":
+    const Py_ssize_t PY_SSIZE_T_MAX
 
 cdef extern from "float_state.h" nogil:
     uint64_t flush_subnormals "fastnn_flush_subnormals"()
@@ -60,6 +64,17 @@ def aligned_zeros(Py_ssize_t count, dtype):
     memory = np.zeros(count * itemsize + ROW_BYTES, np.uint8)
     start = -memory.ctypes.data % ROW_BYTES
     return memory[start:start + count * itemsize].view(dtype)
+
+
+def random_bits(uint64_t seed, uint64_t stream, Py_ssize_t count):
+    """`count` random 64-bit integers: a function of seed and stream alone (kernels/random.pxd)."""
+    bits = np.empty(count, np.uint64)
+    cdef uint64_t[::1] view = bits
+    cdef uint64_t key = counted_bits(counted_bits(seed, 1), stream)
+    cdef Py_ssize_t i
+    for i in range(count):
+        view[i] = counted_bits(key, i)
+    return bits
 
 
 cdef class Operand:
@@ -109,6 +124,8 @@ cdef class Operand:
                 and (self.rows <= 1 or self.row_bytes == self.stride * itemsize)
                 and <uintptr_t> self.data % itemsize == 0):
             return
+        if self.stride and self.rows > PY_SSIZE_T_MAX // (self.stride * itemsize):
+            raise MemoryError(f"no memory for a copy of {name}: its shape is {np.shape(array)}")
         self.copied = calloc(max(self.rows, 1) * max(self.stride, 1), itemsize)
         if self.copied == NULL:
             raise MemoryError(f"no memory for a copy of {name}")
@@ -171,6 +188,15 @@ cdef wrong_kind(str name, array, str wanted):
     return TypeError(f"{name} is a {type(array).__name__}, but must be an array of {wanted}")
 
 
+cdef check_apart(str name, Operand output, str other_name, Operand other):
+    """Refuses an output that a kernel would write over an input that it still reads."""
+    if output is None or other is None or output.copied != NULL or other.copied != NULL:
+        return
+    if (<char *> output.data < <char *> other.data + other.view.len
+            and <char *> other.data < <char *> output.data + output.view.len):
+        raise ValueError(f"{name} shares memory with {other_name}, which is still read; pass another array")
+
+
 cdef void *data_of(Operand operand) noexcept:
     return operand.data if operand is not None else NULL
 
@@ -218,6 +244,8 @@ cdef class Kernels:
         cdef Operand w_ = Operand(w, "w", dtype, 2, x_.columns, ANY)
         cdef Operand b_ = Operand(b, "b", dtype, 1, ANY, w_.columns)
         cdef Operand y_ = Operand(y, "y", dtype, 2, x_.rows, w_.columns, writable=True)
+        for other_name, other in (("x", x_), ("w", w_), ("b", b_)):
+            check_apart("y", y_, other_name, other)
         cdef Scratch scratch = self.take_scratch()
         with nogil:
             state = flush_subnormals()
@@ -243,6 +271,9 @@ cdef class Kernels:
         cdef Operand dx_ = None if dx is None else Operand(dx, "dx", dtype, 2, m, k, writable=True)
         cdef Operand dw_ = None if dw is None else Operand(dw, "dw", dtype, 2, k, n, writable=True)
         cdef Operand db_ = None if db is None else Operand(db, "db", dtype, 1, ANY, n, writable=True)
+        for name, output in (("dx", dx_), ("dw", dw_), ("db", db_)):
+            for other_name, other in (("dz", dz_), ("x", x_), ("w", w_)):
+                check_apart(name, output, other_name, other)
         cdef Scratch scratch = self.take_scratch()
         cdef void *dx_data = data_of(dx_)
         cdef void *dw_data = data_of(dw_)
@@ -288,7 +319,7 @@ cdef class Kernels:
     def loss_forward_backward(self, dz, z, t, loss, activation="identity", weights=None):
         cdef int loss_code = LOSSES[choose("loss", loss, LOSSES)]
         cdef int code = ACTIVATIONS[choose("activation", activation, ACTIVATIONS)]
-        check_pair(loss, activation)
+        check_pair(loss, activation, "activation")
         dtype = dtype_of(z, "z")
         cdef const KernelTable *table = self.table(dtype)
         cdef Operand z_ = Operand(z, "z", dtype, 2, ANY, ANY)
@@ -296,8 +327,11 @@ cdef class Kernels:
         cdef Operand y_ = Operand(np.empty_like(z), "y", dtype, 2, z_.rows, z_.columns)
         dz = np.empty_like(z) if dz is None else dz
         cdef Operand dz_ = Operand(dz, "dz", dtype, 2, z_.rows, z_.columns, writable=True)
+        check_apart("dz", dz_, "z", z_)
+        check_apart("dz", dz_, "t", t_)
+        weights = checked_weights("weights", weights, z_.rows)
         cdef Operand weights_ = None if weights is None else Operand(
-            checked_weights("weights", weights, z_.rows), "weights", "float64", 1, ANY, z_.rows, padded_rows=False)
+            weights, "weights", "float64", 1, ANY, z_.rows, padded_rows=False)
         cdef const double *weight = <const double *> data_of(weights_)
         cdef double divisor = weight_sum(weights, z_.rows) * mean_elements(loss_code, z_.columns)
         cdef double total
@@ -317,7 +351,7 @@ cdef class Kernels:
         cdef Operand gradients_ = Operand(gradients, "gradients", dtype, 1, ANY, ANY)
         cdef Operand parameters_ = Operand(
             parameters, "parameters", dtype, 1, ANY, gradients_.columns, writable=True)
-        cdef double rate = number("learning_rate", learning_rate)
+        cdef double rate = number("learning_rate", learning_rate, low=0)
         with nogil:
             state = flush_subnormals()
             table.sgd_update(parameters_.data, gradients_.data, NULL, rate, 0, 0, False,
@@ -373,11 +407,13 @@ cdef class Engine:
     cdef readonly object parameters         # the block: 1-D, 64-byte aligned
     cdef Layer *layers
     cdef readonly int n_layers
-    cdef int loss
+    cdef readonly tuple activations
+    cdef readonly str loss
+    cdef int loss_code
     cdef Py_ssize_t itemsize
     cdef Workspace spare                    # the last prediction's memory, for the next one
 
-    def __cinit__(self, Kernels kernels, str dtype, tuple layer_sizes, activations, str loss):
+    def __cinit__(self, Kernels kernels, str dtype, tuple layer_sizes, tuple activations, str loss):
         cdef int index
         cdef Py_ssize_t offset = 0
         cdef char *block
@@ -387,7 +423,9 @@ cdef class Engine:
         self.itemsize = self.table.real_size
         self.layer_sizes = layer_sizes
         self.n_layers = len(layer_sizes) - 1
-        self.loss = LOSSES[loss]
+        self.activations = activations
+        self.loss = loss
+        self.loss_code = LOSSES[loss]
         self.layers = <Layer *> calloc(self.n_layers, sizeof(Layer))
         if self.layers == NULL:
             raise MemoryError("no memory for the list of layers")
@@ -429,25 +467,39 @@ cdef class Engine:
         cdef const void *x_data = pointer(x)
         cdef void *out_data = pointer(out)
         cdef Workspace workspace = self.spare
+        cdef Py_ssize_t visit = self.rows_per_visit(batch), done = 0, stop
         self.spare = None
         if workspace is None or workspace.batch < batch:
             workspace = Workspace(self, batch, learning=False)
-        with nogil:
-            state = flush_subnormals()
-            self.table.predict(&workspace.plan, out_data, x_data, rows, batch)
-            restore_float_state(state)
+        while done < rows:
+            stop = min(rows, done + visit)
+            with nogil:
+                state = flush_subnormals()
+                self.table.predict(&workspace.plan, out_data, x_data, done, stop, batch)
+                restore_float_state(state)
+            done = stop
+            PyErr_CheckSignals()
         self.spare = workspace
 
     def evaluate(self, x, targets, labels, weights):
         """The mean loss."""
         cdef Workspace workspace = Workspace(self, min(x.shape[0], BLOCK_ROWS), learning=True)
         cdef Data data = data_struct(x, targets, labels, weights)
-        cdef double total
-        with nogil:
-            state = flush_subnormals()
-            total = self.table.evaluate(&workspace.plan, &data, workspace.batch)
-            restore_float_state(state)
+        cdef Py_ssize_t visit = self.rows_per_visit(workspace.batch), done = 0, stop
+        cdef double total = 0
+        while done < data.rows:
+            stop = min(data.rows, done + visit)
+            with nogil:
+                state = flush_subnormals()
+                total = self.table.evaluate(&workspace.plan, &data, done, stop, workspace.batch, total)
+                restore_float_state(state)
+            done = stop
+            PyErr_CheckSignals()
         return total / self.divisor(weights, data.rows)
+
+    cdef Py_ssize_t rows_per_visit(self, Py_ssize_t batch) noexcept:
+        """Rows between two looks at pending signals: whole batches."""
+        return batch * (1 + OPERATIONS_PER_VISIT // (2 * batch * <Py_ssize_t> self.parameters.size + 10_000))
 
     def gradients(self, x, targets, labels, weights):
         """The mean loss and its gradient, as a block laid out like `parameters`."""
@@ -465,7 +517,7 @@ cdef class Engine:
     cdef double divisor(self, weights, Py_ssize_t rows) except? -1:
         """What turns a summed loss into the mean."""
         return weight_sum(weights, rows) * mean_elements(
-            self.loss, self.layers[self.n_layers - 1].n_out)
+            self.loss_code, self.layers[self.n_layers - 1].n_out)
 
 
 cdef Data data_struct(x, targets, labels, weights) except *:
@@ -485,21 +537,23 @@ cdef class Workspace:
     For prediction, layers take turns in two buffers; for learning, each keeps its own.
     """
 
-    cdef Engine engine          # owns the parameters that the plan points to
+    cdef object parameters      # keeps the memory alive that the plan points to
     cdef object gradients       # a block laid out like them, or None
+    cdef Py_ssize_t itemsize
     cdef Plan plan
     cdef Py_ssize_t batch
     cdef void *memory
 
-    def __cinit__(self, Engine engine, Py_ssize_t batch, *, bint learning, gradients=None):
+    def __cinit__(self, Engine engine, Py_ssize_t batch, *, bint learning, bint gather=False, gradients=None):
         cdef size_t layers_size = engine.n_layers * sizeof(Layer)
         cdef Py_ssize_t size
-        self.engine = engine
+        self.parameters = engine.parameters
         self.gradients = gradients
+        self.itemsize = engine.itemsize
         self.batch = batch
         self.plan.kernels = engine.table
         self.plan.n_layers = engine.n_layers
-        self.plan.loss = engine.loss
+        self.plan.loss = engine.loss_code
         self.plan.block_size = engine.parameters.size
         self.plan.parameters = pointer(engine.parameters)
         self.plan.gradients = pointer(gradients)
@@ -507,19 +561,19 @@ cdef class Workspace:
         if self.plan.layers == NULL:
             raise MemoryError("no memory for the list of layers")
         memcpy(self.plan.layers, engine.layers, layers_size)
-        size = self.lay_out(NULL, learning)
+        size = self.lay_out(NULL, learning, gather)
         self.memory = malloc(size + ROW_BYTES)
         if self.memory == NULL:
             raise MemoryError(f"no memory for a batch of {batch} rows: it takes {size} bytes")
-        self.lay_out(<char *> self.memory + (-<uintptr_t> self.memory) % ROW_BYTES, learning)
+        self.lay_out(<char *> self.memory + (-<uintptr_t> self.memory) % ROW_BYTES, learning, gather)
 
     def __dealloc__(self):
         free(self.plan.layers)
         free(self.memory)
 
-    cdef Py_ssize_t lay_out(self, char *memory, bint learning) noexcept:
+    cdef Py_ssize_t lay_out(self, char *memory, bint learning, bint gather) noexcept:
         """Points the plan into memory and returns how much it takes; with NULL it only counts."""
-        cdef Py_ssize_t itemsize = self.engine.itemsize
+        cdef Py_ssize_t itemsize = self.itemsize
         cdef Py_ssize_t used = 0, widest = padded(self.plan.layers[0].n_in, itemsize)
         cdef char *block = <char *> self.plan.gradients
         cdef char *turns[2]
@@ -528,8 +582,9 @@ cdef class Workspace:
         for index in range(self.plan.n_layers):
             widest = max(widest, self.plan.layers[index].stride)
         cdef Py_ssize_t row = widest * itemsize
-        self.plan.scratch = take(memory, &used, min(<Py_ssize_t> PACKED_ROWS, widest) * min(
-            <Py_ssize_t> PACKED_COLUMN_BYTES, row))
+        # A packed block has as many rows as a layer is wide, or, for a weight gradient, as the batch has.
+        cdef Py_ssize_t packed_rows = min(<Py_ssize_t> PACKED_ROWS, max(widest, self.batch if learning else 0))
+        self.plan.scratch = take(memory, &used, packed_rows * min(<Py_ssize_t> PACKED_COLUMN_BYTES, row))
         if not learning:
             turns[0] = take(memory, &used, self.batch * row)
             turns[1] = take(memory, &used, self.batch * row)
@@ -548,6 +603,8 @@ cdef class Workspace:
                 block += (layer.n_in + 1) * row
         if learning:
             self.plan.t_batch = take(memory, &used, self.batch * row)
+            self.plan.weight_batch = <double *> take(memory, &used, self.batch * sizeof(double))
+        if gather:
             self.plan.x_batch = take(memory, &used, self.batch * self.plan.layers[0].n_in * itemsize)
         return used
 
@@ -566,6 +623,7 @@ cdef class Trainer:
     out like the parameters.
     """
 
+    cdef Engine engine
     cdef Workspace workspace
     cdef object arrays              # keeps the memory alive that `data` and `update` point to
     cdef Data data
@@ -576,10 +634,11 @@ cdef class Trainer:
     cdef readonly Py_ssize_t steps_an_epoch
 
     def __cinit__(self, Engine engine, x, targets, labels, Py_ssize_t batch, bint shuffle,
-                  str optimizer, dict settings, tuple state):
+                  str optimizer, dict settings, tuple state, long long steps):
         self.arrays = (x, targets, labels, state)
-        self.workspace = Workspace(
-            engine, batch, learning=True, gradients=aligned_zeros(engine.parameters.size, engine.dtype))
+        self.engine = engine
+        self.workspace = Workspace(engine, batch, learning=True, gather=shuffle,
+                                   gradients=aligned_zeros(engine.parameters.size, engine.dtype))
         self.data = data_struct(x, targets, labels, None)
         self.steps_an_epoch = (self.data.rows + batch - 1) // batch
         if shuffle:
@@ -588,6 +647,7 @@ cdef class Trainer:
                 raise MemoryError(f"no memory for the order of {self.data.rows} rows")
             self.data.order = self.order
         self.update.optimizer = OPTIMIZERS[optimizer]
+        self.update.step = steps
         self.update.momentum = settings.get("momentum", 0)
         self.update.nesterov = settings.get("nesterov", False)
         self.update.weight_decay = settings.get("weight_decay", 0)
@@ -606,7 +666,7 @@ cdef class Trainer:
         """Updates done so far, by this trainer and those before it."""
         return self.update.step
 
-    def epoch(self, double learning_rate, long long steps, uint64_t seed, uint64_t epoch_number):
+    def epoch(self, double learning_rate, uint64_t seed, uint64_t epoch_number):
         """One pass over the rows, in the order of this seed and epoch number. Returns the mean loss.
 
         Ends early where a step's loss is not finite (see failed_step), and with
@@ -617,7 +677,6 @@ cdef class Trainer:
         cdef Py_ssize_t done = 0, rows = self.data.rows, stop
         cdef double total = 0
         self.update.learning_rate = learning_rate
-        self.update.step = steps
         self.failed_step = 0
         if self.order != NULL:
             with nogil:
@@ -632,4 +691,4 @@ cdef class Trainer:
                 self.failed_step = done // batch + 1
                 break
             PyErr_CheckSignals()
-        return total / self.workspace.engine.divisor(None, rows)
+        return total / self.engine.divisor(None, rows)

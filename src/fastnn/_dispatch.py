@@ -1,6 +1,6 @@
 """Chooses one instruction set's kernels, once, at import.
 
-The only module that knows instruction sets by name. FASTNN_ISA in the environment forces one.
+_cpu.pyx says which may run; nothing else in Python knows them by name. FASTNN_ISA in the environment forces one.
 """
 
 import os

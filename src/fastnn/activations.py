@@ -3,8 +3,8 @@
 >>> import fastnn
 >>> fastnn.activations.sigmoid([-3.0, 0.0, 3.0]).round(3)
 array([0.047, 0.5  , 0.953])
->>> fastnn.activations.sigmoid.derivative(0.0)
-np.float64(0.25)
+>>> float(fastnn.activations.sigmoid.derivative(0.0))
+0.25
 
 They run the kernels that networks run, and so give the same bits; the formulas are in
 `kernels/activations.pxd` (fast) and `reference.py` (readable).

@@ -20,16 +20,20 @@ static inline uint64_t fastnn_flush_subnormals(void)
 }
 static inline void fastnn_restore_float_state(uint64_t before) { _mm_setcsr((uint32_t)before); }
 #elif defined(__aarch64__)
+#define FASTNN_FLUSH (1u << 24)
+/* control register below, status register (the flags) above: both use the lower 32 bits */
 static inline uint64_t fastnn_flush_subnormals(void)
 {
-    uint64_t before;
-    __asm__ volatile("mrs %0, fpcr" : "=r"(before));
-    __asm__ volatile("msr fpcr, %0" : : "r"(before | (1u << 24)));
-    return before;
+    uint64_t control, status;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(control));
+    __asm__ volatile("mrs %0, fpsr" : "=r"(status));
+    __asm__ volatile("msr fpcr, %0" : : "r"(control | FASTNN_FLUSH));
+    return status << 32 | (uint32_t)control;
 }
 static inline void fastnn_restore_float_state(uint64_t before)
 {
-    __asm__ volatile("msr fpcr, %0" : : "r"(before));
+    __asm__ volatile("msr fpcr, %0" : : "r"(before & 0xffffffffu));
+    __asm__ volatile("msr fpsr, %0" : : "r"(before >> 32));
 }
 #endif
 

@@ -1,11 +1,13 @@
 """Initial weights: which spread each scheme gives, and random numbers with the same bits everywhere.
 
-Bits come from NumPy's Philox generator, whose raw stream is stable (the methods of
-`numpy.random.Generator` may change between versions); what is made of them here uses only
-+ - * / and square roots, which every machine rounds alike.
+Bits come from our own generator (`kernels/random.pxd`), since the methods of NumPy's may change
+between versions; what is made of them here uses only + - * / and square roots, which every
+machine rounds alike.
 """
 
 import numpy as np
+
+from ._core import random_bits
 
 # Variance of the weights: 2 / n_in (He et al., 2015), 2 / (n_in + n_out) (Glorot and Bengio,
 # 2010), 1 / n_in (LeCun et al., 1998).
@@ -21,7 +23,7 @@ def initial_weights(name, n_in, n_out, seed, layer):
     """Weights (n_in, n_out) in float64, of this seed and layer number alone."""
     scheme, shape = name.split("_")
     deviation = np.sqrt(VARIANCES[scheme](n_in, n_out))
-    bits = np.random.Philox(key=seed + (layer << 64)).random_raw(n_in * n_out).reshape(n_in, n_out)
+    bits = random_bits(seed, layer, n_in * n_out).reshape(n_in, n_out)
     uniform = ((bits >> np.uint64(12)) + 0.5) * 2.0**-52            # inside 0 … 1
     if shape == "uniform":
         return (2 * uniform - 1) * (np.sqrt(3) * deviation)
@@ -52,12 +54,11 @@ TAIL = (
 def normal_quantile(p):
     """The standard normal quantile of p in 0 … 1, to 1e-15 (algorithm AS 241, Wichura, 1988)."""
     q = p - 0.5
-    side = np.sqrt(-natural_log(np.minimum(p, 1 - p)))
-    return np.where(
-        np.abs(q) <= 0.425,
-        q * ratio(CENTRE, 0.180625 - q * q),
-        np.copysign(np.where(side <= 5, ratio(SIDE, side - 1.6), ratio(TAIL, side - 5)), q),
-    )
+    quantile = q * ratio(CENTRE, 0.180625 - q * q)
+    outer = np.abs(q) > 0.425
+    depth = np.sqrt(-natural_log(np.minimum(p, 1 - p)[outer]))
+    quantile[outer] = np.copysign(np.where(depth <= 5, ratio(SIDE, depth - 1.6), ratio(TAIL, depth - 5)), q[outer])
+    return quantile
 
 
 def ratio(coefficients, x):

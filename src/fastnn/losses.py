@@ -12,10 +12,10 @@ def default_loss(output):
     return {"softmax": "cross_entropy", "sigmoid": "binary_cross_entropy"}.get(output, "mse")
 
 
-def check_pair(loss, output):
+def check_pair(loss, output, argument="output"):
     """Refuses a loss that does not go with the output activation, and names what does."""
     needed = PAIRED.get(loss)
     if needed is not None and output != needed:
-        raise ValueError(f"loss {loss!r} goes with output {needed!r}, but the output is {output!r}")
+        raise ValueError(f"loss {loss!r} goes with {argument} {needed!r}, but the {argument} is {output!r}")
     if needed is None and output == "softmax":
-        raise ValueError(f"output 'softmax' goes with loss 'cross_entropy', but the loss is {loss!r}")
+        raise ValueError(f"{argument} 'softmax' goes with loss 'cross_entropy', but the loss is {loss!r}")

@@ -1,6 +1,7 @@
 """Network: the face of the library. Checks what users pass, and hands arrays to the engine."""
 
 from itertools import pairwise
+from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -77,20 +78,20 @@ class Network:
 
     def __init__(self, layer_sizes, activation="relu", output="identity", loss=None, initializer=None,
                  dtype="float32", seed=0):
-        self.layer_sizes = checked_sizes(layer_sizes)
-        hidden = checked_hidden(activation, len(self.layer_sizes) - 2, HIDDEN)
-        self.activations = (*hidden, choose("output", output, ACTIVATIONS))
-        self.loss = default_loss(output) if loss is None else choose("loss", loss, LOSSES)
-        check_pair(self.loss, output)
+        sizes = checked_sizes(layer_sizes)
+        hidden = checked_hidden(activation, len(sizes) - 2, HIDDEN, ACTIVATIONS)
+        activations = (*hidden, choose("output", output, ACTIVATIONS))
+        loss = default_loss(output) if loss is None else choose("loss", loss, LOSSES)
+        check_pair(loss, output)
         if initializer is not None:
             choose("initializer", initializer, INITIALIZERS)
-        self.dtype = checked_dtype(dtype)
-        self.seed = checked_integer("seed", seed, 0, 2**64 - 1)
-        check_memory(self.layer_sizes, self.dtype)
-        self._engine = Engine(_dispatch.kernels, self.dtype, self.layer_sizes, self.activations, self.loss)
-        self.weights, self.biases = self._engine.views(self._engine.parameters)
-        self.optimizer = None
-        self.epochs_trained = 0
+        dtype = checked_dtype(dtype)
+        self._seed = checked_integer("seed", seed, 0, 2**64 - 1)
+        check_memory(sizes, dtype)
+        self._engine = Engine(_dispatch.kernels, dtype, sizes, activations, loss)
+        self._weights, self._biases = self._engine.views(self._engine.parameters)
+        self._optimizer = None
+        self._epochs_trained = 0
         for layer, (weights, name) in enumerate(zip(self.weights, self.activations, strict=True)):
             scheme = initializer or ACTIVATIONS[name].initializer
             weights[...] = initial_weights(scheme, *weights.shape, self.seed, layer)
@@ -98,6 +99,17 @@ class Network:
     def __repr__(self):
         return (f"Network({list(self.layer_sizes)}, activation={list(self.activations[:-1])}, "
                 f"output={self.activations[-1]!r}, loss={self.loss!r}, dtype={self.dtype!r}, seed={self.seed})")
+
+    # What it is cannot be changed, so it always agrees with the engine.
+    layer_sizes = property(attrgetter("_engine.layer_sizes"))
+    activations = property(attrgetter("_engine.activations"))
+    loss = property(attrgetter("_engine.loss"))
+    dtype = property(attrgetter("_engine.dtype"))
+    seed = property(attrgetter("_seed"))
+    weights = property(attrgetter("_weights"))
+    biases = property(attrgetter("_biases"))
+    optimizer = property(attrgetter("_optimizer"))
+    epochs_trained = property(attrgetter("_epochs_trained"))
 
     @property
     def n_parameters(self):
@@ -113,6 +125,7 @@ class Network:
         v = real_array("v", v)
         if v.shape != (self.n_parameters,):
             raise ValueError(f"v has shape {v.shape}, but this network has {self.n_parameters} parameters")
+        v = self._converted("v", v[None])[0]
         start = 0
         for view in interleaved(self.weights, self.biases):
             view[...] = v[start:start + view.size].reshape(view.shape)
@@ -201,10 +214,12 @@ class Network:
             optimizer = self.optimizer or Adam()
         elif not isinstance(optimizer, Optimizer):
             raise TypeError(f"optimizer is {optimizer!r}, but must be an optimizer such as fastnn.SGD(0.1)")
+        if not self._engine.kernels.all_finite(self._engine.parameters):
+            raise ValueError("weights or biases hold NaN or infinity, but must be finite; set them before training")
         optimizer.bind(self._engine)
         trainer = Trainer(self._engine, inputs, targets, labels, batch, bool(shuffle),
-                          optimizer.kernel, optimizer.settings(), optimizer.state)
-        self.optimizer = optimizer
+                          optimizer.kernel, optimizer.settings(), optimizer.state, optimizer.steps)
+        self._optimizer = optimizer
         return training.run(self, trainer, optimizer, epochs, tol)
 
     def _inputs(self, X):
@@ -231,6 +246,9 @@ class Network:
             return None, checked_labels(y, outputs)
         if y.ndim == 1 and outputs == 1:
             y = y[:, None]
+        if self.loss == "cross_entropy" and y.shape != (rows, outputs):
+            raise ValueError(
+                f"y has shape {y.shape}, but softmax takes labels ({rows},) or probabilities ({rows}, {outputs})")
         if y.shape != (rows, outputs):
             raise ValueError(f"y has shape {y.shape}, but must have shape ({rows}, {outputs}): one column per output")
         targets = self._converted("y", y)

@@ -2,11 +2,22 @@
 
 An optimizer names its kernel in `kernels/updates.pxd`, says how many blocks of state that
 kernel keeps (each laid out like the parameters), and belongs to one network from its first
-`fit` on.
+`fit` on. Constants may be changed between fits; each is checked whenever it is set.
 """
+
+import numpy as np
 
 from ._checks import number
 from ._core import aligned_zeros
+
+BOUNDS = {
+    "learning_rate": {"low": 0, "open_low": True},
+    "momentum": {"low": 0, "high": 1},
+    "weight_decay": {"low": 0},
+    "beta1": {"low": 0, "high": 1},
+    "beta2": {"low": 0, "high": 1},
+    "epsilon": {"low": 0, "open_low": True},
+}
 
 
 class Optimizer:
@@ -15,10 +26,13 @@ class Optimizer:
     kernel = None               # its update in kernels/updates.pxd
 
     def __init__(self, learning_rate):
-        self.learning_rate = number("learning_rate", learning_rate, low=0, open_low=True)
+        self.learning_rate = learning_rate
         self.steps = 0
         self.state = ()
         self._engine = None
+
+    def __setattr__(self, name, value):
+        super().__setattr__(name, number(name, value, **BOUNDS[name]) if name in BOUNDS else value)
 
     def settings(self):
         """The kernel's constants, beside the learning rate."""
@@ -58,13 +72,14 @@ class SGD(Optimizer):
 
     def __init__(self, learning_rate=0.01, momentum=0.0, nesterov=False, weight_decay=0.0):
         super().__init__(learning_rate)
-        self.momentum = number("momentum", momentum, low=0, high=1)
+        self.momentum = momentum
         self.nesterov = bool(nesterov)
-        self.weight_decay = number("weight_decay", weight_decay, low=0)
-        if self.nesterov and self.momentum == 0:
-            raise ValueError("nesterov is True, but momentum is 0; Nesterov's step needs a momentum above 0")
+        self.weight_decay = weight_decay
+        self.settings()
 
     def settings(self):
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov is True, but momentum is 0; Nesterov's step needs a momentum above 0")
         return {"momentum": self.momentum, "nesterov": self.nesterov, "weight_decay": self.weight_decay}
 
     def state_blocks(self):
@@ -86,12 +101,18 @@ class Adam(Optimizer):
 
     def __init__(self, learning_rate=1e-3, beta1=0.9, beta2=0.999, epsilon=1e-8):
         super().__init__(learning_rate)
-        self.beta1 = number("beta1", beta1, low=0, high=1)
-        self.beta2 = number("beta2", beta2, low=0, high=1)
-        self.epsilon = number("epsilon", epsilon, low=0, open_low=True)
+        self.beta1 = beta1
+        self.beta2 = beta2
+        self.epsilon = epsilon
 
     def settings(self):
         return {"beta1": self.beta1, "beta2": self.beta2, "epsilon": self.epsilon}
 
     def state_blocks(self):
         return 2
+
+    def bind(self, engine):
+        smallest = np.finfo(engine.dtype).tiny
+        if self.epsilon < smallest:
+            raise ValueError(f"epsilon is {self.epsilon!r}, but must be at least {smallest:.3g} in {engine.dtype}")
+        super().bind(engine)

@@ -42,7 +42,7 @@ def run(network, trainer, optimizer, epochs, tol):
     for _ in range(epochs):
         steps = optimizer.steps
         try:
-            loss = trainer.epoch(optimizer.learning_rate, steps, network.seed, network.epochs_trained)
+            loss = trainer.epoch(optimizer.learning_rate, network.seed, network.epochs_trained)
         finally:
             optimizer.steps = trainer.steps     # also after KeyboardInterrupt
         if not math.isfinite(loss) or not all(network._engine.kernels.all_finite(block) for block in blocks):
@@ -51,7 +51,7 @@ def run(network, trainer, optimizer, epochs, tol):
             optimizer.steps = steps
             step = trainer.failed_step or trainer.steps_an_epoch
             raise DivergenceError(network.epochs_trained + 1, step, optimizer.learning_rate)
-        network.epochs_trained += 1
+        network._epochs_trained += 1
         history.loss.append(loss)
         if tol is not None and loss < tol:
             break

@@ -4,8 +4,7 @@
 # z and y = <name>(z), whichever is cheaper. Where a slope needs z, `needs_z` in types.pxd says so,
 # and the engine keeps z. At 0, ReLU and its kin have the slope of the negative side. NaN stays NaN.
 #
-# A new activation is one pair here, a line in each of the two loops below, and its code in
-# types.pxd; then a line in activations.py and one in reference.py.
+# CONTRIBUTING.md lists the places that a new activation takes.
 
 from .elementary cimport exp, expm1_negative, gelu, gelu_derivative, sigmoid, silu, silu_derivative, softplus, tanh
 from .gemm cimport padded_row, vectors_of
@@ -64,7 +63,6 @@ cdef inline vec elu_slope(vec z, vec y) noexcept nogil:
 cdef extern from *:
     """
     #define FASTNN_SELU_SCALE ((fastnn_real)1.0507009873554804934193349852946)
-    #define FASTNN_SELU_ALPHA ((fastnn_real)1.6732632423543772848170429916717)
     #define FASTNN_SELU_SCALE_ALPHA ((fastnn_real)1.7580993408473768599402175208123)
     """
     const real SELU_SCALE "FASTNN_SELU_SCALE"

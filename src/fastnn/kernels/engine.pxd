@@ -30,7 +30,7 @@ cdef inline const real *gather_inputs(
 
 
 cdef inline void gather_targets(Plan *plan, const Data *data, Py_ssize_t first, Py_ssize_t m) noexcept nogil:
-    """t_batch := the targets of these rows, padded with zeros; labels become rows of 0 and 1."""
+    """t_batch := the targets of these rows, padded with zeros (labels become rows of 0 and 1); their weights."""
     cdef Py_ssize_t n = plan.layers[plan.n_layers - 1].n_out
     cdef Py_ssize_t ld = plan.layers[plan.n_layers - 1].stride
     cdef const real *t = <const real *> data.t
@@ -43,6 +43,8 @@ cdef inline void gather_targets(Plan *plan, const Data *data, Py_ssize_t first, 
             batch[data.labels[row]] = 1
         else:
             memcpy(batch, t + row*n, n * sizeof(real))
+        if data.weights != NULL:
+            plan.weight_batch[i] = data.weights[row]
         batch += ld
 
 
@@ -77,7 +79,7 @@ cdef inline double output_loss(
     cdef Layer *layer = &plan.layers[plan.n_layers - 1]
     gather_targets(plan, data, first, m)
     return plan.kernels.loss_forward_backward(
-        layer.dz, layer.y, layer.z, plan.t_batch, data.weights + first if data.weights != NULL else NULL,
+        layer.dz, layer.y, layer.z, plan.t_batch, plan.weight_batch if data.weights != NULL else NULL,
         scale, total, plan.loss, layer.activation, m, layer.n_out)
 
 
@@ -117,28 +119,30 @@ cdef inline void backward(
 
 
 cdef inline void predict(
-        Plan *plan, void *out, const void *x, Py_ssize_t rows, Py_ssize_t batch) noexcept nogil:
-    """out [rows][n] := the outputs for x [rows][k], `batch` rows at a time."""
+        Plan *plan, void *out, const void *x, Py_ssize_t first_row, Py_ssize_t last_row,
+        Py_ssize_t batch) noexcept nogil:
+    """out [rows][n] := the outputs for x [rows][k] from first_row to last_row-1, `batch` rows at a time."""
     cdef Py_ssize_t k = plan.layers[0].n_in
     cdef Py_ssize_t n = plan.layers[plan.n_layers - 1].n_out
     cdef Py_ssize_t ld = plan.layers[plan.n_layers - 1].stride
     cdef real *destination = <real *> out
     cdef const real *y
-    cdef Py_ssize_t first = 0, i, m
-    while first < rows:
-        m = min(batch, rows - first)
+    cdef Py_ssize_t first = first_row, i, m
+    while first < last_row:
+        m = min(batch, last_row - first)
         y = forward(plan, <const real *> x + first*k, m, True, is_small(plan, m))
         for i in range(m):
             memcpy(destination + (first + i)*n, y + i*ld, n * sizeof(real))
         first += m
 
 
-cdef inline double evaluate(Plan *plan, const Data *data, Py_ssize_t batch) noexcept nogil:
-    """The loss summed over all rows, `batch` rows at a time."""
-    cdef double total = 0
-    cdef Py_ssize_t first = 0, m
-    while first < data.rows:
-        m = min(batch, data.rows - first)
+cdef inline double evaluate(
+        Plan *plan, const Data *data, Py_ssize_t first_row, Py_ssize_t last_row, Py_ssize_t batch,
+        double total) noexcept nogil:
+    """total + the loss summed over rows first_row … last_row-1, `batch` rows at a time."""
+    cdef Py_ssize_t first = first_row, m
+    while first < last_row:
+        m = min(batch, last_row - first)
         forward(plan, gather_inputs(plan, data, first, m), m, False, False)
         total = output_loss(plan, data, first, m, 0, total)
         first += m
@@ -181,12 +185,12 @@ cdef inline Py_ssize_t train(
     cdef Py_ssize_t first = first_row, m
     cdef const real *x
     cdef bint small = is_small(plan, batch)
-    cdef double per_element = 1.0 / mean_elements(plan.loss, n)
+    cdef Py_ssize_t elements = mean_elements(plan.loss, n)
     while first < last_row:
         m = min(batch, last_row - first)
         x = gather_inputs(plan, data, first, m)
         forward(plan, x, m, False, small)
-        total[0] = output_loss(plan, data, first, m, per_element / m, total[0])
+        total[0] = output_loss(plan, data, first, m, 1.0 / (m * elements), total[0])
         if not isfinite(total[0]):
             return first
         descend = plain and m <= PACKED_ROWS

@@ -3,8 +3,7 @@
 # An element-wise loss is one function that returns the loss of outputs a against targets t
 # and writes its gradient; the chain rule through the activation follows. The three losses
 # that belong to one activation are computed from the pre-activations z instead, so that
-# large logits stay finite. A new loss is one function here, a line in loss_forward_backward
-# and its code in types.pxd; then a line in losses.py and one in reference.py.
+# large logits stay finite. CONTRIBUTING.md lists the places that a new loss takes.
 
 from libc.math cimport frexp
 
@@ -13,7 +12,7 @@ from .elementary cimport exp, exp_of_negative_size, log1p, sigmoid
 from .gemm cimport padded_row, vectors_of
 from .simd cimport LANES, absolute, at_least, copysign, fill, fma, if_less, real, vec
 from .types cimport (
-    BINARY_CROSS_ENTROPY, CROSS_ENTROPY, HALF_MSE, HUBER, MAE, MSE,
+    BINARY_CROSS_ENTROPY, CROSS_ENTROPY, HALF_MSE, HUBER, MAE, MSE, POISSON,
 )
 
 ctypedef vec (*Element)(vec a, vec t, vec *gradient) noexcept nogil
@@ -162,7 +161,7 @@ cdef inline double loss_forward_backward(
         return softmax_cross_entropy(d, <const real *> z, targets, weights, scale, total, m, n)
     if loss == BINARY_CROSS_ENTROPY:
         return each_element(sigmoid_cross_entropy, d, <const real *> z, targets, weights, scale, total, m, n)
-    if loss > CROSS_ENTROPY:
+    if loss == POISSON:
         return each_element(exp_poisson, d, <const real *> z, targets, weights, scale, total, m, n)
     activation_forward(y, z, activation, m, n)
     if loss == MSE:
@@ -171,7 +170,7 @@ cdef inline double loss_forward_backward(
         total = each_element(half_mse, d, <const real *> y, targets, weights, scale, total, m, n)
     elif loss == MAE:
         total = each_element(mae, d, <const real *> y, targets, weights, scale, total, m, n)
-    else:
+    elif loss == HUBER:
         total = each_element(huber, d, <const real *> y, targets, weights, scale, total, m, n)
     activation_backward(dz, dz, y, z, activation, m, n)
     return total

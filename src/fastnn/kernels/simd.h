@@ -100,9 +100,14 @@ FASTNN_INLINE fastnn_vec fastnn_if_less(fastnn_vec a, fastnn_vec b, fastnn_vec x
 {
     return (fastnn_vec)FASTNN_IF_LESS(a, b, x, y);
 }
-/* The bound comes first: x86's max and min give their second argument where one is NaN. */
+/* x where x is NaN or equals the bound (so -0.0 stays), as x86's max and min give their second argument then. */
+#if defined(__x86_64__)
 FASTNN_INLINE fastnn_vec fastnn_at_least(fastnn_vec bound, fastnn_vec x) { return (fastnn_vec)FASTNN_OP(max)(bound, x); }
 FASTNN_INLINE fastnn_vec fastnn_at_most(fastnn_vec bound, fastnn_vec x) { return (fastnn_vec)FASTNN_OP(min)(bound, x); }
+#else
+FASTNN_INLINE fastnn_vec fastnn_at_least(fastnn_vec bound, fastnn_vec x) { return fastnn_if_less(x, bound, bound, x); }
+FASTNN_INLINE fastnn_vec fastnn_at_most(fastnn_vec bound, fastnn_vec x) { return fastnn_if_less(bound, x, bound, x); }
+#endif
 
 /* The bits of a vector, and back; the sign bit alone. */
 FASTNN_INLINE fastnn_bits fastnn_to_bits(fastnn_vec a) { return (fastnn_bits)a; }

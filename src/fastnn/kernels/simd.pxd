@@ -1,5 +1,5 @@
 # The vector type and its operations, as Cython sees them. Kernels are written in `real`,
-# `vec` alone, and compiled once per instruction set and dtype; what they become
+# `vec` (with `vec_bits`, its bits) alone, and compiled once per instruction set and dtype; what they become
 # is said in simd.h. Cython takes a vector for a float: + - * / reach C as they stand, but
 # compare and choose with `if_less`, and make constants with `fill`.
 

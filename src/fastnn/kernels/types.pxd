@@ -28,7 +28,7 @@ cdef enum Loss:
     MSE, HALF_MSE, MAE, HUBER, BINARY_CROSS_ENTROPY, CROSS_ENTROPY, POISSON
 
 cdef enum Optimizer:
-    NO_UPDATE, SGD, ADAM
+    SGD, ADAM
 
 
 cdef enum:
@@ -91,9 +91,10 @@ cdef struct Plan:
     Py_ssize_t block_size   # elements of the parameter block, padding included
     void *parameters        # [block_size]: w, b of each layer in turn
     void *gradients         # [block_size], the same layout
-    void *scratch           # PACKED_ROWS * PACKED_COLUMN_BYTES bytes
+    void *scratch           # a packed block, PACKED_ROWS * PACKED_COLUMN_BYTES bytes at the most
     void *x_batch           # [m][k]: gathered rows
     void *t_batch           # [m][padded(n)]
+    double *weight_batch    # [m]
 
 
 cdef struct Data:
@@ -137,8 +138,12 @@ cdef struct KernelTable:
         void *parameters, const void *gradients, void *first, void *second, double learning_rate,
         double beta1, double beta2, double epsilon, long long step, Py_ssize_t count) noexcept nogil
 
-    void (*predict)(Plan *plan, void *out, const void *x, Py_ssize_t rows, Py_ssize_t batch) noexcept nogil
-    double (*evaluate)(Plan *plan, const Data *data, Py_ssize_t batch) noexcept nogil
+    void (*predict)(
+        Plan *plan, void *out, const void *x, Py_ssize_t first_row, Py_ssize_t last_row,
+        Py_ssize_t batch) noexcept nogil
+    double (*evaluate)(
+        Plan *plan, const Data *data, Py_ssize_t first_row, Py_ssize_t last_row, Py_ssize_t batch,
+        double total) noexcept nogil
     double (*gradients)(Plan *plan, const Data *data, double scale) noexcept nogil
     Py_ssize_t (*train)(
         Plan *plan, const Data *data, Update *update, Py_ssize_t batch,
