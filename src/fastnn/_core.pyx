@@ -29,9 +29,9 @@ from .kernels.random cimport random_bits as counted_bits
 from .kernels.random cimport shuffle as shuffle_rows
 from .kernels.types cimport (
     ADAM, BINARY_CROSS_ENTROPY, CROSS_ENTROPY, ELU, EXP, GELU, HALF_MSE, HUBER, IDENTITY,
-    LEAKY_RELU, MAE, MSE, PACKED_COLUMN_BYTES, PACKED_ROWS, POISSON, RELU, ROW_BYTES, SELU, SGD,
+    LEAKY_RELU, MAE, MSE, POISSON, RELU, ROW_BYTES, SELU, SGD,
     SIGMOID, SILU, SOFTMAX, SOFTPLUS, TANH,
-    Data, KernelTable, Layer, Plan, Update, mean_elements, needs_z, padded,
+    Data, KernelTable, Layer, Plan, Update, mean_elements, needs_z, padded, scratch_bytes,
 )
 
 cdef extern from "Python.h":
@@ -202,12 +202,14 @@ cdef void *data_of(Operand operand) noexcept:
 
 
 cdef class Scratch:
-    """Memory for one packed block of a product."""
+    """Memory for the operands that a product packs."""
 
     cdef void *data
+    cdef Py_ssize_t size
 
-    def __cinit__(self):
-        self.data = malloc(PACKED_ROWS * PACKED_COLUMN_BYTES)
+    def __cinit__(self, Py_ssize_t size):
+        self.size = size
+        self.data = malloc(max(size, 1))
         if self.data == NULL:
             raise MemoryError("no memory for the workspace of a product")
 
@@ -231,10 +233,10 @@ cdef class Kernels:
     cdef const KernelTable *table(self, str dtype) noexcept:
         return self.float32 if dtype == "float32" else self.float64
 
-    cdef Scratch take_scratch(self):
+    cdef Scratch take_scratch(self, Py_ssize_t size):
         cdef Scratch scratch = self.spare
         self.spare = None           # another thread makes its own
-        return Scratch() if scratch is None else scratch
+        return Scratch(size) if scratch is None or scratch.size < size else scratch
 
     def dense_forward(self, y, x, w, b, activation="identity"):
         cdef int code = ACTIVATIONS[choose("activation", activation, ACTIVATIONS)]
@@ -246,7 +248,8 @@ cdef class Kernels:
         cdef Operand y_ = Operand(y, "y", dtype, 2, x_.rows, w_.columns, writable=True)
         for other_name, other in (("x", x_), ("w", w_), ("b", b_)):
             check_apart("y", y_, other_name, other)
-        cdef Scratch scratch = self.take_scratch()
+        cdef Scratch scratch = self.take_scratch(
+            scratch_bytes(x_.rows, w_.columns, x_.columns, table.real_size))
         with nogil:
             state = flush_subnormals()
             table.dense_forward(y_.data, y_.data, x_.data, w_.data, b_.data, code,
@@ -274,7 +277,7 @@ cdef class Kernels:
         for name, output in (("dx", dx_), ("dw", dw_), ("db", db_)):
             for other_name, other in (("dz", dz_), ("x", x_), ("w", w_)):
                 check_apart(name, output, other_name, other)
-        cdef Scratch scratch = self.take_scratch()
+        cdef Scratch scratch = self.take_scratch(scratch_bytes(m, n, k, table.real_size))
         cdef void *dx_data = data_of(dx_)
         cdef void *dw_data = data_of(dw_)
         cdef void *db_data = data_of(db_)
@@ -574,17 +577,17 @@ cdef class Workspace:
     cdef Py_ssize_t lay_out(self, char *memory, bint learning, bint gather) noexcept:
         """Points the plan into memory and returns how much it takes; with NULL it only counts."""
         cdef Py_ssize_t itemsize = self.itemsize
-        cdef Py_ssize_t used = 0, widest = padded(self.plan.layers[0].n_in, itemsize)
+        cdef Py_ssize_t used = 0, scratch = 0, widest = padded(self.plan.layers[0].n_in, itemsize)
         cdef char *block = <char *> self.plan.gradients
         cdef char *turns[2]
         cdef Layer *layer = NULL
         cdef int index
         for index in range(self.plan.n_layers):
-            widest = max(widest, self.plan.layers[index].stride)
+            layer = &self.plan.layers[index]
+            widest = max(widest, layer.stride)
+            scratch = max(scratch, scratch_bytes(self.batch, layer.n_out, layer.n_in, itemsize))
         cdef Py_ssize_t row = widest * itemsize
-        # A packed block has as many rows as a layer is wide, or, for a weight gradient, as the batch has.
-        cdef Py_ssize_t packed_rows = min(<Py_ssize_t> PACKED_ROWS, max(widest, self.batch if learning else 0))
-        self.plan.scratch = take(memory, &used, packed_rows * min(<Py_ssize_t> PACKED_COLUMN_BYTES, row))
+        self.plan.scratch = take(memory, &used, scratch)
         if not learning:
             turns[0] = take(memory, &used, self.batch * row)
             turns[1] = take(memory, &used, self.batch * row)

@@ -3,9 +3,9 @@
 # by `fastnn.ops`.
 
 from .activations cimport activation_forward
-from .gemm cimport DESCEND, RECTIFY, STORE, padded_row, product, vectors_of
-from .simd cimport fill, fma, real, vec
-from .types cimport IDENTITY, RELU
+from .gemm cimport DESCEND, RECTIFY, STORE, pack, padded_row, product, vectors_of
+from .simd cimport LANES, fill, fma, real, vec
+from .types cimport IDENTITY, RELU, packed_bytes, worth_packing
 
 
 cdef inline void dense_forward(
@@ -44,6 +44,29 @@ cdef inline void bias_gradient(
         out[j] = total if finish == STORE else fma(fill(-rate), total, out[j])
 
 
+cdef inline void weight_gradient(
+        real *dw, const real *dz, const real *x, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, Py_ssize_t ldx,
+        int finish, real rate, real *scratch) noexcept nogil:
+    """dw := finish(x.T @ dz). Where dz is packed, x is transposed first.
+
+    A tile reads columns of x. In a large x they are far apart, and often a multiple of 4096
+    bytes: then a tile's rows push each other out of the caches.
+    """
+    cdef Py_ssize_t ld = padded_row(n), ldt = padded_row(m)
+    cdef Py_ssize_t whole = k // LANES * LANES
+    cdef Py_ssize_t i, p
+    cdef real *transposed
+    if not worth_packing(k, m, n, sizeof(real)):
+        product(dw, ld, NULL, x, 1, ldx, dz, ld, False, k, m, n, finish, rate, scratch)
+        return
+    transposed = <real *> (<char *> scratch + packed_bytes(m, n, k, sizeof(real)))
+    pack(transposed, x, ldx, True, whole, ldt, m)
+    for p in range(whole, k):           # x has no padding to read
+        for i in range(m):
+            transposed[p*ldt + i] = x[i*ldx + p]
+    product(dw, ld, NULL, transposed, ldt, 1, dz, ld, False, k, m, n, finish, rate, scratch)
+
+
 cdef inline void dense_backward(
         void *dx, void *dw, void *db, const void *dz, const void *x, const void *w,
         Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, Py_ssize_t ldx, void *scratch) noexcept nogil:
@@ -53,8 +76,7 @@ cdef inline void dense_backward(
         product(<real *> dx, padded_row(k), NULL, <const real *> dz, ld, 1, <const real *> w, ld, True,
                 m, n, k, STORE, 0, <real *> scratch)
     if dw != NULL:
-        product(<real *> dw, ld, NULL, <const real *> x, 1, ldx, <const real *> dz, ld, False,
-                k, m, n, STORE, 0, <real *> scratch)
+        weight_gradient(<real *> dw, <const real *> dz, <const real *> x, m, n, k, ldx, STORE, 0, <real *> scratch)
     if db != NULL:
         bias_gradient(<real *> db, <const real *> dz, m, n, STORE, 0)
 
@@ -67,7 +89,6 @@ cdef inline void dense_descend(
     The bits of dense_backward followed by sgd_update, without storing the gradient: 10 to
     12 % of a step.
     """
-    cdef Py_ssize_t ld = padded_row(n)
-    product(<real *> w, ld, NULL, <const real *> x, 1, ldx, <const real *> dz, ld, False,
-            k, m, n, DESCEND, <real> learning_rate, <real *> scratch)
+    weight_gradient(<real *> w, <const real *> dz, <const real *> x, m, n, k, ldx,
+                    DESCEND, <real> learning_rate, <real *> scratch)
     bias_gradient(<real *> b, <const real *> dz, m, n, DESCEND, <real> learning_rate)

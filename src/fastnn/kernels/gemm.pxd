@@ -11,7 +11,7 @@
 
 from .simd cimport (LANES, TILE_ROWS, TILE_VECTORS, at_least, fill, fma, load_transposed,
                     real, vec)
-from .types cimport PACKED_COLUMN_BYTES, PACKED_ROWS, padded
+from .types cimport PACKED_COLUMN_BYTES, PACKED_ROWS, padded, worth_packing
 
 cdef enum Finish:
     STORE       # c := sum
@@ -141,12 +141,6 @@ cdef inline void pack(
                 (<vec *> (packed + (p + q)*n))[j] = columns[q]
 
 
-cdef inline bint worth_packing(Py_ssize_t m, Py_ssize_t k, Py_ssize_t ldb) noexcept nogil:
-    """Whether b [k][ldb] leaves the caches, or maps to few sets of them, and is used often enough."""
-    cdef Py_ssize_t row_bytes = ldb * sizeof(real)
-    return m >= 48 and (k*row_bytes > 1 << 20 or (row_bytes >= 2048 and k >= 256))
-
-
 cdef inline void product(
         real *c, Py_ssize_t ldc, const real *bias, const real *a, Py_ssize_t a_row, Py_ssize_t a_column,
         const real *b, Py_ssize_t ldb, bint transposed,
@@ -165,7 +159,7 @@ cdef inline void product(
     2. Between blocks of k the sums wait in c, which is exact: rounding is done already.
        DESCEND needs c's old value at the end, so its caller keeps k within PACKED_ROWS.
     """
-    cdef bint packed = transposed or worth_packing(m, k, ldb)
+    cdef bint packed = transposed or worth_packing(m, k, n, sizeof(real))
     cdef Py_ssize_t n_padded = padded_row(n)
     cdef Py_ssize_t k_block = PACKED_ROWS if packed else k
     cdef Py_ssize_t n_block = PACKED_COLUMN_BYTES // <Py_ssize_t> sizeof(real) if packed else n_padded

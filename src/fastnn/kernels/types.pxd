@@ -43,6 +43,25 @@ cdef inline Py_ssize_t padded(Py_ssize_t n, size_t itemsize) noexcept nogil:
     return (n * <Py_ssize_t> itemsize + ROW_BYTES - 1) // ROW_BYTES * (ROW_BYTES // <Py_ssize_t> itemsize)
 
 
+cdef inline bint worth_packing(Py_ssize_t m, Py_ssize_t k, Py_ssize_t n, size_t itemsize) noexcept nogil:
+    """Whether the right side [k][n] of a product leaves the caches, or maps to few sets of them, and m rows use it."""
+    cdef Py_ssize_t row = padded(n, itemsize) * <Py_ssize_t> itemsize
+    return m >= 48 and (k*row > 1 << 20 or (row >= 2048 and k >= 256))
+
+
+cdef inline Py_ssize_t packed_bytes(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, size_t itemsize) noexcept nogil:
+    """The largest block that a layer's three products pack: its rows run over m, n or k, its columns over n or k."""
+    cdef Py_ssize_t widest = max(padded(n, itemsize), padded(k, itemsize))
+    return min(<Py_ssize_t> PACKED_ROWS, max(widest, m)) * min(
+        <Py_ssize_t> PACKED_COLUMN_BYTES, widest * <Py_ssize_t> itemsize)
+
+
+cdef inline Py_ssize_t scratch_bytes(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, size_t itemsize) noexcept nogil:
+    """What dense_forward, dense_backward and dense_descend need: a packed block, and x.T where that pays."""
+    cdef Py_ssize_t transposed = k * padded(m, itemsize) * <Py_ssize_t> itemsize
+    return packed_bytes(m, n, k, itemsize) + (transposed if worth_packing(k, m, n, itemsize) else 0)
+
+
 cdef inline bint needs_z(int activation) noexcept nogil:
     """Whether the slope is computed from z, so that z must be kept beside y."""
     return activation == SOFTPLUS or activation == SILU or activation == GELU
@@ -91,7 +110,7 @@ cdef struct Plan:
     Py_ssize_t block_size   # elements of the parameter block, padding included
     void *parameters        # [block_size]: w, b of each layer in turn
     void *gradients         # [block_size], the same layout
-    void *scratch           # a packed block, PACKED_ROWS * PACKED_COLUMN_BYTES bytes at the most
+    void *scratch           # scratch_bytes of the neediest layer
     void *x_batch           # [m][k]: gathered rows
     void *t_batch           # [m][padded(n)]
     double *weight_batch    # [m]
