@@ -35,7 +35,7 @@ wheel: $(BIN)/python    ## build a wheel and an sdist into dist/
 sanitize:       ## run the tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	$(PYTHON) -m venv build/env-sanitize
 	FASTNN_BUILD=sanitize build/env-sanitize/bin/pip install -q --no-cache-dir ".[test]"
-	LD_PRELOAD=$$($${CC:-gcc} -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc \
+	LD_PRELOAD=$$($${CC:-gcc} -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0:log_path=build/sanitizer PYTHONMALLOC=malloc \
 	    build/env-sanitize/bin/python -m pytest -q -p no:cacheprovider
 
 coverage:       ## run the tests with gcov counters and print which C lines they reached

@@ -96,7 +96,7 @@ cdef inline void softmax_row(
         real *y, const real *z, Py_ssize_t n, real *maximum, double *total) noexcept nogil:
     """y := exp(z - max z), zero beyond n; total := sum of y, in the order of the columns."""
     cdef Py_ssize_t j
-    cdef real top = z[0]
+    cdef real top = z[0] if n > 0 else 0
     for j in range(1, n):
         top = z[j] if z[j] > top else top
     for j in range(vectors_of(n)):
