@@ -14,10 +14,20 @@ class NumPyNetwork:
         self.weights = [w.copy() for w in network.weights]
         self.biases = [b.copy() for b in network.biases]
         self.activations, self.loss = network.activations, network.loss
-        self.learning_rate, self.adam, self.steps = np.float32(learning_rate), adam, 0
         self.outputs = [np.empty((batch, b.size), np.float32) for b in self.biases]
         self.deltas = [np.empty_like(y) for y in self.outputs]
-        self.parameters = [*self.weights, *self.biases]
+        self.prepare_update([*self.weights, *self.biases], learning_rate, adam)
+
+    @classmethod
+    def of_parameters(cls, parameters, learning_rate):
+        """Adam alone, on one array."""
+        network = cls.__new__(cls)
+        network.prepare_update([parameters], learning_rate, adam=True)
+        return network
+
+    def prepare_update(self, parameters, learning_rate, adam):
+        self.learning_rate, self.adam, self.steps = np.float32(learning_rate), adam, 0
+        self.parameters = parameters
         self.gradients = [np.empty_like(p) for p in self.parameters]
         self.first = [np.zeros_like(p) for p in self.parameters]
         self.second = [np.zeros_like(p) for p in self.parameters]

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from numpy_network import NumPyNetwork
 
 from fastnn import ops, reference
 
@@ -157,3 +158,24 @@ def test_sgd_update(measure, turn, contender):
     numpy(), fastnn()
     prove(ours, theirs)
     measure("SGD update, 100,000 parameters", contender, {"fastnn": fastnn, "numpy": numpy}[contender])
+
+
+@pytest.mark.parametrize("contender", CONTENDERS)
+def test_adam_update(measure, turn, contender):
+    ours = [uniform(100_000), uniform(100_000), np.zeros(100_000, "f"), np.zeros(100_000, "f")]
+    network = NumPyNetwork.of_parameters(ours[0].copy(), 1e-6)
+    network.gradients[0][...] = ours[1]
+    steps = 0
+
+    def numpy():
+        network.update()
+
+    def fastnn():
+        nonlocal steps
+        steps += 1
+        ops.adam_update(*ours, steps, learning_rate=1e-6)
+
+    numpy(), fastnn()
+    prove(ours[0], network.parameters[0])
+    prove(ours[3], network.second[0])
+    measure("Adam update, 100,000 parameters", contender, {"fastnn": fastnn, "numpy": numpy}[contender])

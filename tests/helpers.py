@@ -152,6 +152,19 @@ OPERATIONS = {
         inputs=lambda rng, m, k, n: {"gradients": rng.normal(size=n)},
         call=lambda parameters, gradients: ops.sgd_update(parameters, gradients, 0.1),
     ),
+    "sgd_update with velocity": Operation(
+        outputs=lambda rng, m, k, n: {name: rng.normal(size=n) for name in ("parameters", "velocity")},
+        inputs=lambda rng, m, k, n: {"gradients": rng.normal(size=n)},
+        call=lambda parameters, velocity, gradients: ops.sgd_update(
+            parameters, gradients, 0.1, velocity, momentum=0.9, weight_decay=0.01, nesterov=True),
+    ),
+    "adam_update": Operation(
+        outputs=lambda rng, m, k, n: {
+            name: np.abs(rng.normal(size=n)) for name in ("parameters", "first", "second")},
+        inputs=lambda rng, m, k, n: {"gradients": rng.normal(size=n)},
+        call=lambda parameters, first, second, gradients: ops.adam_update(
+            parameters, gradients, first, second, 3),
+    ),
 }
 # One of each kind of code, where a test is too slow or too much alike to run all of them.
 FEW = [
@@ -159,6 +172,7 @@ FEW = [
     "activation_forward gelu", "activation_forward softmax", "activation_backward silu",
     "activation_backward softmax", "loss mse sigmoid", "loss cross_entropy softmax, weighted",
     "loss binary_cross_entropy sigmoid", "loss poisson exp", "sgd_update",
+    "sgd_update with velocity", "adam_update",
 ]
 
 

@@ -429,10 +429,11 @@ def arguments(function, dtype="float64"):
         "dense_forward": "dense_forward relu", "dense_backward": "dense_backward",
         "activation_forward": "activation_forward tanh", "activation_backward": "activation_backward tanh",
         "loss_forward_backward": "loss mse tanh", "sgd_update": "sgd_update",
+        "adam_update": "adam_update",
     }[function]
     outputs, inputs = OPERATIONS[name].arrays(3, 2, 4, dtype)
     extra = {
-        "dense_forward": {"activation": "relu"}, "dense_backward": {}, "sgd_update": {"learning_rate": 0.1},
+        "dense_forward": {"activation": "relu"}, "dense_backward": {}, "sgd_update": {"learning_rate": 0.1}, "adam_update": {"step": 3},
         "loss_forward_backward": {"loss": "mse", "activation": "tanh", "weights": np.ones(3)},
     }.get(function, {"activation": "tanh"})
     return outputs, inputs, extra
@@ -512,7 +513,7 @@ def test_a_wrong_shape_is_a_value_error(function, name):
     ("loss_forward_backward", "t", (3, 1), "t has shape (3, 1), but must have shape (3, 4)"),
     ("loss_forward_backward", "weights", (4,), "weights has shape (4,), but must have shape (3"),
     ("loss_forward_backward", "weights", (3, 1), "weights has shape (3, 1), but must have shape (3"),
-    ("sgd_update", "parameters", (5,), "parameters has shape (5,), but must have shape (4"),
+    ("sgd_update", "parameters", (5,), "gradients has shape (4,), but must have shape (5"),
 ])
 def test_a_wrong_shape_is_named_with_the_right_one(function, name, shape, words):
     assert_refused(function, {name: np.ones(shape)}, ValueError, words)
@@ -626,6 +627,7 @@ def test_empty_arrays_pass_through(shape, dtype):
         ops.activation_forward(np.empty_like(z), z, activation)
         ops.activation_backward(np.empty_like(z), z, z, z, activation)
     ops.sgd_update(np.ones(0, dtype), np.ones(0, dtype), 0.1)
+    ops.adam_update(*(np.ones(0, dtype) for _ in range(4)), 1)
 
 
 # Shared memory and absurd sizes
@@ -648,3 +650,54 @@ def test_a_size_that_overflows_is_a_memory_error():
     z = np.broadcast_to(np.float32(0), (2**60, 1))
     with pytest.raises((MemoryError, ValueError)):
         ops.activation_forward(np.empty((1, 1), "f"), z, "relu")
+
+
+# Updates with state
+
+
+SIZES = [1, 7, 16, 33, 1000]
+
+
+def update_arrays(size, dtype, states):
+    rng = np.random.default_rng(size)
+    arrays = [rng.normal(size=size) for _ in range(2 + states)]
+    arrays[2:] = [np.abs(state) for state in arrays[2:]]        # Adam's second moment is positive
+    return [a.astype(dtype) for a in arrays]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_momentum_update(size, nesterov, dtype):
+    w, g, v = update_arrays(size, dtype, 1)
+    expected = reference.momentum_update(*(a.astype("g") for a in (w, g, v)), 0.1, 0.9, 0.01, nesterov)
+    ops.sgd_update(w, g, 0.1, velocity=v, momentum=0.9, weight_decay=0.01, nesterov=nesterov)
+    for ours, exact in zip((w, v), expected, strict=True):
+        assert np.abs(ours - exact).max() <= 8 * unit(dtype) * max(1, np.abs(exact).max())
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("step", [1, 2, 1000])
+def test_adam_update(size, step, dtype):
+    w, g, m, v = update_arrays(size, dtype, 2)
+    expected = reference.adam_update(*(a.astype("g") for a in (w, g, m, v)), 0.1, 0.9, 0.999, 1e-8, step)
+    ops.adam_update(w, g, m, v, step, learning_rate=0.1)
+    for ours, exact in zip((w, m, v), expected, strict=True):
+        # beta ** step is a product of step roundings, in double
+        bound = 16 * unit(dtype) + step * unit("float64")
+        assert np.abs(ours - exact).max() <= bound * max(1, np.abs(exact).max())
+
+
+@pytest.mark.any_isa
+def test_updates_refuse_what_they_cannot_use():
+    w, g, v = (np.ones(16) for _ in range(3))
+    with pytest.raises(ValueError, match="velocity is None, but momentum needs it"):
+        ops.sgd_update(w, g, 0.1, momentum=0.9)
+    with pytest.raises(ValueError, match="second shares memory with gradients"):
+        ops.adam_update(w, g, v, g, 1)
+    with pytest.raises(ValueError, match="step is 0, but must be at least 1"):
+        ops.adam_update(w, g, v, np.ones(16), 0)
+    with pytest.raises(ValueError, match="velocity has shape"):
+        ops.sgd_update(w, g, 0.1, velocity=np.ones(4), momentum=0.9)
+    assert np.array_equal(w, np.ones(16))

@@ -9,11 +9,12 @@ the network, C order.
 The GIL is released around every kernel, and subnormals are zero there and nowhere else.
 """
 
+from itertools import combinations
 from math import fsum
 
 import numpy as np
 
-from ._checks import checked_weights, choose, number
+from ._checks import checked_integer, checked_weights, choose, number
 from .losses import check_pair
 
 from cpython.buffer cimport (
@@ -348,19 +349,54 @@ cdef class Kernels:
         dz_.write_back()
         return total / divisor
 
-    def sgd_update(self, parameters, gradients, learning_rate):
+    def sgd_update(self, parameters, gradients, learning_rate, velocity=None, momentum=0.0,
+                   weight_decay=0.0, nesterov=False):
         dtype = dtype_of(parameters, "parameters")
         cdef const KernelTable *table = self.table(dtype)
-        cdef Operand gradients_ = Operand(gradients, "gradients", dtype, 1, ANY, ANY)
-        cdef Operand parameters_ = Operand(
-            parameters, "parameters", dtype, 1, ANY, gradients_.columns, writable=True)
+        cdef Operand p = Operand(parameters, "parameters", dtype, 1, ANY, ANY, writable=True)
+        cdef Operand g = Operand(gradients, "gradients", dtype, 1, ANY, p.columns)
+        cdef Operand v = None if velocity is None else Operand(
+            velocity, "velocity", dtype, 1, ANY, p.columns, writable=True)
+        check_apart("parameters", p, "gradients", g)
+        check_apart("velocity", v, "gradients", g)
+        check_apart("parameters", p, "velocity", v)
         cdef double rate = number("learning_rate", learning_rate, low=0)
+        cdef double friction = number("momentum", momentum, low=0, high=1)
+        cdef double decay = number("weight_decay", weight_decay, low=0)
+        cdef bint ahead = nesterov
+        cdef void *state = data_of(v)
+        if v is None and (friction or ahead):
+            raise ValueError("velocity is None, but momentum needs it: pass an array, zeros at first")
         with nogil:
-            state = flush_subnormals()
-            table.sgd_update(parameters_.data, gradients_.data, NULL, rate, 0, 0, False,
-                             parameters_.rows * parameters_.stride)
-            restore_float_state(state)
-        parameters_.write_back()
+            before = flush_subnormals()
+            table.sgd_update(p.data, g.data, state, rate, friction, decay, ahead, p.stride)
+            restore_float_state(before)
+        p.write_back()
+        if v is not None:
+            v.write_back()
+
+    def adam_update(self, parameters, gradients, first, second, step, learning_rate=1e-3, beta1=0.9,
+                    beta2=0.999, epsilon=1e-8):
+        dtype = dtype_of(parameters, "parameters")
+        cdef const KernelTable *table = self.table(dtype)
+        cdef Operand p = Operand(parameters, "parameters", dtype, 1, ANY, ANY, writable=True)
+        cdef Operand g = Operand(gradients, "gradients", dtype, 1, ANY, p.columns)
+        cdef Operand m = Operand(first, "first", dtype, 1, ANY, p.columns, writable=True)
+        cdef Operand v = Operand(second, "second", dtype, 1, ANY, p.columns, writable=True)
+        named = (("parameters", p), ("first", m), ("second", v), ("gradients", g))
+        for (name, output), (other_name, other) in combinations(named, 2):
+            check_apart(name, output, other_name, other)
+        cdef double rate = number("learning_rate", learning_rate, low=0)
+        cdef double keep1 = number("beta1", beta1, low=0, high=1)
+        cdef double keep2 = number("beta2", beta2, low=0, high=1)
+        cdef double offset = number("epsilon", epsilon, low=0, open_low=True)
+        cdef long long count = checked_integer("step", step, 1)
+        with nogil:
+            before = flush_subnormals()
+            table.adam_update(p.data, g.data, m.data, v.data, rate, keep1, keep2, offset, count, p.stride)
+            restore_float_state(before)
+        for output in (p, m, v):
+            (<Operand> output).write_back()
 
     def all_finite(self, array):
         """Whether no element of a C-contiguous float array is NaN or infinite."""

@@ -21,8 +21,8 @@ array([[0.]])
 from . import _dispatch
 
 __all__ = [
-    "activation_backward", "activation_forward", "dense_backward", "dense_forward", "loss_forward_backward",
-    "sgd_update",
+    "activation_backward", "activation_forward", "adam_update", "dense_backward", "dense_forward",
+    "loss_forward_backward", "sgd_update",
 ]
 
 
@@ -58,6 +58,19 @@ def loss_forward_backward(dz, z, t, loss, activation="identity", weights=None):
     return _dispatch.kernels.loss_forward_backward(dz, z, t, loss, activation, weights)
 
 
-def sgd_update(parameters, gradients, learning_rate):
-    """parameters := parameters - learning_rate * gradients, in one fused multiply-add; both of shape (size,)."""
-    _dispatch.kernels.sgd_update(parameters, gradients, learning_rate)
+def sgd_update(parameters, gradients, learning_rate, velocity=None, momentum=0.0, weight_decay=0.0, nesterov=False):
+    """parameters := parameters - learning_rate * step, all arrays of shape (size,).
+
+    g = gradients + weight_decay * parameters; step is g, or with velocity, which is updated too,
+    v := momentum * v + g, step is v, with nesterov g + momentum * v.
+    """
+    _dispatch.kernels.sgd_update(parameters, gradients, learning_rate, velocity, momentum, weight_decay, nesterov)
+
+
+def adam_update(parameters, gradients, first, second, step, learning_rate=1e-3, beta1=0.9, beta2=0.999, epsilon=1e-8):
+    """Adam's update of parameters and of its moments first and second, all of shape (size,); step counts from 1.
+
+    The rule is that of `fastnn.Adam`; moments are zeros before the first step.
+    """
+    _dispatch.kernels.adam_update(
+        parameters, gradients, first, second, step, learning_rate, beta1, beta2, epsilon)
