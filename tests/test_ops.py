@@ -433,7 +433,8 @@ def arguments(function, dtype="float64"):
     }[function]
     outputs, inputs = OPERATIONS[name].arrays(3, 2, 4, dtype)
     extra = {
-        "dense_forward": {"activation": "relu"}, "dense_backward": {}, "sgd_update": {"learning_rate": 0.1}, "adam_update": {"step": 3},
+        "dense_forward": {"activation": "relu"}, "dense_backward": {},
+        "sgd_update": {"learning_rate": 0.1}, "adam_update": {"step": 3},
         "loss_forward_backward": {"loss": "mse", "activation": "tanh", "weights": np.ones(3)},
     }.get(function, {"activation": "tanh"})
     return outputs, inputs, extra
