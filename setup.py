@@ -40,7 +40,7 @@ BUILD_MODES = {
         ["-O1", "-g", "-UNDEBUG", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"],
         ["-fsanitize=address,undefined"],
     ),
-    "coverage": (["-O1", "-g", "--coverage"], ["--coverage"]),
+    "coverage": (["-O2", "-g", "--coverage"], ["--coverage"]),
 }
 HEADERS = ["src/fastnn/float_state.h", *(f"src/fastnn/kernels/{name}.h" for name in ("simd", "elementary", "tables"))]
 

@@ -55,8 +55,8 @@ OPTIMIZERS = {"sgd": SGD, "adam": ADAM}
 
 # Rows that pass through the layers together where a batch has no meaning of its own.
 BLOCK_ROWS = 96
-# Floating-point operations between two looks at pending signals: 10 to 50 ms.
-OPERATIONS_PER_VISIT = 1_000_000_000
+# Floating-point operations between two looks at pending signals: 2 to 10 ms.
+OPERATIONS_PER_VISIT = 200_000_000
 
 
 def aligned_zeros(Py_ssize_t count, dtype):
