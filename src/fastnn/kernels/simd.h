@@ -100,15 +100,6 @@ FASTNN_INLINE fastnn_vec fastnn_if_less(fastnn_vec a, fastnn_vec b, fastnn_vec x
 {
     return (fastnn_vec)FASTNN_IF_LESS(a, b, x, y);
 }
-/* x where x is NaN or equals the bound (so -0.0 stays), as x86's max and min give their second argument then. */
-#if defined(__x86_64__)
-FASTNN_INLINE fastnn_vec fastnn_at_least(fastnn_vec bound, fastnn_vec x) { return (fastnn_vec)FASTNN_OP(max)(bound, x); }
-FASTNN_INLINE fastnn_vec fastnn_at_most(fastnn_vec bound, fastnn_vec x) { return (fastnn_vec)FASTNN_OP(min)(bound, x); }
-#else
-FASTNN_INLINE fastnn_vec fastnn_at_least(fastnn_vec bound, fastnn_vec x) { return fastnn_if_less(x, bound, bound, x); }
-FASTNN_INLINE fastnn_vec fastnn_at_most(fastnn_vec bound, fastnn_vec x) { return fastnn_if_less(bound, x, bound, x); }
-#endif
-
 /* The bits of a vector, and back; the sign bit alone. */
 FASTNN_INLINE fastnn_bits fastnn_to_bits(fastnn_vec a) { return (fastnn_bits)a; }
 FASTNN_INLINE fastnn_vec fastnn_from_bits(fastnn_bits a) { return (fastnn_vec)a; }
@@ -118,6 +109,23 @@ FASTNN_INLINE fastnn_vec fastnn_copysign(fastnn_vec magnitude, fastnn_vec sign)
 {
     return (fastnn_vec)((fastnn_bits)fastnn_absolute(magnitude) | fastnn_sign(sign));
 }
+
+/* The larger (smaller) of bound and x; x where it is NaN or equals the bound, so that -0.0 stays; a
+   subnormal x counts as zero. That is what x86's instructions do with the bound as first argument. */
+#if defined(__x86_64__)
+FASTNN_INLINE fastnn_vec fastnn_at_least(fastnn_vec bound, fastnn_vec x) { return (fastnn_vec)FASTNN_OP(max)(bound, x); }
+FASTNN_INLINE fastnn_vec fastnn_at_most(fastnn_vec bound, fastnn_vec x) { return (fastnn_vec)FASTNN_OP(min)(bound, x); }
+#else
+FASTNN_INLINE fastnn_vec fastnn_flushed(fastnn_vec x) { return fastnn_copysign(x + fastnn_fill(0), x); }
+FASTNN_INLINE fastnn_vec fastnn_at_least(fastnn_vec bound, fastnn_vec x)
+{
+    return fastnn_if_less(fastnn_flushed(x), bound, bound, fastnn_flushed(x));
+}
+FASTNN_INLINE fastnn_vec fastnn_at_most(fastnn_vec bound, fastnn_vec x)
+{
+    return fastnn_if_less(bound, fastnn_flushed(x), bound, fastnn_flushed(x));
+}
+#endif
 
 /* Interleaving the lower (upper) halves of a and b: a0 b0 a1 b1 … */
 #define FASTNN_LOW_2 0, 2
