@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+BENCH := -q benchmarks --benchmark-quiet --benchmark-max-time=0.2 --benchmark-min-rounds=3
 
 .PHONY: help build test test-isa bench bench-record lint wheel sanitize coverage tables clean
 
@@ -19,10 +20,10 @@ test: build     ## run the tests, once for each instruction set
 	$(BIN)/python -m pytest
 
 bench: build    ## time every kernel and a training step beside NumPy
-	$(BIN)/python -m pytest -q benchmarks --benchmark-quiet
+	$(BIN)/python -m pytest $(BENCH)
 
 bench-record: build     ## the same, and write the tables of README.md and benchmarks/RESULTS.md
-	$(BIN)/python -m pytest -q benchmarks --benchmark-quiet --record
+	$(BIN)/python -m pytest $(BENCH) --record
 
 lint: build     ## ruff and cython-lint
 	$(BIN)/ruff check .
