@@ -91,7 +91,7 @@ def row(cell, peak):
     ours, numpy = best[cell].get("fastnn", np.nan), best[cell].get("numpy", np.nan)
     rate = operations[cell] / ours / 1e9 if operations[cell] else None
     share = "| |" if rate is None else f"| {rate:.0f} | {rate / peak:.0%} |"
-    return f"| {cell} | {duration(ours)} | {duration(numpy)} | {numpy / ours:.1f} {share}"
+    return f"| {cell} | {duration(ours)} | {duration(numpy)} | {numpy / ours:.2f} {share}"
 
 
 def duration(seconds):

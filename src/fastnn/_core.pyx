@@ -247,8 +247,9 @@ cdef class Kernels:
         cdef Operand w_ = Operand(w, "w", dtype, 2, x_.columns, ANY)
         cdef Operand b_ = Operand(b, "b", dtype, 1, ANY, w_.columns)
         cdef Operand y_ = Operand(y, "y", dtype, 2, x_.rows, w_.columns, writable=True)
-        for other_name, other in (("x", x_), ("w", w_), ("b", b_)):
-            check_apart("y", y_, other_name, other)
+        check_apart("y", y_, "x", x_)
+        check_apart("y", y_, "w", w_)
+        check_apart("y", y_, "b", b_)
         cdef Scratch scratch = self.take_scratch(
             scratch_bytes(x_.rows, w_.columns, x_.columns, table.real_size))
         with nogil:
@@ -275,9 +276,15 @@ cdef class Kernels:
         cdef Operand dx_ = None if dx is None else Operand(dx, "dx", dtype, 2, m, k, writable=True)
         cdef Operand dw_ = None if dw is None else Operand(dw, "dw", dtype, 2, k, n, writable=True)
         cdef Operand db_ = None if db is None else Operand(db, "db", dtype, 1, ANY, n, writable=True)
-        for name, output in (("dx", dx_), ("dw", dw_), ("db", db_)):
-            for other_name, other in (("dz", dz_), ("x", x_), ("w", w_)):
-                check_apart(name, output, other_name, other)
+        check_apart("dx", dx_, "dz", dz_)
+        check_apart("dx", dx_, "x", x_)
+        check_apart("dx", dx_, "w", w_)
+        check_apart("dw", dw_, "dz", dz_)
+        check_apart("dw", dw_, "x", x_)
+        check_apart("dw", dw_, "w", w_)
+        check_apart("db", db_, "dz", dz_)
+        check_apart("db", db_, "x", x_)
+        check_apart("db", db_, "w", w_)
         cdef Scratch scratch = self.take_scratch(scratch_bytes(m, n, k, table.real_size))
         cdef void *dx_data = data_of(dx_)
         cdef void *dw_data = data_of(dw_)
@@ -290,9 +297,12 @@ cdef class Kernels:
                                  m, n, k, k, scratch.data)
             restore_float_state(state)
         self.spare = scratch
-        for output in (dx_, dw_, db_):
-            if output is not None:
-                (<Operand> output).write_back()
+        if dx_ is not None:
+            dx_.write_back()
+        if dw_ is not None:
+            dw_.write_back()
+        if db_ is not None:
+            db_.write_back()
 
     def activation_forward(self, y, z, activation):
         cdef int code = ACTIVATIONS[choose("activation", activation, ACTIVATIONS)]
