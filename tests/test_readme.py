@@ -33,3 +33,11 @@ def test_error_messages():
     for call, message in calls:
         with pytest.raises(ValueError, match=re.escape(message.removesuffix("…"))):
             eval(call, {"fastnn": fastnn, "net": net, "X": np.zeros((1, 64))})
+
+
+@pytest.mark.any_isa
+def test_links_lead_somewhere():
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link]
+    assert links
+    for link in links:
+        assert (Path(__file__).parent.parent / link).exists(), link
