@@ -18,7 +18,7 @@ from ._checks import checked_integer, checked_weights, choose, number
 from .losses import check_pair
 
 from cpython.buffer cimport (
-    PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
+    PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
 )
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.pycapsule cimport PyCapsule_GetPointer
@@ -452,6 +452,7 @@ cdef class Engine:
     cdef const KernelTable *table
     cdef readonly Kernels kernels
     cdef readonly str dtype
+    cdef object numpy_dtype
     cdef readonly tuple layer_sizes
     cdef readonly object parameters         # the block: 1-D, 64-byte aligned
     cdef Layer *layers
@@ -469,6 +470,7 @@ cdef class Engine:
         self.kernels = kernels
         self.table = kernels.table(dtype)
         self.dtype = dtype
+        self.numpy_dtype = np.dtype(dtype)
         self.itemsize = self.table.real_size
         self.layer_sizes = layer_sizes
         self.n_layers = len(layer_sizes) - 1
@@ -511,10 +513,31 @@ cdef class Engine:
 
     def predict(self, x, out):
         """out := the outputs for x, row by row the same bits in whatever company."""
-        cdef Py_ssize_t rows = x.shape[0]
+        self.predict_rows(pointer(x), pointer(out), x.shape[0])
+
+    def predict_unconverted(self, x):
+        """The outputs for an array that is just as kernels want it; None for any other.
+
+        The short path of one sample: a buffer, a look at its values, an array for the result.
+        """
+        cdef Py_buffer view
+        cdef Py_ssize_t rows = 0, n_in = self.layers[0].n_in, n_out = self.layers[self.n_layers - 1].n_out
+        try:
+            PyObject_GetBuffer(x, &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
+        except (BufferError, TypeError, ValueError):
+            return None
+        if (float_code(&view) == (c"f" if self.itemsize == 4 else c"d") and 1 <= view.ndim <= 2
+                and view.shape[view.ndim - 1] == n_in and <uintptr_t> view.buf % self.itemsize == 0):
+            rows = view.shape[0] if view.ndim == 2 else 1
+        PyBuffer_Release(&view)         # the caller keeps x, and so its memory
+        if rows == 0 or not self.table.all_finite(view.buf, rows * n_in):
+            return None
+        out = np.empty((rows, n_out), self.numpy_dtype)
+        self.predict_rows(view.buf, pointer(out), rows)
+        return out if view.ndim == 2 else out[0]
+
+    cdef predict_rows(self, const void *x_data, void *out_data, Py_ssize_t rows):
         cdef Py_ssize_t batch = min(rows, BLOCK_ROWS)
-        cdef const void *x_data = pointer(x)
-        cdef void *out_data = pointer(out)
         cdef Workspace workspace = self.spare
         cdef Py_ssize_t visit = self.rows_per_visit(batch), done = 0, stop
         self.spare = None

@@ -138,6 +138,10 @@ class Network:
         result. `out`, of the network's dtype, receives the result. A row's outputs never
         depend on the other rows, bit for bit.
         """
+        if out is None and type(X) is np.ndarray:
+            result = self._engine.predict_unconverted(X)
+            if result is not None:
+                return result
         X = real_array("X", X)
         single = X.ndim == 1
         inputs = self._inputs(X[None] if single else X)
