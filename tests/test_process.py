@@ -306,6 +306,7 @@ def test_control_c_stops_a_fit_after_a_whole_step(optimizer):
         X = np.random.default_rng(70).normal(size=(1_000_000, 4)).astype(np.float32)
         y = X[:, 0]
         network, same = (fastnn.Network([4, 512, 512, 1], seed=71) for _ in range(2))
+        signal.signal(signal.SIGINT, signal.default_int_handler)    # a background job may inherit "ignore"
         threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
         try:
             network.fit(X, y, batch_size=1, shuffle=False, optimizer=fastnn.{optimizer})
