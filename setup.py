@@ -14,6 +14,7 @@ FASTNN_BUILD in the environment selects a build mode:
 import os
 import platform
 
+import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
@@ -42,7 +43,7 @@ BUILD_MODES = {
     ),
     "coverage": (["-O2", "-g", "--coverage"], ["--coverage"]),
 }
-HEADERS = ["src/fastnn/float_state.h", *(f"src/fastnn/kernels/{name}.h" for name in ("simd", "elementary", "tables"))]
+HEADERS = ["src/fastnn/float_state.h", "src/fastnn/team.h", *(f"src/fastnn/kernels/{name}.h" for name in ("simd", "elementary", "tables"))]
 
 
 def extensions(mode):
@@ -59,7 +60,7 @@ def extensions(mode):
         return Extension(
             name,
             [source],
-            include_dirs=["src/fastnn", "src/fastnn/kernels"],
+            include_dirs=["src/fastnn", "src/fastnn/kernels", numpy.get_include()],
             depends=HEADERS,
             define_macros=list(macros),
             extra_compile_args=[*FLAGS, *compile_flags, *flags],
@@ -73,7 +74,8 @@ def extensions(mode):
         for isa, flags in INSTRUCTION_SETS[machine].items()
         for dtype, macros in (("f32", []), ("f64", [("FASTNN_F64", None)]))
     ]
-    return [extension("fastnn._cpu"), extension("fastnn._core"), *kernels]
+    core = extension("fastnn._core", macros=[("NPY_NO_DEPRECATED_API", "NPY_1_25_API_VERSION")])
+    return [extension("fastnn._cpu"), core, *kernels]
 
 
 mode = os.environ.get("FASTNN_BUILD", "")

@@ -8,6 +8,7 @@
 
 from . import activations, ops
 from ._config import show_config
+from ._threads import get_num_threads, set_num_threads
 from ._version import __version__
 from .network import Gradients, Network
 from .optimizers import SGD, Adam
@@ -22,6 +23,8 @@ __all__ = [
     "Network",
     "__version__",
     "activations",
+    "get_num_threads",
     "ops",
+    "set_num_threads",
     "show_config",
 ]

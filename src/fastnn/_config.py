@@ -3,6 +3,7 @@
 import numpy as np
 
 from . import _cpu, _dispatch
+from ._threads import get_num_threads
 from ._version import __version__
 
 
@@ -15,7 +16,7 @@ def show_config(mode="stdout"):
         "instruction sets built": _dispatch.BUILT,
         "instruction sets found": _dispatch.FOUND,
         "instruction set in use": _dispatch.kernels.instruction_set,
-        "threads": 1,
+        "threads": get_num_threads(),
     }
     if mode == "dict":
         return config

@@ -6,7 +6,8 @@ block and runs whole batches through it; `Trainer` runs whole epochs. These two 
 caller, `network.py`, which has checked every argument and converted every array: dtype of
 the network, C order.
 
-The GIL is released around every kernel, and subnormals are zero there and nowhere else.
+The GIL is released around kernels, and subnormals are zero there and nowhere else. Work that
+is worth it is shared among threads (team.h).
 """
 
 from itertools import combinations
@@ -15,10 +16,12 @@ from math import fsum
 import numpy as np
 
 from ._checks import checked_integer, checked_weights, choose, number
+from ._threads import available_processors, get_num_threads
 from .losses import check_pair
 
+cimport numpy as cnp
 from cpython.buffer cimport (
-    PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
+    PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
 )
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.pycapsule cimport PyCapsule_GetPointer
@@ -32,8 +35,10 @@ from .kernels.types cimport (
     ADAM, BINARY_CROSS_ENTROPY, CROSS_ENTROPY, ELU, EXP, GELU, HALF_MSE, HUBER, IDENTITY,
     LEAKY_RELU, MAE, MSE, POISSON, RELU, ROW_BYTES, SELU, SGD,
     SIGMOID, SILU, SOFTMAX, SOFTPLUS, TANH,
-    Data, KernelTable, Layer, Plan, Update, mean_elements, needs_z, padded, scratch_bytes,
+    Data, Job, KernelTable, Layer, Plan, Update, Worker, mean_elements, needs_z, padded, scratch_bytes,
 )
+
+cnp.import_array()
 
 cdef extern from "Python.h":
     const Py_ssize_t PY_SSIZE_T_MAX
@@ -41,6 +46,12 @@ cdef extern from "Python.h":
 cdef extern from "float_state.h" nogil:
     uint64_t flush_subnormals "fastnn_flush_subnormals"()
     void restore_float_state "fastnn_restore_float_state"(uint64_t before)
+
+cdef extern from "team.h" nogil:
+    void team_run "fastnn_team_run"(
+        int count, int crowded, void (*task)(void *argument, int index, int count) noexcept nogil, void *argument)
+    void team_wait "fastnn_team_wait"()
+    int fastnn_team_size()
 
 ACTIVATIONS = {
     "identity": IDENTITY, "sigmoid": SIGMOID, "tanh": TANH, "relu": RELU, "leaky_relu": LEAKY_RELU,
@@ -53,16 +64,23 @@ LOSSES = {
 }
 OPTIMIZERS = {"sgd": SGD, "adam": ADAM}
 
-# Rows that pass through the layers together where a batch has no meaning of its own.
-BLOCK_ROWS = 96
-# Floating-point operations between two looks at pending signals: 2 to 10 ms.
-OPERATIONS_PER_VISIT = 200_000_000
+cdef enum:
+    # Rows that pass through the layers together where a batch has no meaning of its own.
+    BLOCK_ROWS = 96
+    # Floating-point operations between two looks at pending signals: 2 to 10 ms.
+    OPERATIONS_PER_VISIT = 200_000_000
+    # One thread more must have as many to do at a stretch: with less, two are slower than one.
+    OPERATIONS_PER_THREAD = 5_000_000
+    # Fewer are done before another thread could use the GIL.
+    OPERATIONS_WORTH_RELEASING = 200_000
+    # Squares of weights are read beyond the last row (kernels/small.pxd): room for 16 rows of 128 bytes.
+    MARGIN_BYTES = 2048
 
 
 def aligned_zeros(Py_ssize_t count, dtype):
-    """A 1-D array of zeros that starts at a multiple of 64 bytes."""
+    """A 1-D array of zeros that starts at a multiple of 64 bytes; beyond it MARGIN_BYTES may be read."""
     itemsize = np.dtype(dtype).itemsize
-    memory = np.zeros(count * itemsize + ROW_BYTES, np.uint8)
+    memory = np.zeros(count * itemsize + ROW_BYTES + MARGIN_BYTES, np.uint8)
     start = -memory.ctypes.data % ROW_BYTES
     return memory[start:start + count * itemsize].view(dtype)
 
@@ -76,6 +94,45 @@ def random_bits(uint64_t seed, uint64_t stream, Py_ssize_t count):
     for i in range(count):
         view[i] = counted_bits(key, i)
     return bits
+
+
+def team_size():
+    """Threads that exist: 1 until a job is shared."""
+    return fastnn_team_size()
+
+
+cdef int threads_for(double operations, most=None) except -1:
+    """How many threads share so many operations: at most `most`, by default as set_num_threads allows."""
+    if operations < 2 * OPERATIONS_PER_THREAD or most == 1:
+        return 1
+    return min(get_num_threads() if most is None else most, <int> min(operations / OPERATIONS_PER_THREAD, 1e6))
+
+
+cdef void do_job(void *argument, int index, int count) noexcept nogil:
+    cdef Job *job = <Job *> argument
+    cdef Worker worker
+    worker.index = index
+    worker.count = count
+    worker.wait = team_wait
+    state = flush_subnormals()
+    job.work(job, &worker)
+    restore_float_state(state)
+
+
+cdef int run(Job *job, int threads) except -1:
+    """Does a job, with this many threads if so many are to be had."""
+    cdef bint crowded = threads > 1 and threads > available_processors()
+    with nogil:
+        team_run(threads, crowded, do_job, job)
+    return 0
+
+
+cdef double sum_in_order(const double *values, Py_ssize_t count) noexcept nogil:
+    cdef double total = 0
+    cdef Py_ssize_t i
+    for i in range(count):
+        total += values[i]
+    return total
 
 
 cdef class Operand:
@@ -348,16 +405,17 @@ cdef class Kernels:
             weights, "weights", "float64", 1, ANY, z_.rows, padded_rows=False)
         cdef const double *weight = <const double *> data_of(weights_)
         cdef double divisor = weight_sum(weights, z_.rows) * mean_elements(loss_code, z_.columns)
-        cdef double total
         if divisor == 0:
             raise ValueError(f"z has shape {np.shape(z)}, but a mean needs at least one element")
+        losses = np.empty(z_.rows)
+        cdef double *loss_rows = <double *> pointer(losses)
         with nogil:
             state = flush_subnormals()
-            total = table.loss_forward_backward(dz_.data, y_.data, z_.data, t_.data, weight, 1 / divisor, 0,
-                                                loss_code, code, z_.rows, z_.columns)
+            table.loss_forward_backward(dz_.data, y_.data, loss_rows, z_.data, t_.data, weight, 1 / divisor,
+                                        loss_code, code, z_.rows, z_.columns)
             restore_float_state(state)
         dz_.write_back()
-        return total / divisor
+        return sum_in_order(loss_rows, z_.rows) / divisor
 
     def sgd_update(self, parameters, gradients, learning_rate, velocity=None, momentum=0.0,
                    weight_decay=0.0, nesterov=False):
@@ -370,20 +428,13 @@ cdef class Kernels:
         check_apart("parameters", p, "gradients", g)
         check_apart("velocity", v, "gradients", g)
         check_apart("parameters", p, "velocity", v)
-        cdef double rate = number("learning_rate", learning_rate, low=0)
-        cdef double friction = number("momentum", momentum, low=0, high=1)
-        cdef double decay = number("weight_decay", weight_decay, low=0)
-        cdef bint ahead = nesterov
-        cdef void *state = data_of(v)
-        if v is None and (friction or ahead):
+        cdef Update update = Update(
+            optimizer=SGD, step=0, learning_rate=number("learning_rate", learning_rate, low=0),
+            momentum=number("momentum", momentum, low=0, high=1),
+            weight_decay=number("weight_decay", weight_decay, low=0), nesterov=nesterov)
+        if v is None and (update.momentum or update.nesterov):
             raise ValueError("velocity is None, but momentum needs it: pass an array, zeros at first")
-        with nogil:
-            before = flush_subnormals()
-            table.sgd_update(p.data, g.data, state, rate, friction, decay, ahead, p.stride)
-            restore_float_state(before)
-        p.write_back()
-        if v is not None:
-            v.write_back()
+        self.update(table, &update, p, g, v, None)
 
     def adam_update(self, parameters, gradients, first, second, step, learning_rate=1e-3, beta1=0.9,
                     beta2=0.999, epsilon=1e-8):
@@ -396,17 +447,25 @@ cdef class Kernels:
         named = (("parameters", p), ("first", m), ("second", v), ("gradients", g))
         for (name, output), (other_name, other) in combinations(named, 2):
             check_apart(name, output, other_name, other)
-        cdef double rate = number("learning_rate", learning_rate, low=0)
-        cdef double keep1 = number("beta1", beta1, low=0, high=1)
-        cdef double keep2 = number("beta2", beta2, low=0, high=1)
-        cdef double offset = number("epsilon", epsilon, low=0, open_low=True)
-        cdef long long count = checked_integer("step", step, 1)
+        cdef Update update = Update(
+            optimizer=ADAM, step=checked_integer("step", step, 1) - 1,
+            learning_rate=number("learning_rate", learning_rate, low=0),
+            beta1=number("beta1", beta1, low=0, high=1), beta2=number("beta2", beta2, low=0, high=1),
+            epsilon=number("epsilon", epsilon, low=0, open_low=True))
+        self.update(table, &update, p, g, m, v)
+
+    cdef update(self, const KernelTable *table, Update *update, Operand p, Operand g, Operand first, Operand second):
+        """One step of an optimizer."""
+        cdef void *first_data = data_of(first)
+        cdef void *second_data = data_of(second)
         with nogil:
             before = flush_subnormals()
-            table.adam_update(p.data, g.data, m.data, v.data, rate, keep1, keep2, offset, count, p.stride)
+            table.begin_step(update)
+            table.update_parameters(p.data, g.data, first_data, second_data, update, p.stride)
             restore_float_state(before)
-        for output in (p, m, v):
-            (<Operand> output).write_back()
+        for output in (p, first, second):
+            if output is not None:
+                (<Operand> output).write_back()
 
     def all_finite(self, array):
         """Whether no element of a C-contiguous float array is NaN or infinite."""
@@ -452,9 +511,9 @@ cdef class Engine:
     cdef const KernelTable *table
     cdef readonly Kernels kernels
     cdef readonly str dtype
-    cdef object numpy_dtype
     cdef readonly tuple layer_sizes
     cdef readonly object parameters         # the block: 1-D, 64-byte aligned
+    cdef Py_ssize_t size                    # its elements
     cdef Layer *layers
     cdef readonly int n_layers
     cdef readonly tuple activations
@@ -470,7 +529,6 @@ cdef class Engine:
         self.kernels = kernels
         self.table = kernels.table(dtype)
         self.dtype = dtype
-        self.numpy_dtype = np.dtype(dtype)
         self.itemsize = self.table.real_size
         self.layer_sizes = layer_sizes
         self.n_layers = len(layer_sizes) - 1
@@ -487,6 +545,7 @@ cdef class Engine:
             layer.n_out = layer_sizes[index + 1]
             layer.stride = padded(layer.n_out, self.itemsize)
             offset += (layer.n_in + 1) * layer.stride
+        self.size = offset
         self.parameters = aligned_zeros(offset, dtype)
         block = <char *> pointer(self.parameters)
         for index in range(self.n_layers):
@@ -515,81 +574,96 @@ cdef class Engine:
         """out := the outputs for x, row by row the same bits in whatever company."""
         self.predict_rows(pointer(x), pointer(out), x.shape[0])
 
-    def predict_unconverted(self, x):
+    def predict_unconverted(self, cnp.ndarray x):
         """The outputs for an array that is just as kernels want it; None for any other.
 
-        The short path of one sample: a buffer, a look at its values, an array for the result.
+        The short path of one sample: a look at the array, an array for the result.
         """
-        cdef Py_buffer view
-        cdef Py_ssize_t rows = 0, n_in = self.layers[0].n_in, n_out = self.layers[self.n_layers - 1].n_out
-        try:
-            PyObject_GetBuffer(x, &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
-        except (BufferError, TypeError, ValueError):
+        cdef int ndim = cnp.PyArray_NDIM(x), type_number = cnp.NPY_FLOAT if self.itemsize == 4 else cnp.NPY_DOUBLE
+        cdef Py_ssize_t n_in = self.layers[0].n_in
+        cdef cnp.npy_intp shape[2]
+        if (cnp.PyArray_TYPE(x) != type_number or not cnp.PyArray_ISCARRAY_RO(x) or not 1 <= ndim <= 2
+                or cnp.PyArray_DIM(x, ndim - 1) != n_in):
             return None
-        if (float_code(&view) == (c"f" if self.itemsize == 4 else c"d") and 1 <= view.ndim <= 2
-                and view.shape[view.ndim - 1] == n_in and <uintptr_t> view.buf % self.itemsize == 0):
-            rows = view.shape[0] if view.ndim == 2 else 1
-        PyBuffer_Release(&view)         # the caller keeps x, and so its memory
-        if rows == 0 or not self.table.all_finite(view.buf, rows * n_in):
+        shape[0] = cnp.PyArray_DIM(x, 0) if ndim == 2 else 1
+        shape[1] = self.layers[self.n_layers - 1].n_out
+        if shape[0] == 0 or not self.table.all_finite(cnp.PyArray_DATA(x), shape[0] * n_in):
             return None
-        out = np.empty((rows, n_out), self.numpy_dtype)
-        self.predict_rows(view.buf, pointer(out), rows)
-        return out if view.ndim == 2 else out[0]
+        out = cnp.PyArray_EMPTY(ndim, shape + 2 - ndim, type_number, 0)
+        self.predict_rows(cnp.PyArray_DATA(x), cnp.PyArray_DATA(out), shape[0])
+        return out
 
-    cdef predict_rows(self, const void *x_data, void *out_data, Py_ssize_t rows):
-        cdef Py_ssize_t batch = min(rows, BLOCK_ROWS)
+    cdef int predict_rows(self, const void *x, void *out, Py_ssize_t rows) except -1:
+        cdef double row_operations = 2.0 * self.size
+        cdef int threads = threads_for(rows * row_operations)
+        cdef Py_ssize_t batch = min((rows + threads - 1) // threads, BLOCK_ROWS)
+        cdef Py_ssize_t visit = rows_per_visit(row_operations * batch, batch) * threads
         cdef Workspace workspace = self.spare
-        cdef Py_ssize_t visit = self.rows_per_visit(batch), done = 0, stop
+        cdef Job job
         self.spare = None
-        if workspace is None or workspace.batch < batch:
-            workspace = Workspace(self, batch, learning=False)
-        while done < rows:
-            stop = min(rows, done + visit)
-            with nogil:
-                state = flush_subnormals()
-                self.table.predict(&workspace.plan, out_data, x_data, done, stop, batch)
-                restore_float_state(state)
-            done = stop
+        if workspace is None or workspace.batch < batch or workspace.threads < threads:
+            workspace = Workspace(self, batch, learning=False, threads=threads)
+        job.work = self.table.predict
+        job.plan = &workspace.plan
+        job.data.x = x
+        job.out = out
+        job.batch = batch
+        job.last = 0
+        if rows * row_operations < OPERATIONS_WORTH_RELEASING:
+            job.first, job.last = 0, rows
+            do_job(&job, 0, 1)
+        while job.last < rows:
+            job.first, job.last = job.last, min(rows, job.last + visit)
+            run(&job, threads)
             PyErr_CheckSignals()
         self.spare = workspace
+        return 0
 
     def evaluate(self, x, targets, labels, weights):
         """The mean loss."""
-        cdef Workspace workspace = Workspace(self, min(x.shape[0], BLOCK_ROWS), learning=True)
-        cdef Data data = data_struct(x, targets, labels, weights)
-        cdef Py_ssize_t visit = self.rows_per_visit(workspace.batch), done = 0, stop
-        cdef double total = 0
-        while done < data.rows:
-            stop = min(data.rows, done + visit)
-            with nogil:
-                state = flush_subnormals()
-                total = self.table.evaluate(&workspace.plan, &data, done, stop, workspace.batch, total)
-                restore_float_state(state)
-            done = stop
+        cdef double row_operations = 2.0 * self.size
+        cdef int threads = threads_for(x.shape[0] * row_operations)
+        cdef Py_ssize_t rows = x.shape[0], batch = min((rows + threads - 1) // threads, BLOCK_ROWS)
+        cdef Py_ssize_t visit = rows_per_visit(row_operations * batch, batch) * threads
+        cdef Workspace workspace = Workspace(self, batch, learning=True, threads=threads)
+        losses = np.empty(rows)
+        cdef Job job
+        job.work = self.table.evaluate
+        job.plan = &workspace.plan
+        job.data = data_struct(x, targets, labels, weights)
+        job.losses = <double *> pointer(losses)
+        job.batch = batch
+        job.last = 0
+        while job.last < rows:
+            job.first, job.last = job.last, min(rows, job.last + visit)
+            run(&job, threads)
             PyErr_CheckSignals()
-        return total / self.divisor(weights, data.rows)
-
-    cdef Py_ssize_t rows_per_visit(self, Py_ssize_t batch) noexcept:
-        """Rows between two looks at pending signals: whole batches."""
-        return batch * (1 + OPERATIONS_PER_VISIT // (2 * batch * <Py_ssize_t> self.parameters.size + 10_000))
+        return sum_in_order(job.losses, rows) / self.divisor(weights, rows)
 
     def gradients(self, x, targets, labels, weights):
         """The mean loss and its gradient, as a block laid out like `parameters`."""
-        block = aligned_zeros(self.parameters.size, self.dtype)
-        cdef Workspace workspace = Workspace(self, x.shape[0], learning=True, gradients=block)
-        cdef Data data = data_struct(x, targets, labels, weights)
-        cdef double divisor = self.divisor(weights, data.rows)
-        cdef double total
-        with nogil:
-            state = flush_subnormals()
-            total = self.table.gradients(&workspace.plan, &data, 1 / divisor)
-            restore_float_state(state)
-        return total / divisor, block
+        block = aligned_zeros(self.size, self.dtype)
+        cdef Py_ssize_t rows = x.shape[0]
+        cdef int threads = threads_for(6.0 * self.size * rows)
+        cdef Workspace workspace = Workspace(self, rows, learning=True, gradients=block, threads=threads)
+        cdef double divisor = self.divisor(weights, rows)
+        cdef Job job
+        job.work = self.table.gradients
+        job.plan = &workspace.plan
+        job.data = data_struct(x, targets, labels, weights)
+        job.scale = 1 / divisor
+        run(&job, threads)
+        return sum_in_order(workspace.plan.losses, rows) / divisor, block
 
     cdef double divisor(self, weights, Py_ssize_t rows) except? -1:
         """What turns a summed loss into the mean."""
         return weight_sum(weights, rows) * mean_elements(
             self.loss_code, self.layers[self.n_layers - 1].n_out)
+
+
+cdef Py_ssize_t rows_per_visit(double batch_operations, Py_ssize_t batch) noexcept:
+    """Rows between two looks at pending signals: whole batches, for one thread."""
+    return batch * (1 + <Py_ssize_t> (<double> OPERATIONS_PER_VISIT / (batch_operations + 10_000)))
 
 
 cdef Data data_struct(x, targets, labels, weights) except *:
@@ -604,29 +678,33 @@ cdef Data data_struct(x, targets, labels, weights) except *:
 
 
 cdef class Workspace:
-    """The memory of one batch on its way through an engine: layers' values, scratch, gathered rows.
+    """The memory of a batch on its way through an engine: layers' values, scratch, gathered rows.
 
-    For prediction, layers take turns in two buffers; for learning, each keeps its own.
+    For prediction, layers take turns in two buffers; for learning, each keeps its own. A batch
+    that learns is shared by the threads; otherwise each takes its own through the layers.
     """
 
     cdef object parameters      # keeps the memory alive that the plan points to
     cdef object gradients       # a block laid out like them, or None
     cdef Py_ssize_t itemsize
     cdef Plan plan
-    cdef Py_ssize_t batch
+    cdef Py_ssize_t batch, rows     # of one batch, of all that there is room for
+    cdef int threads
     cdef void *memory
 
-    def __cinit__(self, Engine engine, Py_ssize_t batch, *, bint learning, bint gather=False, gradients=None):
+    def __cinit__(self, Engine engine, Py_ssize_t batch, *, bint learning, int threads, bint gather=False,
+                  gradients=None):
         cdef size_t layers_size = engine.n_layers * sizeof(Layer)
         cdef Py_ssize_t size
         self.parameters = engine.parameters
         self.gradients = gradients
         self.itemsize = engine.itemsize
         self.batch = batch
+        self.threads = threads
+        self.rows = batch if gradients is not None else batch * threads
         self.plan.kernels = engine.table
         self.plan.n_layers = engine.n_layers
         self.plan.loss = engine.loss_code
-        self.plan.block_size = engine.parameters.size
         self.plan.parameters = pointer(engine.parameters)
         self.plan.gradients = pointer(gradients)
         self.plan.layers = <Layer *> malloc(layers_size)
@@ -656,17 +734,18 @@ cdef class Workspace:
             widest = max(widest, layer.stride)
             scratch = max(scratch, scratch_bytes(self.batch, layer.n_out, layer.n_in, itemsize))
         cdef Py_ssize_t row = widest * itemsize
-        self.plan.scratch = take(memory, &used, scratch)
+        self.plan.scratch_size = (scratch + ROW_BYTES - 1) // ROW_BYTES * ROW_BYTES
+        self.plan.scratch = take(memory, &used, self.threads * self.plan.scratch_size)
         if not learning:
-            turns[0] = take(memory, &used, self.batch * row)
-            turns[1] = take(memory, &used, self.batch * row)
+            turns[0] = take(memory, &used, self.rows * row)
+            turns[1] = take(memory, &used, self.rows * row)
         for index in range(self.plan.n_layers):
             layer = &self.plan.layers[index]
             row = layer.stride * itemsize
             if learning:
-                layer.y = take(memory, &used, self.batch * row)
-                layer.dz = take(memory, &used, self.batch * row)
-                layer.z = take(memory, &used, self.batch * row) if needs_z(layer.activation) else layer.y
+                layer.y = take(memory, &used, self.rows * row)
+                layer.dz = take(memory, &used, self.rows * row)
+                layer.z = take(memory, &used, self.rows * row) if needs_z(layer.activation) else layer.y
             else:
                 layer.y = layer.z = turns[index % 2]
             if block != NULL:
@@ -674,10 +753,11 @@ cdef class Workspace:
                 layer.db = block + layer.n_in * row
                 block += (layer.n_in + 1) * row
         if learning:
-            self.plan.t_batch = take(memory, &used, self.batch * row)
-            self.plan.weight_batch = <double *> take(memory, &used, self.batch * sizeof(double))
+            self.plan.t_batch = take(memory, &used, self.rows * row)
+            self.plan.weight_batch = <double *> take(memory, &used, self.rows * sizeof(double))
+            self.plan.losses = <double *> take(memory, &used, self.rows * sizeof(double))
         if gather:
-            self.plan.x_batch = take(memory, &used, self.batch * self.plan.layers[0].n_in * itemsize)
+            self.plan.x_batch = take(memory, &used, self.rows * self.plan.layers[0].n_in * itemsize)
         return used
 
 
@@ -701,16 +781,19 @@ cdef class Trainer:
     cdef Data data
     cdef Update update
     cdef Py_ssize_t *order
-    cdef Py_ssize_t steps_per_visit
+    cdef Py_ssize_t rows_per_visit
+    cdef int threads
     cdef readonly Py_ssize_t failed_step    # of the last epoch, from 1; 0 if its loss was finite
     cdef readonly Py_ssize_t steps_an_epoch
 
     def __cinit__(self, Engine engine, x, targets, labels, Py_ssize_t batch, bint shuffle,
-                  str optimizer, dict settings, tuple state, long long steps):
+                  str optimizer, dict settings, tuple state, long long steps, most_threads):
+        cdef double step_operations = 6.0 * batch * engine.size
         self.arrays = (x, targets, labels, state)
         self.engine = engine
-        self.workspace = Workspace(engine, batch, learning=True, gather=shuffle,
-                                   gradients=aligned_zeros(engine.parameters.size, engine.dtype))
+        self.threads = threads_for(step_operations, most_threads)
+        self.workspace = Workspace(engine, batch, learning=True, gather=shuffle, threads=self.threads,
+                                   gradients=aligned_zeros(engine.size, engine.dtype))
         self.data = data_struct(x, targets, labels, None)
         self.steps_an_epoch = (self.data.rows + batch - 1) // batch
         if shuffle:
@@ -728,7 +811,7 @@ cdef class Trainer:
         self.update.epsilon = settings.get("epsilon", 0)
         self.update.first = pointer(state[0]) if len(state) > 0 else NULL
         self.update.second = pointer(state[1]) if len(state) > 1 else NULL
-        self.steps_per_visit = 1 + OPERATIONS_PER_VISIT // (6 * batch * engine.parameters.size + 10_000)
+        self.rows_per_visit = rows_per_visit(step_operations, batch)
 
     def __dealloc__(self):
         free(self.order)
@@ -744,23 +827,25 @@ cdef class Trainer:
         Ends early where a step's loss is not finite (see failed_step), and with
         KeyboardInterrupt between two steps.
         """
-        cdef Plan *plan = &self.workspace.plan
-        cdef Py_ssize_t batch = self.workspace.batch
-        cdef Py_ssize_t done = 0, rows = self.data.rows, stop
-        cdef double total = 0
+        cdef Py_ssize_t rows = self.data.rows
+        cdef Job job
+        job.work = self.engine.table.train
+        job.plan = &self.workspace.plan
+        job.data = self.data
+        job.update = &self.update
+        job.batch = self.workspace.batch
+        job.total = 0
+        job.first = 0
         self.update.learning_rate = learning_rate
         self.failed_step = 0
         if self.order != NULL:
             with nogil:
                 shuffle_rows(self.order, rows, seed, epoch_number)
-        while done < rows:
-            stop = min(rows, done + self.steps_per_visit * batch)
-            with nogil:
-                state = flush_subnormals()
-                done = plan.kernels.train(plan, &self.data, &self.update, batch, done, stop, &total)
-                restore_float_state(state)
-            if done < stop:
-                self.failed_step = done // batch + 1
+        while job.first < rows:
+            job.last = min(rows, job.first + self.rows_per_visit)
+            run(&job, self.threads)
+            if job.first < job.last:
+                self.failed_step = job.first // job.batch + 1
                 break
             PyErr_CheckSignals()
-        return total / self.engine.divisor(None, rows)
+        return job.total / self.engine.divisor(None, rows)

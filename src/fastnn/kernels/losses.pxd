@@ -10,10 +10,14 @@ from libc.math cimport frexp
 from .activations cimport activation_backward, activation_forward, softmax_row
 from .elementary cimport exp, exp_of_negative_size, log1p, sigmoid
 from .gemm cimport padded_row, vectors_of
-from .simd cimport LANES, absolute, at_least, copysign, fill, fma, if_less, real, vec
+from .simd cimport (LANES, VECTOR_BYTES, absolute, add_as_doubles, at_least, copysign, fill, first_lanes, fma, if_less,
+                    real, vec)
 from .types cimport (
-    BINARY_CROSS_ENTROPY, CROSS_ENTROPY, HALF_MSE, HUBER, MAE, MSE, POISSON,
+    BINARY_CROSS_ENTROPY, CROSS_ENTROPY, HALF_MSE, HUBER, MAE, MSE, POISSON, ROW_BYTES,
 )
+
+cdef enum:
+    ROW_LANES = LANES * ROW_BYTES // VECTOR_BYTES       # reals in the narrowest padded row
 
 ctypedef vec (*Element)(vec a, vec t, vec *gradient) noexcept nogil
 
@@ -86,37 +90,44 @@ cdef inline double natural_log(double x) noexcept nogil:
     return e * 0.69314718055994531 + 2 * s * series
 
 
-cdef inline double each_element(
-        Element element, real *d, const real *a, const real *t, const double *weights,
-        double scale, double total, Py_ssize_t m, Py_ssize_t n) noexcept nogil:
-    """total + sum of weights[i] * element(a, t); d := scale * weights[i] * gradient, zero beyond n."""
+cdef inline void each_element(
+        Element element, real *d, double *losses, const real *a, const real *t, const double *weights,
+        double scale, Py_ssize_t m, Py_ssize_t n) noexcept nogil:
+    """losses[i] := weights[i] * sum of element(a, t); d := scale * weights[i] * gradient, zero beyond n.
+
+    A row is summed in double: its columns are dealt to as many sums as 64 bytes hold reals,
+    and these are added in order.
+    """
     cdef Py_ssize_t ld = padded_row(n)
-    cdef Py_ssize_t i, j, lane
-    cdef double weight = 1, row_total
-    cdef vec value, gradient
-    cdef vec factor
+    cdef Py_ssize_t i, j, left
+    cdef double weight = 1
+    cdef double sums[ROW_LANES]
+    cdef vec value, gradient, factor
     for i in range(m):
         if weights != NULL:
             weight = weights[i]
         factor = fill(<real> (scale * weight))
-        row_total = 0
+        for j in range(ROW_LANES):
+            sums[j] = 0
         for j in range(vectors_of(n)):
+            left = n - j*LANES
             value = element((<const vec *> a)[j], (<const vec *> t)[j], &gradient)
-            (<vec *> d)[j] = factor * gradient
-            for lane in range(min(LANES, n - j*LANES)):
-                row_total += (<const real *> &value)[lane]
-        for j in range(n, ld):
-            d[j] = 0
-        total += weight * row_total
+            add_as_doubles(&sums[j % (ROW_LANES // LANES) * LANES], first_lanes(left, value))
+            (<vec *> d)[j] = first_lanes(left, factor * gradient)
+        for j in range(vectors_of(n), ld // LANES):
+            (<vec *> d)[j] = fill(0)
+        losses[i] = sums[0]
+        for j in range(1, min(<Py_ssize_t> ROW_LANES, n)):
+            losses[i] += sums[j]
+        losses[i] *= weight
         d += ld
         a += ld
         t += ld
-    return total
 
 
-cdef inline double softmax_cross_entropy(
-        real *dz, const real *z, const real *t, const double *weights,
-        double scale, double total, Py_ssize_t m, Py_ssize_t n) noexcept nogil:
+cdef inline void softmax_cross_entropy(
+        real *dz, double *losses, const real *z, const real *t, const double *weights,
+        double scale, Py_ssize_t m, Py_ssize_t n) noexcept nogil:
     """-sum of t log a, a = softmax(z), as sum of t (log sum exp(z - max) - (z - max)); dz = a * sum t - t."""
     cdef Py_ssize_t ld = padded_row(n)
     cdef Py_ssize_t i, j
@@ -139,38 +150,40 @@ cdef inline double softmax_cross_entropy(
         row = <vec *> dz
         for j in range(vectors_of(n)):
             row[j] = factor * fma(share, row[j], -(<const vec *> t)[j])
-        total += weight * row_total
+        losses[i] = weight * row_total
         dz += ld
         z += ld
         t += ld
-    return total
 
 
-cdef inline double loss_forward_backward(
-        void *dz, void *y, const void *z, const void *t, const double *weights, double scale, double total,
+cdef inline void loss_forward_backward(
+        void *dz, void *y, double *losses, const void *z, const void *t, const double *weights, double scale,
         int loss, int activation, Py_ssize_t m, Py_ssize_t n) noexcept nogil:
-    """Returns total + sum over i of weights[i] * (sum over j of loss(activation(z), t));
-    dz := scale * the gradient of that sum. Rows are added to total one by one, so that
-    it does not depend on how they are divided into calls.
+    """losses[i] := weights[i] * (sum over j of loss(activation(z), t));
+    dz := scale * the gradient of their sum.
 
     y receives activation(z) where the loss is element-wise; it may be z unless needs_z.
     """
     cdef real *d = <real *> dz
+    cdef const real *a = <const real *> y
+    cdef const real *logits = <const real *> z
     cdef const real *targets = <const real *> t
     if loss == CROSS_ENTROPY:
-        return softmax_cross_entropy(d, <const real *> z, targets, weights, scale, total, m, n)
+        softmax_cross_entropy(d, losses, logits, targets, weights, scale, m, n)
+        return
     if loss == BINARY_CROSS_ENTROPY:
-        return each_element(sigmoid_cross_entropy, d, <const real *> z, targets, weights, scale, total, m, n)
+        each_element(sigmoid_cross_entropy, d, losses, logits, targets, weights, scale, m, n)
+        return
     if loss == POISSON:
-        return each_element(exp_poisson, d, <const real *> z, targets, weights, scale, total, m, n)
+        each_element(exp_poisson, d, losses, logits, targets, weights, scale, m, n)
+        return
     activation_forward(y, z, activation, m, n)
     if loss == MSE:
-        total = each_element(mse, d, <const real *> y, targets, weights, scale, total, m, n)
+        each_element(mse, d, losses, a, targets, weights, scale, m, n)
     elif loss == HALF_MSE:
-        total = each_element(half_mse, d, <const real *> y, targets, weights, scale, total, m, n)
+        each_element(half_mse, d, losses, a, targets, weights, scale, m, n)
     elif loss == MAE:
-        total = each_element(mae, d, <const real *> y, targets, weights, scale, total, m, n)
+        each_element(mae, d, losses, a, targets, weights, scale, m, n)
     elif loss == HUBER:
-        total = each_element(huber, d, <const real *> y, targets, weights, scale, total, m, n)
+        each_element(huber, d, losses, a, targets, weights, scale, m, n)
     activation_backward(dz, dz, y, z, activation, m, n)
-    return total

@@ -110,6 +110,34 @@ FASTNN_INLINE fastnn_vec fastnn_copysign(fastnn_vec magnitude, fastnn_vec sign)
     return (fastnn_vec)((fastnn_bits)fastnn_absolute(magnitude) | fastnn_sign(sign));
 }
 
+/* Adds x to LANES sums in double. */
+typedef double fastnn_doubles __attribute__((vector_size(FASTNN_LANES * 8), aligned(8), may_alias));
+FASTNN_INLINE void fastnn_add_as_doubles(double *sums, fastnn_vec x)
+{
+    *(fastnn_doubles *)sums += __builtin_convertvector(x, fastnn_doubles);
+}
+
+/* x in the first n lanes, zero in the others */
+FASTNN_INLINE fastnn_vec fastnn_first_lanes(fastnn_integer n, fastnn_vec x)
+{
+    static const fastnn_integer lane[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    return (fastnn_vec)((fastnn_bits)x & (*(const fastnn_bits *)lane < n));
+}
+/* p[0], p[ld], p[2*ld] … : scalar loads, which a vector that was stored just before can still serve */
+#define FASTNN_PAIR(i) p[(i)*ld], p[((i) + 1)*ld]
+#define FASTNN_FOUR(i) FASTNN_PAIR(i), FASTNN_PAIR((i) + 2)
+#define FASTNN_EIGHT(i) FASTNN_FOUR(i), FASTNN_FOUR((i) + 4)
+FASTNN_INLINE fastnn_vec fastnn_column(const fastnn_real *p, intptr_t ld)
+{
+#if FASTNN_VECTOR_BYTES == 64
+    return (fastnn_vec){FASTNN_TYPED(FASTNN_EIGHT(0), FASTNN_FOUR(0)), FASTNN_TYPED(FASTNN_EIGHT(8), FASTNN_FOUR(4))};
+#elif FASTNN_VECTOR_BYTES == 32
+    return (fastnn_vec){FASTNN_TYPED(FASTNN_EIGHT(0), FASTNN_FOUR(0))};
+#else
+    return (fastnn_vec){FASTNN_TYPED(FASTNN_FOUR(0), FASTNN_PAIR(0))};
+#endif
+}
+
 /* The larger (smaller) of bound and x; x where it is NaN or equals the bound, so that -0.0 stays; a
    subnormal x counts as zero. That is what x86's instructions do with the bound as first argument. */
 #if defined(__x86_64__)

@@ -25,6 +25,9 @@ cdef extern from "simd.h" nogil:
     vec at_most "fastnn_at_most"(vec bound, vec x)              # min; x where x is NaN
     vec absolute "fastnn_absolute"(vec a)
     vec copysign "fastnn_copysign"(vec magnitude, vec sign)
+    void add_as_doubles "fastnn_add_as_doubles"(double *sums, vec x)    # sums[i] := sums[i] + x[i]
+    vec first_lanes "fastnn_first_lanes"(Py_ssize_t n, vec x)   # x in the first n lanes, zero in the others
+    vec column "fastnn_column"(const real *p, Py_ssize_t ld)    # p[0], p[ld], p[2*ld] …
     vec_bits to_bits "fastnn_to_bits"(vec a)
     vec from_bits "fastnn_from_bits"(vec_bits a)
     vec interleave_low "fastnn_interleave_low"(vec a, vec b)      # a0 b0 a1 b1 …

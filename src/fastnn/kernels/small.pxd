@@ -1,17 +1,24 @@
 # Layers of small networks: rows of at most 128 bytes, a few of them a batch.
 #
 # There a training step takes a tenth of a microsecond, and what the general path spends on
-# finding tiles, packing and calls costs more than its arithmetic: 2,080 instructions a step
-# of a 1-1-1 network. Here a layer is a handful of vectors in registers, and the engine
-# inlines it. Sums run in the order of gemm.pxd, so the bits are the same.
+# finding tiles, packing and calls costs more than its arithmetic. Here a layer is a handful of
+# vectors in registers, and the engine inlines it. Sums run in the order of gemm.pxd, so the
+# bits are the same.
+#
+# What counts is how long one result waits for the next: a step depends on the weights of the
+# step before. So nothing is stored in parts that are then loaded as a whole, which waits until
+# the parts have reached the cache.
 
+from .activations cimport activation_backward, activation_forward
 from .gemm cimport padded_row, vectors_of
-from .simd cimport LANES, VECTOR_BYTES, at_least, fill, fma, load_transposed, real, vec
+from .simd cimport LANES, VECTOR_BYTES, at_least, column, fill, first_lanes, fma, load_transposed, real, vec
 from .types cimport IDENTITY, RELU, ROW_BYTES, Layer, Plan
 
 cdef enum:
     BLOCK = ROW_BYTES // VECTOR_BYTES       # vectors in the narrowest padded row
     MOST_ROWS = 4
+    ROWS = 4                                # rows that are summed side by side
+    FEW_COLUMNS = 4                         # of w that are gathered one by one, not by transposing a square
 
 
 cdef inline bint is_small(const Plan *plan, Py_ssize_t m) noexcept nogil:
@@ -26,67 +33,95 @@ cdef inline bint is_small(const Plan *plan, Py_ssize_t m) noexcept nogil:
 
 
 cdef inline void forward_rows(
-        int vectors, real *z, const real *x, Py_ssize_t ldx, const real *w, const real *b, bint rectify,
-        Py_ssize_t m, Py_ssize_t k) noexcept nogil:
-    """z := x @ w + b, or max(that, 0), in rows of `vectors` vectors, a literal."""
-    cdef vec total[8]
-    cdef const vec *weights
-    cdef Py_ssize_t i, p
-    cdef int v
-    for i in range(m):
-        weights = <const vec *> w
+        int rows, int vectors, real *z, const real *x, Py_ssize_t ldx, const vec *w, const vec *b, bint rectify,
+        Py_ssize_t k) noexcept nogil:
+    """z := x @ w + b, or max(that, 0): `rows` rows of `vectors` vectors, both literals."""
+    cdef vec total[32]
+    cdef vec left
+    cdef Py_ssize_t p
+    cdef int i, v
+    for i in range(rows):
         for v in range(vectors):
-            total[v] = (<const vec *> b)[v]
-        for p in range(k):
+            total[i*vectors + v] = b[v]
+    for p in range(k):
+        for i in range(rows):
+            left = fill(x[i*ldx + p])
             for v in range(vectors):
-                total[v] = fma(fill(x[i*ldx + p]), weights[v], total[v])
-            weights += vectors
-        for v in range(vectors):
-            (<vec *> z)[i*vectors + v] = at_least(fill(0), total[v]) if rectify else total[v]
+                total[i*vectors + v] = fma(left, w[v], total[i*vectors + v])
+        w += vectors
+    for i in range(rows * vectors):
+        (<vec *> z)[i] = at_least(fill(0), total[i]) if rectify else total[i]
+
+
+cdef inline void forward_block(
+        int vectors, real *z, const real *x, Py_ssize_t ldx, const Layer *layer, bint rectify,
+        Py_ssize_t m) noexcept nogil:
+    cdef const vec *w = <const vec *> layer.w
+    cdef const vec *b = <const vec *> layer.b
+    cdef Py_ssize_t i = 0
+    while i + ROWS <= m:
+        forward_rows(ROWS, vectors, z + i*layer.stride, x + i*ldx, ldx, w, b, rectify, layer.n_in)
+        i += ROWS
+    while i < m:
+        forward_rows(1, vectors, z + i*layer.stride, x + i*ldx, ldx, w, b, rectify, layer.n_in)
+        i += 1
 
 
 cdef inline void small_forward(
-        const Plan *plan, const Layer *layer, void *y, int activation, const real *x, Py_ssize_t ldx,
+        const Layer *layer, real *z, real *y, int activation, const real *x, Py_ssize_t ldx,
         Py_ssize_t m) noexcept nogil:
     """dense_forward for one layer: z := x @ w + b; y := activation(z)."""
-    cdef real *z = <real *> layer.z
-    cdef const real *w = <const real *> layer.w
-    cdef const real *b = <const real *> layer.b
-    cdef bint rectify = activation == RELU and layer.z == y
+    cdef bint rectify = activation == RELU and z == y
     if layer.stride == BLOCK * LANES:
-        forward_rows(BLOCK, z, x, ldx, w, b, rectify, m, layer.n_in)
+        forward_block(BLOCK, z, x, ldx, layer, rectify, m)
     else:
-        forward_rows(2 * BLOCK, z, x, ldx, w, b, rectify, m, layer.n_in)
+        forward_block(2 * BLOCK, z, x, ldx, layer, rectify, m)
     if not rectify and activation != IDENTITY:
-        plan.kernels.activation_forward(y, z, activation, m, layer.n_out)
+        activation_forward(y, z, activation, m, layer.n_out)
 
 
-cdef inline void small_input_gradient(real *dx, const Layer *layer, Py_ssize_t m) noexcept nogil:
-    """dx := dz @ w.T, by squares of w transposed in registers; one output needs no square."""
-    cdef const real *dz = <const real *> layer.dz
+cdef inline void input_gradient_rows(
+        int rows, real *dx, const real *dz, const Layer *layer) noexcept nogil:
+    """dx := dz @ w.T for `rows` rows, a literal. w has room for a square below its last row."""
     cdef const real *w = <const real *> layer.w
     cdef Py_ssize_t ld = layer.stride, ldx = padded_row(layer.n_in)
-    cdef vec total[MOST_ROWS]
+    cdef vec total[ROWS]
     cdef vec columns[16]
-    cdef Py_ssize_t i, p, j, block, square
-    if layer.n_out == 1:
-        for i in range(m):
-            for p in range(layer.n_in):
-                dx[i*ldx + p] = dz[i*ld] * w[p*ld] + 0      # as fma from 0: no negative zero
-            for p in range(layer.n_in, ldx):
-                dx[i*ldx + p] = 0
-        return
+    cdef vec weights
+    cdef Py_ssize_t p, j, block, square
+    cdef int i
     for block in range(ldx // LANES):
         p = block * LANES
-        for i in range(m):
+        for i in range(rows):
             total[i] = fill(0)
-        for square in range(vectors_of(layer.n_out)):
-            load_transposed(columns, w + p*ld + square*LANES, ld, layer.n_in - p)
-            for j in range(min(LANES, layer.n_out - square*LANES)):
-                for i in range(m):
-                    total[i] = fma(fill(dz[i*ld + square*LANES + j]), columns[j], total[i])
-        for i in range(m):
+        if layer.n_out <= FEW_COLUMNS:
+            for j in range(layer.n_out):
+                weights = first_lanes(layer.n_in - p, column(w + p*ld + j, ld))
+                for i in range(rows):
+                    total[i] = fma(fill(dz[i*ld + j]), weights, total[i])
+        else:
+            for square in range(vectors_of(layer.n_out)):
+                load_transposed(columns, w + p*ld + square*LANES, ld, layer.n_in - p)
+                for j in range(min(LANES, layer.n_out - square*LANES)):
+                    for i in range(rows):
+                        total[i] = fma(fill(dz[i*ld + square*LANES + j]), columns[j], total[i])
+        for i in range(rows):
             (<vec *> (dx + i*ldx))[block] = total[i]
+
+
+cdef inline void small_input_gradient(
+        real *dx, const real *dz, const real *y, const real *z, const Layer *layer, int activation,
+        Py_ssize_t m) noexcept nogil:
+    """dx := (dz @ w.T) * activation'(z), where y = activation(z) was this layer's input."""
+    cdef Py_ssize_t ldx = padded_row(layer.n_in)
+    cdef Py_ssize_t i = 0
+    while i + ROWS <= m:
+        input_gradient_rows(ROWS, dx + i*ldx, dz + i*layer.stride, layer)
+        i += ROWS
+    while i < m:
+        input_gradient_rows(1, dx + i*ldx, dz + i*layer.stride, layer)
+        i += 1
+    activation_backward(dx, dx, y, z, activation, m, layer.n_in)
 
 
 cdef inline void gradient_rows(

@@ -96,7 +96,9 @@ cdef struct Update:
     double beta1
     double beta2
     double epsilon
-    long long step          # updates done so far
+    long long step          # updates done so far; `begin_step` counts it, and sets the next two
+    double rate             # learning_rate, for Adam divided by 1 - beta1^step
+    double correction       # Adam's 1 / sqrt(1 - beta2^step)
     void *first             # velocity or first moment, laid out like the parameters; or NULL
     void *second            # second moment; or NULL
 
@@ -107,13 +109,14 @@ cdef struct Plan:
     Layer *layers
     int n_layers
     int loss
-    Py_ssize_t block_size   # elements of the parameter block, padding included
-    void *parameters        # [block_size]: w, b of each layer in turn
-    void *gradients         # [block_size], the same layout
-    void *scratch           # scratch_bytes of the neediest layer
+    void *parameters        # the block: w, b of each layer in turn
+    void *gradients         # the same layout
+    char *scratch           # for each worker, scratch_size bytes
+    Py_ssize_t scratch_size     # scratch_bytes of the neediest layer
     void *x_batch           # [m][k]: gathered rows
     void *t_batch           # [m][padded(n)]
     double *weight_batch    # [m]
+    double *losses          # [m]
 
 
 cdef struct Data:
@@ -124,6 +127,27 @@ cdef struct Data:
     const double *weights       # [rows], or NULL: all ones
     const Py_ssize_t *order     # [rows]: which row comes when, or NULL: as they stand
     Py_ssize_t rows
+
+
+cdef struct Job:
+    # One call of the engine, done by one worker or by several together.
+    void (*work)(Job *job, const Worker *worker) noexcept nogil
+    Plan *plan
+    Data data
+    void *out                   # [rows][n]: what `predict` writes
+    double *losses              # [rows]: what `evaluate` and `gradients` write
+    Update *update              # for `train`
+    double scale                # of the gradient, for `gradients`
+    Py_ssize_t batch            # rows that go through the layers together
+    Py_ssize_t first, last      # rows first … last-1 are to do; `train` leaves in first where it stopped
+    double total                # `train` adds the losses of its rows
+
+
+cdef struct Worker:
+    # One of `count` threads on a Job. Between `wait` and `wait` none reads what another writes.
+    int index
+    int count
+    void (*wait)() noexcept nogil
 
 
 cdef struct KernelTable:
@@ -147,26 +171,18 @@ cdef struct KernelTable:
     void (*activation_backward)(
         void *dz, const void *dy, const void *y, const void *z, int activation,
         Py_ssize_t m, Py_ssize_t n) noexcept nogil
-    double (*loss_forward_backward)(
-        void *dz, void *y, const void *z, const void *t, const double *weights, double scale, double total,
+    void (*loss_forward_backward)(
+        void *dz, void *y, double *losses, const void *z, const void *t, const double *weights, double scale,
         int loss, int activation, Py_ssize_t m, Py_ssize_t n) noexcept nogil
-    void (*sgd_update)(
-        void *parameters, const void *gradients, void *velocity, double learning_rate,
-        double momentum, double weight_decay, bint nesterov, Py_ssize_t count) noexcept nogil
-    void (*adam_update)(
-        void *parameters, const void *gradients, void *first, void *second, double learning_rate,
-        double beta1, double beta2, double epsilon, long long step, Py_ssize_t count) noexcept nogil
+    void (*begin_step)(Update *update) noexcept nogil
+    void (*update_parameters)(
+        void *parameters, const void *gradients, void *first, void *second, const Update *update,
+        Py_ssize_t count) noexcept nogil
 
-    void (*predict)(
-        Plan *plan, void *out, const void *x, Py_ssize_t first_row, Py_ssize_t last_row,
-        Py_ssize_t batch) noexcept nogil
-    double (*evaluate)(
-        Plan *plan, const Data *data, Py_ssize_t first_row, Py_ssize_t last_row, Py_ssize_t batch,
-        double total) noexcept nogil
-    double (*gradients)(Plan *plan, const Data *data, double scale) noexcept nogil
-    Py_ssize_t (*train)(
-        Plan *plan, const Data *data, Update *update, Py_ssize_t batch,
-        Py_ssize_t first_row, Py_ssize_t last_row, double *total) noexcept nogil
+    void (*predict)(Job *job, const Worker *worker) noexcept nogil
+    void (*evaluate)(Job *job, const Worker *worker) noexcept nogil
+    void (*gradients)(Job *job, const Worker *worker) noexcept nogil
+    void (*train)(Job *job, const Worker *worker) noexcept nogil
 
     bint (*all_finite)(const void *values, Py_ssize_t count) noexcept nogil
     double (*multiply_add_chains)(long long rounds) noexcept nogil

@@ -1,38 +1,11 @@
-# Optimizers: one loop each over the parameter block, padding included (its gradient is
-# zero, so it stays zero). Update rules are PyTorch's.
+# Optimizers: one loop each over parameters laid out like the block, padding included (its
+# gradient is zero, so it stays zero). Update rules are PyTorch's. `begin_step` is called once a
+# step, `update_parameters` for as many parts of the block as suit the caller.
 
 from libc.math cimport sqrt as square_root
 
 from .simd cimport LANES, fill, fma, real, sqrt, vec
-
-
-cdef inline void sgd_update(
-        void *parameters, const void *gradients, void *velocity, double learning_rate,
-        double momentum, double weight_decay, bint nesterov, Py_ssize_t count) noexcept nogil:
-    """g := gradients + weight_decay * parameters
-    v := momentum * v + g;  g := g + momentum * v with Nesterov, else v
-    parameters := parameters - learning_rate * g
-
-    Without velocity (NULL) there is no momentum. count is a multiple of LANES.
-    """
-    cdef vec *p = <vec *> parameters
-    cdef const vec *gradient = <const vec *> gradients
-    cdef vec *state = <vec *> velocity
-    cdef vec rate = fill(<real> -learning_rate)
-    cdef vec friction = fill(<real> momentum)
-    cdef vec decay = fill(<real> weight_decay)
-    cdef vec g
-    cdef Py_ssize_t i
-    if velocity == NULL and weight_decay == 0:
-        for i in range(count // LANES):
-            p[i] = fma(rate, gradient[i], p[i])
-        return
-    for i in range(count // LANES):
-        g = fma(decay, p[i], gradient[i])
-        if velocity != NULL:
-            state[i] = fma(friction, state[i], g)
-            g = fma(friction, state[i], g) if nesterov else state[i]
-        p[i] = fma(rate, g, p[i])
+from .types cimport ADAM, Update
 
 
 cdef inline double power(double base, long long exponent) noexcept nogil:
@@ -46,29 +19,68 @@ cdef inline double power(double base, long long exponent) noexcept nogil:
     return result
 
 
-cdef inline void adam_update(
-        void *parameters, const void *gradients, void *first, void *second, double learning_rate,
-        double beta1, double beta2, double epsilon, long long step, Py_ssize_t count) noexcept nogil:
-    """m := beta1 * m + (1 - beta1) * g;  v := beta2 * v + (1 - beta2) * g^2, step = 1 the first time,
-    parameters := parameters - learning_rate * m' / (sqrt(v') + epsilon),
-    m' = m / (1 - beta1^step), v' = v / (1 - beta2^step)        (Kingma and Ba, 2014)
+cdef inline void begin_step(Update *update) noexcept nogil:
+    """Counts the step, and computes what all its parameters share."""
+    update.step += 1
+    update.rate = update.learning_rate
+    if update.optimizer == ADAM:
+        update.rate /= 1 - power(update.beta1, update.step)
+        update.correction = 1 / square_root(1 - power(update.beta2, update.step))
 
-    count is a multiple of LANES.
+
+cdef inline void sgd_update(
+        vec *p, const vec *gradient, vec *v, const Update *update, Py_ssize_t vectors) noexcept nogil:
+    """g := gradient + weight_decay * p
+    v := momentum * v + g;  g := g + momentum * v with Nesterov, else v
+    p := p - learning_rate * g
+
+    Without velocity (NULL) there is no momentum.
     """
-    cdef vec *p = <vec *> parameters
-    cdef const vec *gradient = <const vec *> gradients
-    cdef vec *m = <vec *> first
-    cdef vec *v = <vec *> second
-    cdef vec rate = fill(<real> (-learning_rate / (1 - power(beta1, step))))
-    cdef vec correction = fill(<real> (1 / square_root(1 - power(beta2, step))))
-    cdef vec gain1 = fill(<real> (1 - beta1))
-    cdef vec gain2 = fill(<real> (1 - beta2))
-    cdef vec keep2 = fill(<real> beta2)
-    cdef vec offset = fill(<real> epsilon)
+    cdef vec rate = fill(<real> -update.rate)
+    cdef vec friction = fill(<real> update.momentum)
+    cdef vec decay = fill(<real> update.weight_decay)
     cdef vec g
     cdef Py_ssize_t i
-    for i in range(count // LANES):
+    if v == NULL and update.weight_decay == 0:
+        for i in range(vectors):
+            p[i] = fma(rate, gradient[i], p[i])
+        return
+    for i in range(vectors):
+        g = fma(decay, p[i], gradient[i])
+        if v != NULL:
+            v[i] = fma(friction, v[i], g)
+            g = fma(friction, v[i], g) if update.nesterov else v[i]
+        p[i] = fma(rate, g, p[i])
+
+
+cdef inline void adam_update(
+        vec *p, const vec *gradient, vec *m, vec *v, const Update *update, Py_ssize_t vectors) noexcept nogil:
+    """m := beta1 * m + (1 - beta1) * g;  v := beta2 * v + (1 - beta2) * g^2, step = 1 the first time,
+    p := p - learning_rate * m' / (sqrt(v') + epsilon),
+    m' = m / (1 - beta1^step), v' = v / (1 - beta2^step)        (Kingma and Ba, 2014)
+    """
+    cdef vec rate = fill(<real> -update.rate)
+    cdef vec correction = fill(<real> update.correction)
+    cdef vec gain1 = fill(<real> (1 - update.beta1))
+    cdef vec gain2 = fill(<real> (1 - update.beta2))
+    cdef vec keep2 = fill(<real> update.beta2)
+    cdef vec offset = fill(<real> update.epsilon)
+    cdef vec g
+    cdef Py_ssize_t i
+    for i in range(vectors):
         g = gradient[i]
         m[i] = fma(gain1, g - m[i], m[i])
         v[i] = fma(gain2 * g, g, keep2 * v[i])
         p[i] = fma(rate, m[i] / fma(sqrt(v[i]), correction, offset), p[i])
+
+
+cdef inline void update_parameters(
+        void *parameters, const void *gradients, void *first, void *second, const Update *update,
+        Py_ssize_t count) noexcept nogil:
+    """The optimizer's update of `count` parameters, a multiple of LANES; first and second are its state for them."""
+    cdef vec *p = <vec *> parameters
+    cdef const vec *gradient = <const vec *> gradients
+    if update.optimizer == ADAM:
+        adam_update(p, gradient, <vec *> first, <vec *> second, update, count // LANES)
+    else:
+        sgd_update(p, gradient, <vec *> first, update, count // LANES)

@@ -1,0 +1,104 @@
+"""How many threads work together: what the process may use, and what the user says.
+
+`_core` asks `get_num_threads` when there is work worth sharing. threadpoolctl, where it is
+installed, sees and limits the number.
+"""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from ._checks import checked_integer
+
+MOST = 1024
+
+
+def cgroup_quota():
+    """The processors' worth of time that the control group allows (Linux), or None."""
+    quotas = []
+    with suppress(OSError, ValueError):             # version 2: a group and all above it
+        groups = dict(line.split(":", 2)[1:] for line in Path("/proc/self/cgroup").read_text().splitlines())
+        group = Path("/sys/fs/cgroup", groups.get("", "/").lstrip("/"))
+        for folder in (group, *group.parents[:-3]):
+            with suppress(OSError, ValueError):     # "max" is no number: no quota here
+                quota, period = (folder / "cpu.max").read_text().split()
+                quotas.append(int(quota) / int(period))
+    with suppress(OSError, ValueError):             # version 1
+        folder = Path("/sys/fs/cgroup/cpu")
+        quota = int((folder / "cpu.cfs_quota_us").read_text())
+        if quota > 0:
+            quotas.append(quota / int((folder / "cpu.cfs_period_us").read_text()))
+    return min(quotas, default=None)
+
+
+QUOTA = cgroup_quota()
+
+
+def available_processors():
+    """Processors that this process may keep busy: its affinity mask, and its control group's quota rounded up."""
+    try:
+        processors = len(os.sched_getaffinity(0))
+    except AttributeError:          # not on this platform
+        processors = os.cpu_count() or 1
+    return processors if QUOTA is None else max(1, min(processors, -int(-QUOTA // 1)))
+
+
+def get_num_threads():
+    """The number of threads that share a step or a prediction that is large enough.
+
+    What `set_num_threads` or FASTNN_NUM_THREADS said, else as many as the process may use.
+    """
+    return limit or available_processors()
+
+
+def set_num_threads(n):
+    """Sets how many threads share large work; None: as many as the process may use.
+
+    Steps and predictions of less than some ten million operations run on one thread in any
+    case, as two would be slower. Results do not depend on the number, bit for bit.
+
+    >>> import fastnn
+    >>> fastnn.set_num_threads(1)
+    >>> fastnn.get_num_threads()
+    1
+    >>> fastnn.set_num_threads(None)
+    """
+    global limit
+    limit = None if n is None else checked_integer("n", n, 1, MOST)
+
+
+def limit_from_environment():
+    text = os.environ.get("FASTNN_NUM_THREADS")
+    if not text:
+        return None
+    if not text.isdecimal() or not 1 <= int(text) <= MOST:
+        raise ImportError(
+            f"FASTNN_NUM_THREADS is {text!r}, but must be an integer from 1 to {MOST}; unset it or set it to one")
+    return int(text)
+
+
+limit = limit_from_environment()
+
+try:
+    import threadpoolctl
+except ImportError:
+    pass
+else:
+    class ThreadpoolController(threadpoolctl.LibController):
+        """fastnn's threads, as threadpoolctl sees them: user_api and internal_api are "fastnn"."""
+
+        user_api = internal_api = "fastnn"
+        filename_prefixes = ("_core",)
+        check_symbols = ("fastnn_team_size",)
+
+        def get_num_threads(self):
+            return get_num_threads()
+
+        def set_num_threads(self, num_threads):
+            set_num_threads(num_threads)
+
+        def get_version(self):
+            from ._version import __version__
+            return __version__
+
+    threadpoolctl.register(ThreadpoolController)
