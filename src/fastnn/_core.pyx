@@ -574,7 +574,7 @@ cdef class Engine:
         """out := the outputs for x, row by row the same bits in whatever company."""
         self.predict_rows(pointer(x), pointer(out), x.shape[0])
 
-    def predict_unconverted(self, cnp.ndarray x):
+    cdef predict_unconverted(self, cnp.ndarray x):
         """The outputs for an array that is just as kernels want it; None for any other.
 
         The short path of one sample: a look at the array, an array for the result.
@@ -659,6 +659,25 @@ cdef class Engine:
         """What turns a summed loss into the mean."""
         return weight_sum(weights, rows) * mean_elements(
             self.loss_code, self.layers[self.n_layers - 1].n_out)
+
+
+cdef class Predicting:
+    """What a Network does in compiled code: a Python frame would take as long as a small prediction."""
+
+    cdef public Engine _engine
+
+    def predict(self, X, *, out=None):
+        """The outputs for X, after the output activation.
+
+        X is (n, n_inputs) and the result (n, n_outputs); a 1-D X is one sample and gives a 1-D
+        result. `out`, of the network's dtype, receives the result. A row's outputs never
+        depend on the other rows, bit for bit.
+        """
+        if out is None and cnp.PyArray_CheckExact(X):
+            result = self._engine.predict_unconverted(X)
+            if result is not None:
+                return result
+        return self._predict_converted(X, out)
 
 
 cdef Py_ssize_t rows_per_visit(double batch_operations, Py_ssize_t batch) noexcept:

@@ -21,7 +21,7 @@ from ._checks import (
     number,
     real_array,
 )
-from ._core import LOSSES, Engine, Trainer
+from ._core import LOSSES, Engine, Predicting, Trainer
 from ._threads import MOST as MOST_THREADS
 from .activations import ACTIVATIONS, HIDDEN
 from .initializers import INITIALIZERS, initial_weights
@@ -37,7 +37,7 @@ class Gradients(NamedTuple):
     biases: tuple
 
 
-class Network:
+class Network(Predicting):
     """A dense feed-forward network: layers of `activation(x @ weights + biases)`.
 
     Parameters
@@ -132,17 +132,8 @@ class Network:
             view[...] = v[start:start + view.size].reshape(view.shape)
             start += view.size
 
-    def predict(self, X, *, out=None):
-        """The outputs for X, after the output activation.
-
-        X is (n, n_inputs) and the result (n, n_outputs); a 1-D X is one sample and gives a 1-D
-        result. `out`, of the network's dtype, receives the result. A row's outputs never
-        depend on the other rows, bit for bit.
-        """
-        if out is None and type(X) is np.ndarray:
-            result = self._engine.predict_unconverted(X)
-            if result is not None:
-                return result
+    def _predict_converted(self, X, out):
+        """`predict` for arguments that must be checked and converted first."""
         X = real_array("X", X)
         single = X.ndim == 1
         inputs = self._inputs(X[None] if single else X)

@@ -16,7 +16,7 @@ from .dense cimport dense_backward, dense_descend, dense_forward
 from .gemm cimport padded_row
 from .losses cimport loss_forward_backward
 from .simd cimport INSTRUCTION_SET, LANES, TILE_ROWS, TILE_VECTORS, fill, fma, real, vec
-from .small cimport is_small, small_forward, small_input_gradient, small_weight_gradient
+from .small cimport is_small, small_forward, small_train
 from .types cimport (ADAM, IDENTITY, PACKED_ROWS, Data, Job, KernelTable, Layer, Plan, Update, Worker,
                      mean_elements)
 from .updates cimport begin_step, update_parameters
@@ -107,7 +107,7 @@ cdef inline void output_loss(
 
 cdef inline void learn_rows(
         const Plan *plan, const Data *data, Py_ssize_t first, double scale, Py_ssize_t at, Py_ssize_t m,
-        bint small, void *scratch) noexcept nogil:
+        void *scratch) noexcept nogil:
     """The first half of a step: from rows first … of the data to every layer's dz, in rows at … at+m-1."""
     cdef const real *x = gather(plan, data, first, at, m)
     cdef const Layer *layer
@@ -118,7 +118,7 @@ cdef inline void learn_rows(
     cdef const real *y
     cdef const real *z
     cdef int index
-    forward(plan, x, at, m, False, small, scratch)
+    forward(plan, x, at, m, False, False, scratch)
     output_loss(plan, data, plan.losses + at, scale, at, m)
     for index in range(plan.n_layers - 1, 0, -1):
         layer = &plan.layers[index]
@@ -128,15 +128,12 @@ cdef inline void learn_rows(
         dx = <real *> below.dz + offset
         y = <const real *> below.y + offset
         z = <const real *> below.z + offset
-        if small:
-            small_input_gradient(dx, dz, y, z, layer, below.activation, m)
-        else:
-            plan.kernels.dense_backward(dx, NULL, NULL, dz, NULL, layer.w, m, layer.n_out, layer.n_in, 0, scratch)
-            plan.kernels.activation_backward(dx, dx, y, z, below.activation, m, below.n_out)
+        plan.kernels.dense_backward(dx, NULL, NULL, dz, NULL, layer.w, m, layer.n_out, layer.n_in, 0, scratch)
+        plan.kernels.activation_backward(dx, dx, y, z, below.activation, m, below.n_out)
 
 
 cdef inline void learn_parameters(
-        const Plan *plan, const real *x, Py_ssize_t m, const Update *update, bint descend, bint small,
+        const Plan *plan, const real *x, Py_ssize_t m, const Update *update, bint descend,
         const Worker *worker) noexcept nogil:
     """The second half: this worker's share of every layer's rows of weights, the bias being the last row.
 
@@ -160,9 +157,7 @@ cdef inline void learn_parameters(
         bias = stop > layer.n_in
         k = stop - start - bias
         offset = start*layer.stride
-        if small:
-            small_weight_gradient(layer, x, ldx, descend, <real> update.rate, m)
-        elif descend:
+        if descend:
             plan.kernels.dense_descend(
                 <real *> layer.w + offset, layer.b if bias else NULL, layer.dz, x + start, update.rate,
                 m, layer.n_out, k, ldx, scratch)
@@ -220,10 +215,10 @@ cdef inline void gradients(Job *job, const Worker *worker) noexcept nogil:
     """The loss of each of the job's rows, and the plan's gradients := job.scale * the gradient of their sum."""
     cdef Py_ssize_t m = job.data.rows
     cdef Py_ssize_t at = share_start(m, worker, 0)
-    learn_rows(job.plan, &job.data, at, job.scale, at, share_start(m, worker, 1) - at, False,
+    learn_rows(job.plan, &job.data, at, job.scale, at, share_start(m, worker, 1) - at,
                scratch_of(job.plan, worker))
     wait(worker)
-    learn_parameters(job.plan, <const real *> job.data.x, m, NULL, False, False, worker)
+    learn_parameters(job.plan, <const real *> job.data.x, m, NULL, False, worker)
 
 
 cdef inline void train(Job *job, const Worker *worker) noexcept nogil:
@@ -237,15 +232,17 @@ cdef inline void train(Job *job, const Worker *worker) noexcept nogil:
     cdef Update update = job.update[0]      # each worker counts steps for itself
     cdef Py_ssize_t elements = mean_elements(plan.loss, plan.layers[plan.n_layers - 1].n_out)
     cdef bint plain = update.optimizer != ADAM and update.first == NULL and update.weight_decay == 0
-    cdef bint small = worker.count == 1 and is_small(plan, job.batch)
     cdef void *scratch = scratch_of(plan, worker)
     cdef double total = job.total
     cdef Py_ssize_t first = job.first, last = job.last, at, i, m
     cdef const real *x
+    if worker.count == 1 and is_small(plan, job.batch):
+        small_train(job)
+        return
     while first < last:
         m = min(job.batch, last - first)
         at = share_start(m, worker, 0)
-        learn_rows(plan, data, first + at, 1.0 / (m * elements), at, share_start(m, worker, 1) - at, small, scratch)
+        learn_rows(plan, data, first + at, 1.0 / (m * elements), at, share_start(m, worker, 1) - at, scratch)
         wait(worker)
         for i in range(m):
             total += plan.losses[i]
@@ -253,7 +250,7 @@ cdef inline void train(Job *job, const Worker *worker) noexcept nogil:
             break
         begin_step(&update)
         x = <const real *> plan.x_batch if data.order != NULL else <const real *> data.x + first*plan.layers[0].n_in
-        learn_parameters(plan, x, m, &update, plain and m <= PACKED_ROWS, small, worker)
+        learn_parameters(plan, x, m, &update, plain and m <= PACKED_ROWS, worker)
         wait(worker)
         first += m
     if worker.index == 0:

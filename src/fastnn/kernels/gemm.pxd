@@ -19,6 +19,10 @@ cdef enum Finish:
     DESCEND     # c := c - rate * sum
 
 
+cdef enum:
+    SINGLE_ROW_VECTORS = 8      # a single row's tile is wider: it only waits for b
+
+
 cdef inline Py_ssize_t padded_row(Py_ssize_t n) noexcept nogil:
     return padded(n, sizeof(real))
 
@@ -40,7 +44,7 @@ cdef inline void tile(
     3. start is a bias row (ldstart = 0), c itself (the next block of k) or NULL (zero).
     """
     cdef vec total[24]
-    cdef vec row[4]
+    cdef vec row[8]
     cdef vec left
     cdef vec zero = fill(0)
     cdef int i, j
@@ -79,6 +83,8 @@ cdef inline void tile_of_rows(
         tile(rows, 1, c, ldc, start, ldstart, a, a_row, a_column, b, ldb, k, finish, rate)
     elif vectors == 2:
         tile(rows, 2, c, ldc, start, ldstart, a, a_row, a_column, b, ldb, k, finish, rate)
+    elif rows == 1 and vectors == SINGLE_ROW_VECTORS:
+        tile(rows, SINGLE_ROW_VECTORS, c, ldc, start, ldstart, a, a_row, a_column, b, ldb, k, finish, rate)
     elif TILE_VECTORS >= 3 and vectors == 3:
         tile(rows, 3, c, ldc, start, ldstart, a, a_row, a_column, b, ldb, k, finish, rate)
     elif TILE_VECTORS >= 4:
@@ -191,6 +197,8 @@ cdef inline void product(
                 jj = 0
                 while jj < n_now:
                     vectors = share((n_now - jj) // LANES, TILE_VECTORS)
+                    if m == 1 and not packed and (n_now - jj) // LANES >= SINGLE_ROW_VECTORS:
+                        vectors = SINGLE_ROW_VECTORS
                     if packed:
                         panel, ld = scratch + jj*panel_rows, vectors * LANES
                     else:

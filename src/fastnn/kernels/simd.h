@@ -117,13 +117,14 @@ FASTNN_INLINE void fastnn_add_as_doubles(double *sums, fastnn_vec x)
     *(fastnn_doubles *)sums += __builtin_convertvector(x, fastnn_doubles);
 }
 
+FASTNN_INLINE fastnn_vec fastnn_first_lane(fastnn_real x) { return (fastnn_vec){x}; }
 /* x in the first n lanes, zero in the others */
 FASTNN_INLINE fastnn_vec fastnn_first_lanes(fastnn_integer n, fastnn_vec x)
 {
     static const fastnn_integer lane[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
     return (fastnn_vec)((fastnn_bits)x & (*(const fastnn_bits *)lane < n));
 }
-/* p[0], p[ld], p[2*ld] … : scalar loads, which a vector that was stored just before can still serve */
+/* p[0], p[ld], p[2*ld] …, read and written one by one: what was just stored so can be loaded so at once. */
 #define FASTNN_PAIR(i) p[(i)*ld], p[((i) + 1)*ld]
 #define FASTNN_FOUR(i) FASTNN_PAIR(i), FASTNN_PAIR((i) + 2)
 #define FASTNN_EIGHT(i) FASTNN_FOUR(i), FASTNN_FOUR((i) + 4)
@@ -136,6 +137,16 @@ FASTNN_INLINE fastnn_vec fastnn_column(const fastnn_real *p, intptr_t ld)
 #else
     return (fastnn_vec){FASTNN_TYPED(FASTNN_FOUR(0), FASTNN_PAIR(0))};
 #endif
+}
+FASTNN_INLINE void fastnn_store_column(fastnn_real *p, intptr_t ld, fastnn_vec x)
+{
+    for (int i = 0; i < FASTNN_LANES; i++)
+        p[i*ld] = x[i];
+}
+/* The same a * b + c as fastnn_fma, of numbers. */
+FASTNN_INLINE fastnn_real fastnn_fma_one(fastnn_real a, fastnn_real b, fastnn_real c)
+{
+    return FASTNN_FUSED ? FASTNN_TYPED(__builtin_fmaf, __builtin_fma)(a, b, c) : a * b + c;
 }
 
 /* The larger (smaller) of bound and x; x where it is NaN or equals the bound, so that -0.0 stays; a

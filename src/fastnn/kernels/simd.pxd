@@ -26,8 +26,11 @@ cdef extern from "simd.h" nogil:
     vec absolute "fastnn_absolute"(vec a)
     vec copysign "fastnn_copysign"(vec magnitude, vec sign)
     void add_as_doubles "fastnn_add_as_doubles"(double *sums, vec x)    # sums[i] := sums[i] + x[i]
+    vec first_lane "fastnn_first_lane"(real x)              # x, 0, 0 …
     vec first_lanes "fastnn_first_lanes"(Py_ssize_t n, vec x)   # x in the first n lanes, zero in the others
     vec column "fastnn_column"(const real *p, Py_ssize_t ld)    # p[0], p[ld], p[2*ld] …
+    void store_column "fastnn_store_column"(real *p, Py_ssize_t ld, vec x)      # the other way round
+    real fma_one "fastnn_fma_one"(real a, real b, real c)   # fma of numbers
     vec_bits to_bits "fastnn_to_bits"(vec a)
     vec from_bits "fastnn_from_bits"(vec_bits a)
     vec interleave_low "fastnn_interleave_low"(vec a, vec b)      # a0 b0 a1 b1 …

@@ -9,10 +9,15 @@
 # step before. So nothing is stored in parts that are then loaded as a whole, which waits until
 # the parts have reached the cache.
 
+from libc.math cimport isfinite
+
 from .activations cimport activation_backward, activation_forward
 from .gemm cimport padded_row, vectors_of
-from .simd cimport LANES, VECTOR_BYTES, at_least, column, fill, first_lanes, fma, load_transposed, real, vec
-from .types cimport IDENTITY, RELU, ROW_BYTES, Layer, Plan
+from .simd cimport (LANES, VECTOR_BYTES, at_least, column, fill, first_lane, first_lanes, fma, fma_one, load_transposed, real,
+                    store_column, vec)
+from .losses cimport loss_forward_backward
+from .types cimport ADAM, IDENTITY, RELU, ROW_BYTES, Data, Job, Layer, Plan, Update, mean_elements
+from .updates cimport begin_step
 
 cdef enum:
     BLOCK = ROW_BYTES // VECTOR_BYTES       # vectors in the narrowest padded row
@@ -67,12 +72,33 @@ cdef inline void forward_block(
         i += 1
 
 
+cdef inline void forward_single(
+        real *z, const real *x, Py_ssize_t ldx, const Layer *layer, bint rectify, Py_ssize_t m) noexcept nogil:
+    """The same for one output: a column of numbers."""
+    cdef const real *w = <const real *> layer.w
+    cdef Py_ssize_t ld = layer.stride
+    cdef Py_ssize_t i, v, p
+    cdef real total
+    cdef vec row
+    for i in range(m):
+        total = (<const real *> layer.b)[0]
+        for p in range(layer.n_in):
+            total = fma_one(x[i*ldx + p], w[p*ld], total)
+        row = first_lane(total)
+        (<vec *> z)[0] = at_least(fill(0), row) if rectify else row
+        for v in range(1, BLOCK):
+            (<vec *> z)[v] = fill(0)
+        z += ld
+
+
 cdef inline void small_forward(
         const Layer *layer, real *z, real *y, int activation, const real *x, Py_ssize_t ldx,
         Py_ssize_t m) noexcept nogil:
     """dense_forward for one layer: z := x @ w + b; y := activation(z)."""
     cdef bint rectify = activation == RELU and z == y
-    if layer.stride == BLOCK * LANES:
+    if layer.n_out == 1:
+        forward_single(z, x, ldx, layer, rectify, m)
+    elif layer.stride == BLOCK * LANES:
         forward_block(BLOCK, z, x, ldx, layer, rectify, m)
     else:
         forward_block(2 * BLOCK, z, x, ldx, layer, rectify, m)
@@ -109,54 +135,195 @@ cdef inline void input_gradient_rows(
             (<vec *> (dx + i*ldx))[block] = total[i]
 
 
-cdef inline void small_input_gradient(
-        real *dx, const real *dz, const real *y, const real *z, const Layer *layer, int activation,
-        Py_ssize_t m) noexcept nogil:
-    """dx := (dz @ w.T) * activation'(z), where y = activation(z) was this layer's input."""
-    cdef Py_ssize_t ldx = padded_row(layer.n_in)
-    cdef Py_ssize_t i = 0
-    while i + ROWS <= m:
-        input_gradient_rows(ROWS, dx + i*ldx, dz + i*layer.stride, layer)
-        i += ROWS
-    while i < m:
-        input_gradient_rows(1, dx + i*ldx, dz + i*layer.stride, layer)
-        i += 1
-    activation_backward(dx, dx, y, z, activation, m, layer.n_in)
+cdef inline void weight_gradient_rows(
+        int rows, int vectors, vec *dw, vec *db, const real *x, Py_ssize_t ldx, const vec *dz, bint descend,
+        real rate, Py_ssize_t k) noexcept nogil:
+    """dw := x.T @ dz, db := sum of dz; with descend, each is w - rate * that instead.
 
-
-cdef inline void gradient_rows(
-        int vectors, real *dw, real *db, const real *x, Py_ssize_t ldx, const real *dz, bint descend, real rate,
-        Py_ssize_t m, Py_ssize_t k) noexcept nogil:
-    """dw := x.T @ dz, db := sum of dz; with descend, each is w - rate * that instead."""
-    cdef const vec *delta = <const vec *> dz
-    cdef vec *out = <vec *> dw
+    rows of `vectors` vectors, both literals.
+    """
     cdef vec total[8]
-    cdef Py_ssize_t i, p
-    cdef int v
+    cdef vec step = fill(-rate)
+    cdef vec left
+    cdef Py_ssize_t p
+    cdef int i, v
     for p in range(k):
         for v in range(vectors):
             total[v] = fill(0)
-        for i in range(m):
+        for i in range(rows):
+            left = fill(x[i*ldx + p])
             for v in range(vectors):
-                total[v] = fma(fill(x[i*ldx + p]), delta[i*vectors + v], total[v])
+                total[v] = fma(left, dz[i*vectors + v], total[v])
         for v in range(vectors):
-            out[v] = fma(fill(-rate), total[v], out[v]) if descend else total[v]
-        out += vectors
-    out = <vec *> db
+            dw[v] = fma(step, total[v], dw[v]) if descend else total[v]
+        dw += vectors
     for v in range(vectors):
         total[v] = fill(0)
-        for i in range(m):
-            total[v] = total[v] + delta[i*vectors + v]
-        out[v] = fma(fill(-rate), total[v], out[v]) if descend else total[v]
+        for i in range(rows):
+            total[v] = total[v] + dz[i*vectors + v]
+        db[v] = fma(step, total[v], db[v]) if descend else total[v]
+
+
+cdef inline void weight_gradient_block(
+        int vectors, vec *dw, vec *db, const real *x, Py_ssize_t ldx, const vec *dz, bint descend,
+        real rate, Py_ssize_t m, Py_ssize_t k) noexcept nogil:
+    if m == 1:
+        weight_gradient_rows(1, vectors, dw, db, x, ldx, dz, descend, rate, k)
+    elif m == 2:
+        weight_gradient_rows(2, vectors, dw, db, x, ldx, dz, descend, rate, k)
+    elif m == 3:
+        weight_gradient_rows(3, vectors, dw, db, x, ldx, dz, descend, rate, k)
+    else:
+        weight_gradient_rows(4, vectors, dw, db, x, ldx, dz, descend, rate, k)
 
 
 cdef inline void small_weight_gradient(
         const Layer *layer, const real *x, Py_ssize_t ldx, bint descend, real rate, Py_ssize_t m) noexcept nogil:
     """dense_backward's dw and db, or dense_descend, for one layer."""
-    cdef const real *dz = <const real *> layer.dz
-    cdef real *dw = <real *> (layer.w if descend else layer.dw)
-    cdef real *db = <real *> (layer.b if descend else layer.db)
-    if layer.stride == BLOCK * LANES:
-        gradient_rows(BLOCK, dw, db, x, ldx, dz, descend, rate, m, layer.n_in)
+    cdef const vec *dz = <const vec *> layer.dz
+    cdef vec *dw = <vec *> (layer.w if descend else layer.dw)
+    cdef vec *db = <vec *> (layer.b if descend else layer.db)
+    if layer.n_out == 1:
+        single_output_gradients(layer, NULL, x, ldx, descend, rate, m)
+    elif layer.stride == BLOCK * LANES:
+        weight_gradient_block(BLOCK, dw, db, x, ldx, dz, descend, rate, m, layer.n_in)
     else:
-        gradient_rows(2 * BLOCK, dw, db, x, ldx, dz, descend, rate, m, layer.n_in)
+        weight_gradient_block(2 * BLOCK, dw, db, x, ldx, dz, descend, rate, m, layer.n_in)
+
+
+cdef inline void single_output_gradients(
+        const Layer *layer, real *dx, const real *x, Py_ssize_t ldx, bint descend, real rate,
+        Py_ssize_t m) noexcept nogil:
+    """dx := dz @ w.T, and dw and db (or w and b less rate times these), for one output: w is a column.
+
+    x has padded rows, unless dx is NULL.
+    """
+    cdef real *w = <real *> layer.w
+    cdef real *target = <real *> (layer.w if descend else layer.dw)
+    cdef real *bias = <real *> (layer.b if descend else layer.db)
+    cdef const real *dz = <const real *> layer.dz
+    cdef Py_ssize_t ld = layer.stride
+    cdef Py_ssize_t p, i, left, block
+    cdef vec weights, gradient
+    cdef real total
+    if dx != NULL:
+        for block in range(padded_row(layer.n_in) // LANES):
+            p = block * LANES
+            left = layer.n_in - p
+            weights = first_lanes(left, column(w + p*ld, ld))
+            gradient = fill(0)
+            for i in range(m):
+                (<vec *> (dx + i*ldx + p))[0] = fma(fill(dz[i*ld]), weights, fill(0))
+                gradient = fma((<const vec *> (x + i*ldx + p))[0], fill(dz[i*ld]), gradient)
+            if descend:
+                gradient = fma(fill(-rate), gradient, weights)
+            if left >= LANES:
+                store_column(target + p*ld, ld, gradient)
+            else:
+                for i in range(left):
+                    target[(p + i)*ld] = (<const real *> &gradient)[i]
+    else:
+        for p in range(layer.n_in):
+            total = 0
+            for i in range(m):
+                total = fma_one(x[i*ldx + p], dz[i*ld], total)
+            target[p*ld] = fma_one(-rate, total, target[p*ld]) if descend else total
+    total = 0
+    for i in range(m):
+        total += dz[i*ld]
+    bias[0] = fma_one(-rate, total, bias[0]) if descend else total
+
+
+cdef inline void small_backward(
+        const Layer *layer, const Layer *below, bint descend, real rate, Py_ssize_t m) noexcept nogil:
+    """below.dz := (dz @ w.T) * activation'(z of below), and this layer's dw and db, or dense_descend."""
+    cdef real *dx = <real *> below.dz
+    cdef const real *dz = <const real *> layer.dz
+    cdef const real *x = <const real *> below.y
+    cdef Py_ssize_t i = 0
+    if layer.n_out == 1:
+        single_output_gradients(layer, dx, x, below.stride, descend, rate, m)
+    else:
+        while i + ROWS <= m:
+            input_gradient_rows(ROWS, dx + i*below.stride, dz + i*layer.stride, layer)
+            i += ROWS
+        while i < m:
+            input_gradient_rows(1, dx + i*below.stride, dz + i*layer.stride, layer)
+            i += 1
+        small_weight_gradient(layer, x, below.stride, descend, rate, m)
+    activation_backward(dx, dx, x, below.z, below.activation, m, layer.n_in)
+
+
+cdef inline void target_row(vec *t, const Data *data, Py_ssize_t row, Py_ssize_t n, Py_ssize_t vectors) noexcept nogil:
+    """t := the targets of one row, padded with zeros, and stored as whole vectors where that is possible."""
+    cdef const real *source = <const real *> data.t
+    cdef Py_ssize_t v
+    if data.labels != NULL:
+        for v in range(vectors):
+            t[v] = (first_lanes(data.labels[row] + 1 - v*LANES, fill(1))
+                    - first_lanes(data.labels[row] - v*LANES, fill(1)))
+        return
+    for v in range(vectors):
+        t[v] = first_lane(source[row*n]) if v == 0 else fill(0)
+    for v in range(1, n):
+        (<real *> t)[v] = source[row*n + v]
+
+
+cdef inline const real *small_gather(const Plan *plan, const Data *data, Py_ssize_t first, Py_ssize_t m) noexcept nogil:
+    """Makes rows first … first+m-1 of the data's order the batch; returns its inputs."""
+    cdef const Layer *output = &plan.layers[plan.n_layers - 1]
+    cdef Py_ssize_t k = plan.layers[0].n_in, vectors = output.stride // LANES
+    cdef const real *x = <const real *> data.x
+    cdef real *x_batch = <real *> plan.x_batch
+    cdef Py_ssize_t i, p, row
+    for i in range(m):
+        row = data.order[first + i] if data.order != NULL else first + i
+        target_row(<vec *> plan.t_batch + i*vectors, data, row, output.n_out, vectors)
+        if data.order != NULL:
+            for p in range(k):
+                x_batch[i*k + p] = x[row*k + p]
+    return x_batch if data.order != NULL else x + first*k
+
+
+cdef inline void small_train(Job *job) noexcept nogil:
+    """The engine's `train`, for one worker."""
+    cdef const Plan *plan = job.plan
+    cdef Update *update = job.update
+    cdef const Layer *layers = plan.layers
+    cdef const Layer *output = &layers[plan.n_layers - 1]
+    cdef Py_ssize_t elements = mean_elements(plan.loss, output.n_out), block = 0
+    cdef bint descend = update.optimizer != ADAM and update.first == NULL and update.weight_decay == 0
+    cdef const real *x
+    cdef const real *batch
+    cdef const Layer *layer
+    cdef Py_ssize_t ldx, i, m
+    cdef int index
+    for index in range(plan.n_layers):
+        block += (layers[index].n_in + 1) * layers[index].stride
+    while job.first < job.last:
+        m = min(job.batch, job.last - job.first)
+        batch = x = small_gather(plan, &job.data, job.first, m)
+        ldx = layers[0].n_in
+        for index in range(plan.n_layers):
+            layer = &layers[index]
+            if index == plan.n_layers - 1:
+                small_forward(layer, <real *> layer.z, <real *> layer.z, IDENTITY, x, ldx, m)
+            else:
+                small_forward(layer, <real *> layer.z, <real *> layer.y, layer.activation, x, ldx, m)
+            x = <const real *> layer.y
+            ldx = layer.stride
+        loss_forward_backward(
+            output.dz, output.y, plan.losses, output.z, plan.t_batch, NULL, 1.0 / (m * elements),
+            plan.loss, output.activation, m, output.n_out)
+        for i in range(m):
+            job.total += plan.losses[i]
+        if not isfinite(job.total):
+            return
+        begin_step(update)
+        for index in range(plan.n_layers - 1, 0, -1):
+            small_backward(&layers[index], &layers[index - 1], descend, <real> update.rate, m)
+        small_weight_gradient(layers, batch, layers[0].n_in, descend, <real> update.rate, m)
+        if not descend:
+            plan.kernels.update_parameters(
+                plan.parameters, plan.gradients, update.first, update.second, update, block)
+        job.first += m
