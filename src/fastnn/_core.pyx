@@ -73,8 +73,8 @@ cdef enum:
     OPERATIONS_PER_THREAD = 5_000_000
     # Fewer are done before another thread could use the GIL.
     OPERATIONS_WORTH_RELEASING = 200_000
-    # Squares of weights are read beyond the last row (kernels/small.pxd): room for 16 rows of 128 bytes.
-    MARGIN_BYTES = 2048
+    # Squares of weights are read beyond the last row (kernels/small.pxd): room for 16 rows of 256 bytes.
+    MARGIN_BYTES = 4096
 
 
 def aligned_zeros(Py_ssize_t count, dtype):
@@ -755,6 +755,7 @@ cdef class Workspace:
         cdef Py_ssize_t row = widest * itemsize
         self.plan.scratch_size = (scratch + ROW_BYTES - 1) // ROW_BYTES * ROW_BYTES
         self.plan.scratch = take(memory, &used, self.threads * self.plan.scratch_size)
+        self.plan.widest = 0 if learning else widest
         if not learning:
             turns[0] = take(memory, &used, self.rows * row)
             turns[1] = take(memory, &used, self.rows * row)

@@ -13,21 +13,21 @@ from ._checks import checked_integer
 MOST = 1024
 
 
-def cgroup_quota():
-    """The processors' worth of time that the control group allows (Linux), or None."""
+def cgroup_quota(memberships="/proc/self/cgroup", root="/sys/fs/cgroup"):
+    """The processors' worth of time that this process's control groups allow it (Linux), or None."""
     quotas = []
     with suppress(OSError, ValueError):             # version 2: a group and all above it
-        groups = dict(line.split(":", 2)[1:] for line in Path("/proc/self/cgroup").read_text().splitlines())
-        group = Path("/sys/fs/cgroup", groups.get("", "/").lstrip("/"))
-        for folder in (group, *group.parents[:-3]):
+        groups = dict(line.split(":", 2)[1:] for line in Path(memberships).read_text().splitlines())
+        folder = Path(root, groups[""].lstrip("/")) if "" in groups else None
+        while folder is not None:
             with suppress(OSError, ValueError):     # "max" is no number: no quota here
                 quota, period = (folder / "cpu.max").read_text().split()
                 quotas.append(int(quota) / int(period))
+            folder = folder.parent if folder != Path(root) else None
     with suppress(OSError, ValueError):             # version 1
-        folder = Path("/sys/fs/cgroup/cpu")
-        quota = int((folder / "cpu.cfs_quota_us").read_text())
+        quota = int(Path(root, "cpu/cpu.cfs_quota_us").read_text())
         if quota > 0:
-            quotas.append(quota / int((folder / "cpu.cfs_period_us").read_text()))
+            quotas.append(quota / int(Path(root, "cpu/cpu.cfs_period_us").read_text()))
     return min(quotas, default=None)
 
 

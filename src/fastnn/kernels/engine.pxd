@@ -72,6 +72,7 @@ cdef inline const real *forward(
     """z and y of every layer, in the batch's rows at … at+m-1; without activate_output the last one stops
     at z. Returns the last y or z."""
     cdef Py_ssize_t ldx = plan.layers[0].n_in
+    cdef Py_ssize_t offset
     cdef const Layer *layer
     cdef int index, activation
     cdef real *z
@@ -79,8 +80,9 @@ cdef inline const real *forward(
     for index in range(plan.n_layers):
         layer = &plan.layers[index]
         activation = layer.activation
-        z = <real *> layer.z + at*layer.stride
-        y = <real *> layer.y + at*layer.stride
+        offset = at * (plan.widest if plan.widest else layer.stride)
+        z = <real *> layer.z + offset
+        y = <real *> layer.y + offset
         if index == plan.n_layers - 1 and not activate_output:
             activation = IDENTITY
             y = z

@@ -13,7 +13,7 @@ from libc.math cimport isfinite
 
 from .activations cimport activation_backward, activation_forward
 from .gemm cimport padded_row, vectors_of
-from .simd cimport (LANES, VECTOR_BYTES, at_least, column, fill, first_lane, first_lanes, fma, fma_one, load_transposed, real,
+from .simd cimport (LANES, TILE_ROWS, TILE_VECTORS, VECTOR_BYTES, at_least, column, fill, first_lane, first_lanes, fma, fma_one, load_transposed, real,
                     store_column, vec)
 from .losses cimport loss_forward_backward
 from .types cimport ADAM, IDENTITY, RELU, ROW_BYTES, Data, Job, Layer, Plan, Update, mean_elements
@@ -21,6 +21,7 @@ from .updates cimport begin_step
 
 cdef enum:
     BLOCK = ROW_BYTES // VECTOR_BYTES       # vectors in the narrowest padded row
+    MOST_BLOCKS = 4
     MOST_ROWS = 4
     ROWS = 4                                # rows that are summed side by side
     FEW_COLUMNS = 4                         # of w that are gathered one by one, not by transposing a square
@@ -32,7 +33,7 @@ cdef inline bint is_small(const Plan *plan, Py_ssize_t m) noexcept nogil:
     if m > MOST_ROWS:
         return False
     for index in range(plan.n_layers):
-        if plan.layers[index].stride > 2 * BLOCK * LANES:
+        if plan.layers[index].stride > MOST_BLOCKS * BLOCK * LANES:
             return False
     return True
 
@@ -64,9 +65,12 @@ cdef inline void forward_block(
     cdef const vec *w = <const vec *> layer.w
     cdef const vec *b = <const vec *> layer.b
     cdef Py_ssize_t i = 0
-    while i + ROWS <= m:
+    while ROWS * vectors <= TILE_ROWS * TILE_VECTORS and i + ROWS <= m:     # as many sums as there are registers
         forward_rows(ROWS, vectors, z + i*layer.stride, x + i*ldx, ldx, w, b, rectify, layer.n_in)
         i += ROWS
+    if i + 2 <= m:
+        forward_rows(2, vectors, z + i*layer.stride, x + i*ldx, ldx, w, b, rectify, layer.n_in)
+        i += 2
     while i < m:
         forward_rows(1, vectors, z + i*layer.stride, x + i*ldx, ldx, w, b, rectify, layer.n_in)
         i += 1
@@ -100,8 +104,12 @@ cdef inline void small_forward(
         forward_single(z, x, ldx, layer, rectify, m)
     elif layer.stride == BLOCK * LANES:
         forward_block(BLOCK, z, x, ldx, layer, rectify, m)
-    else:
+    elif layer.stride == 2 * BLOCK * LANES:
         forward_block(2 * BLOCK, z, x, ldx, layer, rectify, m)
+    elif layer.stride == 3 * BLOCK * LANES:
+        forward_block(3 * BLOCK, z, x, ldx, layer, rectify, m)
+    else:
+        forward_block(4 * BLOCK, z, x, ldx, layer, rectify, m)
     if not rectify and activation != IDENTITY:
         activation_forward(y, z, activation, m, layer.n_out)
 
@@ -142,7 +150,7 @@ cdef inline void weight_gradient_rows(
 
     rows of `vectors` vectors, both literals.
     """
-    cdef vec total[8]
+    cdef vec total[16]
     cdef vec step = fill(-rate)
     cdef vec left
     cdef Py_ssize_t p
@@ -169,12 +177,10 @@ cdef inline void weight_gradient_block(
         real rate, Py_ssize_t m, Py_ssize_t k) noexcept nogil:
     if m == 1:
         weight_gradient_rows(1, vectors, dw, db, x, ldx, dz, descend, rate, k)
-    elif m == 2:
-        weight_gradient_rows(2, vectors, dw, db, x, ldx, dz, descend, rate, k)
-    elif m == 3:
-        weight_gradient_rows(3, vectors, dw, db, x, ldx, dz, descend, rate, k)
-    else:
+    elif m == 4:
         weight_gradient_rows(4, vectors, dw, db, x, ldx, dz, descend, rate, k)
+    else:
+        weight_gradient_rows(m, vectors, dw, db, x, ldx, dz, descend, rate, k)
 
 
 cdef inline void small_weight_gradient(
@@ -187,8 +193,12 @@ cdef inline void small_weight_gradient(
         single_output_gradients(layer, NULL, x, ldx, descend, rate, m)
     elif layer.stride == BLOCK * LANES:
         weight_gradient_block(BLOCK, dw, db, x, ldx, dz, descend, rate, m, layer.n_in)
-    else:
+    elif layer.stride == 2 * BLOCK * LANES:
         weight_gradient_block(2 * BLOCK, dw, db, x, ldx, dz, descend, rate, m, layer.n_in)
+    elif layer.stride == 3 * BLOCK * LANES:
+        weight_gradient_block(3 * BLOCK, dw, db, x, ldx, dz, descend, rate, m, layer.n_in)
+    else:
+        weight_gradient_block(4 * BLOCK, dw, db, x, ldx, dz, descend, rate, m, layer.n_in)
 
 
 cdef inline void single_output_gradients(
@@ -247,9 +257,11 @@ cdef inline void small_backward(
         while i + ROWS <= m:
             input_gradient_rows(ROWS, dx + i*below.stride, dz + i*layer.stride, layer)
             i += ROWS
-        while i < m:
+        if i + 2 <= m:
+            input_gradient_rows(2, dx + i*below.stride, dz + i*layer.stride, layer)
+            i += 2
+        if i < m:
             input_gradient_rows(1, dx + i*below.stride, dz + i*layer.stride, layer)
-            i += 1
         small_weight_gradient(layer, x, below.stride, descend, rate, m)
     activation_backward(dx, dx, x, below.z, below.activation, m, layer.n_in)
 

@@ -111,6 +111,7 @@ cdef struct Plan:
     int loss
     void *parameters        # the block: w, b of each layer in turn
     void *gradients         # the same layout
+    Py_ssize_t widest       # where layers take turns in the same memory, the stride of the widest; else 0
     char *scratch           # for each worker, scratch_size bytes
     Py_ssize_t scratch_size     # scratch_bytes of the neediest layer
     void *x_batch           # [m][k]: gathered rows

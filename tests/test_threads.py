@@ -1,0 +1,238 @@
+"""Threads change how long work takes, and nothing else.
+
+The bits do not depend on how many there are; small work and a fork have none; nothing runs when
+there is nothing to do; and their number is what the process may use or the user says.
+"""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from test_process import python
+
+import fastnn
+from fastnn import _core, _threads
+
+COUNTS = (1, 2, 3, 4, 7, 8, 16)
+
+
+@pytest.fixture
+def number():
+    """Sets how many threads share large work; as before afterwards."""
+    before = _threads.limit
+    yield fastnn.set_num_threads
+    _threads.limit = before
+
+
+def large_network(dtype="float32", **options):
+    """A network whose step is worth 16 threads, and rows for it: 100 a batch and 30 in the last."""
+    rng = np.random.default_rng(3)
+    X = rng.uniform(-1, 1, (230, 384))
+    return fastnn.Network([384, 500, 33, 10], output="softmax", dtype=dtype, **options), X, rng.integers(0, 10, 230)
+
+
+def train(threads, optimizer, dtype="float32"):
+    network, X, y = large_network(dtype, activation=["relu", "gelu"])
+    history = network.fit(X, y, epochs=2, batch_size=100, optimizer=optimizer, threads=threads)
+    return network.get_parameters(), history.loss
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("optimizer", [fastnn.Adam, fastnn.SGD, lambda: fastnn.SGD(0.1, momentum=0.9)])
+def test_training_gives_the_same_bits_on_any_number_of_threads(optimizer, dtype):
+    alone, loss = train(1, optimizer(), dtype)
+    for count in COUNTS[1:]:
+        together, their_loss = train(count, optimizer(), dtype)
+        assert np.array_equal(alone, together) and loss == their_loss, f"{count} threads"
+        assert _core.team_size() >= count, "the work was not shared: this test proves nothing"
+
+
+def test_everything_else_does_too(number):
+    network, X, y = large_network()
+    X, y = np.tile(X, (4, 1)), np.tile(y, 4)
+    weights = np.random.default_rng(4).uniform(0, 2, len(X))
+    answers = []
+    for count in COUNTS:
+        number(count)
+        gradients = network.gradients(X, y, sample_weight=weights)
+        answers.append([network.predict(X), network.evaluate(X, y), network.evaluate(X, y, sample_weight=weights),
+                        gradients.loss, *gradients.weights, *gradients.biases])
+    for answer in answers[1:]:
+        assert all(np.array_equal(mine, first) for mine, first in zip(answer, answers[0], strict=True))
+
+
+def test_a_step_shared_by_threads_diverges_like_any_other():
+    network, X, y = large_network()
+    before = network.get_parameters()
+    errors = []
+    for count in (1, 3):
+        with pytest.raises(fastnn.DivergenceError) as caught:
+            network.fit(X * 1e20, y, batch_size=100, optimizer=fastnn.SGD(1e20), threads=count, shuffle=False)
+        errors.append(str(caught.value))
+        assert np.array_equal(network.get_parameters(), before)
+    assert errors[0] == errors[1]
+
+
+@pytest.mark.any_isa
+def test_callers_who_come_together_get_what_each_would_get_alone(number):
+    number(2)
+    alone = [train(2, fastnn.Adam())[0], large_network()[0].predict(np.tile(large_network()[1], (8, 1)))]
+    with ThreadPoolExecutor(4) as pool:
+        tasks = [pool.submit(train, 2, fastnn.Adam()) for _ in range(8)]
+        tasks += [pool.submit(large_network()[0].predict, np.tile(large_network()[1], (8, 1))) for _ in range(8)]
+        results = [task.result() for task in tasks]
+    assert all(np.array_equal(result[0], alone[0]) for result in results[:8])
+    assert all(np.array_equal(result, alone[1]) for result in results[8:])
+
+
+SHARED_WORK = """
+    import os, time
+    import numpy as np, fastnn
+    from fastnn import _core
+    X = np.random.default_rng(0).uniform(-1, 1, (256, 400)).astype("f")
+    def train(**options):
+        network = fastnn.Network([400, 400, 1])
+        network.fit(X, X[:, 0], batch_size=256, **options)
+        return network.get_parameters().tobytes()
+"""
+
+
+@pytest.mark.any_isa
+def test_small_work_starts_no_thread():
+    run = python(SHARED_WORK + """
+    assert _core.team_size() == 1
+    fastnn.set_num_threads(8)
+    network = fastnn.Network([8, 64, 64, 4])
+    network.fit(X[:, :8], X[:, :4], batch_size=64)
+    network.predict(X[:, :8])
+    assert _core.team_size() == 1, "small"
+    train()
+    assert _core.team_size() > 1, "large"
+    """)
+    assert run.returncode == 0, run.stderr
+
+
+@pytest.mark.any_isa
+def test_a_forked_child_starts_clean():
+    """200 children, some forked while another thread's job runs, train on threads of their own."""
+    run = python(SHARED_WORK + """
+    import threading, warnings
+    warnings.simplefilter("ignore")         # Python warns of forks beside threads: that is the point here
+    expected = train(threads=2)
+    assert _core.team_size() == 2
+    stop = threading.Event()
+    def keep_busy():
+        while not stop.is_set():
+            train(threads=2)
+    for busy in (False, True):
+        beside = threading.Thread(target=keep_busy)
+        if busy:
+            beside.start()
+        for _ in range(100):
+            child = os.fork()
+            if child == 0:
+                good = _core.team_size() == 1 and train(threads=2) == expected and _core.team_size() == 2
+                os._exit(0 if good else 1)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    stop.set()
+    beside.join()
+    """)
+    assert run.returncode == 0, run.stderr
+
+
+@pytest.mark.any_isa
+@pytest.mark.skipif(not os.path.exists("/proc/self/task"), reason="NOT TESTED: no /proc here")
+def test_nothing_runs_when_there_is_nothing_to_do():
+    run = python(SHARED_WORK + """
+    train(threads=4)
+    def sleeping(thread):
+        with open(f"/proc/self/task/{thread}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] == "S"
+    others = [thread for thread in os.listdir("/proc/self/task") if int(thread) != os.getpid()]
+    assert len(others) >= 3
+    for _ in range(5000):       # as long as it takes: a thread that kept looking would never sleep
+        if all(map(sleeping, others)):
+            break
+        time.sleep(0.001)
+    else:
+        raise AssertionError("a thread still runs")
+    """)
+    assert run.returncode == 0, run.stderr
+
+
+@pytest.mark.any_isa
+@pytest.mark.parametrize("bad, error", [(0, ValueError), (-1, ValueError), (1025, ValueError), (1.5, TypeError),
+                                        ("2", TypeError), (True, TypeError)])
+def test_a_number_of_threads_is_checked(bad, error, number):
+    network, X, y = large_network()
+    number(2)
+    with pytest.raises(error, match=f"n is {bad!r}, "):
+        fastnn.set_num_threads(bad)
+    assert fastnn.get_num_threads() == 2
+    with pytest.raises(error, match=f"threads is {bad!r}, "):
+        network.fit(X, y, threads=bad)
+    assert network.epochs_trained == 0
+
+
+@pytest.mark.any_isa
+def test_the_environment_sets_the_number():
+    script = "import fastnn; print(fastnn.get_num_threads(), fastnn.show_config(mode='dict')['threads'])"
+    assert python(script, FASTNN_NUM_THREADS="3").stdout == "3 3\n"
+    for bad in ("0", "-1", "two", "1.5", "4096"):
+        run = python(script, FASTNN_NUM_THREADS=bad)
+        assert run.returncode == 1
+        assert f"FASTNN_NUM_THREADS is '{bad}', but must be an integer from 1 to 1024" in run.stderr
+
+
+@pytest.mark.any_isa
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="NOT TESTED: no affinity masks here")
+def test_the_affinity_mask_is_respected():
+    run = python(SHARED_WORK + """
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    assert fastnn.get_num_threads() == 1
+    train()
+    assert _core.team_size() == 1
+    fastnn.set_num_threads(2)               # what the user says is obeyed
+    train()
+    assert _core.team_size() == 2
+    """)
+    assert run.returncode == 0, run.stderr
+
+
+@pytest.mark.any_isa
+@pytest.mark.parametrize("quota, most", [(0.5, 1), (1.0, 1), (1.5, 2), (64.0, 10**6), (None, 10**6)])
+def test_the_control_groups_quota_is_respected(quota, most, monkeypatch, number):
+    number(None)
+    monkeypatch.setattr(_threads, "QUOTA", None)
+    without = fastnn.get_num_threads()
+    monkeypatch.setattr(_threads, "QUOTA", quota)
+    assert fastnn.get_num_threads() == min(without, most)
+
+
+@pytest.mark.any_isa
+@pytest.mark.parametrize("files, quota", [
+    ({"proc": "0::/a/b\n", "sys/a/b/cpu.max": "max 100000\n", "sys/a/cpu.max": "150000 100000\n"}, 1.5),
+    ({"proc": "0::/a\n", "sys/a/cpu.max": "200000 100000\n", "sys/cpu.max": "50000 100000\n"}, 0.5),
+    ({"proc": "0::/\n", "sys/cpu.max": "max 100000\n"}, None),
+    ({"proc": "4:cpu:/x\n", "sys/cpu/cpu.cfs_quota_us": "300000\n", "sys/cpu/cpu.cfs_period_us": "100000\n"}, 3.0),
+    ({"proc": "4:cpu:/x\n", "sys/cpu/cpu.cfs_quota_us": "-1\n", "sys/cpu/cpu.cfs_period_us": "100000\n"}, None),
+    ({}, None),
+])
+def test_the_control_groups_quota_is_read(files, quota, tmp_path):
+    for name, text in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    assert _threads.cgroup_quota(tmp_path / "proc", tmp_path / "sys") == quota
+
+
+@pytest.mark.any_isa
+def test_threadpoolctl_sees_and_limits_the_number(number):
+    threadpoolctl = pytest.importorskip("threadpoolctl", reason="NOT TESTED: threadpoolctl is not installed")
+    number(3)
+    ours, = [info for info in threadpoolctl.threadpool_info() if info["user_api"] == "fastnn"]
+    assert ours["num_threads"] == 3 and ours["version"] == fastnn.__version__
+    with threadpoolctl.threadpool_limits(1):
+        assert fastnn.get_num_threads() == 1
+    assert fastnn.get_num_threads() == 3
