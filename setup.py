@@ -43,7 +43,8 @@ BUILD_MODES = {
     ),
     "coverage": (["-O2", "-g", "--coverage"], ["--coverage"]),
 }
-HEADERS = ["src/fastnn/float_state.h", "src/fastnn/team.h", *(f"src/fastnn/kernels/{name}.h" for name in ("simd", "elementary", "tables"))]
+HEADERS = ["src/fastnn/float_state.h", "src/fastnn/team.h",
+           *(f"src/fastnn/kernels/{name}.h" for name in ("simd", "elementary", "tables"))]
 
 
 def extensions(mode):

@@ -81,7 +81,7 @@ def aligned_zeros(Py_ssize_t count, dtype):
     """A 1-D array of zeros that starts at a multiple of 64 bytes; beyond it MARGIN_BYTES may be read."""
     itemsize = np.dtype(dtype).itemsize
     memory = np.zeros(count * itemsize + ROW_BYTES + MARGIN_BYTES, np.uint8)
-    start = -memory.ctypes.data % ROW_BYTES
+    cdef Py_ssize_t start = (-<uintptr_t> pointer(memory)) % ROW_BYTES
     return memory[start:start + count * itemsize].view(dtype)
 
 
@@ -395,7 +395,6 @@ cdef class Kernels:
         cdef const KernelTable *table = self.table(dtype)
         cdef Operand z_ = Operand(z, "z", dtype, 2, ANY, ANY)
         cdef Operand t_ = Operand(t, "t", dtype, 2, z_.rows, z_.columns)
-        cdef Operand y_ = Operand(np.empty_like(z), "y", dtype, 2, z_.rows, z_.columns)
         dz = np.empty_like(z) if dz is None else dz
         cdef Operand dz_ = Operand(dz, "dz", dtype, 2, z_.rows, z_.columns, writable=True)
         check_apart("dz", dz_, "z", z_)
@@ -411,7 +410,7 @@ cdef class Kernels:
         cdef double *loss_rows = <double *> pointer(losses)
         with nogil:
             state = flush_subnormals()
-            table.loss_forward_backward(dz_.data, y_.data, loss_rows, z_.data, t_.data, weight, 1 / divisor,
+            table.loss_forward_backward(dz_.data, loss_rows, z_.data, t_.data, weight, 1 / divisor,
                                         loss_code, code, z_.rows, z_.columns)
             restore_float_state(state)
         dz_.write_back()

@@ -268,8 +268,10 @@ class Network(Predicting):
 
     def _converted(self, name, array):
         """A 2-D array in the network's dtype, aligned and C-contiguous; refuses NaN and infinity."""
-        with np.errstate(over="ignore"):
-            converted = np.require(array, self.dtype, "CA")
+        converted = array
+        if not (array.dtype == self.dtype and array.flags.carray):
+            with np.errstate(over="ignore"):
+                converted = np.require(array, self.dtype, "CA")
         if not self._engine.kernels.all_finite(converted):
             row, column = np.argwhere(~np.isfinite(converted))[0]
             raise ValueError(

@@ -38,8 +38,10 @@ def run(network, trainer, optimizer, epochs, tol):
     """Trains for `epochs` epochs, or until an epoch's loss is below `tol`; returns the History."""
     history = History()
     blocks = (network._engine.parameters, *optimizer.state)
-    last_good = [block.copy() for block in blocks]
+    last_good = [np.empty_like(block) for block in blocks]
     for _ in range(epochs):
+        for block, good in zip(blocks, last_good, strict=True):
+            np.copyto(good, block)
         steps = optimizer.steps
         try:
             loss = trainer.epoch(optimizer.learning_rate, network.seed, network.epochs_trained)
@@ -55,6 +57,4 @@ def run(network, trainer, optimizer, epochs, tol):
         history.loss.append(loss)
         if tol is not None and loss < tol:
             break
-        for block, good in zip(blocks, last_good, strict=True):
-            np.copyto(good, block)
     return history

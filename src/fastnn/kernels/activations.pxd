@@ -92,6 +92,56 @@ cdef inline vec exp_slope(vec z, vec y) noexcept nogil:
     return y
 
 
+cdef inline vec activated(vec z, int activation) noexcept nogil:
+    """activation(z), where one vector is not worth a loop of its own. Not for softmax, which takes a row."""
+    if activation == SIGMOID:
+        return sigmoid(z)
+    if activation == TANH:
+        return tanh(z)
+    if activation == RELU:
+        return relu(z)
+    if activation == LEAKY_RELU:
+        return leaky_relu(z)
+    if activation == ELU:
+        return elu(z)
+    if activation == SELU:
+        return selu(z)
+    if activation == SOFTPLUS:
+        return softplus(z)
+    if activation == SILU:
+        return silu(z)
+    if activation == GELU:
+        return gelu(z)
+    if activation == EXP:
+        return exp(z)
+    return z
+
+
+cdef inline vec slope_of(vec z, vec y, int activation) noexcept nogil:
+    """The slope at z, where y = activation(z)."""
+    if activation == SIGMOID:
+        return sigmoid_slope(z, y)
+    if activation == TANH:
+        return tanh_slope(z, y)
+    if activation == RELU:
+        return relu_slope(z, y)
+    if activation == LEAKY_RELU:
+        return leaky_relu_slope(z, y)
+    if activation == ELU:
+        return elu_slope(z, y)
+    if activation == SELU:
+        return selu_slope(z, y)
+    if activation == SOFTPLUS:
+        return softplus_slope(z, y)
+    if activation == SILU:
+        return silu_slope(z, y)
+    if activation == GELU:
+        return gelu_slope(z, y)
+    if activation == EXP:
+        return exp_slope(z, y)
+    return fill(1)
+
+
 cdef inline void softmax_row(
         real *y, const real *z, Py_ssize_t n, real *maximum, double *total) noexcept nogil:
     """y := exp(z - max z), zero beyond n; total := sum of y, in the order of the columns."""

@@ -102,8 +102,8 @@ cdef inline void output_loss(
     cdef const Layer *layer = &plan.layers[plan.n_layers - 1]
     cdef Py_ssize_t offset = at*layer.stride
     plan.kernels.loss_forward_backward(
-        <real *> layer.dz + offset, <real *> layer.y + offset, losses, <real *> layer.z + offset,
-        <real *> plan.t_batch + offset, plan.weight_batch + at if data.weights != NULL else NULL,
+        <real *> layer.dz + offset, losses, <real *> layer.z + offset, <real *> plan.t_batch + offset,
+        plan.weight_batch + at if data.weights != NULL else NULL,
         scale, plan.loss, layer.activation, m, layer.n_out)
 
 

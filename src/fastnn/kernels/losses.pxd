@@ -7,13 +7,13 @@
 
 from libc.math cimport frexp
 
-from .activations cimport activation_backward, activation_forward, softmax_row
+from .activations cimport activated, slope_of, softmax_row
 from .elementary cimport exp, exp_of_negative_size, log1p, sigmoid
 from .gemm cimport padded_row, vectors_of
 from .simd cimport (LANES, VECTOR_BYTES, absolute, add_as_doubles, at_least, copysign, fill, first_lanes, fma, if_less,
                     real, vec)
 from .types cimport (
-    BINARY_CROSS_ENTROPY, CROSS_ENTROPY, HALF_MSE, HUBER, MAE, MSE, POISSON, ROW_BYTES,
+    BINARY_CROSS_ENTROPY, CROSS_ENTROPY, HALF_MSE, HUBER, IDENTITY, MAE, MSE, POISSON, ROW_BYTES,
 )
 
 cdef enum:
@@ -91,18 +91,19 @@ cdef inline double natural_log(double x) noexcept nogil:
 
 
 cdef inline void each_element(
-        Element element, real *d, double *losses, const real *a, const real *t, const double *weights,
-        double scale, Py_ssize_t m, Py_ssize_t n) noexcept nogil:
-    """losses[i] := weights[i] * sum of element(a, t); d := scale * weights[i] * gradient, zero beyond n.
+        Element element, int activation, real *d, double *losses, const real *z, const real *t,
+        const double *weights, double scale, Py_ssize_t m, Py_ssize_t n) noexcept nogil:
+    """losses[i] := weights[i] * sum of element(activation(z), t);
+    d := scale * weights[i] * its gradient with respect to z, zero beyond n.
 
     A row is summed in double: its columns are dealt to as many sums as 64 bytes hold reals,
-    and these are added in order.
+    and these are added in order. Activation, loss and slope follow each other in registers.
     """
     cdef Py_ssize_t ld = padded_row(n)
     cdef Py_ssize_t i, j, left
     cdef double weight = 1
     cdef double sums[ROW_LANES]
-    cdef vec value, gradient, factor
+    cdef vec a, value, gradient, factor
     for i in range(m):
         if weights != NULL:
             weight = weights[i]
@@ -111,9 +112,13 @@ cdef inline void each_element(
             sums[j] = 0
         for j in range(vectors_of(n)):
             left = n - j*LANES
-            value = element((<const vec *> a)[j], (<const vec *> t)[j], &gradient)
+            a = activated((<const vec *> z)[j], activation)
+            value = element(a, (<const vec *> t)[j], &gradient)
             add_as_doubles(&sums[j % (ROW_LANES // LANES) * LANES], first_lanes(left, value))
-            (<vec *> d)[j] = first_lanes(left, factor * gradient)
+            gradient = factor * gradient
+            if activation != IDENTITY:
+                gradient = gradient * slope_of((<const vec *> z)[j], a, activation)
+            (<vec *> d)[j] = first_lanes(left, gradient)
         for j in range(vectors_of(n), ld // LANES):
             (<vec *> d)[j] = fill(0)
         losses[i] = sums[0]
@@ -121,7 +126,7 @@ cdef inline void each_element(
             losses[i] += sums[j]
         losses[i] *= weight
         d += ld
-        a += ld
+        z += ld
         t += ld
 
 
@@ -157,33 +162,23 @@ cdef inline void softmax_cross_entropy(
 
 
 cdef inline void loss_forward_backward(
-        void *dz, void *y, double *losses, const void *z, const void *t, const double *weights, double scale,
+        void *dz, double *losses, const void *z, const void *t, const double *weights, double scale,
         int loss, int activation, Py_ssize_t m, Py_ssize_t n) noexcept nogil:
-    """losses[i] := weights[i] * (sum over j of loss(activation(z), t));
-    dz := scale * the gradient of their sum.
-
-    y receives activation(z) where the loss is element-wise; it may be z unless needs_z.
-    """
+    """losses[i] := weights[i] * (sum over j of loss(activation(z), t)); dz := scale * the gradient of their sum."""
     cdef real *d = <real *> dz
-    cdef const real *a = <const real *> y
     cdef const real *logits = <const real *> z
     cdef const real *targets = <const real *> t
     if loss == CROSS_ENTROPY:
         softmax_cross_entropy(d, losses, logits, targets, weights, scale, m, n)
-        return
-    if loss == BINARY_CROSS_ENTROPY:
-        each_element(sigmoid_cross_entropy, d, losses, logits, targets, weights, scale, m, n)
-        return
-    if loss == POISSON:
-        each_element(exp_poisson, d, losses, logits, targets, weights, scale, m, n)
-        return
-    activation_forward(y, z, activation, m, n)
-    if loss == MSE:
-        each_element(mse, d, losses, a, targets, weights, scale, m, n)
+    elif loss == BINARY_CROSS_ENTROPY:
+        each_element(sigmoid_cross_entropy, IDENTITY, d, losses, logits, targets, weights, scale, m, n)
+    elif loss == POISSON:
+        each_element(exp_poisson, IDENTITY, d, losses, logits, targets, weights, scale, m, n)
+    elif loss == MSE:
+        each_element(mse, activation, d, losses, logits, targets, weights, scale, m, n)
     elif loss == HALF_MSE:
-        each_element(half_mse, d, losses, a, targets, weights, scale, m, n)
+        each_element(half_mse, activation, d, losses, logits, targets, weights, scale, m, n)
     elif loss == MAE:
-        each_element(mae, d, losses, a, targets, weights, scale, m, n)
+        each_element(mae, activation, d, losses, logits, targets, weights, scale, m, n)
     elif loss == HUBER:
-        each_element(huber, d, losses, a, targets, weights, scale, m, n)
-    activation_backward(dz, dz, y, z, activation, m, n)
+        each_element(huber, activation, d, losses, logits, targets, weights, scale, m, n)

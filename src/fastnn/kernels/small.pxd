@@ -1,4 +1,4 @@
-# Layers of small networks: rows of at most 128 bytes, a few of them a batch.
+# Layers of small networks: rows of at most 256 bytes, a few of them a batch.
 #
 # There a training step takes a tenth of a microsecond, and what the general path spends on
 # finding tiles, packing and calls costs more than its arithmetic. Here a layer is a handful of
@@ -11,12 +11,11 @@
 
 from libc.math cimport isfinite
 
-from .activations cimport activation_backward, activation_forward
+from .activations cimport activated, activation_backward, activation_forward, slope_of
 from .gemm cimport padded_row, vectors_of
-from .simd cimport (LANES, TILE_ROWS, TILE_VECTORS, VECTOR_BYTES, at_least, column, fill, first_lane, first_lanes, fma, fma_one, load_transposed, real,
-                    store_column, vec)
-from .losses cimport loss_forward_backward
-from .types cimport ADAM, IDENTITY, RELU, ROW_BYTES, Data, Job, Layer, Plan, Update, mean_elements
+from .simd cimport (LANES, TILE_ROWS, TILE_VECTORS, VECTOR_BYTES, at_least, column, fill, first_lane, first_lanes,
+                    fma, fma_one, load_transposed, real, store_column, vec)
+from .types cimport ADAM, IDENTITY, RELU, ROW_BYTES, SOFTMAX, Data, Job, Layer, Plan, Update, mean_elements
 from .updates cimport begin_step
 
 cdef enum:
@@ -76,23 +75,46 @@ cdef inline void forward_block(
         i += 1
 
 
+cdef inline void finish_row(vec z, vec *z_row, vec *y_row, int activation) noexcept nogil:
+    """Stores z where it is wanted, and y := activation(z), both in one vector."""
+    if y_row != z_row:
+        z_row[0] = z
+    y_row[0] = activated(z, activation)
+
+
 cdef inline void forward_single(
-        real *z, const real *x, Py_ssize_t ldx, const Layer *layer, bint rectify, Py_ssize_t m) noexcept nogil:
-    """The same for one output: a column of numbers."""
+        vec *z, vec *y, int activation, const real *x, Py_ssize_t ldx, const Layer *layer, Py_ssize_t m) noexcept nogil:
+    """y := activation(x @ w + b) for one output: a column of numbers."""
     cdef const real *w = <const real *> layer.w
-    cdef Py_ssize_t ld = layer.stride
     cdef Py_ssize_t i, v, p
     cdef real total
-    cdef vec row
     for i in range(m):
         total = (<const real *> layer.b)[0]
         for p in range(layer.n_in):
-            total = fma_one(x[i*ldx + p], w[p*ld], total)
-        row = first_lane(total)
-        (<vec *> z)[0] = at_least(fill(0), row) if rectify else row
-        for v in range(1, BLOCK):
-            (<vec *> z)[v] = fill(0)
-        z += ld
+            total = fma_one(x[i*ldx + p], w[p*layer.stride], total)
+        finish_row(first_lane(total), z, y, activation)
+        for v in range(1, BLOCK):       # a product may read no further than n_out, a slope reads rows
+            z[v] = y[v] = fill(0)
+        z += BLOCK
+        y += BLOCK
+
+
+cdef inline void forward_one_row(
+        vec *z, vec *y, int activation, const real *x, const vec *w, const vec *b, Py_ssize_t k) noexcept nogil:
+    """y := activation(x @ w + b) for one row of the narrowest kind: nothing waits in memory in between."""
+    cdef vec total[BLOCK]
+    cdef vec left
+    cdef Py_ssize_t p
+    cdef int v
+    for v in range(BLOCK):
+        total[v] = b[v]
+    for p in range(k):
+        left = fill(x[p])
+        for v in range(BLOCK):
+            total[v] = fma(left, w[v], total[v])
+        w += BLOCK
+    for v in range(BLOCK):
+        finish_row(total[v], z + v, y + v, activation)
 
 
 cdef inline void small_forward(
@@ -100,9 +122,13 @@ cdef inline void small_forward(
         Py_ssize_t m) noexcept nogil:
     """dense_forward for one layer: z := x @ w + b; y := activation(z)."""
     cdef bint rectify = activation == RELU and z == y
-    if layer.n_out == 1:
-        forward_single(z, x, ldx, layer, rectify, m)
-    elif layer.stride == BLOCK * LANES:
+    if activation != SOFTMAX and layer.n_out == 1:
+        forward_single(<vec *> z, <vec *> y, activation, x, ldx, layer, m)
+        return
+    if activation != SOFTMAX and m == 1 and layer.stride == BLOCK * LANES:
+        forward_one_row(<vec *> z, <vec *> y, activation, x, <const vec *> layer.w, <const vec *> layer.b, layer.n_in)
+        return
+    if layer.stride == BLOCK * LANES:
         forward_block(BLOCK, z, x, ldx, layer, rectify, m)
     elif layer.stride == 2 * BLOCK * LANES:
         forward_block(2 * BLOCK, z, x, ldx, layer, rectify, m)
@@ -202,11 +228,10 @@ cdef inline void small_weight_gradient(
 
 
 cdef inline void single_output_gradients(
-        const Layer *layer, real *dx, const real *x, Py_ssize_t ldx, bint descend, real rate,
+        const Layer *layer, const Layer *below, const real *x, Py_ssize_t ldx, bint descend, real rate,
         Py_ssize_t m) noexcept nogil:
-    """dx := dz @ w.T, and dw and db (or w and b less rate times these), for one output: w is a column.
-
-    x has padded rows, unless dx is NULL.
+    """below.dz := (dz @ w.T) * activation'(z of below), and dw and db (or w and b less rate times these), for
+    one output: w is a column. Without a layer below (NULL) x has no padding.
     """
     cdef real *w = <real *> layer.w
     cdef real *target = <real *> (layer.w if descend else layer.dw)
@@ -214,17 +239,22 @@ cdef inline void single_output_gradients(
     cdef const real *dz = <const real *> layer.dz
     cdef Py_ssize_t ld = layer.stride
     cdef Py_ssize_t p, i, left, block
-    cdef vec weights, gradient
+    cdef vec weights, gradient, delta, y
     cdef real total
-    if dx != NULL:
+    if below != NULL:
         for block in range(padded_row(layer.n_in) // LANES):
             p = block * LANES
             left = layer.n_in - p
             weights = first_lanes(left, column(w + p*ld, ld))
             gradient = fill(0)
             for i in range(m):
-                (<vec *> (dx + i*ldx + p))[0] = fma(fill(dz[i*ld]), weights, fill(0))
-                gradient = fma((<const vec *> (x + i*ldx + p))[0], fill(dz[i*ld]), gradient)
+                y = (<const vec *> (x + i*ldx + p))[0]
+                delta = fill(dz[i*ld])
+                gradient = fma(y, delta, gradient)
+                delta = fma(delta, weights, fill(0))
+                if below.activation != IDENTITY:
+                    delta = delta * slope_of((<const vec *> below.z)[i*ldx // LANES + block], y, below.activation)
+                (<vec *> below.dz)[i*ldx // LANES + block] = delta
             if descend:
                 gradient = fma(fill(-rate), gradient, weights)
             if left >= LANES:
@@ -252,17 +282,17 @@ cdef inline void small_backward(
     cdef const real *x = <const real *> below.y
     cdef Py_ssize_t i = 0
     if layer.n_out == 1:
-        single_output_gradients(layer, dx, x, below.stride, descend, rate, m)
-    else:
-        while i + ROWS <= m:
-            input_gradient_rows(ROWS, dx + i*below.stride, dz + i*layer.stride, layer)
-            i += ROWS
-        if i + 2 <= m:
-            input_gradient_rows(2, dx + i*below.stride, dz + i*layer.stride, layer)
-            i += 2
-        if i < m:
-            input_gradient_rows(1, dx + i*below.stride, dz + i*layer.stride, layer)
-        small_weight_gradient(layer, x, below.stride, descend, rate, m)
+        single_output_gradients(layer, below, x, below.stride, descend, rate, m)
+        return
+    while i + ROWS <= m:
+        input_gradient_rows(ROWS, dx + i*below.stride, dz + i*layer.stride, layer)
+        i += ROWS
+    if i + 2 <= m:
+        input_gradient_rows(2, dx + i*below.stride, dz + i*layer.stride, layer)
+        i += 2
+    if i < m:
+        input_gradient_rows(1, dx + i*below.stride, dz + i*layer.stride, layer)
+    small_weight_gradient(layer, x, below.stride, descend, rate, m)
     activation_backward(dx, dx, x, below.z, below.activation, m, layer.n_in)
 
 
@@ -324,8 +354,8 @@ cdef inline void small_train(Job *job) noexcept nogil:
                 small_forward(layer, <real *> layer.z, <real *> layer.y, layer.activation, x, ldx, m)
             x = <const real *> layer.y
             ldx = layer.stride
-        loss_forward_backward(
-            output.dz, output.y, plan.losses, output.z, plan.t_batch, NULL, 1.0 / (m * elements),
+        plan.kernels.loss_forward_backward(
+            output.dz, plan.losses, output.z, plan.t_batch, NULL, 1.0 / (m * elements),
             plan.loss, output.activation, m, output.n_out)
         for i in range(m):
             job.total += plan.losses[i]

@@ -173,7 +173,7 @@ cdef struct KernelTable:
         void *dz, const void *dy, const void *y, const void *z, int activation,
         Py_ssize_t m, Py_ssize_t n) noexcept nogil
     void (*loss_forward_backward)(
-        void *dz, void *y, double *losses, const void *z, const void *t, const double *weights, double scale,
+        void *dz, double *losses, const void *z, const void *t, const double *weights, double scale,
         int loss, int activation, Py_ssize_t m, Py_ssize_t n) noexcept nogil
     void (*begin_step)(Update *update) noexcept nogil
     void (*update_parameters)(
