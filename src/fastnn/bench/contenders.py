@@ -1,0 +1,374 @@
+"""fastnn and its peers: how each of them does a cell's work, as well as its users would write it.
+
+A contender is made for one cell and holds that cell's data in the form that it likes best. `run`
+is what the clock sees: one epoch (it returns the mean loss of its steps) or one prediction (it
+returns the outputs). `parameters` tells W0, b0, W1, b1, … afterwards. Each imports its library
+when it is made; where it cannot do a cell it raises `Unable` with the reason.
+"""
+
+from functools import partial
+from itertools import pairwise
+
+import numpy as np
+
+from .cells import LEARNING_RATE
+
+
+class Unable(Exception):
+    """This contender does not do this cell; the reason is for people to read."""
+
+
+class FastNN:
+    name, package = "fastnn", "fastnn-mlp"
+
+    def __init__(self, cell, dtype, threads, steps=None):
+        import fastnn
+        self.net = fastnn.Network(cell.sizes, activation=cell.activation,
+                                  output="softmax" if cell.softmax else "identity", dtype=dtype)
+        for w, b, (weights, biases) in zip(self.net.weights, self.net.biases, cell.parameters(dtype), strict=True):
+            w[...], b[...] = weights, biases
+        X = cell.inputs(dtype, steps)
+        if cell.trains:
+            y = cell.targets(dtype, steps)
+            optimizer = getattr(fastnn, cell.optimizer)(LEARNING_RATE)
+            self.run = lambda: self.net.fit(X, y, batch_size=cell.batch, optimizer=optimizer, shuffle=False).loss[0]
+        else:
+            self.run = partial(self.net.predict, X)
+
+    def parameters(self):
+        return [array for pair in zip(self.net.weights, self.net.biases, strict=True) for array in pair]
+
+
+class NumPy:
+    """The same step in place, without an allocation that NumPy lets one avoid: also the reference of every proof."""
+
+    name = package = "numpy"
+
+    def __init__(self, cell, dtype, threads=1, steps=None):
+        self.cell, self.steps = cell, steps or cell.steps
+        self.weights, self.biases = zip(*cell.parameters(dtype), strict=True)
+        self.x = cell.inputs(dtype, steps)
+        self.outputs = [np.empty((cell.batch, n), dtype) for n in cell.sizes[1:]]
+        if cell.trains:
+            self.t = cell.targets(dtype, steps)
+            self.deltas = [np.empty_like(y) for y in self.outputs]
+            self.updates = 0
+            self.gradients, self.first, self.second, self.scratch = (
+                [np.zeros_like(p) for p in self.parameters()] for _ in range(4))
+        self.run = self.epoch if cell.trains else lambda: self.forward(self.x).copy()
+
+    def parameters(self):
+        return [array for pair in zip(self.weights, self.biases, strict=True) for array in pair]
+
+    def epoch(self):
+        batch, total = self.cell.batch, 0.0
+        for start in range(0, self.steps * batch, batch):
+            x, t = self.x[start:start + batch], self.t[start:start + batch]
+            self.forward(x)
+            total += self.output_delta(t)
+            self.backward(x)
+            self.update()
+        return total / self.steps
+
+    def forward(self, x):
+        for w, b, y in zip(self.weights, self.biases, self.outputs, strict=True):
+            np.dot(x, w, out=y)
+            y += b
+            if y is not self.outputs[-1]:
+                self.activate(y)
+            elif self.cell.softmax and not self.cell.trains:
+                self.exponentiate(y)
+                y /= y.sum(axis=1, keepdims=True)
+            x = y
+        return x
+
+    def activate(self, y):
+        if self.cell.activation == "relu":
+            np.maximum(y, 0, out=y)
+        elif self.cell.activation == "tanh":
+            np.tanh(y, out=y)
+        else:
+            np.negative(y, out=y)
+            np.exp(y, out=y)
+            y += 1
+            np.reciprocal(y, out=y)
+
+    @staticmethod
+    def exponentiate(y):
+        y -= y.max(axis=1, keepdims=True)
+        np.exp(y, out=y)
+
+    def output_delta(self, t):
+        """The loss; deltas[-1] := its gradient."""
+        y, delta = self.outputs[-1], self.deltas[-1]
+        if self.cell.softmax:
+            rows = np.arange(len(y))
+            delta[...] = y
+            self.exponentiate(delta)
+            delta /= delta.sum(axis=1, keepdims=True)
+            loss = -float(np.log(delta[rows, t]).mean())
+            delta[rows, t] -= 1
+            delta /= len(y)
+            return loss
+        np.subtract(y, t, out=delta)
+        loss = float(np.vdot(delta, delta)) / delta.size
+        delta *= 2 / delta.size
+        return loss
+
+    def backward(self, x):
+        for layer in reversed(range(len(self.weights))):
+            delta = self.deltas[layer]
+            np.dot((self.outputs[layer - 1] if layer else x).T, delta, out=self.gradients[2*layer])
+            delta.sum(axis=0, out=self.gradients[2*layer + 1])
+            if layer:
+                below, y = self.deltas[layer - 1], self.outputs[layer - 1]
+                np.dot(delta, self.weights[layer].T, out=below)
+                self.times_slope(below, y)
+
+    def times_slope(self, delta, y):
+        """delta := delta * slope, from y, which is not needed any more."""
+        if self.cell.activation == "relu":
+            delta *= y > 0
+        elif self.cell.activation == "tanh":
+            y *= y
+            np.subtract(1, y, out=y)
+            delta *= y
+        else:
+            delta *= y
+            np.subtract(1, y, out=y)
+            delta *= y
+
+    def update(self):
+        self.updates += 1
+        correction = 1 / float(np.sqrt(1 - 0.999**self.updates))
+        rate = LEARNING_RATE / (1 - 0.9**self.updates)
+        for p, g, m, v, s in zip(
+                self.parameters(), self.gradients, self.first, self.second, self.scratch, strict=True):
+            if self.cell.optimizer == "SGD":
+                g *= LEARNING_RATE
+                p -= g
+                continue
+            np.subtract(g, m, out=s)
+            s *= 0.1
+            m += s
+            g *= g
+            g *= 0.001
+            v *= 0.999
+            v += g
+            np.sqrt(v, out=s)
+            s *= correction
+            s += 1e-8
+            np.divide(m, s, out=s)
+            s *= rate
+            p -= s
+
+
+class Torch:
+    """PyTorch as its tutorials have it, with the fused optimizers."""
+
+    name = package = "torch"
+    compiled = False
+
+    def __init__(self, cell, dtype, threads, steps=None):
+        import torch
+        torch.set_num_threads(threads)
+        nn = torch.nn
+        activation = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}[cell.activation]
+        self.linear = [nn.Linear(n_in, n_out, dtype=getattr(torch, dtype)) for n_in, n_out in pairwise(cell.sizes)]
+        modules = [module for linear in self.linear for module in (linear, activation())][:-1]
+        with torch.no_grad():
+            for linear, (weights, biases) in zip(self.linear, cell.parameters(dtype), strict=True):
+                linear.weight[...] = torch.from_numpy(weights.T)
+                linear.bias[...] = torch.from_numpy(biases)
+        X = cell.inputs(dtype, steps)
+        if not cell.trains:
+            model = nn.Sequential(*modules, *[nn.Softmax(dim=1)] * cell.softmax)
+            model = torch.compile(model) if self.compiled else model
+
+            @torch.inference_mode()
+            def predict():
+                return model(torch.from_numpy(X)).numpy()
+
+            self.run = predict
+            return
+        model = nn.Sequential(*modules)
+        measure = nn.CrossEntropyLoss() if cell.softmax else nn.MSELoss()
+
+        def loss_of(x, t):
+            return measure(model(x), t)
+
+        loss_of = torch.compile(loss_of) if self.compiled else loss_of
+        optimizer = getattr(torch.optim, cell.optimizer)(model.parameters(), lr=LEARNING_RATE, fused=True)
+        batches = list(zip(torch.from_numpy(X).split(cell.batch),
+                           torch.from_numpy(cell.targets(dtype, steps)).split(cell.batch), strict=True))
+
+        def epoch():
+            total = torch.zeros(())
+            for x, t in batches:
+                optimizer.zero_grad()
+                loss = loss_of(x, t)
+                loss.backward()
+                optimizer.step()
+                total += loss.detach()
+            return total.item() / len(batches)
+
+        self.run = epoch
+
+    def parameters(self):
+        return [array.detach().numpy() for linear in self.linear for array in (linear.weight.T, linear.bias)]
+
+
+class TorchCompile(Torch):
+    """The same with the model and its loss, and so their gradients, through torch.compile."""
+
+    name = "torch.compile"
+    compiled = True
+
+
+class JAX:
+    """A whole epoch as one compiled scan."""
+
+    name = package = "jax"
+
+    def __init__(self, cell, dtype, threads, steps=None):
+        import jax
+        import jax.numpy as jnp
+        jax.config.update("jax_enable_x64", dtype == "float64")
+        jax.config.update("jax_platforms", "cpu")
+        activation = {"relu": jax.nn.relu, "tanh": jnp.tanh, "sigmoid": jax.nn.sigmoid}[cell.activation]
+        self.state = [jnp.asarray(array) for pair in cell.parameters(dtype) for array in pair]
+        X = cell.inputs(dtype, steps)
+
+        def logits(parameters, x):
+            for w, b in zip(parameters[0:-2:2], parameters[1:-2:2], strict=True):
+                x = activation(x @ w + b)
+            return x @ parameters[-2] + parameters[-1]
+
+        if not cell.trains:
+            predict = jax.jit(lambda parameters, x: (
+                jax.nn.softmax(logits(parameters, x)) if cell.softmax else logits(parameters, x)))
+            self.run = lambda: np.asarray(predict(self.state, X))
+            return
+
+        def loss_of(parameters, x, t):
+            z = logits(parameters, x)
+            if cell.softmax:
+                return -jnp.take_along_axis(jax.nn.log_softmax(z), t[:, None], axis=1).mean()
+            return ((z - t)**2).mean()
+
+        def sgd(state, batch):
+            loss, gradients = jax.value_and_grad(loss_of)(state, *batch)
+            return [p - LEARNING_RATE*g for p, g in zip(state, gradients, strict=True)], loss
+
+        def adam(state, batch):
+            parameters, first, second, count = state
+            loss, gradients = jax.value_and_grad(loss_of)(parameters, *batch)
+            count = count + 1
+            first = [m + 0.1*(g - m) for m, g in zip(first, gradients, strict=True)]
+            second = [0.999*v + 0.001*g*g for v, g in zip(second, gradients, strict=True)]
+            rate = LEARNING_RATE / (1 - 0.9**count)
+            correction = 1 / jnp.sqrt(1 - 0.999**count)
+            parameters = [p - rate * m / (jnp.sqrt(v)*correction + 1e-8)
+                          for p, m, v in zip(parameters, first, second, strict=True)]
+            return (parameters, first, second, count), loss
+
+        if cell.optimizer == "Adam":
+            zeros = [jnp.zeros_like(p) for p in self.state]
+            self.state = (self.state, zeros, [jnp.zeros_like(p) for p in zeros], jnp.zeros((), dtype))
+        step = adam if cell.optimizer == "Adam" else sgd
+
+        def epoch_of(state, x, t):
+            state, losses = jax.lax.scan(step, state, (x, t))
+            return state, losses.mean()
+
+        compiled = jax.jit(epoch_of, donate_argnums=0)
+        steps = steps or cell.steps
+        t = cell.targets(dtype, steps)
+        data = (jnp.asarray(X.reshape(steps, cell.batch, -1)), jnp.asarray(t.reshape(steps, cell.batch, *t.shape[1:])))
+        self.adam = cell.optimizer == "Adam"
+
+        def epoch():
+            self.state, loss = compiled(self.state, *data)
+            return float(loss)
+
+        self.run = epoch
+
+    def parameters(self):
+        return [np.asarray(array) for array in (self.state[0] if self.adam else self.state)]
+
+
+class ScikitLearn:
+    """MLPClassifier or MLPRegressor; an epoch is a `fit` that goes on."""
+
+    name, package = "scikit-learn", "scikit-learn"
+
+    def __init__(self, cell, dtype, threads, steps=None):
+        import warnings
+
+        from sklearn.neural_network import MLPClassifier, MLPRegressor
+        warnings.simplefilter("ignore")
+        if cell.softmax:
+            estimator, scale = MLPClassifier, 1
+        else:       # its loss is half of ours; its gradient is not divided by the number of outputs
+            estimator, scale = MLPRegressor, 2
+        rate = LEARNING_RATE * (scale / cell.sizes[-1] if scale == 2 and cell.optimizer == "SGD" else 1)
+        self.model = estimator(
+            hidden_layer_sizes=cell.sizes[1:-1], activation=cell.activation.replace("sigmoid", "logistic"), alpha=0.0,
+            solver=(cell.optimizer or "SGD").lower(), momentum=0.0, batch_size=cell.batch, learning_rate_init=rate,
+            shuffle=False, max_iter=1, warm_start=True)
+        X = cell.inputs(dtype, steps)
+        rows = np.resize(X, (1000, cell.sizes[0]))
+        t = np.zeros((len(rows), cell.sizes[-1]), dtype)
+        self.model.fit(rows, np.arange(len(rows)) % cell.sizes[-1] if cell.softmax else self.shaped(t))
+        for coefs, intercepts, (weights, biases) in zip(
+                self.model.coefs_, self.model.intercepts_, cell.parameters(dtype), strict=True):
+            coefs[...], intercepts[...] = weights, biases
+        if cell.trains:
+            t = self.shaped(cell.targets(dtype, steps))
+            if cell.softmax and len(np.unique(t)) < cell.sizes[-1]:
+                raise Unable("needs every class among the rows that it is fitted to")
+            self.run = lambda: scale * self.model.fit(X, t).loss_curve_[-1]
+        else:
+            self.run = partial(self.model.predict_proba if cell.softmax else self.model.predict, X)
+
+    @staticmethod
+    def shaped(t):
+        return t[:, 0] if t.shape[1:] == (1,) else t
+
+    def parameters(self):
+        return [array for pair in zip(self.model.coefs_, self.model.intercepts_, strict=True) for array in pair]
+
+
+class ONNXRuntime:
+    """Predictions only: a chain of Gemm nodes."""
+
+    name, package = "onnxruntime", "onnxruntime"
+
+    def __init__(self, cell, dtype, threads, steps=None):
+        if cell.trains:
+            raise Unable("does not train")
+        import onnxruntime
+        from onnx import TensorProto, helper, numpy_helper
+        nodes, initializers, flowing = [], [], "x"
+        last = len(cell.sizes) - 2
+        operator = {"relu": "Relu", "tanh": "Tanh", "sigmoid": "Sigmoid"}[cell.activation]
+        for layer, (weights, biases) in enumerate(cell.parameters(dtype)):
+            initializers += [numpy_helper.from_array(weights, f"w{layer}"), numpy_helper.from_array(biases, f"b{layer}")]
+            nodes.append(helper.make_node("Gemm", [flowing, f"w{layer}", f"b{layer}"], [f"z{layer}"]))
+            flowing = f"z{layer}"
+            if layer < last or cell.softmax:
+                nodes.append(helper.make_node(operator if layer < last else "Softmax", [flowing], [f"y{layer}"]))
+                flowing = f"y{layer}"
+        kind = TensorProto.FLOAT if dtype == "float32" else TensorProto.DOUBLE
+        graph = helper.make_graph(
+            nodes, "network", [helper.make_tensor_value_info("x", kind, [None, cell.sizes[0]])],
+            [helper.make_tensor_value_info(flowing, kind, [None, cell.sizes[-1]])], initializers)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        X = cell.inputs(dtype)
+        self.run = partial(session.run, None, {"x": X})
+
+
+CONTENDERS = {kind.name: kind for kind in (FastNN, NumPy, Torch, TorchCompile, JAX, ScikitLearn, ONNXRuntime)}

@@ -1,0 +1,191 @@
+"""Contenders prove that they compute the same, and then take turns on the clock.
+
+Each lives in a process of its own, because thread pools, BLAS and compilers read their settings
+when they are loaded, and because one's idle threads must not disturb another. Only one process
+works at a time; all are held to the same processors. A turn is worth comparing with the turns
+beside it and no others: the machine's speed drifts.
+"""
+
+import math
+import os
+import timeit
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from statistics import median
+
+import numpy as np
+
+from .cells import Cell
+from .contenders import CONTENDERS, FastNN, NumPy, Unable
+
+TURN_SECONDS = 0.15         # a turn repeats its work for about so long, and counts the best repetition
+LONGEST_BATCH = 0.005       # repetitions shorter than this are timed several at once
+PROOF_STEPS = 4
+FAR_BEHIND = 4              # a contender so many times slower than the fastest gets no second turn
+
+# What keeps the peers to an instruction set that fastnn is held to.
+HELD_TO = {
+    "avx2": {"ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2", "OPENBLAS_CORETYPE": "Haswell",
+             "ATEN_CPU_CAPABILITY": "avx2", "XLA_FLAGS": "--xla_cpu_max_isa=AVX2"},
+}
+
+
+@dataclass
+class Result:
+    """What the turns on one cell took, in seconds a step (or a prediction)."""
+
+    cell: Cell
+    seconds: dict = field(default_factory=dict)     # contender: [of each turn]
+    left_out: dict = field(default_factory=dict)    # contender: reason
+    peak: list = field(default_factory=list)        # multiply-adds from registers, operations a second, each turn
+
+    def best(self, name):
+        return min(self.seconds[name])
+
+    def ratio(self, name):
+        """How many times longer a contender takes than fastnn: the median over turns beside each other."""
+        return median(theirs / ours for theirs, ours in zip(self.seconds[name], self.seconds[FastNN.name], strict=False))
+
+    @property
+    def best_peer(self):
+        """The peer that is nearest to fastnn, or ahead of it; None where nobody else took part."""
+        return min((name for name in self.seconds if name != FastNN.name), key=self.ratio, default=None)
+
+
+def race(cells, contenders, processors, *, isa=None, dtype="float32", rounds=5):
+    """Yields a Result for each cell, in which fastnn and each of the contenders took `rounds` turns.
+
+    All are held to these processors, with a thread on each.
+    """
+    threads = len(processors)
+    with ExitStack() as stack:
+        stack.enter_context(environment(settings(threads, isa)))
+        workers = {
+            name: stack.enter_context(ProcessPoolExecutor(1, get_context("spawn"), hold, (processors,)))
+            for name in (FastNN.name, *contenders)
+        }
+        for cell in cells:
+            yield race_one(cell, workers, threads, dtype, rounds)
+
+
+def race_one(cell, workers, threads, dtype, rounds):
+    result = Result(cell)
+    for name, worker in workers.items():
+        reason = ask(worker, enter, name, cell, dtype, threads)
+        if reason is None:
+            result.seconds[name] = []
+        elif name == FastNN.name:
+            raise RuntimeError(f"fastnn cannot be timed on {cell.name}: {reason}")
+        else:
+            result.left_out[name] = reason
+    for turn in range(rounds):
+        fastest = min((min(seconds, default=math.inf) for seconds in result.seconds.values()), default=0)
+        for name in list(result.seconds):
+            if turn and min(result.seconds[name]) > FAR_BEHIND * fastest:
+                continue
+            seconds = ask(workers[name], take_turn, cell.steps or 1)
+            if isinstance(seconds, str):
+                result.left_out[name] = seconds
+                del result.seconds[name]
+            else:
+                result.seconds[name].append(seconds)
+        result.peak.append(ask(workers[FastNN.name], peak, dtype))
+    return result
+
+
+def ask(worker, function, *arguments):
+    try:
+        return worker.submit(function, *arguments).result()
+    except BrokenProcessPool:
+        return "its process died"
+
+
+def processors_for(threads):
+    """So many of the processors that this process may use; ValueError where there are fewer."""
+    allowed = sorted(os.sched_getaffinity(0))
+    if len(allowed) < threads:
+        raise ValueError(f"{threads} threads need as many processors, but this process may use {len(allowed)}")
+    return allowed[-threads:]
+
+
+def settings(threads, isa):
+    """Environment variables that give everybody as many threads, and the same instruction set."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "FASTNN_NUM_THREADS")
+    instruction_set = {"FASTNN_ISA": isa} | HELD_TO.get(isa, {}) if isa else {}
+    return dict.fromkeys(names, str(threads)) | {"TORCHINDUCTOR_COMPILE_THREADS": "1"} | instruction_set
+
+
+@contextmanager
+def environment(values):
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
+
+
+# In a worker's process
+
+contender = None
+
+
+def hold(processors):
+    """Keeps this process to these processors."""
+    os.sched_setaffinity(0, processors)
+
+
+def enter(name, cell, dtype, threads):
+    """Makes this process's contender ready for a cell; returns why it cannot take part, or None."""
+    global contender
+    contender = None            # the last cell's memory
+    try:
+        reason = None if name == NumPy.name and dtype == "float64" else disagreement(name, cell, dtype, threads)
+        if reason is None:
+            contender = CONTENDERS[name](cell, dtype, threads)
+            contender.run()
+    except Unable as error:
+        reason = str(error)
+    except Exception as error:      # a peer's trouble is its own: the others go on
+        reason = f"{type(error).__name__}: {error}"
+    return reason
+
+
+def disagreement(name, cell, dtype, threads):
+    """How a contender's loss and parameters after a few steps, or its outputs, differ from NumPy's in float64."""
+    steps = min(PROOF_STEPS, cell.steps)
+    reference = NumPy(cell, "float64", steps=steps)
+    trial = CONTENDERS[name](cell, dtype, threads, steps=steps)
+    expected, got = reference.run(), trial.run()
+    single = dtype == "float32"
+    if not cell.trains:
+        got = np.asarray(got).reshape(expected.shape)
+        return None if np.allclose(got, expected, rtol=0, atol=1e-4 if single else 1e-10) else "predicts something else"
+    if not math.isclose(got, expected, rel_tol=1e-4 if single else 1e-9):
+        return f"its loss is {got:.6g}, not {expected:.6g}"
+    # Adam makes a whole step of a gradient that is all rounding, so single parameters may differ.
+    start = np.concatenate([array.ravel() for pair in cell.parameters("float64") for array in pair])
+    change, expected = (np.concatenate([np.ravel(p) for p in c.parameters()]) - start for c in (trial, reference))
+    error = np.linalg.norm(change - expected) / np.linalg.norm(expected)
+    return None if error < (2e-2 if single else 1e-5) else f"its parameters move elsewhere, by {error:.1%}"
+
+
+def take_turn(steps):
+    """Seconds a step: the best of as many repetitions as fit a turn."""
+    clock = timeit.Timer(contender.run)
+    once = clock.timeit(1)
+    number = max(1, math.ceil(LONGEST_BATCH / once))
+    return min([once, *(s / number for s in clock.repeat(math.ceil(TURN_SECONDS / (number * once)), number))]) / steps
+
+
+def peak(dtype):
+    """Operations a second of multiply-adds that never leave the registers: on one thread."""
+    from fastnn import _dispatch
+    rounds = 200_000
+    operations = _dispatch.kernels.multiply_add_chains(dtype, rounds)
+    clock = timeit.Timer(lambda: _dispatch.kernels.multiply_add_chains(dtype, rounds))
+    return operations / min(clock.repeat(5, 1))

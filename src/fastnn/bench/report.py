@@ -1,0 +1,79 @@
+"""What a race came to: a table for people, JSON for the record. Knows results, times nothing."""
+
+import platform
+from datetime import date
+from importlib import metadata
+from pathlib import Path
+from statistics import median
+
+import fastnn
+
+from .contenders import CONTENDERS, FastNN
+
+
+def header(contenders):
+    """The head of the table: one column a contender."""
+    names = [FastNN.name, *contenders, "best peer ÷ fastnn", "GFLOP/s", "of the peak"]
+    return [f"| work | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
+
+
+def row(record, contenders, threads):
+    """One cell's line; `record` is what `as_record` made."""
+    seconds = record["seconds"]
+    times = [duration(min(seconds[name])) if name in seconds else "–" for name in (FastNN.name, *contenders)]
+    rate = record["flops"] / min(seconds[FastNN.name]) / 1e9
+    ratio = f"{record['ratio']:.2f} ({record['best_peer']})" if record["best_peer"] else "–"
+    return f"| {record['title']} | {' | '.join(times)} | {ratio} | {rate:.3g} | {rate / threads / record['peak']:.0%} |"
+
+
+def duration(seconds):
+    for unit, size in (("s", 1), ("ms", 1e-3), ("µs", 1e-6)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds / 1e-6:.2g} µs"
+
+
+def as_record(result):
+    """A Result as plain data."""
+    best = result.best_peer
+    return {
+        "cell": result.cell.name, "title": result.cell.title, "flops": result.cell.flops,
+        "seconds": result.seconds, "left_out": result.left_out, "peak": median(result.peak) / 1e9,
+        "best_peer": best, "ratio": best and result.ratio(best),
+    }
+
+
+def machine(threads, isa, dtype, contenders):
+    """Where, by what and with what it was measured."""
+    config = fastnn.show_config(mode="dict")
+    return {
+        "date": date.today().isoformat(), "processor": processor(), "threads": threads, "dtype": dtype,
+        "instruction_set": isa or config["instruction set in use"], "held": isa is not None,
+        "compiler": config["compiler"], "python": platform.python_version(),
+        "versions": {name: version(name) for name in (FastNN.name, *contenders)},
+    }
+
+
+def version(name):
+    """Of a contender's library; None where it is not installed."""
+    try:
+        return fastnn.__version__ if name == FastNN.name else metadata.version(CONTENDERS[name].package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def caption(where):
+    """One sentence about the machine."""
+    versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items() if version)
+    held = ", to which all are held" if where["held"] else ""
+    threads = "one thread" if where["threads"] == 1 else f"{where['threads']} threads"
+    return (f"{where['processor']}, {threads}, {where['dtype']}, {where['instruction_set']}{held}; "
+            f"compiler {where['compiler']}, flags of setup.py; {versions}; {where['date']}.")
+
+
+def processor():
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
