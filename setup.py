@@ -44,7 +44,7 @@ BUILD_MODES = {
     "coverage": (["-O2", "-g", "--coverage"], ["--coverage"]),
 }
 HEADERS = ["src/fastnn/float_state.h", "src/fastnn/team.h",
-           *(f"src/fastnn/kernels/{name}.h" for name in ("simd", "elementary", "tables"))]
+           *(f"src/fastnn/kernels/{name}.h" for name in ("simd", "gemm", "elementary", "tables"))]
 
 
 def extensions(mode):

@@ -3,9 +3,9 @@
 # by `fastnn.ops`.
 
 from .activations cimport activation_forward
-from .gemm cimport DESCEND, RECTIFY, STORE, pack, padded_row, product, vectors_of
+from .gemm cimport DESCEND, RECTIFY, STORE, padded_row, product, transpose, vectors_of, worth_packing
 from .simd cimport LANES, fill, fma, real, vec
-from .types cimport IDENTITY, RELU, packed_bytes, worth_packing
+from .types cimport IDENTITY, RELU, packed_bytes
 
 
 cdef inline void dense_forward(
@@ -56,11 +56,11 @@ cdef inline void weight_gradient(
     cdef Py_ssize_t whole = k // LANES * LANES
     cdef Py_ssize_t i, p
     cdef real *transposed
-    if not worth_packing(k, m, n, sizeof(real)):
+    if not worth_packing(k, m, n):
         product(dw, ld, NULL, x, 1, ldx, dz, ld, False, k, m, n, finish, rate, scratch)
         return
     transposed = <real *> (<char *> scratch + packed_bytes(m, n, k, sizeof(real)))
-    pack(transposed, x, ldx, True, whole, ldt, m)
+    transpose(transposed, ldt, x, ldx, whole, ldt, m)
     for p in range(whole, k):           # x has no padding to read
         for i in range(m):
             transposed[p*ldt + i] = x[i*ldx + p]

@@ -13,7 +13,7 @@ from libc.string cimport memcpy, memset
 
 from .activations cimport activation_backward, activation_forward
 from .dense cimport dense_backward, dense_descend, dense_forward
-from .gemm cimport padded_row
+from .gemm cimport choose_micro_kernel, padded_row
 from .losses cimport loss_forward_backward
 from .simd cimport INSTRUCTION_SET, LANES, TILE_ROWS, TILE_VECTORS, fill, fma, real, vec
 from .small cimport is_small, small_forward, small_train
@@ -304,6 +304,7 @@ cdef inline double multiply_add_chains(long long rounds) noexcept nogil:
 
 cdef inline KernelTable kernel_table() noexcept nogil:
     cdef KernelTable table
+    choose_micro_kernel()
     table.instruction_set = INSTRUCTION_SET
     table.lanes = LANES
     table.chains = TILE_ROWS * TILE_VECTORS

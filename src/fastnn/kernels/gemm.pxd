@@ -9,9 +9,9 @@
 # by fused multiply-adds, whatever the tile's size and whatever is packed: a lane is an
 # element of c and never a partial sum. So a row has the same bits in every batch.
 
-from .simd cimport (LANES, TILE_ROWS, TILE_VECTORS, at_least, fill, fma, load_transposed,
+from .simd cimport (LANES, TILE_ROWS, TILE_VECTORS, VECTOR_BYTES, at_least, fill, fma, load_transposed,
                     real, vec)
-from .types cimport PACKED_COLUMN_BYTES, PACKED_ROWS, padded, worth_packing
+from .types cimport PACKED_COLUMN_BYTES, PACKED_ROWS, padded
 
 cdef enum Finish:
     STORE       # c := sum
@@ -19,7 +19,14 @@ cdef enum Finish:
     DESCEND     # c := c - rate * sum
 
 
+cdef extern from "gemm.h" nogil:
+    void (*micro_kernel "fastnn_micro_kernel")(Py_ssize_t m, Py_ssize_t n, const void *block)
+
+
 cdef enum:
+    ROW_BLOCK = 24              # rows whose part of a stays in the caches while the panels of a block pass by
+    PANEL_BYTES = TILE_VECTORS * VECTOR_BYTES
+    L1_K = 24576 // (TILE_VECTORS * VECTOR_BYTES)
     SINGLE_ROW_VECTORS = 8      # a single row's tile is wider: it only waits for b
 
 
@@ -32,82 +39,14 @@ cdef inline Py_ssize_t vectors_of(Py_ssize_t n) noexcept nogil:
     return (n + LANES - 1) // LANES
 
 
-cdef inline void tile(
-        int rows, int vectors, real *c, Py_ssize_t ldc, const real *start, Py_ssize_t ldstart,
-        const real *a, Py_ssize_t a_row, Py_ssize_t a_column, const real *b, Py_ssize_t ldb,
-        Py_ssize_t k, int finish, real rate) noexcept nogil:
-    """c[i][j] := finish(start[i][j] + sum over p of a[i*a_row + p*a_column] * b[p][j]).
+cdef inline bint worth_packing(Py_ssize_t m, Py_ssize_t k, Py_ssize_t n) noexcept nogil:
+    """Whether m rows make it worth packing the right side [k][n] of a product.
 
-    1. rows and vectors are literals at every call, and the array of sums has a literal
-       size: so the compiler keeps it in registers (on the stack it is 4 times slower).
-    2. Two strides of a make one kernel serve a @ b and a.T @ b.
-    3. start is a bias row (ldstart = 0), c itself (the next block of k) or NULL (zero).
+    It is where that leaves the L2 cache, or where a panel takes so little of each row that the
+    rows lie in few sets of the caches and no prefetcher follows.
     """
-    cdef vec total[24]
-    cdef vec row[8]
-    cdef vec left
-    cdef vec zero = fill(0)
-    cdef int i, j
-    cdef Py_ssize_t _
-    for i in range(rows):
-        for j in range(vectors):
-            total[i*vectors + j] = (<const vec *> (start + i*ldstart + j*LANES))[0] if start != NULL else zero
-    for _ in range(k):
-        for j in range(vectors):
-            row[j] = (<const vec *> (b + j*LANES))[0]
-        for i in range(rows):
-            left = fill(a[i*a_row])
-            for j in range(vectors):
-                total[i*vectors + j] = fma(left, row[j], total[i*vectors + j])
-        a += a_column
-        b += ldb
-    if finish == RECTIFY:
-        for i in range(rows * vectors):
-            total[i] = at_least(zero, total[i])
-    elif finish == DESCEND:
-        for i in range(rows):
-            for j in range(vectors):
-                total[i*vectors + j] = fma(
-                    fill(-rate), total[i*vectors + j], (<const vec *> (c + i*ldc + j*LANES))[0])
-    for i in range(rows):
-        for j in range(vectors):
-            (<vec *> (c + i*ldc + j*LANES))[0] = total[i*vectors + j]
-
-
-cdef inline void tile_of_rows(
-        int rows, Py_ssize_t vectors, real *c, Py_ssize_t ldc, const real *start, Py_ssize_t ldstart,
-        const real *a, Py_ssize_t a_row, Py_ssize_t a_column, const real *b, Py_ssize_t ldb,
-        Py_ssize_t k, int finish, real rate) noexcept nogil:
-    """The tile with a literal number of vectors."""
-    if vectors == 1:
-        tile(rows, 1, c, ldc, start, ldstart, a, a_row, a_column, b, ldb, k, finish, rate)
-    elif vectors == 2:
-        tile(rows, 2, c, ldc, start, ldstart, a, a_row, a_column, b, ldb, k, finish, rate)
-    elif rows == 1 and vectors == SINGLE_ROW_VECTORS:
-        tile(rows, SINGLE_ROW_VECTORS, c, ldc, start, ldstart, a, a_row, a_column, b, ldb, k, finish, rate)
-    elif TILE_VECTORS >= 3 and vectors == 3:
-        tile(rows, 3, c, ldc, start, ldstart, a, a_row, a_column, b, ldb, k, finish, rate)
-    elif TILE_VECTORS >= 4:
-        tile(rows, 4, c, ldc, start, ldstart, a, a_row, a_column, b, ldb, k, finish, rate)
-
-
-cdef inline void tile_of(
-        Py_ssize_t rows, Py_ssize_t vectors, real *c, Py_ssize_t ldc, const real *start, Py_ssize_t ldstart,
-        const real *a, Py_ssize_t a_row, Py_ssize_t a_column, const real *b, Py_ssize_t ldb,
-        Py_ssize_t k, int finish, real rate) noexcept nogil:
-    """The tile with a literal number of rows, too."""
-    if rows == 1:
-        tile_of_rows(1, vectors, c, ldc, start, ldstart, a, a_row, a_column, b, ldb, k, finish, rate)
-    elif rows == 2:
-        tile_of_rows(2, vectors, c, ldc, start, ldstart, a, a_row, a_column, b, ldb, k, finish, rate)
-    elif rows == 3:
-        tile_of_rows(3, vectors, c, ldc, start, ldstart, a, a_row, a_column, b, ldb, k, finish, rate)
-    elif rows == 4:
-        tile_of_rows(4, vectors, c, ldc, start, ldstart, a, a_row, a_column, b, ldb, k, finish, rate)
-    elif TILE_ROWS >= 5 and rows == 5:
-        tile_of_rows(5, vectors, c, ldc, start, ldstart, a, a_row, a_column, b, ldb, k, finish, rate)
-    elif TILE_ROWS >= 6:
-        tile_of_rows(6, vectors, c, ldc, start, ldstart, a, a_row, a_column, b, ldb, k, finish, rate)
+    cdef Py_ssize_t row = padded_row(n) * <Py_ssize_t> sizeof(real)
+    return (m >= 48 and (k*row > 1 << 20 or (row >= 2048 and k >= 256))) or (m >= 96 and row >= 16 * PANEL_BYTES)
 
 
 cdef inline Py_ssize_t share(Py_ssize_t left, Py_ssize_t most) noexcept nogil:
@@ -120,31 +59,174 @@ cdef inline Py_ssize_t share(Py_ssize_t left, Py_ssize_t most) noexcept nogil:
     return most if left >= 2*most else (left + 1) // 2
 
 
-cdef inline void pack(
-        real *packed, const real *b, Py_ssize_t ldb, bint transposed,
-        Py_ssize_t k, Py_ssize_t n, Py_ssize_t n_true) noexcept nogil:
-    """packed[p][j] := b[p][j], or b[j][p] when transposed, zero for j >= n_true; rows of n reals.
+cdef struct Block:
+    # What the micro-kernel needs to know of c := finish(start + a @ b), beside its rows and columns.
+    real *c
+    const real *start           # a bias row (ldstart = 0), what c holds (the next block of k), or NULL: zero
+    const real *a
+    const real *b
+    Py_ssize_t ldc, ldstart, a_row, a_column
+    Py_ssize_t ldb              # 0 where b is packed: then panels lie …
+    Py_ssize_t panel_rows       # … so many rows apart, each as wide as its tiles
+    Py_ssize_t k
+    int finish
+    real rate
 
-    n is a multiple of LANES; the transposed form writes k rounded up to LANES rows.
+
+cdef inline void tile(
+        int rows, int vectors, real *c, const real *start, const real *a, const real *b, Py_ssize_t ldb,
+        const Block *block) noexcept nogil:
+    """c[i][j] := finish(start[i][j] + sum over p of a[i*a_row + p*a_column] * b[p][j]).
+
+    1. rows and vectors are literals at every call, and so are the bounds of every loop over
+       the sums: so the compiler keeps them in registers (on the stack it is 4 times slower).
+    2. Two strides of a make one kernel serve a @ b and a.T @ b.
     """
+    cdef vec total[24]
+    cdef vec row[8]
+    cdef vec left
+    cdef Py_ssize_t a_row = block.a_row, a_column = block.a_column, ldc = block.ldc, ldstart = block.ldstart
+    cdef int i, j
+    cdef Py_ssize_t _
+    if start != NULL:
+        for i in range(rows):
+            for j in range(vectors):
+                total[i*vectors + j] = (<const vec *> (start + i*ldstart + j*LANES))[0]
+    else:
+        for i in range(rows):
+            for j in range(vectors):
+                total[i*vectors + j] = fill(0)
+    for _ in range(block.k):
+        for j in range(vectors):
+            row[j] = (<const vec *> (b + j*LANES))[0]
+        for i in range(rows):
+            left = fill(a[i*a_row])
+            for j in range(vectors):
+                total[i*vectors + j] = fma(left, row[j], total[i*vectors + j])
+        a += a_column
+        b += ldb
+    if block.finish == STORE:
+        for i in range(rows):
+            for j in range(vectors):
+                (<vec *> (c + i*ldc + j*LANES))[0] = total[i*vectors + j]
+    elif block.finish == RECTIFY:
+        for i in range(rows):
+            for j in range(vectors):
+                (<vec *> (c + i*ldc + j*LANES))[0] = at_least(fill(0), total[i*vectors + j])
+    else:
+        for i in range(rows):
+            for j in range(vectors):
+                (<vec *> (c + i*ldc + j*LANES))[0] = fma(
+                    fill(-block.rate), total[i*vectors + j], (<const vec *> (c + i*ldc + j*LANES))[0])
+
+
+cdef inline void column_of_tiles(
+        int vectors, Py_ssize_t m, real *c, const real *start, const real *b, Py_ssize_t ldb,
+        const Block *block) noexcept nogil:
+    """m rows by `vectors` vectors, a literal: one tile below the other."""
+    cdef const real *a = block.a
+    cdef Py_ssize_t rows
+    while m > 0:
+        rows = share(m, TILE_ROWS)
+        if rows == 1:
+            tile(1, vectors, c, start, a, b, ldb, block)
+        elif rows == 2:
+            tile(2, vectors, c, start, a, b, ldb, block)
+        elif rows == 3:
+            tile(3, vectors, c, start, a, b, ldb, block)
+        elif rows == 4:
+            tile(4, vectors, c, start, a, b, ldb, block)
+        elif TILE_ROWS >= 5 and rows == 5:
+            tile(5, vectors, c, start, a, b, ldb, block)
+        elif TILE_ROWS >= 6:
+            tile(6, vectors, c, start, a, b, ldb, block)
+        a += rows*block.a_row
+        c += rows*block.ldc
+        if start != NULL:
+            start += rows*block.ldstart
+        m -= rows
+
+
+cdef inline void tiles(Py_ssize_t m, Py_ssize_t n, const void *arguments) noexcept nogil:
+    """The micro-kernel: a block of m rows by n columns (a multiple of LANES), in columns of tiles.
+
+    A panel of b, as wide as a tile, stays in the L1 cache while the rows of a pass by.
+    """
+    cdef const Block *block = <const Block *> arguments
+    cdef const real *start = block.start
+    cdef const real *b = block.b
+    cdef real *c = block.c
+    cdef Py_ssize_t vectors, ldb
+    while n > 0:
+        vectors = share(n // LANES, TILE_VECTORS)
+        if m == 1 and block.ldb and n >= SINGLE_ROW_VECTORS * LANES:
+            vectors = SINGLE_ROW_VECTORS
+        ldb = block.ldb if block.ldb else vectors * LANES
+        if vectors == 1:
+            column_of_tiles(1, m, c, start, b, ldb, block)
+        elif vectors == 2:
+            column_of_tiles(2, m, c, start, b, ldb, block)
+        elif TILE_VECTORS >= 3 and vectors == 3:
+            column_of_tiles(3, m, c, start, b, ldb, block)
+        elif TILE_VECTORS >= 4 and vectors == 4:
+            column_of_tiles(4, m, c, start, b, ldb, block)
+        else:
+            tile(1, SINGLE_ROW_VECTORS, c, start, block.a, b, ldb, block)
+        c += vectors * LANES
+        if start != NULL:
+            start += vectors * LANES
+        b += vectors * LANES * (1 if block.ldb else block.panel_rows)
+        n -= vectors * LANES
+
+
+cdef inline void choose_micro_kernel() noexcept nogil:
+    """Once a module, before its first product."""
+    global micro_kernel
+    micro_kernel = tiles
+
+
+cdef inline void pack(
+        real *packed, const real *b, Py_ssize_t ldb, Py_ssize_t k, Py_ssize_t n) noexcept nogil:
+    """packed := b, k rows by n columns (a multiple of LANES), in panels as wide as tiles, one after the other."""
+    cdef Py_ssize_t p, j, vectors, v
+    for p in range(k):
+        j = 0
+        while j < n:
+            vectors = share((n - j) // LANES, TILE_VECTORS)
+            for v in range(vectors):
+                (<vec *> (packed + j*k + p*vectors*LANES))[v] = (<const vec *> (b + j))[v]
+            j += vectors * LANES
+        b += ldb
+
+
+cdef inline void transpose(
+        real *out, Py_ssize_t ld, const real *b, Py_ssize_t ldb, Py_ssize_t k, Py_ssize_t n,
+        Py_ssize_t n_true) noexcept nogil:
+    """out[p][j] := b[j][p], zero for j >= n_true; n is a multiple of LANES, and k is rounded up to LANES rows."""
     cdef vec columns[16]
-    cdef Py_ssize_t p, j, square
+    cdef Py_ssize_t j, square
     cdef int q
-    if not transposed:
-        for p in range(k):
-            for j in range(n // LANES):
-                (<vec *> (packed + p*n))[j] = (<const vec *> (b + p*ldb))[j]
-        return
-    if k == 1:              # one output: its column of weights
-        for j in range(n):
-            packed[j] = b[j*ldb] if j < n_true else 0
-        return
     for j in range(n // LANES):
         for square in range(vectors_of(k)):
-            p = square * LANES
-            load_transposed(columns, b + j*LANES*ldb + p, ldb, min(n_true - j*LANES, LANES))
+            load_transposed(columns, b + j*LANES*ldb + square*LANES, ldb, min(n_true - j*LANES, LANES))
             for q in range(LANES):
-                (<vec *> (packed + (p + q)*n))[j] = columns[q]
+                (<vec *> (out + (square*LANES + q)*ld))[j] = columns[q]
+
+
+cdef inline void pack_transposed(
+        real *packed, const real *b, Py_ssize_t ldb, Py_ssize_t k, Py_ssize_t n, Py_ssize_t n_true) noexcept nogil:
+    """pack(b.T): packed[p][j] := b[j][p], zero for j >= n_true; panels have k rounded up to LANES rows."""
+    cdef Py_ssize_t j = 0, i, width
+    cdef real *panel
+    while j < n:
+        width = share((n - j) // LANES, TILE_VECTORS) * LANES
+        panel = packed + j*vectors_of(k)*LANES
+        if k == 1:              # one output: its column of weights
+            for i in range(width):
+                panel[i] = b[(j + i)*ldb] if j + i < n_true else 0
+        else:
+            transpose(panel, width, b + j*ldb, ldb, k, width, n_true - j)
+        j += width
 
 
 cdef inline void product(
@@ -158,60 +240,51 @@ cdef inline void product(
 
         for each block of k, and in it of columns:      a block of b fits the L2 cache
             pack the block                              if it pays, or if it is transposed
-            for each tile of rows, and in it of columns:
-                tile
+            for each block of rows:
+                for each panel, and in it for each tile of rows        (the micro-kernel)
 
-    1. Rows outside, columns inside: the rows of a stay in L1, b streams from L2.
-    2. A block is packed in panels, as wide as a tile, so that a tile reads one line after
-       the other: up to 12 % more than from rows of the whole block.
-    3. Between blocks of k the sums wait in c, which is exact: rounding is done already.
-       DESCEND needs c's old value at the end, so its caller keeps k within PACKED_ROWS.
+    1. A block is as long in k as the L2 cache allows, and as narrow as a panel: between blocks of
+       k the sums wait in c, and each of its tiles costs a hundred cycles. For 1024x2048x2048 blocks of
+       2048 rows by 256 bytes reach 96 % of the peak, 512 by 1024 bytes 92, 256 by 2048 bytes 87.
+    2. A panel has the width of a tile and passes all the rows of a block before the next one
+       comes. Making it short enough for the L1 cache was tried, and lost 5 %: b streams from L2 as fast
+       as it is used, and short sums load and store c too often.
+    3. That sums wait in c is exact: rounding is done already. DESCEND needs c's old value at
+       the end, so its caller keeps k within PACKED_ROWS.
     """
-    cdef bint packed = transposed or worth_packing(m, k, n, sizeof(real))
+    cdef bint packed = transposed or worth_packing(m, k, n)
     cdef Py_ssize_t n_padded = padded_row(n)
     cdef Py_ssize_t k_block = PACKED_ROWS if packed else k
     cdef Py_ssize_t n_block = PACKED_COLUMN_BYTES // <Py_ssize_t> sizeof(real) if packed else n_padded
-    cdef Py_ssize_t p, j, i, jj, rows, vectors, k_now, n_now, panel_rows, ld = ldb
-    cdef const real *panel
-    cdef const real *start
-    cdef Py_ssize_t ldstart
-    cdef int finish_now
+    cdef Py_ssize_t p, j, i, n_now
+    cdef Block block
+    block.ldc, block.a_row, block.a_column, block.rate = ldc, a_row, a_column, rate
+    block.ldb = 0 if packed else ldb
     p = 0
     while True:             # once for k = 0, too: c becomes finish(bias)
-        k_now = min(k_block, k - p)
-        panel_rows = vectors_of(k_now) * LANES if transposed else k_now
-        finish_now = finish if p + k_now == k else <int> STORE
+        block.k = min(k_block, k - p)
+        block.panel_rows = vectors_of(block.k) * LANES if transposed else block.k
+        block.finish = finish if p + block.k == k else <int> STORE
+        block.ldstart = ldc if p > 0 else 0
         j = 0
         while j < n_padded:
             n_now = min(n_block, n_padded - j)
-            if packed:
-                jj = 0
-                while jj < n_now:
-                    vectors = share((n_now - jj) // LANES, TILE_VECTORS)
-                    pack(scratch + jj*panel_rows, b + ((j + jj)*ldb + p if transposed else p*ldb + j + jj),
-                         ldb, transposed, k_now, vectors * LANES, n - j - jj)
-                    jj += vectors * LANES
+            block.b = scratch if packed else b + j
+            if transposed:
+                pack_transposed(scratch, b + j*ldb + p, ldb, block.k, n_now, n - j)
+            elif packed:
+                pack(scratch, b + p*ldb + j, ldb, block.k, n_now)
             i = 0
             while i < m:
-                rows = share(m - i, TILE_ROWS)
-                jj = 0
-                while jj < n_now:
-                    vectors = share((n_now - jj) // LANES, TILE_VECTORS)
-                    if m == 1 and not packed and (n_now - jj) // LANES >= SINGLE_ROW_VECTORS:
-                        vectors = SINGLE_ROW_VECTORS
-                    if packed:
-                        panel, ld = scratch + jj*panel_rows, vectors * LANES
-                    else:
-                        panel = b + j + jj
-                    if p > 0:
-                        start, ldstart = c + i*ldc + j + jj, ldc
-                    else:
-                        start, ldstart = (bias + j + jj if bias != NULL else NULL), 0
-                    tile_of(rows, vectors, c + i*ldc + j + jj, ldc, start, ldstart,
-                            a + i*a_row + p*a_column, a_row, a_column, panel, ld, k_now, finish_now, rate)
-                    jj += vectors * LANES
-                i += rows
+                block.a = a + i*a_row + p*a_column
+                block.c = c + i*ldc + j
+                if p > 0:
+                    block.start = block.c
+                else:
+                    block.start = bias + j if bias != NULL else NULL
+                micro_kernel(min(m - i, ROW_BLOCK), n_now, &block)
+                i += ROW_BLOCK
             j += n_now
-        p += k_now
+        p += block.k
         if p >= k:
             break

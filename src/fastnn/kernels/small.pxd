@@ -54,8 +54,9 @@ cdef inline void forward_rows(
             for v in range(vectors):
                 total[i*vectors + v] = fma(left, w[v], total[i*vectors + v])
         w += vectors
-    for i in range(rows * vectors):
-        (<vec *> z)[i] = at_least(fill(0), total[i]) if rectify else total[i]
+    for i in range(rows):
+        for v in range(vectors):
+            (<vec *> z)[i*vectors + v] = at_least(fill(0), total[i*vectors + v]) if rectify else total[i*vectors + v]
 
 
 cdef inline void forward_block(

@@ -34,19 +34,13 @@ cdef enum Optimizer:
 cdef enum:
     ROW_BYTES = 64              # rows of padded arrays are multiples of this
     # A packed block of a product's right-hand side: rows, and bytes of one row
-    PACKED_ROWS = 512
-    PACKED_COLUMN_BYTES = 1024
+    PACKED_ROWS = 2048
+    PACKED_COLUMN_BYTES = 256
 
 
 cdef inline Py_ssize_t padded(Py_ssize_t n, size_t itemsize) noexcept nogil:
     """n elements, rounded up to ROW_BYTES: the row stride of padded arrays."""
     return (n * <Py_ssize_t> itemsize + ROW_BYTES - 1) // ROW_BYTES * (ROW_BYTES // <Py_ssize_t> itemsize)
-
-
-cdef inline bint worth_packing(Py_ssize_t m, Py_ssize_t k, Py_ssize_t n, size_t itemsize) noexcept nogil:
-    """Whether the right side [k][n] of a product leaves the caches, or maps to few sets of them, and m rows use it."""
-    cdef Py_ssize_t row = padded(n, itemsize) * <Py_ssize_t> itemsize
-    return m >= 48 and (k*row > 1 << 20 or (row >= 2048 and k >= 256))
 
 
 cdef inline Py_ssize_t packed_bytes(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, size_t itemsize) noexcept nogil:
@@ -57,9 +51,8 @@ cdef inline Py_ssize_t packed_bytes(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, si
 
 
 cdef inline Py_ssize_t scratch_bytes(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, size_t itemsize) noexcept nogil:
-    """What dense_forward, dense_backward and dense_descend need: a packed block, and x.T where that pays."""
-    cdef Py_ssize_t transposed = k * padded(m, itemsize) * <Py_ssize_t> itemsize
-    return packed_bytes(m, n, k, itemsize) + (transposed if worth_packing(k, m, n, itemsize) else 0)
+    """What dense_forward, dense_backward and dense_descend may need: a packed block, and x.T."""
+    return packed_bytes(m, n, k, itemsize) + k * padded(m, itemsize) * <Py_ssize_t> itemsize
 
 
 cdef inline bint needs_z(int activation) noexcept nogil:
