@@ -65,8 +65,11 @@ LOSSES = {
 OPTIMIZERS = {"sgd": SGD, "adam": ADAM}
 
 cdef enum:
-    # Rows that pass through the layers together where a batch has no meaning of its own.
+    # Rows that pass through the layers together where a batch has no meaning of its own: enough to
+    # make packing the weights cheap where these leave the L2 cache.
     BLOCK_ROWS = 96
+    BLOCK_ROWS_OF_LARGE = 480
+    LARGE_BYTES = 1 << 20
     # Floating-point operations between two looks at pending signals: 2 to 10 ms.
     OPERATIONS_PER_VISIT = 200_000_000
     # One thread more must have as many to do at a stretch: with less, two are slower than one.
@@ -520,6 +523,7 @@ cdef class Engine:
     cdef int loss_code
     cdef Py_ssize_t itemsize
     cdef Workspace spare                    # the last prediction's memory, for the next one
+    cdef Workspace spare_learning           # and the last fit's: to have its pages cleared again takes long
 
     def __cinit__(self, Kernels kernels, str dtype, tuple layer_sizes, tuple activations, str loss):
         cdef int index
@@ -595,7 +599,7 @@ cdef class Engine:
     cdef int predict_rows(self, const void *x, void *out, Py_ssize_t rows) except -1:
         cdef double row_operations = 2.0 * self.size
         cdef int threads = threads_for(rows * row_operations)
-        cdef Py_ssize_t batch = min((rows + threads - 1) // threads, BLOCK_ROWS)
+        cdef Py_ssize_t batch = self.block_rows(rows, threads)
         cdef Py_ssize_t visit = rows_per_visit(row_operations * batch, batch) * threads
         cdef Workspace workspace = self.spare
         cdef Job job
@@ -618,11 +622,16 @@ cdef class Engine:
         self.spare = workspace
         return 0
 
+    cdef Py_ssize_t block_rows(self, Py_ssize_t rows, int threads) noexcept:
+        """Rows that pass through the layers together, where each thread takes a share of them all."""
+        cdef bint large = self.size * self.itemsize > LARGE_BYTES
+        return min((rows + threads - 1) // threads, BLOCK_ROWS_OF_LARGE if large else BLOCK_ROWS)
+
     def evaluate(self, x, targets, labels, weights):
         """The mean loss."""
         cdef double row_operations = 2.0 * self.size
         cdef int threads = threads_for(x.shape[0] * row_operations)
-        cdef Py_ssize_t rows = x.shape[0], batch = min((rows + threads - 1) // threads, BLOCK_ROWS)
+        cdef Py_ssize_t rows = x.shape[0], batch = self.block_rows(rows, threads)
         cdef Py_ssize_t visit = rows_per_visit(row_operations * batch, batch) * threads
         cdef Workspace workspace = Workspace(self, batch, learning=True, threads=threads)
         losses = np.empty(rows)
@@ -811,8 +820,11 @@ cdef class Trainer:
         self.arrays = (x, targets, labels, state)
         self.engine = engine
         self.threads = threads_for(step_operations, most_threads)
-        self.workspace = Workspace(engine, batch, learning=True, gather=shuffle, threads=self.threads,
-                                   gradients=aligned_zeros(engine.size, engine.dtype))
+        self.workspace = engine.spare_learning
+        engine.spare_learning = None
+        if not self.workspace_fits(batch, shuffle):
+            self.workspace = Workspace(engine, batch, learning=True, gather=shuffle, threads=self.threads,
+                                       gradients=aligned_zeros(engine.size, engine.dtype))
         self.data = data_struct(x, targets, labels, None)
         self.steps_an_epoch = (self.data.rows + batch - 1) // batch
         if shuffle:
@@ -834,6 +846,16 @@ cdef class Trainer:
 
     def __dealloc__(self):
         free(self.order)
+
+    cdef bint workspace_fits(self, Py_ssize_t batch, bint gather) noexcept:
+        cdef Workspace workspace = self.workspace
+        return (workspace is not None and workspace.batch == batch and workspace.threads == self.threads
+                and (workspace.plan.x_batch != NULL) == gather)
+
+    def release(self):
+        """Leaves its memory to the network's next trainer."""
+        self.engine.spare_learning = self.workspace
+        self.workspace = None
 
     @property
     def steps(self):

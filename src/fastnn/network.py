@@ -93,6 +93,7 @@ class Network(Predicting):
         self._weights, self._biases = self._engine.views(self._engine.parameters)
         self._optimizer = None
         self._epochs_trained = 0
+        self._last_good = []        # blocks to go back to, see training.py
         for layer, (weights, name) in enumerate(zip(self.weights, self.activations, strict=True)):
             scheme = initializer or ACTIVATIONS[name].initializer
             weights[...] = initial_weights(scheme, *weights.shape, self.seed, layer)

@@ -38,23 +38,27 @@ def run(network, trainer, optimizer, epochs, tol):
     """Trains for `epochs` epochs, or until an epoch's loss is below `tol`; returns the History."""
     history = History()
     blocks = (network._engine.parameters, *optimizer.state)
-    last_good = [np.empty_like(block) for block in blocks]
-    for _ in range(epochs):
-        for block, good in zip(blocks, last_good, strict=True):
-            np.copyto(good, block)
-        steps = optimizer.steps
-        try:
-            loss = trainer.epoch(optimizer.learning_rate, network.seed, network.epochs_trained)
-        finally:
-            optimizer.steps = trainer.steps     # also after KeyboardInterrupt
-        if not math.isfinite(loss) or not all(network._engine.kernels.all_finite(block) for block in blocks):
-            for block, good in zip(blocks, last_good, strict=True):
-                np.copyto(block, good)
-            optimizer.steps = steps
-            step = trainer.failed_step or trainer.steps_an_epoch
-            raise DivergenceError(network.epochs_trained + 1, step, optimizer.learning_rate)
-        network._epochs_trained += 1
-        history.loss.append(loss)
-        if tol is not None and loss < tol:
-            break
+    last_good = network._last_good      # memory that stays, as clearing it anew takes long
+    last_good += [np.empty_like(block) for block in blocks[len(last_good):]]
+    try:
+        for _ in range(epochs):
+            for block, good in zip(blocks, last_good, strict=False):
+                np.copyto(good, block)
+            steps = optimizer.steps
+            try:
+                loss = trainer.epoch(optimizer.learning_rate, network.seed, network.epochs_trained)
+            finally:
+                optimizer.steps = trainer.steps     # also after KeyboardInterrupt
+            if not math.isfinite(loss) or not all(network._engine.kernels.all_finite(block) for block in blocks):
+                for block, good in zip(blocks, last_good, strict=False):
+                    np.copyto(block, good)
+                optimizer.steps = steps
+                step = trainer.failed_step or trainer.steps_an_epoch
+                raise DivergenceError(network.epochs_trained + 1, step, optimizer.learning_rate)
+            network._epochs_trained += 1
+            history.loss.append(loss)
+            if tol is not None and loss < tol:
+                break
+    finally:
+        trainer.release()
     return history
