@@ -16,7 +16,7 @@ from .dense cimport dense_backward, dense_descend, dense_forward
 from .gemm cimport choose_micro_kernel, padded_row
 from .losses cimport loss_forward_backward
 from .simd cimport INSTRUCTION_SET, LANES, TILE_ROWS, TILE_VECTORS, fill, fma, real, vec
-from .small cimport is_small, small_forward, small_train
+from .small cimport chain_train, is_chain, is_small, small_forward, small_train
 from .types cimport (ADAM, IDENTITY, PACKED_ROWS, Data, Job, KernelTable, Layer, Plan, Update, Worker,
                      mean_elements)
 from .updates cimport begin_step, update_parameters
@@ -238,6 +238,9 @@ cdef inline void train(Job *job, const Worker *worker) noexcept nogil:
     cdef double total = job.total
     cdef Py_ssize_t first = job.first, last = job.last, at, i, m
     cdef const real *x
+    if worker.count == 1 and is_chain(plan, &update, job.batch):
+        chain_train(job)
+        return
     if worker.count == 1 and is_small(plan, job.batch):
         small_train(job)
         return

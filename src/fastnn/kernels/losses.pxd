@@ -1,7 +1,7 @@
 # Losses: value and gradient of one output layer, with its activation.
 #
 # An element-wise loss is one function that returns the loss of outputs a against targets t
-# and writes its gradient; the chain rule through the activation follows. The three losses
+# and writes its gradient; the chain rule through the activation follows (`element`). The three losses
 # that belong to one activation are computed from the pre-activations z instead, so that
 # large logits stay finite. CONTRIBUTING.md lists the places that a new loss takes.
 
@@ -18,8 +18,6 @@ from .types cimport (
 
 cdef enum:
     ROW_LANES = LANES * ROW_BYTES // VECTOR_BYTES       # reals in the narrowest padded row
-
-ctypedef vec (*Element)(vec a, vec t, vec *gradient) noexcept nogil
 
 
 cdef inline vec mse(vec a, vec t, vec *gradient) noexcept nogil:
@@ -70,6 +68,35 @@ cdef inline vec exp_poisson(vec z, vec t, vec *gradient) noexcept nogil:
     return fma(-t, z, a)
 
 
+cdef inline vec element_of_output(int loss, vec a, vec t, vec *gradient) noexcept nogil:
+    """The losses that go with any output activation."""
+    if loss == MSE:
+        return mse(a, t, gradient)
+    if loss == HALF_MSE:
+        return half_mse(a, t, gradient)
+    if loss == MAE:
+        return mae(a, t, gradient)
+    return huber(a, t, gradient)
+
+
+cdef inline vec element(int loss, int activation, vec z, vec t, vec factor, vec *gradient) noexcept nogil:
+    """loss(activation(z), t), and factor times its gradient with respect to z; not for cross-entropy, which takes a row."""
+    cdef vec a = z, value
+    if loss == BINARY_CROSS_ENTROPY:
+        value = sigmoid_cross_entropy(z, t, gradient)
+        activation = IDENTITY
+    elif loss == POISSON:
+        value = exp_poisson(z, t, gradient)
+        activation = IDENTITY
+    else:
+        a = activated(z, activation)
+        value = element_of_output(loss, a, t, gradient)
+    gradient[0] = factor * gradient[0]
+    if activation != IDENTITY:
+        gradient[0] = gradient[0] * slope_of(z, a, activation)
+    return value
+
+
 cdef inline double natural_log(double x) noexcept nogil:
     """log(x) for finite x > 0, the same bits on every platform, unlike libm's.
 
@@ -91,9 +118,9 @@ cdef inline double natural_log(double x) noexcept nogil:
 
 
 cdef inline void each_element(
-        Element element, int activation, real *d, double *losses, const real *z, const real *t,
+        int loss, int activation, real *d, double *losses, const real *z, const real *t,
         const double *weights, double scale, Py_ssize_t m, Py_ssize_t n) noexcept nogil:
-    """losses[i] := weights[i] * sum of element(activation(z), t);
+    """losses[i] := weights[i] * sum of loss(activation(z), t);
     d := scale * weights[i] * its gradient with respect to z, zero beyond n.
 
     A row is summed in double: its columns are dealt to as many sums as 64 bytes hold reals,
@@ -103,7 +130,7 @@ cdef inline void each_element(
     cdef Py_ssize_t i, j, left
     cdef double weight = 1
     cdef double sums[ROW_LANES]
-    cdef vec a, value, gradient, factor
+    cdef vec value, gradient, factor
     for i in range(m):
         if weights != NULL:
             weight = weights[i]
@@ -112,12 +139,8 @@ cdef inline void each_element(
             sums[j] = 0
         for j in range(vectors_of(n)):
             left = n - j*LANES
-            a = activated((<const vec *> z)[j], activation)
-            value = element(a, (<const vec *> t)[j], &gradient)
+            value = element(loss, activation, (<const vec *> z)[j], (<const vec *> t)[j], factor, &gradient)
             add_as_doubles(&sums[j % (ROW_LANES // LANES) * LANES], first_lanes(left, value))
-            gradient = factor * gradient
-            if activation != IDENTITY:
-                gradient = gradient * slope_of((<const vec *> z)[j], a, activation)
             (<vec *> d)[j] = first_lanes(left, gradient)
         for j in range(vectors_of(n), ld // LANES):
             (<vec *> d)[j] = fill(0)
@@ -170,15 +193,16 @@ cdef inline void loss_forward_backward(
     cdef const real *targets = <const real *> t
     if loss == CROSS_ENTROPY:
         softmax_cross_entropy(d, losses, logits, targets, weights, scale, m, n)
+    # A copy of the loop for each, so that there is nothing to choose in it but the activation.
     elif loss == BINARY_CROSS_ENTROPY:
-        each_element(sigmoid_cross_entropy, IDENTITY, d, losses, logits, targets, weights, scale, m, n)
+        each_element(BINARY_CROSS_ENTROPY, IDENTITY, d, losses, logits, targets, weights, scale, m, n)
     elif loss == POISSON:
-        each_element(exp_poisson, IDENTITY, d, losses, logits, targets, weights, scale, m, n)
+        each_element(POISSON, IDENTITY, d, losses, logits, targets, weights, scale, m, n)
     elif loss == MSE:
-        each_element(mse, activation, d, losses, logits, targets, weights, scale, m, n)
+        each_element(MSE, activation, d, losses, logits, targets, weights, scale, m, n)
     elif loss == HALF_MSE:
-        each_element(half_mse, activation, d, losses, logits, targets, weights, scale, m, n)
+        each_element(HALF_MSE, activation, d, losses, logits, targets, weights, scale, m, n)
     elif loss == MAE:
-        each_element(mae, activation, d, losses, logits, targets, weights, scale, m, n)
-    elif loss == HUBER:
-        each_element(huber, activation, d, losses, logits, targets, weights, scale, m, n)
+        each_element(MAE, activation, d, losses, logits, targets, weights, scale, m, n)
+    else:
+        each_element(HUBER, activation, d, losses, logits, targets, weights, scale, m, n)

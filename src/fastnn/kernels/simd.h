@@ -118,6 +118,7 @@ FASTNN_INLINE void fastnn_add_as_doubles(double *sums, fastnn_vec x)
 }
 
 FASTNN_INLINE fastnn_vec fastnn_first_lane(fastnn_real x) { return (fastnn_vec){x}; }
+FASTNN_INLINE fastnn_real fastnn_lane(fastnn_vec a) { return a[0]; }
 /* x in the first n lanes, zero in the others */
 FASTNN_INLINE fastnn_vec fastnn_first_lanes(fastnn_integer n, fastnn_vec x)
 {

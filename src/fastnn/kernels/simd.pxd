@@ -27,6 +27,7 @@ cdef extern from "simd.h" nogil:
     vec copysign "fastnn_copysign"(vec magnitude, vec sign)
     void add_as_doubles "fastnn_add_as_doubles"(double *sums, vec x)    # sums[i] := sums[i] + x[i]
     vec first_lane "fastnn_first_lane"(real x)              # x, 0, 0 …
+    real lane "fastnn_lane"(vec a)                          # what first_lane put there
     vec first_lanes "fastnn_first_lanes"(Py_ssize_t n, vec x)   # x in the first n lanes, zero in the others
     vec column "fastnn_column"(const real *p, Py_ssize_t ld)    # p[0], p[ld], p[2*ld] …
     void store_column "fastnn_store_column"(real *p, Py_ssize_t ld, vec x)      # the other way round

@@ -13,9 +13,10 @@ from libc.math cimport isfinite
 
 from .activations cimport activated, activation_backward, activation_forward, slope_of
 from .gemm cimport padded_row, vectors_of
-from .simd cimport (LANES, TILE_ROWS, TILE_VECTORS, VECTOR_BYTES, at_least, column, fill, first_lane, first_lanes,
+from .losses cimport element
+from .simd cimport (LANES, TILE_ROWS, TILE_VECTORS, VECTOR_BYTES, at_least, column, fill, first_lane, first_lanes, lane,
                     fma, fma_one, load_transposed, real, store_column, vec)
-from .types cimport ADAM, IDENTITY, RELU, ROW_BYTES, SOFTMAX, Data, Job, Layer, Plan, Update, mean_elements
+from .types cimport ADAM, CROSS_ENTROPY, IDENTITY, RELU, ROW_BYTES, SOFTMAX, Data, Job, Layer, Plan, Update, mean_elements
 from .updates cimport begin_step
 
 cdef enum:
@@ -23,6 +24,7 @@ cdef enum:
     MOST_BLOCKS = 4
     MOST_ROWS = 4
     ROWS = 4                                # rows that are summed side by side
+    MOST_LINKS = 16                         # layers of a chain
     FEW_COLUMNS = 4                         # of w that are gathered one by one, not by transposing a square
 
 
@@ -370,3 +372,75 @@ cdef inline void small_train(Job *job) noexcept nogil:
             plan.kernels.update_parameters(
                 plan.parameters, plan.gradients, update.first, update.second, update, block)
         job.first += m
+
+
+cdef inline bint is_chain(const Plan *plan, const Update *update, Py_ssize_t m) noexcept nogil:
+    """Whether `chain_train` takes this network: one neuron a layer, one row a batch, plain SGD."""
+    cdef int index
+    if (m != 1 or plan.n_layers > MOST_LINKS or plan.loss == CROSS_ENTROPY
+            or update.optimizer == ADAM or update.first != NULL or update.weight_decay != 0):
+        return False
+    for index in range(plan.n_layers):
+        if plan.layers[index].n_in != 1 or plan.layers[index].n_out != 1:
+            return False
+    return True
+
+
+cdef inline void chain_train(Job *job) noexcept nogil:
+    """The engine's `train` for a chain of neurons, w x + b each, as every lesson on backpropagation draws it.
+
+    A step is some 25 operations, each waiting for the one before, and the next step waits for
+    them all. So nothing on that way goes through memory: values pass from neuron to neuron in a
+    register, and the first neuron's parameters, which the next step needs at once, stay in two.
+    """
+    cdef const Plan *plan = job.plan
+    cdef const Data *data = &job.data
+    cdef const Layer *layer
+    cdef int last = plan.n_layers - 1, index
+    cdef real *w
+    cdef real *b
+    cdef real first_w = (<real *> plan.layers[0].w)[0]
+    cdef real first_b = (<real *> plan.layers[0].b)[0]
+    cdef real x, y, d, rate
+    cdef vec inputs[MOST_LINKS]
+    cdef vec sums[MOST_LINKS]
+    cdef vec z, value, delta
+    cdef Py_ssize_t row
+    while job.first < job.last:
+        row = data.order[job.first] if data.order != NULL else job.first
+        x = y = (<const real *> data.x)[row]
+        for index in range(last + 1):
+            layer = &plan.layers[index]
+            if index == 0:
+                z = first_lane(fma_one(y, first_w, first_b))
+            else:
+                z = first_lane(fma_one(y, (<real *> layer.w)[0], (<real *> layer.b)[0]))
+            sums[index] = z
+            if index < last:
+                z = activated(z, layer.activation)
+                inputs[index + 1] = z
+                y = lane(z)
+        value = element(plan.loss, layer.activation, z, first_lane((<const real *> data.t)[row]), fill(1), &delta)
+        job.total += lane(value)
+        if not isfinite(job.total):
+            break
+        begin_step(job.update)
+        rate = -<real> job.update.rate
+        d = lane(delta)
+        for index in range(last, 0, -1):
+            layer = &plan.layers[index]
+            w = <real *> layer.w
+            b = <real *> layer.b
+            z = inputs[index]
+            delta = first_lane(fma_one(d, w[0], 0))
+            w[0] = fma_one(rate, fma_one(lane(z), d, 0), w[0])
+            b[0] = fma_one(rate, d, b[0])
+            layer = &plan.layers[index - 1]
+            if layer.activation != IDENTITY:
+                delta = delta * slope_of(sums[index - 1], z, layer.activation)
+            d = lane(delta)
+        first_w = fma_one(rate, fma_one(x, d, 0), first_w)
+        first_b = fma_one(rate, d, first_b)
+        job.first += 1
+    (<real *> plan.layers[0].w)[0] = first_w
+    (<real *> plan.layers[0].b)[0] = first_b
