@@ -203,7 +203,7 @@ class Torch:
                            torch.from_numpy(cell.targets(dtype, steps)).split(cell.batch), strict=True))
 
         def epoch():
-            total = torch.zeros(())
+            total = torch.zeros((), dtype=torch.float64)
             for x, t in batches:
                 optimizer.zero_grad()
                 loss = loss_of(x, t)

@@ -46,7 +46,7 @@ cdef inline bint worth_packing(Py_ssize_t m, Py_ssize_t k, Py_ssize_t n) noexcep
     rows lie in few sets of the caches and no prefetcher follows.
     """
     cdef Py_ssize_t row = padded_row(n) * <Py_ssize_t> sizeof(real)
-    return (m >= 48 and (k*row > 1 << 20 or (row >= 2048 and k >= 256))) or (m >= 96 and row >= 16 * PANEL_BYTES)
+    return (m >= 48 and (k*row > 1 << 20 or (row >= 2048 and k >= 256))) or (m >= 96 and row >= 8 * PANEL_BYTES)
 
 
 cdef inline Py_ssize_t share(Py_ssize_t left, Py_ssize_t most) noexcept nogil:

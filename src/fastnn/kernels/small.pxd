@@ -22,7 +22,8 @@ from .updates cimport begin_step
 cdef enum:
     BLOCK = ROW_BYTES // VECTOR_BYTES       # vectors in the narrowest padded row
     MOST_BLOCKS = 4
-    MOST_ROWS = 4
+    MOST_ROWS = 8                           # of layers of one block; with wider ones the general path wins earlier:
+    MOST_ROWS_OF_WIDE = 4
     ROWS = 4                                # rows that are summed side by side
     MOST_LINKS = 16                         # layers of a chain
     FEW_COLUMNS = 4                         # of w that are gathered one by one, not by transposing a square
@@ -30,13 +31,12 @@ cdef enum:
 
 cdef inline bint is_small(const Plan *plan, Py_ssize_t m) noexcept nogil:
     """Whether the functions below take every layer of this network, for m rows."""
+    cdef Py_ssize_t widest = 0
     cdef int index
-    if m > MOST_ROWS:
-        return False
     for index in range(plan.n_layers):
-        if plan.layers[index].stride > MOST_BLOCKS * BLOCK * LANES:
-            return False
-    return True
+        widest = max(widest, plan.layers[index].stride)
+    return (m <= MOST_ROWS_OF_WIDE and widest <= MOST_BLOCKS * BLOCK * LANES) or (
+        m <= MOST_ROWS and widest == BLOCK * LANES)
 
 
 cdef inline void forward_rows(
