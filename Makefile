@@ -37,12 +37,12 @@ sanitize:       ## run the tests under AddressSanitizer and UndefinedBehaviorSan
 	$(PYTHON) -m venv build/env-sanitize
 	FASTNN_BUILD=sanitize build/env-sanitize/bin/pip install -q --no-cache-dir ".[test]"
 	LD_PRELOAD=$$($${CC:-gcc} -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0:log_path=build/sanitizer PYTHONMALLOC=malloc \
-	    build/env-sanitize/bin/python -m pytest -q -p no:cacheprovider
+	    build/env-sanitize/bin/python -m pytest -q -p no:cacheprovider -m "not optimised_build"
 
 coverage:       ## run the tests with gcov counters and print which C lines they reached
 	$(PYTHON) -m venv build/env-coverage
 	FASTNN_BUILD=coverage build/env-coverage/bin/pip install -q --no-cache-dir ".[test]" gcovr
-	build/env-coverage/bin/python -m pytest -q
+	build/env-coverage/bin/python -m pytest -q -m "not optimised_build"
 	build/env-coverage/bin/gcovr --root . --object-directory build/coverage --gcov-ignore-errors all --txt
 
 tables: build   ## fit the polynomials of exp and its kin anew

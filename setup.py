@@ -31,8 +31,10 @@ INSTRUCTION_SETS = {
 MACHINE_ALIASES = {"amd64": "x86_64", "arm64": "aarch64"}
 
 # -ffp-contract=off: a fused multiply-add is written fma(), so that every compiler
-# rounds in the same places. -fno-math-errno: sqrt is one instruction.
-FLAGS = ["-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden", "-Wno-psabi", "-Wno-unused-function"]
+# rounds in the same places. -fno-math-errno: sqrt is one instruction. -fno-gcse: with it, gcc 12 keeps
+# all sums of a float64 tile in registers (tests/test_cost.py looks).
+FLAGS = ["-ffp-contract=off", "-fno-math-errno", "-fno-gcse", "-fvisibility=hidden", "-Wno-psabi",
+         "-Wno-unused-function"]
 BUILD_MODES = {
     "": (["-O3", "-g0"], ["-s"]),
     "profile": (["-O3", "-g"], []),
