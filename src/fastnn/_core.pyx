@@ -12,6 +12,7 @@ is worth it is shared among threads (team.h).
 
 from itertools import combinations
 from math import fsum
+from time import perf_counter
 
 import numpy as np
 
@@ -74,6 +75,11 @@ cdef enum:
     OPERATIONS_PER_VISIT = 200_000_000
     # One thread more must have as many to do at a stretch: with less, two are slower than one.
     OPERATIONS_PER_THREAD = 5_000_000
+    # Of a training step, for each row and parameter.
+    STEP_OPERATIONS = 6
+    # A step of so many always gains from threads; whether a smaller one does, `Sharing` finds out.
+    OPERATIONS_SURE_TO_GAIN = 100_000_000
+    VISITS_BETWEEN_TRIALS = 64
     # Fewer are done before another thread could use the GIL.
     OPERATIONS_WORTH_RELEASING = 200_000
     # Squares of weights are read beyond the last row (kernels/small.pxd): room for 16 rows of 256 bytes.
@@ -128,6 +134,44 @@ cdef int run(Job *job, int threads) except -1:
     with nogil:
         team_run(threads, crowded, do_job, job)
     return 0
+
+
+cdef class Sharing:
+    """Whether all threads share the steps of a visit, or one does them alone: whichever was faster lately.
+
+    How long processors take to hand data to each other differs by a factor of five from machine to
+    machine, and on a virtual one from minute to minute: a step of 0.1 ms may be shared in 0.7 or in 1.8
+    times its time. So both ways are timed, the slower one seldom. The bits are the same.
+    """
+
+    cdef int threads
+    cdef bint sure
+    cdef long long visits
+    cdef double together, alone         # seconds a row
+
+    def __cinit__(self, int threads, double step_operations):
+        self.threads = threads
+        self.sure = threads == 1 or step_operations >= OPERATIONS_SURE_TO_GAIN
+        self.together = self.alone = float("inf")
+
+    cdef int next_threads(self) noexcept:
+        """For the next visit: the faster way, after both were tried twice; now and then the slower one."""
+        cdef bint together = self.together <= self.alone
+        if self.sure:
+            return self.threads
+        self.visits += 1
+        if self.visits <= 4:
+            together = self.visits % 2 == 1
+        elif self.visits % VISITS_BETWEEN_TRIALS == 0:
+            together = not together
+        return self.threads if together else 1
+
+    cdef void note(self, int threads, double seconds) noexcept:
+        """What a row took. One slow visit proves little, so an estimate falls at once and rises slowly."""
+        if threads == 1:
+            self.alone = min(seconds, 1.05 * self.alone)
+        else:
+            self.together = min(seconds, 1.05 * self.together)
 
 
 cdef double sum_in_order(const double *values, Py_ssize_t count) noexcept nogil:
@@ -652,7 +696,7 @@ cdef class Engine:
         """The mean loss and its gradient, as a block laid out like `parameters`."""
         block = aligned_zeros(self.size, self.dtype)
         cdef Py_ssize_t rows = x.shape[0]
-        cdef int threads = threads_for(6.0 * self.size * rows)
+        cdef int threads = threads_for(<double> STEP_OPERATIONS * self.size * rows)
         cdef Workspace workspace = Workspace(self, rows, learning=True, gradients=block, threads=threads)
         cdef double divisor = self.divisor(weights, rows)
         cdef Job job
@@ -717,6 +761,7 @@ cdef class Workspace:
     cdef Plan plan
     cdef Py_ssize_t batch, rows     # of one batch, of all that there is room for
     cdef int threads
+    cdef Sharing sharing
     cdef void *memory
 
     def __cinit__(self, Engine engine, Py_ssize_t batch, *, bint learning, int threads, bint gather=False,
@@ -728,6 +773,7 @@ cdef class Workspace:
         self.itemsize = engine.itemsize
         self.batch = batch
         self.threads = threads
+        self.sharing = Sharing(threads, <double> STEP_OPERATIONS * batch * engine.size)
         self.rows = batch if gradients is not None else batch * threads
         self.plan.kernels = engine.table
         self.plan.n_layers = engine.n_layers
@@ -816,7 +862,7 @@ cdef class Trainer:
 
     def __cinit__(self, Engine engine, x, targets, labels, Py_ssize_t batch, bint shuffle,
                   str optimizer, dict settings, tuple state, long long steps, most_threads):
-        cdef double step_operations = 6.0 * batch * engine.size
+        cdef double step_operations = <double> STEP_OPERATIONS * batch * engine.size
         self.arrays = (x, targets, labels, state)
         self.engine = engine
         self.threads = threads_for(step_operations, most_threads)
@@ -868,7 +914,10 @@ cdef class Trainer:
         Ends early where a step's loss is not finite (see failed_step), and with
         KeyboardInterrupt between two steps.
         """
-        cdef Py_ssize_t rows = self.data.rows
+        cdef Py_ssize_t rows = self.data.rows, first
+        cdef Sharing sharing = self.workspace.sharing
+        cdef int threads
+        cdef double start
         cdef Job job
         job.work = self.engine.table.train
         job.plan = &self.workspace.plan
@@ -883,8 +932,11 @@ cdef class Trainer:
             with nogil:
                 shuffle_rows(self.order, rows, seed, epoch_number)
         while job.first < rows:
-            job.last = min(rows, job.first + self.rows_per_visit)
-            run(&job, self.threads)
+            first, job.last = job.first, min(rows, job.first + self.rows_per_visit)
+            threads = sharing.next_threads()
+            start = perf_counter()
+            run(&job, threads)
+            sharing.note(threads, (perf_counter() - start) / (job.last - first))
             if job.first < job.last:
                 self.failed_step = job.first // job.batch + 1
                 break

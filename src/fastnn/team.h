@@ -26,8 +26,8 @@
 #define FASTNN_PAUSE() __asm__ __volatile__("yield")
 #endif
 
-/* Looks before sleeping: 20 to 40 microseconds, some times what waking a thread takes. */
-#define FASTNN_LOOKS 1000
+/* Looks before sleeping: some 60 microseconds, about what waking a thread takes on a virtual machine. */
+#define FASTNN_LOOKS 4000
 
 typedef void (*fastnn_task)(void *argument, int index, int count);
 
