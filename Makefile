@@ -5,7 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 BENCH := -q benchmarks --benchmark-quiet --benchmark-max-time=0.2 --benchmark-min-rounds=3
 
-.PHONY: help build test test-isa bench bench-record lint wheel sanitize coverage tables clean
+.PHONY: help build test bench bench-kernels bench-record bench-tables sweep instructions lint wheel sanitize coverage \
+    polynomials clean
 
 help:           ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## */\t/' | expand -t 16
@@ -19,11 +20,29 @@ build: $(BIN)/python    ## compile and install in place, with everything for dev
 test: build     ## run the tests, once for each instruction set
 	$(BIN)/python -m pytest
 
-bench: build    ## time every kernel and a training step beside NumPy
-	$(BIN)/python -m pytest $(BENCH)
+bench: build    ## time fastnn beside whichever peers are installed (torch, jax, onnxruntime …)
+	$(BIN)/python -m fastnn bench
 
-bench-record: build     ## the same, and write the tables of README.md and benchmarks/RESULTS.md
+bench-kernels: build    ## time every kernel beside NumPy, and write benchmarks/record/kernels.md
 	$(BIN)/python -m pytest $(BENCH) --record
+
+bench-record: build     ## record the benchmark three times for each condition (an hour, on a quiet machine), then bench-tables
+	for run in a b c; do \
+	    $(BIN)/python -m fastnn bench --json benchmarks/record/float32-1-thread-$$run.json && \
+	    $(BIN)/python -m fastnn bench --threads 2 --json benchmarks/record/float32-2-threads-$$run.json && \
+	    $(BIN)/python -m fastnn bench --isa avx2 --json benchmarks/record/float32-avx2-$$run.json && \
+	    $(BIN)/python -m fastnn bench --dtype float64 --json benchmarks/record/float64-1-thread-$$run.json || exit; \
+	done
+	$(BIN)/python benchmarks/tables.py
+
+bench-tables: build     ## write the tables of README.md and docs/performance.md from benchmarks/record
+	$(BIN)/python benchmarks/tables.py
+
+sweep: build    ## time widths and batches, and draw docs/sweep.png
+	FASTNN_NUM_THREADS=1 $(BIN)/python benchmarks/sweep.py
+
+instructions: build     ## count the instructions of training steps, beside those recorded
+	$(BIN)/python benchmarks/instructions.py
 
 lint: build     ## ruff and cython-lint
 	$(BIN)/ruff check .
@@ -45,7 +64,7 @@ coverage:       ## run the tests with gcov counters and print which C lines they
 	build/env-coverage/bin/python -m pytest -q -m "not optimised_build"
 	build/env-coverage/bin/gcovr --root . --object-directory build/coverage --gcov-ignore-errors all --txt
 
-tables: build   ## fit the polynomials of exp and its kin anew
+polynomials: build      ## fit the polynomials of exp and its kin anew
 	$(BIN)/python tools/fit_polynomials.py > src/fastnn/kernels/tables.h
 
 clean:          ## remove what was built

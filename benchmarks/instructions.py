@@ -18,9 +18,9 @@ from dataclasses import replace
 from pathlib import Path
 
 RECORD = Path(__file__).parent / "record/instructions.json"
-MARKER = "ffi_call"                 # the function by which ctypes calls: callgrind writes its counts when it is entered
+MARKER = "ffi_call"                 # by which ctypes calls: callgrind writes its counts when it is entered
 OPERATIONS = 4e7                    # more a step than this, and the cell is counted with a smaller batch …
-LARGEST = 512                       # … and not at all where a layer is wider: valgrind is fifty times slower than a processor
+LARGEST = 512                       # … and not at all where a layer is wider: counting takes fifty times as long
 COMMAND = ("valgrind", "--tool=callgrind", f"--dump-before={MARKER}", "--callgrind-out-file={folder}/counts")
 
 

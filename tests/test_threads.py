@@ -48,6 +48,18 @@ def test_training_gives_the_same_bits_on_any_number_of_threads(optimizer, dtype)
         assert _core.team_size() >= count, "the work was not shared: this test proves nothing"
 
 
+def test_a_step_that_may_or_may_not_be_shared_gives_the_same_bits():
+    rng = np.random.default_rng(5)
+    X, y = rng.uniform(-1, 1, (128 * 200, 64)), rng.uniform(-1, 1, (128 * 200, 64))
+    answers = []
+    for count in (1, 2, 3):
+        network = fastnn.Network([64] * 6, seed=1)
+        history = network.fit(X, y, epochs=2, batch_size=128, optimizer=fastnn.Adam(), threads=count)
+        answers.append((network.get_parameters().tobytes(), history.loss))
+    assert answers[0] == answers[1] == answers[2]
+    assert _core.team_size() >= 3, "the work was not shared: this test proves nothing"
+
+
 def test_everything_else_does_too(number):
     network, X, y = large_network()
     X, y = np.tile(X, (4, 1)), np.tile(y, 4)

@@ -10,7 +10,7 @@ import weakref
 
 import numpy as np
 import pytest
-from helpers import DTYPES, packed, regression_data, same_bits
+from helpers import ACTIVATIONS, DTYPES, PAIRS, packed, regression_data, same_bits
 
 import fastnn
 from fastnn import ops, reference
@@ -66,6 +66,45 @@ def test_one_batch_of_fit_is_gradients_and_update_by_hand(sizes, output, loss, n
             atol=RELATIVE_TOLERANCE[dtype],
         )
         assert history.loss == [pytest.approx(gradients.loss, rel=RELATIVE_TOLERANCE[dtype])]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("loss", "output"), PAIRS)
+def test_a_chain_of_neurons_is_gradients_and_update_by_hand(loss, output, dtype):
+    hidden = [name for name in ACTIVATIONS if name not in ("softmax", "exp")]
+    network = fastnn.Network([1] * (len(hidden) + 2), activation=hidden, output=output, loss=loss, dtype=dtype, seed=21)
+    by_hand = fastnn.Network(network.layer_sizes, activation=hidden, output=output, loss=loss, dtype=dtype, seed=21)
+    X = np.random.default_rng(0).uniform(-1, 1, (8, 1)).astype(dtype)
+    y = np.ones((8, 1), dtype) if loss == "cross_entropy" else abs(X)
+    losses = []
+    for row in range(8):
+        parameters, gradients = by_hand.get_parameters(), by_hand.gradients(X[row:row + 1], y[row:row + 1])
+        fastnn.ops.sgd_update(parameters, packed(gradients), 0.1)
+        by_hand.set_parameters(parameters)
+        losses.append(gradients.loss)
+    history = network.fit(X, y, batch_size=1, optimizer=fastnn.SGD(0.1), shuffle=False)
+    assert same_bits(network.get_parameters(), by_hand.get_parameters())
+    assert history.loss == [pytest.approx(np.mean(losses), rel=1e-12)]
+
+
+@pytest.mark.parametrize("layers", [1, 2, 16, 17])
+def test_chains_of_any_length(layers):
+    X, y = regression_data(30, 1, 1, "float32")
+    networks = [fastnn.Network([1] * (layers + 1), activation="tanh", seed=22) for _ in range(2)]
+    networks[0].fit(X, y, epochs=2, batch_size=1, optimizer=fastnn.SGD(0.05))
+    networks[1].fit(X, y, epochs=2, batch_size=1, optimizer=fastnn.SGD(0.05, momentum=1e-30))      # the general path
+    np.testing.assert_allclose(*(network.get_parameters() for network in networks), rtol=1e-6)
+
+
+def test_a_chain_that_diverges_is_as_it_was():
+    X, y = regression_data(30, 1, 1, "float32")
+    network = fastnn.Network([1, 1, 1], activation="relu", seed=23)
+    network.biases[0][...] = 1
+    network.fit(X, y, batch_size=1, optimizer=fastnn.SGD(1e-3))
+    before = network.get_parameters()
+    with pytest.raises(fastnn.DivergenceError, match="epoch 2, step"):
+        network.fit(X, 1e30 * y, batch_size=1, epochs=9, optimizer=fastnn.SGD(1e10))
+    assert same_bits(network.get_parameters(), before)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -21,7 +21,8 @@ def add_bench(commands):
     parser.add_argument("--cells", nargs="+", default=["*"], metavar="NAME",
                         help="which pieces of work: names or patterns such as '784*' (all)")
     parser.add_argument("--peers", nargs="*", metavar="NAME", help="which peers (all that are installed)")
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads, and processors, for everybody (1)")
+    parser.add_argument("--threads", type=int, default=1, metavar="N",
+                        help="threads, and processors, for everybody (1)")
     parser.add_argument("--isa", metavar="NAME", help="the instruction set that everybody is held to (the best)")
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="turns of each contender (5)")

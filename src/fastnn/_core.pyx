@@ -621,8 +621,8 @@ cdef class Engine:
         """out := the outputs for x, row by row the same bits in whatever company."""
         self.predict_rows(pointer(x), pointer(out), x.shape[0])
 
-    cdef predict_unconverted(self, cnp.ndarray x):
-        """The outputs for an array that is just as kernels want it; None for any other.
+    cdef predict_unconverted(self, cnp.ndarray x, out):
+        """The outputs for arrays that are just as kernels want them; None for any others.
 
         The short path of one sample: a look at the array, an array for the result.
         """
@@ -636,7 +636,10 @@ cdef class Engine:
         shape[1] = self.layers[self.n_layers - 1].n_out
         if shape[0] == 0 or not self.table.all_finite(cnp.PyArray_DATA(x), shape[0] * n_in):
             return None
-        out = cnp.PyArray_EMPTY(ndim, shape + 2 - ndim, type_number, 0)
+        if out is None:
+            out = cnp.PyArray_EMPTY(ndim, shape + 2 - ndim, type_number, 0)
+        elif not receives(out, x, ndim, shape + 2 - ndim, type_number):
+            return None
         self.predict_rows(cnp.PyArray_DATA(x), cnp.PyArray_DATA(out), shape[0])
         return out
 
@@ -713,6 +716,22 @@ cdef class Engine:
             self.loss_code, self.layers[self.n_layers - 1].n_out)
 
 
+cdef bint receives(out, cnp.ndarray x, int ndim, cnp.npy_intp *shape, int type_number) noexcept:
+    """Whether kernels can write this shape and type straight to `out`, and it lies apart from x."""
+    cdef cnp.ndarray array
+    cdef int axis
+    if not cnp.PyArray_CheckExact(out):
+        return False
+    array = out
+    if cnp.PyArray_TYPE(array) != type_number or not cnp.PyArray_ISCARRAY(array) or cnp.PyArray_NDIM(array) != ndim:
+        return False
+    for axis in range(ndim):
+        if cnp.PyArray_DIM(array, axis) != shape[axis]:
+            return False
+    return (cnp.PyArray_BYTES(array) + cnp.PyArray_NBYTES(array) <= cnp.PyArray_BYTES(x)
+            or cnp.PyArray_BYTES(x) + cnp.PyArray_NBYTES(x) <= cnp.PyArray_BYTES(array))
+
+
 cdef class Predicting:
     """What a Network does in compiled code: a Python frame would take as long as a small prediction."""
 
@@ -725,8 +744,8 @@ cdef class Predicting:
         result. `out`, of the network's dtype, receives the result. A row's outputs never
         depend on the other rows, bit for bit.
         """
-        if out is None and cnp.PyArray_CheckExact(X):
-            result = self._engine.predict_unconverted(X)
+        if cnp.PyArray_CheckExact(X):
+            result = self._engine.predict_unconverted(X, out)
             if result is not None:
                 return result
         return self._predict_converted(X, out)

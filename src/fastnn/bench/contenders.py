@@ -172,6 +172,7 @@ class Torch:
     def __init__(self, cell, dtype, threads, steps=None):
         import torch
         torch.set_num_threads(threads)
+        torch.compiler.reset()      # or the ninth network that goes through the same line is not compiled any more
         nn = torch.nn
         activation = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}[cell.activation]
         self.linear = [nn.Linear(n_in, n_out, dtype=getattr(torch, dtype)) for n_in, n_out in pairwise(cell.sizes)]
@@ -308,13 +309,14 @@ class ScikitLearn:
         from sklearn.neural_network import MLPClassifier, MLPRegressor
         warnings.simplefilter("ignore")
         if cell.softmax:
-            estimator, scale = MLPClassifier, 1
-        else:       # its loss is half of ours; its gradient is not divided by the number of outputs
-            estimator, scale = MLPRegressor, 2
-        rate = LEARNING_RATE * (scale / cell.sizes[-1] if scale == 2 and cell.optimizer == "SGD" else 1)
+            estimator, scale, gain = MLPClassifier, 1, 1
+        else:       # its loss is half of ours, and its gradient is not divided by the number of outputs
+            estimator, scale, gain = MLPRegressor, 2, cell.sizes[-1] / 2
         self.model = estimator(
             hidden_layer_sizes=cell.sizes[1:-1], activation=cell.activation.replace("sigmoid", "logistic"), alpha=0.0,
-            solver=(cell.optimizer or "SGD").lower(), momentum=0.0, batch_size=cell.batch, learning_rate_init=rate,
+            solver=(cell.optimizer or "SGD").lower(), momentum=0.0, batch_size=cell.batch,
+            learning_rate_init=LEARNING_RATE / (gain if cell.optimizer == "SGD" else 1),
+            epsilon=1e-8 * 0.001**0.5 * gain,       # it is not corrected for bias: what it amounts to in the first step
             shuffle=False, max_iter=1, warm_start=True)
         X = cell.inputs(dtype, steps)
         rows = np.resize(X, (1000, cell.sizes[0]))
@@ -353,7 +355,8 @@ class ONNXRuntime:
         last = len(cell.sizes) - 2
         operator = {"relu": "Relu", "tanh": "Tanh", "sigmoid": "Sigmoid"}[cell.activation]
         for layer, (weights, biases) in enumerate(cell.parameters(dtype)):
-            initializers += [numpy_helper.from_array(weights, f"w{layer}"), numpy_helper.from_array(biases, f"b{layer}")]
+            initializers += [numpy_helper.from_array(weights, f"w{layer}"),
+                             numpy_helper.from_array(biases, f"b{layer}")]
             nodes.append(helper.make_node("Gemm", [flowing, f"w{layer}", f"b{layer}"], [f"z{layer}"]))
             flowing = f"z{layer}"
             if layer < last or cell.softmax:

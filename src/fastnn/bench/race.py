@@ -47,7 +47,8 @@ class Result:
 
     def ratio(self, name):
         """How many times longer a contender takes than fastnn: the median over turns beside each other."""
-        return median(theirs / ours for theirs, ours in zip(self.seconds[name], self.seconds[FastNN.name], strict=False))
+        ours = self.seconds[FastNN.name]        # a peer that fell far behind has fewer turns
+        return median(theirs / mine for theirs, mine in zip(self.seconds[name], ours, strict=False))
 
     @property
     def best_peer(self):
@@ -171,7 +172,7 @@ def disagreement(name, cell, dtype, threads):
     start = np.concatenate([array.ravel() for pair in cell.parameters("float64") for array in pair])
     change, expected = (np.concatenate([np.ravel(p) for p in c.parameters()]) - start for c in (trial, reference))
     error = np.linalg.norm(change - expected) / np.linalg.norm(expected)
-    return None if error < (2e-2 if single else 1e-5) else f"its parameters move elsewhere, by {error:.1%}"
+    return None if error < (5e-2 if single else 1e-5) else f"its parameters move elsewhere, by {error:.1%}"
 
 
 def take_turn(steps):

@@ -1,6 +1,7 @@
 """What a race came to: a table for people, JSON for the record. Knows results, times nothing."""
 
 import platform
+import subprocess
 from datetime import date
 from importlib import metadata
 from pathlib import Path
@@ -47,11 +48,21 @@ def machine(threads, isa, dtype, contenders):
     """Where, by what and with what it was measured."""
     config = fastnn.show_config(mode="dict")
     return {
-        "date": date.today().isoformat(), "processor": processor(), "threads": threads, "dtype": dtype,
+        "date": date.today().isoformat(), "commit": commit(),
+        "processor": processor(), "threads": threads, "dtype": dtype,
         "instruction_set": isa or config["instruction set in use"], "held": isa is not None,
         "compiler": config["compiler"], "python": platform.python_version(),
         "versions": {name: version(name) for name in (FastNN.name, *contenders)},
     }
+
+
+def commit():
+    """Of the checkout that fastnn is imported from; None elsewhere."""
+    try:
+        return subprocess.run(["git", "describe", "--always", "--dirty"], cwd=Path(__file__).parent,
+                              capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
 
 def version(name):
@@ -68,7 +79,7 @@ def caption(where):
     held = ", to which all are held" if where["held"] else ""
     threads = "one thread" if where["threads"] == 1 else f"{where['threads']} threads"
     return (f"{where['processor']}, {threads}, {where['dtype']}, {where['instruction_set']}{held}; "
-            f"compiler {where['compiler']}, flags of setup.py; {versions}; {where['date']}.")
+            f"compiler {where['compiler']}, flags of setup.py; {versions}; {where['date']}, commit {where['commit']}.")
 
 
 def processor():

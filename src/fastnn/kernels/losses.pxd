@@ -80,7 +80,7 @@ cdef inline vec element_of_output(int loss, vec a, vec t, vec *gradient) noexcep
 
 
 cdef inline vec element(int loss, int activation, vec z, vec t, vec factor, vec *gradient) noexcept nogil:
-    """loss(activation(z), t), and factor times its gradient with respect to z; not for cross-entropy, which takes a row."""
+    """loss(activation(z), t), and factor times its gradient with respect to z. Cross-entropy takes a row instead."""
     cdef vec a = z, value
     if loss == BINARY_CROSS_ENTROPY:
         value = sigmoid_cross_entropy(z, t, gradient)

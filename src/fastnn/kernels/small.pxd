@@ -16,7 +16,8 @@ from .gemm cimport padded_row, vectors_of
 from .losses cimport element
 from .simd cimport (LANES, TILE_ROWS, TILE_VECTORS, VECTOR_BYTES, at_least, column, fill, first_lane, first_lanes, lane,
                     fma, fma_one, load_transposed, real, store_column, vec)
-from .types cimport ADAM, CROSS_ENTROPY, IDENTITY, RELU, ROW_BYTES, SOFTMAX, Data, Job, Layer, Plan, Update, mean_elements
+from .types cimport (ADAM, CROSS_ENTROPY, IDENTITY, RELU, ROW_BYTES, SOFTMAX, Data, Job, Layer, Plan, Update,
+                     mean_elements)
 from .updates cimport begin_step
 
 cdef enum:

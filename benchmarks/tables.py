@@ -1,0 +1,109 @@
+"""Writes the tables of README.md and docs/performance.md from the results in record/.
+
+    python benchmarks/tables.py
+
+A file of results is named by its conditions and a letter for the run: float32-2-threads-b.json is a
+second run with two threads. A ratio is the median over the runs, a time the best of them; rows that
+fastnn loses stay.
+"""
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+
+from fastnn.bench import report
+from fastnn.bench.cells import CELLS
+from fastnn.bench.contenders import CONTENDERS, FastNN
+
+ROOT = Path(__file__).parent.parent
+BEGIN, END = "<!-- {name}: written by benchmarks/tables.py -->", "<!-- end of {name} -->"
+ADAM = {"float32": 0.34e-9, "float64": 0.68e-9}       # seconds a parameter: a square root and a division
+CONDITIONS = {"float32-1-thread": "one thread", "float32-2-threads": "two threads", "float32-avx2": "AVX2, one thread",
+              "float64-1-thread": "float64, one thread"}
+
+
+def runs_of(conditions):
+    """The runs under these conditions, each the data of one file."""
+    return [json.loads(path.read_text()) for path in sorted((ROOT / "benchmarks/record").glob(f"{conditions}-?.json"))]
+
+
+def by_cell(runs):
+    """{cell: [its record in every run]}"""
+    cells = {}
+    for run in runs:
+        for record in run["cells"]:
+            cells.setdefault(record["cell"], []).append(record)
+    return cells
+
+
+def best(records, name):
+    """A contender's best time in any run, or None."""
+    return min((min(record["seconds"][name]) for record in records if name in record["seconds"]), default=None)
+
+
+def ratio(records):
+    return median(record["ratio"] for record in records)
+
+
+def share_of_peak(records, threads):
+    peak = median(record["peak"] for record in records) * 1e9 * threads
+    return records[0]["flops"] / best(records, FastNN.name) / peak
+
+
+def floor(name, records, dtype, threads):
+    """Seconds that the products take at the measured peak, and Adam's arithmetic."""
+    cell = next(cell for cell in CELLS if cell.name == name)
+    parameters = sum((n_in + 1) * n_out for n_in, n_out in pairwise(cell.sizes)) if cell.optimizer == "Adam" else 0
+    peak = median(record["peak"] for record in records) * 1e9
+    return (cell.flops / peak + parameters * ADAM[dtype]) / threads
+
+
+def summary():
+    """One row a cell: fastnn and its best peer on one thread, and how far ahead it is under the other conditions."""
+    cells = {conditions: by_cell(runs_of(conditions)) for conditions in CONDITIONS}
+    lines = ["| work | fastnn | best peer | peer ÷ fastnn | of the peak | two threads | AVX2 | float64 |",
+             "|---|---|---|---|---|---|---|---|"]
+    for name, records in cells["float32-1-thread"].items():
+        peer = min(records, key=lambda record: record["ratio"])["best_peer"]
+        ratios = [f"{ratio(cells[other][name]):.2f}" if name in cells[other] else "–" for other in list(CONDITIONS)[1:]]
+        lines.append(
+            f"| {records[0]['title']} | {report.duration(best(records, FastNN.name))} "
+            f"| {report.duration(best(records, peer))} ({peer}) | **{ratio(records):.2f}** "
+            f"| {share_of_peak(records, 1):.0%} | {' | '.join(ratios)} |")
+    return lines
+
+
+def everybody(conditions):
+    """All contenders' times under some conditions."""
+    runs = runs_of(conditions)
+    threads = runs[0]["threads"]
+    lines = [f"### {CONDITIONS[conditions].capitalize()}", "",
+             f"{len(runs)} {'runs' if len(runs) > 1 else 'run'}. {report.caption(runs[0])}", "",
+             f"| work | {' | '.join(CONTENDERS)} | peer ÷ fastnn, each run | of the peak | floor |",
+             "|---" * (len(CONTENDERS) + 4) + "|"]
+    for name, records in by_cell(runs).items():
+        times = [best(records, contender) for contender in CONTENDERS]
+        ratios = ", ".join(f"{record['ratio']:.2f}" for record in records)
+        lines.append(f"| {records[0]['title']} | {' | '.join(report.duration(t) if t else '–' for t in times)} "
+                     f"| {ratios} | {share_of_peak(records, threads):.0%} "
+                     f"| {report.duration(floor(name, records, runs[0]['dtype'], threads))} |")
+    return [*lines, ""]
+
+
+def replace(path, name, lines):
+    """Puts lines between the two marks of that name."""
+    begin, end = BEGIN.format(name=name), END.format(name=name)
+    before, rest = path.read_text().split(begin)
+    path.write_text("\n".join([before + begin, *lines, end]) + rest.split(end)[1])
+
+
+def main():
+    where = report.caption(runs_of("float32-1-thread")[0])
+    replace(ROOT / "README.md", "summary", [where, "", *summary()])
+    replace(ROOT / "docs/performance.md", "results",
+            [line for conditions in CONDITIONS if runs_of(conditions) for line in everybody(conditions)])
+
+
+if __name__ == "__main__":
+    main()

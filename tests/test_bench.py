@@ -1,0 +1,106 @@
+"""The benchmark's promises: everybody does the same work, a wrong answer is not timed, mistakes are one sentence."""
+
+import json
+
+import numpy as np
+import pytest
+
+from fastnn.__main__ import main
+from fastnn.bench import contenders, race, report
+from fastnn.bench.cells import CELLS, select
+
+pytestmark = pytest.mark.any_isa
+SMALL = [cell for cell in CELLS if cell.flops < 2e7 and not cell.name.startswith("short-")]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("cell", SMALL, ids=lambda cell: cell.name)
+def test_fastnn_computes_what_numpy_computes(cell, dtype):
+    assert race.disagreement("fastnn", cell, dtype, 1) is None
+
+
+@pytest.mark.parametrize("cell", [cell for cell in SMALL if cell.sizes[0] < 100], ids=lambda cell: cell.name)
+def test_scikit_learn_computes_the_same(cell):
+    pytest.importorskip("sklearn", reason="NOT TESTED: scikit-learn is not installed")
+    assert race.disagreement("scikit-learn", cell, "float32", 1) is None
+
+
+@pytest.mark.parametrize("name", ["torch", "torch.compile", "jax", "onnxruntime"])
+def test_a_peer_that_is_not_installed_is_left_out(name):
+    if report.version(name):
+        pytest.skip(f"NOT TESTED: {name} is installed")
+    assert "No module" in race.enter(name, select(["predict-16-32-1"])[0], "float32", 1)
+
+
+def test_a_contender_that_starts_elsewhere_is_caught(monkeypatch):
+    class Wrong(contenders.FastNN):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            self.net.weights[0][...] *= 1.1
+
+    monkeypatch.setitem(contenders.CONTENDERS, "fastnn", Wrong)
+    assert "its loss is" in race.disagreement("fastnn", select(["20-64-32-1"])[0], "float32", 1)
+
+
+def test_a_contender_that_moves_elsewhere_is_caught(monkeypatch):
+    class Wrong(contenders.FastNN):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            train = self.run
+
+            def run():
+                loss = train()
+                self.net.weights[0][...] *= 1.001
+                return loss
+
+            self.run = run
+
+    monkeypatch.setitem(contenders.CONTENDERS, "fastnn", Wrong)
+    assert "parameters move elsewhere" in race.disagreement("fastnn", select(["20-64-32-1"])[0], "float32", 1)
+
+
+def test_a_wrong_prediction_is_caught(monkeypatch):
+    cell = select(["predict-8-64-64-4"])[0]
+
+    class Wrong(contenders.FastNN):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            self.net.biases[-1][0] += 1e-3
+
+    monkeypatch.setitem(contenders.CONTENDERS, "fastnn", Wrong)
+    assert race.disagreement("fastnn", cell, "float32", 1) == "predicts something else"
+
+
+def test_a_ratio_compares_turns_beside_each_other():
+    result = race.Result(CELLS[0], seconds={"fastnn": [1, 2, 4], "numpy": [2, 4, 8], "jax": [9]}, peak=[1e9])
+    assert result.ratio("numpy") == 2 and result.ratio("jax") == 9
+    assert result.best_peer == "numpy"
+
+
+def test_two_contenders_race(tmp_path, capsys):
+    file = tmp_path / "result.json"
+    main(["bench", "--cells", "predict-16-32-1", "2-16-1", "--peers", "numpy", "--rounds", "1", "--json", str(file)])
+    printed = capsys.readouterr().out
+    result = json.loads(file.read_text())
+    assert [record["cell"] for record in result["cells"]] == ["2-16-1", "predict-16-32-1"]
+    for record in result["cells"]:
+        assert record["left_out"] == {} and record["best_peer"] == "numpy"
+        assert all(len(turns) == 1 and turns[0] > 0 for turns in record["seconds"].values())
+        assert record["title"] in printed
+    assert result["threads"] == 1 and result["versions"]["numpy"] == np.__version__
+
+
+@pytest.mark.parametrize("arguments, complaint", [
+    (["--cells", "3-3"], "'3-3' is no cell; known are 1-1-1, "),
+    (["--threads", "0"], "--threads: is 0, but must be 1 or more"),
+    (["--threads", "two"], "invalid int value: 'two'"),
+    (["--threads", "100000"], "100000 threads need as many processors, but this process may use"),
+    (["--rounds", "-1"], "--rounds: is -1, but must be 1 or more"),
+    (["--isa", "avx1024"], "--isa: is 'avx1024', but this machine can run "),
+    (["--peers", "river"], "--peers: 'river' is no peer; known are numpy, torch, "),
+])
+def test_a_mistake_is_one_sentence(capsys, arguments, complaint):
+    with pytest.raises(SystemExit) as stopped:
+        main(["bench", *arguments])
+    assert stopped.value.code == 2
+    assert complaint in capsys.readouterr().err
