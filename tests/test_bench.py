@@ -50,7 +50,7 @@ def test_a_contender_that_moves_elsewhere_is_caught(monkeypatch):
 
             def run():
                 loss = train()
-                self.net.weights[0][...] *= 1.001
+                self.net.weights[0][...] *= 1.01
                 return loss
 
             self.run = run
