@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 import fastnn
+from fastnn.bench import report
 
 WIDTHS = (1, 2, 3, 4, 6, 8, 12, 15, 16, 17, 24, 31, 32, 33, 45, 46, 48, 63, 64, 65, 96, 127, 128, 129, 192, 255, 256,
           257, 384, 511, 512, 513, 768, 1023, 1024, 1025, 1536, 2048)
@@ -80,7 +81,8 @@ def main():
         print(width, *(f"{operations(width, b) / times[width, b] / 1e9:.3g}" for b in BATCHES), flush=True)
     for ratio, width, batch, smaller in rises(times)[:12]:
         print(f"{width} wide, batch {batch}: {ratio:.2f} times the cost per operation of {smaller}")
-    record = [{"width": w, "batch": b, "seconds": s} for (w, b), s in times.items()]
+    record = {**report.machine(1, None, "float32", []),
+              "steps": [{"width": w, "batch": b, "seconds": s} for (w, b), s in times.items()]}
     (FOLDER / "record/sweep.json").write_text(json.dumps(record, indent=0) + "\n")
     picture(times, FOLDER.parent / "docs/sweep.png")
 

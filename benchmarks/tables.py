@@ -42,8 +42,17 @@ def best(records, name):
     return min((min(record["seconds"][name]) for record in records if name in record["seconds"]), default=None)
 
 
-def ratio(records):
-    return median(record["ratio"] for record in records)
+def ratio(records, peer):
+    """How many times longer a peer takes: the median over turns beside each other, and over runs."""
+    runs = [record["seconds"] for record in records if peer in record["seconds"]]
+    return median(
+        median(theirs / ours for theirs, ours in zip(run[peer], run[FastNN.name], strict=False)) for run in runs)
+
+
+def best_peer(records):
+    """(ratio, name) of the peer that is nearest to fastnn, or ahead of it."""
+    peers = {name for record in records for name in record["seconds"]} - {FastNN.name}
+    return min((ratio(records, peer), peer) for peer in peers)
 
 
 def share_of_peak(records, threads):
@@ -65,11 +74,12 @@ def summary():
     lines = ["| work | fastnn | best peer | peer ÷ fastnn | of the peak | two threads | AVX2 | float64 |",
              "|---|---|---|---|---|---|---|---|"]
     for name, records in cells["float32-1-thread"].items():
-        peer = min(records, key=lambda record: record["ratio"])["best_peer"]
-        ratios = [f"{ratio(cells[other][name]):.2f}" if name in cells[other] else "–" for other in list(CONDITIONS)[1:]]
+        lead, peer = best_peer(records)
+        others = [cells[other].get(name) for other in list(CONDITIONS)[1:]]
+        ratios = [f"{best_peer(other)[0]:.2f}" if other else "–" for other in others]
         lines.append(
             f"| {records[0]['title']} | {report.duration(best(records, FastNN.name))} "
-            f"| {report.duration(best(records, peer))} ({peer}) | **{ratio(records):.2f}** "
+            f"| {report.duration(best(records, peer))} ({peer}) | **{lead:.2f}** "
             f"| {share_of_peak(records, 1):.0%} | {' | '.join(ratios)} |")
     return lines
 

@@ -30,6 +30,8 @@ def test_a_peer_that_is_not_installed_is_left_out(name):
     if report.version(name):
         pytest.skip(f"NOT TESTED: {name} is installed")
     assert "No module" in race.enter(name, select(["predict-16-32-1"])[0], "float32", 1)
+    with pytest.raises(SystemExit):
+        main(["bench", "--peers", name])
 
 
 def test_a_contender_that_starts_elsewhere_is_caught(monkeypatch):
@@ -96,7 +98,8 @@ def test_two_contenders_race(tmp_path, capsys):
     (["--threads", "two"], "invalid int value: 'two'"),
     (["--threads", "100000"], "100000 threads need as many processors, but this process may use"),
     (["--rounds", "-1"], "--rounds: is -1, but must be 1 or more"),
-    (["--isa", "avx1024"], "--isa: is 'avx1024', but this machine can run "),
+    (["--isa", "avx1024"], "--isa: is 'avx1024', but peers can be held here to "),
+    (["--json", "no/such/folder/x.json"], "is in no folder that exists"),
     (["--peers", "river"], "--peers: 'river' is no peer; known are numpy, torch, "),
 ])
 def test_a_mistake_is_one_sentence(capsys, arguments, complaint):

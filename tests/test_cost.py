@@ -73,6 +73,7 @@ def spilling_tiles(disassembly, rows, sums):
 
 
 @pytest.mark.skipif(not shutil.which("objdump"), reason="NOT TESTED: objdump is not installed")
+@pytest.mark.skipif("lang" in fastnn.show_config(mode="dict")["compiler"], reason="NOT TESTED: for gcc only")
 @pytest.mark.parametrize("dtype", ["f32", "f64"])
 @pytest.mark.parametrize("name, rows, vectors", [("avx2", 6, 2), ("avx512", 6, 4)])
 def test_the_tiles_keep_their_sums_in_registers(name, rows, vectors, dtype):

@@ -37,7 +37,8 @@ from fastnn import ops, reference
 
 PRECISE = {"float32": np.float64, "float64": np.longdouble}
 AROUND_LANES = [0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33]
-LARGE = [   # beyond every block of a product: 512 and 256 on either side
+LARGE = [   # beyond every block of a product: its rows, the columns of a panel, 2048 in the sum
+    (50, 2049, 65), (49, 65, 2100), (2100, 33, 70),
     (129, 257, 65), (257, 129, 600), (600, 513, 257), (65, 1025, 300), (1, 785, 129), (1031, 2, 3),
     (3, 600, 1), (48, 512, 256), (515, 17, 31),
 ]
@@ -81,6 +82,17 @@ def test_dense_layers_of_sizes_around_the_lanes(m, dtype):
 def test_large_dense_layers(m, k, n, dtype):
     check_dense_forward(m, k, n, dtype)
     check_dense_backward(m, k, n, dtype)
+
+
+@each_dtype
+@pytest.mark.parametrize(("m", "k", "n"), LARGE)
+def test_relu_in_the_tile_is_relu_of_the_whole_sum(m, k, n, dtype):
+    outputs, inputs = OPERATIONS["dense_forward identity"].arrays(m, k, n, dtype)
+    ops.dense_forward(outputs["y"], **inputs)
+    rectified = np.empty_like(outputs["y"])
+    ops.dense_forward(rectified, **inputs, activation="relu")
+    assert same_bits(rectified, np.maximum(outputs["y"], 0) + 0)
+    assert (outputs["y"] < 0).any()
 
 
 def test_dense_layers_against_extended_precision():

@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from pathlib import Path
 
 
 def main(arguments=None):
@@ -39,11 +40,16 @@ def bench(parser, options):
     for name, value in (("--threads", options.threads), ("--rounds", options.rounds)):
         if value < 1:
             parser.error(f"argument {name}: is {value}, but must be 1 or more")
-    if options.isa not in (None, *_dispatch.FOUND):
-        parser.error(f"argument --isa: is {options.isa!r}, but this machine can run {', '.join(_dispatch.FOUND)}")
+    sets = [name for name in race.HELD_TO if name in _dispatch.FOUND]
+    if options.isa not in (None, *sets):
+        parser.error(f"argument --isa: is {options.isa!r}, but peers can be held here to {', '.join(sets) or 'none'}")
     for name in options.peers or ():
         if name not in peers:
             parser.error(f"argument --peers: {name!r} is no peer; known are {', '.join(peers)}")
+        if report.version(name) is None:
+            parser.error(f"argument --peers: {name} is not installed; install it or leave it out")
+    if options.json and not Path(options.json).absolute().parent.is_dir():
+        parser.error(f"argument --json: {options.json} is in no folder that exists")
     chosen = [name for name in (peers if options.peers is None else options.peers) if report.version(name)]
     try:
         cells, processors = select(options.cells), race.processors_for(options.threads)

@@ -918,7 +918,7 @@ cdef class Trainer:
                 and (workspace.plan.x_batch != NULL) == gather)
 
     def release(self):
-        """Leaves its memory to the network's next trainer."""
+        """Leaves its memory to the network's next trainer: the last call."""
         self.engine.spare_learning = self.workspace
         self.workspace = None
 
@@ -955,7 +955,8 @@ cdef class Trainer:
             threads = sharing.next_threads()
             start = perf_counter()
             run(&job, threads)
-            sharing.note(threads, (perf_counter() - start) / (job.last - first))
+            if job.first > first:
+                sharing.note(threads, (perf_counter() - start) / (job.first - first))
             if job.first < job.last:
                 self.failed_step = job.first // job.batch + 1
                 break

@@ -38,11 +38,12 @@ def run(network, trainer, optimizer, epochs, tol):
     """Trains for `epochs` epochs, or until an epoch's loss is below `tol`; returns the History."""
     history = History()
     blocks = (network._engine.parameters, *optimizer.state)
-    last_good = network._last_good      # memory that stays, as clearing it anew takes long
-    last_good += [np.empty_like(block) for block in blocks[len(last_good):]]
+    # Memory that stays for the next fit, as clearing it anew takes long; a fit beside this one gets its own.
+    last_good, network._last_good = network._last_good, []
+    last_good = [*last_good, *(np.empty_like(block) for block in blocks[len(last_good):])][:len(blocks)]
     try:
         for _ in range(epochs):
-            for block, good in zip(blocks, last_good, strict=False):
+            for block, good in zip(blocks, last_good, strict=True):
                 np.copyto(good, block)
             steps = optimizer.steps
             try:
@@ -50,7 +51,7 @@ def run(network, trainer, optimizer, epochs, tol):
             finally:
                 optimizer.steps = trainer.steps     # also after KeyboardInterrupt
             if not math.isfinite(loss) or not all(network._engine.kernels.all_finite(block) for block in blocks):
-                for block, good in zip(blocks, last_good, strict=False):
+                for block, good in zip(blocks, last_good, strict=True):
                     np.copyto(block, good)
                 optimizer.steps = steps
                 step = trainer.failed_step or trainer.steps_an_epoch
@@ -59,6 +60,7 @@ def run(network, trainer, optimizer, epochs, tol):
             history.loss.append(loss)
             if tol is not None and loss < tol:
                 break
+        trainer.release()       # not after an error: its memory may hold what is not finite
     finally:
-        trainer.release()
+        network._last_good = last_good
     return history

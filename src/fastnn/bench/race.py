@@ -26,7 +26,8 @@ LONGEST_BATCH = 0.005       # repetitions shorter than this are timed several at
 PROOF_STEPS = 4
 FAR_BEHIND = 4              # a contender so many times slower than the fastest gets no second turn
 
-# What keeps the peers to an instruction set that fastnn is held to.
+# What keeps the peers' products to an instruction set that fastnn is held to. NumPy's own loops and ONNX Runtime
+# choose theirs by the processor.
 HELD_TO = {
     "avx2": {"ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2", "OPENBLAS_CORETYPE": "Haswell",
              "ATEN_CPU_CAPABILITY": "avx2", "XLA_FLAGS": "--xla_cpu_max_isa=AVX2"},
@@ -64,8 +65,10 @@ def race(cells, contenders, processors, *, isa=None, dtype="float32", rounds=5):
     threads = len(processors)
     with ExitStack() as stack:
         stack.enter_context(environment(settings(threads, isa)))
+        stack.callback(os.sched_setaffinity, 0, os.sched_getaffinity(0))
+        os.sched_setaffinity(0, processors)         # workers inherit it before a library of theirs starts a thread
         workers = {
-            name: stack.enter_context(ProcessPoolExecutor(1, get_context("spawn"), hold, (processors,)))
+            name: stack.enter_context(ProcessPoolExecutor(1, get_context("spawn")))
             for name in (FastNN.name, *contenders)
         }
         for cell in cells:
@@ -89,6 +92,8 @@ def race_one(cell, workers, threads, dtype, rounds):
                 continue
             seconds = ask(workers[name], take_turn, cell.steps or 1)
             if isinstance(seconds, str):
+                if name == FastNN.name:
+                    raise RuntimeError(f"fastnn cannot be timed on {cell.name}: {seconds}")
                 result.left_out[name] = seconds
                 del result.seconds[name]
             else:
@@ -135,11 +140,6 @@ def environment(values):
 contender = None
 
 
-def hold(processors):
-    """Keeps this process to these processors."""
-    os.sched_setaffinity(0, processors)
-
-
 def enter(name, cell, dtype, threads):
     """Makes this process's contender ready for a cell; returns why it cannot take part, or None."""
     global contender
@@ -176,11 +176,15 @@ def disagreement(name, cell, dtype, threads):
 
 
 def take_turn(steps):
-    """Seconds a step: the best of as many repetitions as fit a turn."""
+    """Seconds a step: the best of as many repetitions as fit a turn. Or, if it fails, why."""
     clock = timeit.Timer(contender.run)
-    once = clock.timeit(1)
-    number = max(1, math.ceil(LONGEST_BATCH / once))
-    return min([once, *(s / number for s in clock.repeat(math.ceil(TURN_SECONDS / (number * once)), number))]) / steps
+    try:
+        once = clock.timeit(1)
+        number = max(1, math.ceil(LONGEST_BATCH / once))
+        repeated = clock.repeat(math.ceil(TURN_SECONDS / (number * once)), number)
+    except Exception as error:      # a peer's trouble is its own: the others go on
+        return f"{type(error).__name__}: {error}"
+    return min(once, min(repeated) / number) / steps
 
 
 def peak(dtype):

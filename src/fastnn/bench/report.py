@@ -76,7 +76,7 @@ def version(name):
 def caption(where):
     """One sentence about the machine."""
     versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items() if version)
-    held = ", to which all are held" if where["held"] else ""
+    held = " for all but NumPy's element-wise loops and ONNX Runtime" if where["held"] else ""
     threads = "one thread" if where["threads"] == 1 else f"{where['threads']} threads"
     return (f"{where['processor']}, {threads}, {where['dtype']}, {where['instruction_set']}{held}; "
             f"compiler {where['compiler']}, flags of setup.py; {versions}; {where['date']}, commit {where['commit']}.")

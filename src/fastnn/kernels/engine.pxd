@@ -17,7 +17,7 @@ from .gemm cimport choose_micro_kernel, padded_row
 from .losses cimport loss_forward_backward
 from .simd cimport INSTRUCTION_SET, LANES, TILE_ROWS, TILE_VECTORS, fill, fma, real, vec
 from .small cimport chain_train, is_chain, is_small, small_forward, small_train
-from .types cimport (ADAM, IDENTITY, PACKED_ROWS, Data, Job, KernelTable, Layer, Plan, Update, Worker,
+from .types cimport (IDENTITY, PACKED_ROWS, Data, Job, KernelTable, Layer, Plan, Update, Worker, is_plain,
                      mean_elements)
 from .updates cimport begin_step, update_parameters
 
@@ -233,7 +233,7 @@ cdef inline void train(Job *job, const Worker *worker) noexcept nogil:
     cdef const Data *data = &job.data
     cdef Update update = job.update[0]      # each worker counts steps for itself
     cdef Py_ssize_t elements = mean_elements(plan.loss, plan.layers[plan.n_layers - 1].n_out)
-    cdef bint plain = update.optimizer != ADAM and update.first == NULL and update.weight_decay == 0
+    cdef bint plain = is_plain(&update)
     cdef void *scratch = scratch_of(plan, worker)
     cdef double total = job.total
     cdef Py_ssize_t first = job.first, last = job.last, at, i, m

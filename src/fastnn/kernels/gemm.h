@@ -7,6 +7,6 @@
 
 #include <stdint.h>
 
-static void (*fastnn_micro_kernel)(intptr_t rows, intptr_t vectors, const void *tile);
+static void (*fastnn_micro_kernel)(intptr_t rows, intptr_t columns, const void *block);
 
 #endif

@@ -1,8 +1,8 @@
 # The one matrix product: c := finish(start + a @ b), for the forward pass, the weight
 # gradient and the input gradient alike.
 #
-# `tile` computes a block of c that fits the registers; `product` cuts c into tiles and
-# decides whether b is packed first. Nothing here knows layers or activations; the callers
+# `tile` computes as much of c as fits the registers, `tiles` a block; `product` cuts c into
+# blocks and decides whether b is packed first. Nothing here knows layers or activations; the callers
 # are in dense.pxd.
 #
 # Every element of c is start + a[i][0]*b[0][j] + a[i][1]*b[1][j] + …, added in this order
@@ -11,7 +11,7 @@
 
 from .simd cimport (LANES, TILE_ROWS, TILE_VECTORS, VECTOR_BYTES, at_least, fill, fma, load_transposed,
                     real, vec)
-from .types cimport PACKED_COLUMN_BYTES, PACKED_ROWS, padded
+from .types cimport FEWEST_ROWS_TO_PACK_FOR, PACKED_COLUMN_BYTES, PACKED_ROWS, padded
 
 cdef enum Finish:
     STORE       # c := sum
@@ -26,7 +26,6 @@ cdef extern from "gemm.h" nogil:
 cdef enum:
     ROW_BLOCK = 24              # rows whose part of a stays in the caches while the panels of a block pass by
     PANEL_BYTES = TILE_VECTORS * VECTOR_BYTES
-    L1_K = 24576 // (TILE_VECTORS * VECTOR_BYTES)
     SINGLE_ROW_VECTORS = 8      # a single row's tile is wider: it only waits for b
 
 
@@ -46,7 +45,8 @@ cdef inline bint worth_packing(Py_ssize_t m, Py_ssize_t k, Py_ssize_t n) noexcep
     rows lie in few sets of the caches and no prefetcher follows.
     """
     cdef Py_ssize_t row = padded_row(n) * <Py_ssize_t> sizeof(real)
-    return (m >= 48 and (k*row > 1 << 20 or (row >= 2048 and k >= 256))) or (m >= 96 and row >= 8 * PANEL_BYTES)
+    return (m >= FEWEST_ROWS_TO_PACK_FOR and (k*row > 1 << 20 or (row >= 2048 and k >= 256))) or (
+        m >= 96 and row >= 8 * PANEL_BYTES)
 
 
 cdef inline Py_ssize_t share(Py_ssize_t left, Py_ssize_t most) noexcept nogil:
@@ -150,7 +150,7 @@ cdef inline void column_of_tiles(
 cdef inline void tiles(Py_ssize_t m, Py_ssize_t n, const void *arguments) noexcept nogil:
     """The micro-kernel: a block of m rows by n columns (a multiple of LANES), in columns of tiles.
 
-    A panel of b, as wide as a tile, stays in the L1 cache while the rows of a pass by.
+    A panel of b, as wide as a tile, is used for all rows before the next one.
     """
     cdef const Block *block = <const Block *> arguments
     cdef const real *start = block.start
@@ -243,8 +243,8 @@ cdef inline void product(
             for each block of rows:
                 for each panel, and in it for each tile of rows        (the micro-kernel)
 
-    1. A block is as long in k as the L2 cache allows, and as narrow as a panel: between blocks of
-       k the sums wait in c, and each of its tiles costs a hundred cycles. For 1024x2048x2048 blocks of
+    1. A block is as long in k as the L2 cache allows, and as narrow as 256 bytes (with AVX-512 one panel):
+       between blocks of k the sums wait in c, and each of its tiles costs a hundred cycles. For 1024x2048x2048 blocks of
        2048 rows by 256 bytes reach 96 % of the peak, 512 by 1024 bytes 92, 256 by 2048 bytes 87.
     2. A panel has the width of a tile and passes all the rows of a block before the next one
        comes. Making it short enough for the L1 cache was tried, and lost 5 %: b streams from L2 as fast

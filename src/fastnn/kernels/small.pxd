@@ -16,7 +16,7 @@ from .gemm cimport padded_row, vectors_of
 from .losses cimport element
 from .simd cimport (LANES, TILE_ROWS, TILE_VECTORS, VECTOR_BYTES, at_least, column, fill, first_lane, first_lanes, lane,
                     fma, fma_one, load_transposed, real, store_column, vec)
-from .types cimport (ADAM, CROSS_ENTROPY, IDENTITY, RELU, ROW_BYTES, SOFTMAX, Data, Job, Layer, Plan, Update,
+from .types cimport (CROSS_ENTROPY, IDENTITY, RELU, ROW_BYTES, SOFTMAX, Data, Job, Layer, Plan, Update, is_plain,
                      mean_elements)
 from .updates cimport begin_step
 
@@ -338,7 +338,7 @@ cdef inline void small_train(Job *job) noexcept nogil:
     cdef const Layer *layers = plan.layers
     cdef const Layer *output = &layers[plan.n_layers - 1]
     cdef Py_ssize_t elements = mean_elements(plan.loss, output.n_out), block = 0
-    cdef bint descend = update.optimizer != ADAM and update.first == NULL and update.weight_decay == 0
+    cdef bint descend = is_plain(update)
     cdef const real *x
     cdef const real *batch
     cdef const Layer *layer
@@ -378,8 +378,7 @@ cdef inline void small_train(Job *job) noexcept nogil:
 cdef inline bint is_chain(const Plan *plan, const Update *update, Py_ssize_t m) noexcept nogil:
     """Whether `chain_train` takes this network: one neuron a layer, one row a batch, plain SGD."""
     cdef int index
-    if (m != 1 or plan.n_layers > MOST_LINKS or plan.loss == CROSS_ENTROPY
-            or update.optimizer == ADAM or update.first != NULL or update.weight_decay != 0):
+    if m != 1 or plan.n_layers > MOST_LINKS or plan.loss == CROSS_ENTROPY or not is_plain(update):
         return False
     for index in range(plan.n_layers):
         if plan.layers[index].n_in != 1 or plan.layers[index].n_out != 1:

@@ -36,6 +36,7 @@ cdef enum:
     # A packed block of a product's right-hand side: rows, and bytes of one row
     PACKED_ROWS = 2048
     PACKED_COLUMN_BYTES = 256
+    FEWEST_ROWS_TO_PACK_FOR = 48
 
 
 cdef inline Py_ssize_t padded(Py_ssize_t n, size_t itemsize) noexcept nogil:
@@ -51,8 +52,9 @@ cdef inline Py_ssize_t packed_bytes(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, si
 
 
 cdef inline Py_ssize_t scratch_bytes(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, size_t itemsize) noexcept nogil:
-    """What dense_forward, dense_backward and dense_descend may need: a packed block, and x.T."""
-    return packed_bytes(m, n, k, itemsize) + k * padded(m, itemsize) * <Py_ssize_t> itemsize
+    """What dense_forward, dense_backward and dense_descend may need: a packed block, and x.T where k may be worth it."""
+    cdef Py_ssize_t transposed = k * padded(m, itemsize) * <Py_ssize_t> itemsize
+    return packed_bytes(m, n, k, itemsize) + (transposed if k >= FEWEST_ROWS_TO_PACK_FOR else 0)
 
 
 cdef inline bint needs_z(int activation) noexcept nogil:
@@ -94,6 +96,11 @@ cdef struct Update:
     double correction       # Adam's 1 / sqrt(1 - beta2^step)
     void *first             # velocity or first moment, laid out like the parameters; or NULL
     void *second            # second moment; or NULL
+
+
+cdef inline bint is_plain(const Update *update) noexcept nogil:
+    """Whether an update is p := p - rate * gradient and nothing else: such can be made in the gradient's tile."""
+    return update.optimizer == SGD and update.first == NULL and update.weight_decay == 0
 
 
 cdef struct Plan:
