@@ -243,9 +243,10 @@ cdef inline void product(
             for each block of rows:
                 for each panel, and in it for each tile of rows        (the micro-kernel)
 
-    1. A block is as long in k as the L2 cache allows, and as narrow as 256 bytes (with AVX-512 one panel):
-       between blocks of k the sums wait in c, and each of its tiles costs a hundred cycles. For 1024x2048x2048 blocks of
-       2048 rows by 256 bytes reach 96 % of the peak, 512 by 1024 bytes 92, 256 by 2048 bytes 87.
+    1. A block is as long in k as the L2 cache allows, and as narrow as 256 bytes (with AVX-512
+       one panel): between blocks of k the sums wait in c, and each of its tiles costs a hundred
+       cycles. For 1024x2048x2048 blocks of 2048 rows by 256 bytes reach 96 % of the peak, 512 by
+       1024 bytes 92, 256 by 2048 bytes 87.
     2. A panel has the width of a tile and passes all the rows of a block before the next one
        comes. Making it short enough for the L1 cache was tried, and lost 5 %: b streams from L2 as fast
        as it is used, and short sums load and store c too often.

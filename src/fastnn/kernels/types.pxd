@@ -52,7 +52,7 @@ cdef inline Py_ssize_t packed_bytes(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, si
 
 
 cdef inline Py_ssize_t scratch_bytes(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, size_t itemsize) noexcept nogil:
-    """What dense_forward, dense_backward and dense_descend may need: a packed block, and x.T where k may be worth it."""
+    """What dense_forward, dense_backward and dense_descend may need: a packed block, and x.T for large k."""
     cdef Py_ssize_t transposed = k * padded(m, itemsize) * <Py_ssize_t> itemsize
     return packed_bytes(m, n, k, itemsize) + (transposed if k >= FEWEST_ROWS_TO_PACK_FOR else 0)
 
