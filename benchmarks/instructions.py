@@ -8,6 +8,7 @@ those of one build: another compiler's may differ by some per cent, so the recor
 """
 
 import ctypes
+import gc
 import json
 import os
 import re
@@ -20,6 +21,7 @@ from pathlib import Path
 RECORD = Path(__file__).parent / "record/instructions.json"
 MARKER = "ffi_call"                 # by which ctypes calls: callgrind writes its counts when it is entered
 OPERATIONS = 4e7                    # more a step than this, and the cell is counted with a smaller batch …
+COUNTED = 2e7                       # of as many the shorter epoch is, so that what `fit` takes is little beside it
 LARGEST = 512                       # … and not at all where a layer is wider: counting takes fifty times as long
 COMMAND = ("valgrind", "--tool=callgrind", f"--dump-before={MARKER}", "--callgrind-out-file={folder}/counts")
 
@@ -31,13 +33,14 @@ def counted_cells():
         if cell.trains and not cell.name.startswith("short-") and max(cell.sizes[1:]) <= LARGEST:
             while cell.flops > OPERATIONS and cell.batch > 32:
                 cell = replace(cell, batch=cell.batch // 2)
-            yield cell, 64 if cell.flops < 1e4 else 1
+            yield cell, min(1024, max(1, round(COUNTED / cell.flops)))
 
 
 def run_cells():
     """Within valgrind: marks the beginning and the end of two epochs of each cell, the second three times as long."""
     from fastnn.bench.contenders import FastNN
     mark = ctypes.CDLL(None).getpid
+    gc.disable()                    # it would run in one epoch and not in the other
     for cell, steps in counted_cells():
         for epoch in (FastNN(cell, "float32", 1, steps=steps), FastNN(cell, "float32", 1, steps=3 * steps)):
             epoch.run()
