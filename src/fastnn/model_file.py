@@ -1,0 +1,139 @@
+"""One file that holds a description and named arrays: written wholly or not at all, read exactly or refused.
+
+The file is a safetensors file, so that other tools can read the arrays. Its metadata has one key,
+"fastnn", whose text is JSON: the format's version, the description and a checksum of everything.
+The same content makes the same bytes. Nothing in a file is ever run, and reading opens no other.
+
+Nothing here knows networks: what a description says, and which arrays it needs, is the caller's.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+from contextlib import suppress
+
+import numpy as np
+import safetensors.numpy
+
+FORMAT_VERSION = 1
+LARGEST_HEADER = 2**19      # bytes of names, shapes and description: a parser makes up to 50 times as much of them
+
+# What parsers raise at malformed bytes. Anything else, such as MemoryError, is not the file's fault.
+MALFORMED = (ValueError, TypeError, LookupError, AttributeError, RecursionError, safetensors.SafetensorError)
+
+
+class FormatError(ValueError):
+    """A file that is not a valid model file."""
+
+
+def write_model(path, description, tensors):
+    """Saves a dict that JSON can express, and a dict of arrays, as the file path.
+
+    Whatever happens, path is afterwards what it was before or the new file. A symbolic link stays, and
+    what it points to is replaced. A second save of the same file, from any process, waits for the first.
+    A description that a file cannot hold is a TypeError or ValueError, before the disk is touched.
+    """
+    description = json.loads(_to_json(description))     # as it will be read: a tuple is a list, a key a string
+    arrays = {name: np.asarray(a, a.dtype.newbyteorder("<"), order="C") for name, a in tensors.items()}
+    data = safetensors.numpy.save(arrays, {"fastnn": _to_json(_content(description, arrays))})
+    if (size := int.from_bytes(data[:8], "little")) > LARGEST_HEADER:
+        raise ValueError(
+            f"the description and the arrays' names take {size} bytes, but must fit in {LARGEST_HEADER}")
+    _replace(os.path.realpath(path), data)
+
+
+def read_model(path):
+    """Returns the description and the arrays that write_model saved as path; or raises FormatError or OSError."""
+    path = os.fspath(path)
+    with open(path, "rb") as file:
+        data = file.read()      # once: what is checked is what is returned
+    expected = "a safetensors file"
+    try:
+        if (size := int.from_bytes(data[:8], "little")) > LARGEST_HEADER:
+            raise ValueError(f"a header of {size} bytes, more than {LARGEST_HEADER}")
+        text = data[8:8 + size].decode()
+        header = json.loads(text)
+
+        expected = "metadata of fastnn"
+        metadata = header.get("__metadata__")
+        if not isinstance(metadata, dict) or "fastnn" not in metadata:
+            raise ValueError("a safetensors file of something else")
+        content = json.loads(metadata["fastnn"])
+
+        expected = f"format version {FORMAT_VERSION} at most"     # first: a newer one may change all that follows
+        version = content.get("format_version")
+        if isinstance(version, int) and version > FORMAT_VERSION:
+            raise ValueError(f"format version {version}; upgrade fastnn")
+
+        expected = "arrays"
+        tensors = dict(sorted(safetensors.numpy.load(data).items()))
+        right = _content(content.get("description"), tensors)
+        expected = f"checksum {right['checksum']}"
+        if content.get("checksum") != right["checksum"]:
+            raise ValueError(f"checksum {content.get('checksum')!s:.80}")
+
+        expected = "JSON exactly as fastnn writes it"       # so no key is there twice, and no bit is free
+        canonical = {"__metadata__": {"fastnn": _to_json(right)}}
+        if text.rstrip(" ") != _to_json(header | canonical, sort_keys=False, ensure_ascii=False):
+            raise ValueError("another spelling of the same content")
+        return right["description"], tensors
+    except BaseException as error:
+        # A panic of Rust is no Exception, and its class has no public name.
+        if not isinstance(error, MALFORMED) and type(error).__name__ != "PanicException":
+            raise
+        raise FormatError(f"{path} cannot be read as a model: expected {expected}, but got: {error}") from error
+
+
+def _content(description, arrays):
+    """The metadata: the checksum covers the rest of it, and each array's name, dtype, shape and bytes.
+
+    The first part of what is hashed is JSON, which tells its own end and how many bytes follow for which array.
+    """
+    if not isinstance(description, dict):
+        raise TypeError(f"description is a {type(description).__name__}, but must be a dict")
+    content = {"format_version": FORMAT_VERSION, "description": description}
+    arrays = dict(sorted(arrays.items()))
+    kinds = [(name, array.dtype.name, array.shape) for name, array in arrays.items()]
+    digest = hashlib.sha256(_to_json([content, kinds]).encode())
+    for array in arrays.values():
+        digest.update(array.reshape(-1))
+    return content | {"checksum": f"sha256:{digest.hexdigest()}"}
+
+
+def _to_json(value, sort_keys=True, ensure_ascii=True):
+    return json.dumps(
+        value, sort_keys=sort_keys, ensure_ascii=ensure_ascii, separators=(",", ":"), allow_nan=False)
+
+
+def _replace(target, data):
+    """Makes data the content of the file target, in one step, and returns when it is on the disk."""
+    temporary = f"{target}.tmp"     # always the same: what a killed save leaves, the next one clears away
+    with _open_alone(temporary) as file:
+        try:
+            file.truncate(0)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())     # before the new name: else a crash could leave it with half the data
+            os.replace(temporary, target)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(temporary)
+            raise
+    folder = os.open(os.path.dirname(target), os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _open_alone(name):
+    """The file of that name, opened for writing when nobody else has it."""
+    while True:
+        file = open(name, "ab")         # "wb" would empty it under the other's hands  # noqa: SIM115
+        with suppress(OSError):         # without locks, as on some network drives, saves must be kept apart
+            fcntl.flock(file, fcntl.LOCK_EX)
+        with suppress(FileNotFoundError):
+            if os.path.samefile(name, file.fileno()):
+                return file
+        file.close()                    # the other has renamed or removed it meanwhile

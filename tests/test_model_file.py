@@ -1,0 +1,704 @@
+"""The file of a saved model: what was written comes back exactly, and nothing else ever does.
+
+A second, naive encoder stands here as the oracle: it pins the format, and makes files that are wrong
+in one place only. What saving does to the disk is watched, killed and made to fail by strace.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import random
+import re
+import shutil
+import struct
+import subprocess
+import sys
+import textwrap
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from copy import deepcopy
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load_file
+
+from fastnn import model_file
+from fastnn.model_file import FORMAT_VERSION, LARGEST_HEADER, FormatError, read_model, write_model
+
+pytestmark = pytest.mark.any_isa
+
+SOURCES = Path(model_file.__file__).parent
+ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="NOT TESTED: this is not Linux")
+
+
+def description():
+    return {"layers": [3, 2], "name": "é\n\x1f\"\\", "rate": 0.1, "sub": {"b": None, "a": [True, -0.0, 10**20]}}
+
+
+def tensors():
+    return {
+        "weights": np.array([[1.5, -0.0, np.inf], [np.nan, 5e-324, 2.0**1023]]),
+        "biases": np.array([1, -2, 3], np.float32),
+        "empty": np.empty((0, 4), np.float32),
+        "scalar \x1f": np.array(0.1),
+    }
+
+
+def write_bytes(path, data):
+    path.unlink(missing_ok=True)    # a new file is quick; some file systems wait for the disk when one is emptied
+    path.write_bytes(data)
+    return path
+
+
+def assert_same(actual, expected):
+    """Two pairs of description and tensors are equal, to the type and the bit."""
+    assert json.dumps(actual[0], sort_keys=True) == json.dumps(expected[0], sort_keys=True)
+    assert actual[1].keys() == expected[1].keys()
+    for name, array in expected[1].items():
+        found = actual[1][name]
+        assert (found.dtype, found.shape, found.tobytes()) == (array.dtype, array.shape, array.tobytes())
+
+
+# The oracle: an encoder that can make any mistake
+
+
+CODES = {"F32": "float32", "F64": "float64", "I32": "int32", "I64": "int64"}
+
+
+def to_json(value):
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def parts(description, tensors):
+    """(header, content, data): the header without metadata, the metadata without checksum, the arrays' bytes."""
+    header, data = {}, b""
+    for name, a in sorted(tensors.items(), key=lambda item: (-item[1].itemsize, item[0])):
+        code = next(code for code, dtype in CODES.items() if a.dtype == dtype)
+        offsets = [len(data), len(data) + a.nbytes]
+        header[name] = {"dtype": code, "shape": list(a.shape), "data_offsets": offsets}
+        data += a.tobytes()
+    return header, {"format_version": FORMAT_VERSION, "description": description}, data
+
+
+def checksum(header, content, data):
+    """The checksum of what a header claims, right or wrong."""
+    entries = sorted(header.items())
+    text = to_json([content, [[name, CODES[entry["dtype"]], entry["shape"]] for name, entry in entries]])
+    claimed = b"".join(data[slice(*entry["data_offsets"])] for _, entry in entries)
+    return "sha256:" + hashlib.sha256(text.encode() + claimed).hexdigest()
+
+
+def sealed(header, content, data):
+    return content | {"checksum": checksum(header, content, data)}
+
+
+def framed(text, data=b""):
+    """A file with this text as its header."""
+    text = text.encode(errors="surrogatepass") if isinstance(text, str) else text
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text + data
+
+
+def joined(header, label, data, **metadata):
+    """A file of a header, the text of the metadata "fastnn" and the bytes."""
+    label = label if isinstance(label, str) else to_json(label)
+    header = {"__metadata__": {"fastnn": label} | metadata} | header
+    return framed(json.dumps(header, separators=(",", ":"), ensure_ascii=False), data)
+
+
+def encoded(description, tensors):
+    header, content, data = parts(description, tensors)
+    return joined(header, sealed(header, content, data), data)
+
+
+# Round trips
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4), max_leaves=20)
+NAMES = st.text(st.characters(exclude_categories=["Cs"])).filter(lambda name: name != "__metadata__")
+ARRAYS = st.sampled_from([np.float32, np.float64]).flatmap(
+    lambda dtype: arrays(dtype, array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=5)))
+
+
+def test_whatever_is_written_comes_back(tmp_path):
+    @given(st.dictionaries(st.text(), JSON, max_size=4), st.dictionaries(NAMES, ARRAYS, max_size=4))
+    def check(description, tensors):
+        write_model(tmp_path / "model", description, tensors)
+        assert_same(read_model(tmp_path / "model"), (description, tensors))
+
+    check()
+
+
+def test_every_layout_comes_back_and_can_be_written_to(tmp_path):
+    a = np.arange(24.0).reshape(4, 6)
+    read_only = a.copy()
+    read_only.flags.writeable = False
+    layouts = {"Fortran": np.asfortranarray(a), "sliced": a[::2, 1::2], "reversed": a[::-1, ::-1], "transposed": a.T,
+               "big-endian": a.astype(">f8"), "read-only": read_only, "NumPy number": np.float64(0.1)}
+    write_model(tmp_path / "model", {}, layouts)
+    _, found = read_model(tmp_path / "model")
+    assert list(found) == sorted(layouts)
+    for name, array in layouts.items():
+        assert found[name].dtype == np.float64 and np.array_equal(found[name], array)
+        found[name][...] = 7
+
+
+def test_the_format_is_pinned(tmp_path):
+    """The bytes are those of the oracle, in any order of what is given, and those of the first release."""
+    for order in (1, -1):
+        pair = [dict(list(part.items())[::order]) for part in (description(), tensors())]
+        write_model(tmp_path / "model", *pair)
+        assert (tmp_path / "model").read_bytes() == encoded(description(), tensors())
+    digest = hashlib.sha256(encoded(description(), tensors())).hexdigest()
+    assert digest == "3248eae704b4efcaa28d847cf937123830c31c639dfb3d6b999ab343b708e160"
+
+
+def test_tools_for_safetensors_read_the_arrays(tmp_path):
+    write_model(tmp_path / "model", description(), tensors())
+    assert_same(({}, load_file(tmp_path / "model")), ({}, tensors()))
+    with safe_open(tmp_path / "model", framework="np") as file:
+        assert list(file.metadata()) == ["fastnn"]
+
+
+def test_a_path_can_be_a_string_and_a_link_is_followed(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(Path("folder") / "model")
+    for _ in range(2):      # the link leads nowhere at first
+        write_model(str(tmp_path / "link"), description(), tensors())
+        assert (tmp_path / "link").is_symlink()
+        assert os.listdir(tmp_path / "folder") == ["model"]
+        assert_same(read_model(str(tmp_path / "link")), (description(), tensors()))
+
+
+# Damage
+
+
+def accepted(path, damaged):
+    """Which of the damaged files, numbered, are read without a FormatError."""
+    found = []
+    for index, data in enumerate(damaged):
+        try:
+            read_model(write_bytes(path, data))
+        except FormatError:
+            continue
+        found.append(index)
+    return found
+
+
+def bit_flips(data):
+    for index, bit in product(range(len(data)), range(8)):
+        yield data[:index] + bytes([data[index] ^ 1 << bit]) + data[index + 1:]
+
+
+def test_every_bit_counts(tmp_path):
+    data = encoded(description(), tensors())
+    assert 500 < len(data) < 1200 and not accepted(tmp_path / "model", bit_flips(data))
+
+
+def test_every_length_counts(tmp_path):
+    data = encoded(description(), tensors())
+    lengths = [data[:length] for length in range(len(data))] + [data + tail for tail in (b"\0", b" ", b"\0" * 8, data)]
+    assert not accepted(tmp_path / "model", lengths)
+
+
+def test_the_check_of_bits_can_fail(tmp_path, monkeypatch):
+    """Without a look at the arrays' bytes, their flips pass."""
+    data = encoded(description(), tensors())
+    write_model(tmp_path / "model", description(), tensors())
+    right = model_file._content(*read_model(tmp_path / "model"))
+    monkeypatch.setattr(model_file, "_content", lambda *args: right)
+    assert len(accepted(tmp_path / "model", bit_flips(data))) >= 8 * sum(a.nbytes for a in tensors().values())
+
+
+def newer(**changes):
+    header, content, data = parts(description(), tensors())
+    return joined(header, content | {"format_version": 2, "checksum": "md5:0"} | changes, data, other="key")
+
+
+def test_a_newer_version_is_named_before_all_that_it_may_have_changed(tmp_path):
+    header, content, data = parts(description(), {})
+    exotic = {"a": {"dtype": "BF16", "shape": [1], "data_offsets": [0, 2]}}
+    for data in (newer(), newer(description=[]), joined(exotic, {"format_version": 2}, b"ab"),
+                 joined(exotic, '{ "format_version": 2, "a": 1, "a": 2 }', b"ab")):
+        with pytest.raises(FormatError) as caught:
+            read_model(write_bytes(tmp_path / "model", data))
+        message = str(caught.value)
+        assert str(tmp_path / "model") in message and "upgrade fastnn" in message
+        assert re.search(rf"version {FORMAT_VERSION}\b", message) and re.search(r"version 2\b", message)
+
+
+def hostile():
+    """(name, file, words of the message)"""
+    header, content, data = parts(description(), tensors())
+    good = sealed(header, content, data)
+    entry = '"%s":{"dtype":"F64","shape":%s,"data_offsets":%s}'
+    deep = "[" * 200_000
+
+    def claimed(**changes):
+        changed = deepcopy(header)
+        changed["weights"] |= changes
+        return joined(changed, sealed(changed, content, data), data)
+
+    def text(*entries):
+        return framed(f'{{"__metadata__":{{"fastnn":{json.dumps(to_json(good))}}},{",".join(entries)}}}', bytes(16))
+
+    def labelled(label):
+        return joined(header, label, data)
+
+    def described(description, **changes):
+        changed = content | {"description": description}
+        return labelled(sealed(header, changed, data) | changes)
+
+    yield "nothing", b"", ["safetensors"]
+    yield "text", b"PK\3\4 this is another kind of file", ["safetensors"]
+    yield "header of 2**64-1 bytes", b"\xff" * 8, [str(2**64 - 1)]
+    yield "header of 2**63 bytes", struct.pack("<Q", 2**63) + b"{}", [str(2**63)]
+    yield "header longer than the file", struct.pack("<Q", 1000) + b"{}", ["safetensors"]
+    yield "header above the limit", framed("{}" + " " * LARGEST_HEADER), [str(LARGEST_HEADER)]
+    yield "header in another code", framed(b'{"\xff":1}'), ["safetensors", "utf-8"]
+    yield "deep header", framed(deep), ["safetensors", "(?i)recursion|stack"]
+    yield "a list as header", framed("[]"), ["metadata"]
+    yield "a number as metadata", framed('{"__metadata__":3}'), ["metadata"]
+    yield "no metadata", framed('{"a":{"dtype":"F64","shape":[0],"data_offsets":[0,0]}}'), ["something else"]
+    yield "a number as label", framed('{"__metadata__":{"fastnn":3}}'), ["metadata"]
+    yield "a list as label", labelled([]), ["metadata|version"]
+    yield "no JSON", labelled("fastnn"), ["metadata", "Expecting value"]
+    yield "NaN in JSON", labelled('{"format_version":1,"description":{"a":NaN}}'), ["Out of range float"]
+    yield "infinity in JSON", labelled('{"format_version":1,"description":{"a":1e999}}'), ["Out of range float"]
+    yield "a huge number in JSON", labelled("9" * 5000), ["metadata"]
+    yield "deep JSON", labelled(deep), ["(?i)recursion|stack"]
+    yield "deep description", labelled(f'{{"format_version":1,"description":{{"a":{deep}'), ["(?i)recursion|stack"]
+    yield "duplicate key in JSON", labelled('{"format_version":1,' + to_json(good)[1:]), ["exactly"]
+    yield "spaces in JSON", labelled(json.dumps(good, sort_keys=True)), ["exactly"]
+    yield "keys in another order", labelled(
+        json.dumps(dict(reversed(good.items())), separators=(",", ":"))), ["exactly"]
+    yield "another key", labelled(good | {"code": "import os"}), ["exactly"]
+    yield "more metadata", joined(header, good, data, format="pt"), ["exactly"]
+    yield "a newer version as text", labelled(good | {"format_version": "2"}), ["exactly|checksum"]
+    yield "version true", labelled(good | {"format_version": True}), ["exactly"]
+    yield "version 0", labelled(good | {"format_version": 0}), ["exactly"]
+    yield "no description", labelled({"format_version": 1, "checksum": "sha256:0"}), ["NoneType", "dict"]
+    yield "a list as description", described([1, 2]), ["list", "dict"]
+    yield "no checksum", labelled(content), ["checksum"]
+    yield "another checksum", labelled(content | {"checksum": "sha256:" + "0" * 64}), ["checksum", "0" * 64, "[1-9a-f]"]
+    yield "a long checksum", labelled(content | {"checksum": "0" * 100_000}), ["checksum"]
+    yield "an overflowing shape", claimed(shape=[2**62, 4]), ["overflow"]
+    yield "an overflowing shape with 0", claimed(shape=[0, 2**63], data_offsets=[0, 0]), ["expected"]
+    yield "a negative shape", claimed(shape=[-1, 6]), ["expected"]
+    yield "a shape of fractions", claimed(shape=[1.0, 6]), ["expected"]
+    yield "a shape of other size", claimed(shape=[2, 4]), ["expected"]
+    yield "100 dimensions", claimed(shape=[1] * 97 + [1, 2, 3]), ["dimension"]
+    yield "a dtype that NumPy lacks", joined(
+        {"a": {"dtype": "BF16", "shape": [1], "data_offsets": [0, 2]}}, good, b"ab"), ["BF16"]
+    yield "half bytes", joined({"a": {"dtype": "F4", "shape": [1], "data_offsets": [0, 0]}}, good, b""), ["expected"]
+    yield "backward offsets", text(entry % ("a", "[2]", "[16,0]")), ["expected"]
+    yield "overlap", text(entry % ("a", "[2]", "[0,16]"), entry % ("b", "[1]", "[8,16]")), ["expected"]
+    yield "a hole", text(entry % ("a", "[1]", "[8,16]")), ["expected"]
+    yield "the same name twice", text(entry % ("a", "[2]", "[0,16]"), entry % ("a", "[2]", "[0,16]")), ["expected"]
+    yield "offsets beyond the file", text(entry % ("a", "[200]", "[0,1600]")), ["expected"]
+    yield "bytes behind", joined(header, good, data + bytes(8)), ["expected"]
+
+
+@pytest.mark.parametrize(("data", "words"), [
+    pytest.param(data, words, id=name) for name, data, words in hostile()])
+def test_hostile_files_get_a_sentence(tmp_path, data, words):
+    with pytest.raises(FormatError) as caught:
+        read_model(write_bytes(tmp_path / "model", data))
+    message = str(caught.value)
+    assert message.startswith(f"{tmp_path / 'model'} cannot be read as a model: expected ") and len(message) < 500
+    for word in words:
+        assert re.search(word, message), f"{word!r} is missing from {message!r}"
+
+
+def test_a_panic_is_a_format_error_but_an_interrupt_is_not(tmp_path, monkeypatch):
+    write_model(tmp_path / "model", {}, {})
+    panic = type("PanicException", (BaseException,), {})    # what a panic of Rust looks like
+    for raised, expected in [(panic("a panic"), FormatError), (SafetensorError("no"), FormatError),
+                             (KeyboardInterrupt(), KeyboardInterrupt), (MemoryError(), MemoryError)]:
+        def load(data, raised=raised):
+            raise raised
+
+        monkeypatch.setattr(model_file.safetensors.numpy, "load", load)
+        with pytest.raises(expected):
+            read_model(tmp_path / "model")
+
+
+def test_a_file_that_cannot_be_read_is_an_os_error(tmp_path):
+    for name, error in [("nothing", FileNotFoundError), (".", IsADirectoryError), ("no/model", FileNotFoundError)]:
+        with pytest.raises(error):
+            read_model(tmp_path / name)
+    with pytest.raises(TypeError):
+        read_model(0)       # a file descriptor is no path
+
+
+# Mutants
+
+
+SCALARS = [None, True, 0, -1, 2**63, 2**70, 1e308, -0.0, 0.5, "", "weights", "\ud800", "F32", "I64", [], {}, [[0, 8]]]
+
+
+def change_tree(rng, tree):
+    """Replaces, removes or adds one part somewhere in a dict of dicts and lists."""
+    while True:
+        keys = list(tree) if isinstance(tree, dict) else range(len(tree))
+        key = rng.choice(keys) if keys else None
+        if key is None or not isinstance(tree[key], dict | list) or rng.random() < 0.2:
+            break
+        tree = tree[key]
+    action = rng.randrange(4)
+    if action == 0 and isinstance(tree, dict):
+        tree[rng.choice(["", "a", "weights", "dtype", "shape"])] = deepcopy(rng.choice(SCALARS))
+    elif key is not None and action == 1:
+        del tree[key]
+    elif key is not None and action == 2 and isinstance(tree[key], int):
+        tree[key] += rng.choice([-8, -4, -1, 1, 4, 8])
+    elif key is not None:
+        tree[key] = deepcopy(rng.choice(SCALARS))
+
+
+def change_bytes(rng, data):
+    """Replaces, removes or repeats a few bytes."""
+    start = rng.randrange(len(data) + 1)
+    stop = start + rng.randrange(9)
+    middle = rng.choice([b"", rng.randbytes(stop - start), 2 * data[start:stop], b"[" * 2000, b'"', b"}", b"0", b" "])
+    return data[:start] + middle + data[stop:]
+
+
+def mutants(count):
+    """Files with one to three changes; half of them have their checksum made right afterwards, where one can be."""
+    rng = random.Random(5)
+    for _ in range(count):
+        header, content, data = parts(description(), tensors())
+        content = sealed(header, content, data)
+        for kind in rng.choices(["header", "content", "data"], weights=[3, 3, 1], k=rng.randint(1, 3)):
+            if kind == "data":
+                data = change_bytes(rng, data)
+            else:
+                change_tree(rng, header if kind == "header" else content)
+        if rng.random() < 0.5:
+            content.pop("checksum", None)
+            with suppress(AttributeError, KeyError, TypeError, ValueError):
+                content = sealed(header, content, data)
+        file = joined(header, content, data)
+        yield change_bytes(rng, file) if rng.random() < 0.2 else file
+
+
+def check_mutants(path, count):
+    """How many are refused and accepted; what is accepted has the checksum that the oracle gives its content."""
+    refused = 0
+    for mutant in mutants(count):
+        try:
+            found = read_model(write_bytes(path, mutant))
+        except FormatError:
+            refused += 1
+            continue
+        assert isinstance(found[0], dict)
+        label = to_json(sealed(*parts(*found)))
+        assert json.dumps(label).encode() in mutant
+    return refused, count - refused
+
+
+def test_mutants_are_refused_or_right(tmp_path):
+    refused, accepted = check_mutants(tmp_path / "model", 20_000)
+    assert refused > 10_000 and accepted > 500
+
+
+@pytest.mark.parametrize(("name", "broken"), [
+    ("MALFORMED", ValueError),                                      # other errors get through
+    ("_content", lambda description, arrays: {"description": description, "checksum": None}),
+    ("_to_json", lambda value, **style: json.dumps(value)),         # nothing is the right spelling any more
+])
+def test_the_check_of_mutants_can_fail(tmp_path, monkeypatch, name, broken):
+    monkeypatch.setattr(model_file, name, broken)
+    with pytest.raises((AssertionError, TypeError, AttributeError, SafetensorError)):
+        refused, accepted = check_mutants(tmp_path / "model", 500)
+        assert refused and accepted
+
+
+# What reading does to the process
+
+
+def python(script, *args):
+    """What a script prints, in a fresh process that has `read_model` and `write_model`."""
+    start = f"import sys; sys.path.insert(0, {str(SOURCES)!r}); import numpy as np, model_file\n"
+    run = subprocess.run([sys.executable, "-c", start + textwrap.dedent(script), *map(str, args)],
+                         capture_output=True, text=True, timeout=60, check=False)
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+WATCHED = """
+    BREAK
+    events = []
+    def read(path):
+        try:
+            model_file.read_model(path)
+        except model_file.FormatError:
+            pass
+    sys.addaudithook(lambda name, args: events.append((name, str(args[0]) if args else "")))
+    for path in sys.argv[1:]:
+        read(path)
+    print(*events, sep="\\n")
+"""
+
+
+def events(paths, sabotage=""):
+    """What Python reports of reading these files: imports, opened files, code that is compiled or run."""
+    return python(WATCHED.replace("BREAK", sabotage), *paths).splitlines()
+
+
+def some_files(folder):
+    write_model(folder / "good", description(), tensors())
+    files = {name: data for name, data, _ in hostile()}
+    for name in ("deep JSON", "text", "duplicate key in JSON", "no JSON", "an overflowing shape"):
+        write_bytes(folder / name, files[name])
+    return sorted(folder.iterdir())
+
+
+def test_reading_opens_one_file_and_runs_nothing(tmp_path):
+    paths = some_files(tmp_path)
+    assert events(paths) == [str(("open", str(path))) for path in paths]
+
+
+@pytest.mark.parametrize("sabotage", [
+    "load = model_file.json.loads; model_file.json.loads = lambda text: (eval('1'), load(text))[1]",
+    "model_file._content = lambda *args: __import__('colorsys')",
+    "model_file._content = lambda *args: open('/dev/null').close()",
+    "import pickle; model_file._content = lambda *args: pickle.loads(pickle.dumps(print))",
+])
+def test_the_watch_on_reading_can_fail(tmp_path, sabotage):
+    paths = some_files(tmp_path)
+    assert events(paths, sabotage) != [str(("open", str(path))) for path in paths]
+
+
+PEAK = """
+    def peak():
+        with open("/proc/self/status") as file:
+            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM"))
+    BREAK
+    before = peak()
+    try:
+        kept = model_file.read_model(sys.argv[1])
+    except model_file.FormatError:
+        pass
+    print(peak() - before)
+"""
+
+
+def memory(path, sabotage=""):
+    """By how many bytes reading raises the most that a process has used."""
+    return int(python(PEAK.replace("BREAK", sabotage), path))
+
+
+@ON_LINUX
+def test_reading_takes_twice_the_file_and_little_more(tmp_path):
+    """16 MiB more, and 24 for the worst that a hostile header can do."""
+    write_model(tmp_path / "large", {}, {"w": np.ones(2**22)})
+    write_bytes(tmp_path / "large header", struct.pack("<Q", 2**25) + b" " * 2**25)
+    entries = {f"{i:x}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for i in range(LARGEST_HEADER // 58)}
+    write_bytes(tmp_path / "many arrays", joined(entries, sealed(entries, parts({}, {})[1], b""), b""))
+    write_bytes(tmp_path / "many lists", encoded({"a": [[]] * (LARGEST_HEADER // 3 - 99)}, {}))
+    for path in tmp_path.iterdir():
+        assert memory(path) <= 2 * path.stat().st_size + (24 if "many" in path.name else 16) * 2**20, path.name
+    for name in ("many arrays", "many lists"):
+        assert LARGEST_HEADER * 0.9 < (tmp_path / name).stat().st_size < LARGEST_HEADER and read_model(tmp_path / name)
+    wasteful = "loads = model_file.json.loads; model_file.json.loads = lambda text: (np.ones(2**24), loads(text))[1]"
+    assert memory(tmp_path / "large", wasteful) > 2 * (tmp_path / "large").stat().st_size + 2**24
+
+
+# What saving does to the disk
+
+
+def old_file(folder):
+    """A folder with a model in it, and that model's bytes."""
+    folder.mkdir()
+    write_model(folder / "model", description(), tensors())
+    return (folder / "model").read_bytes()
+
+
+@pytest.mark.parametrize(("wrong", "error"), [
+    ({"a": object()}, TypeError), ({"a": np.float32(1)}, TypeError), ({1: 0, "1": 0}, TypeError), ([1], TypeError),
+    ({"a": float("nan")}, ValueError), ({"a": "x" * LARGEST_HEADER}, ValueError),
+])
+def test_what_json_cannot_express_never_reaches_the_disk(tmp_path, wrong, error):
+    for folder in (tmp_path, tmp_path / "missing"):
+        with pytest.raises(error):
+            write_model(folder / "model", wrong, tensors())
+    assert not os.listdir(tmp_path)
+
+
+def test_keys_become_strings_and_tuples_lists(tmp_path):
+    write_model(tmp_path / "model", {9: (1, 2), 10: ()}, {})
+    assert read_model(tmp_path / "model") == ({"9": [1, 2], "10": []}, {})
+
+
+def test_a_path_that_cannot_be_written_is_an_os_error(tmp_path):
+    (tmp_path / "folder").mkdir()
+    for name, error in [("missing/model", FileNotFoundError), ("folder", IsADirectoryError)]:
+        with pytest.raises(error):
+            write_model(tmp_path / name, {}, {})
+    assert os.listdir(tmp_path) == ["folder"] and not os.listdir(tmp_path / "folder")
+
+
+@pytest.mark.parametrize("name", ["fsync", "replace"])
+def test_an_interrupt_leaves_the_old_file(tmp_path, monkeypatch, name):
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    before = old_file(tmp_path / "a")
+    monkeypatch.setattr(os, name, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_model(tmp_path / "a" / "model", {}, {})
+    assert os.listdir(tmp_path / "a") == ["model"] and (tmp_path / "a" / "model").read_bytes() == before
+
+
+def check_saves_at_once(path):
+    """Four threads save one file, each its own model: no save fails, and what is read meanwhile is always whole."""
+    done = threading.Event()
+    write_model(path, {"saver": 0}, {"w": np.full(20_000, 0.0)})
+
+    def watch():
+        while not done.is_set():
+            found, arrays = read_model(path)
+            assert np.all(arrays["w"] == found["saver"])
+
+    def save(saver):
+        for _ in range(10):
+            write_model(path, {"saver": saver}, {"w": np.full(20_000, float(saver))})
+
+    with ThreadPoolExecutor(5) as pool:
+        watcher = pool.submit(watch)
+        try:
+            list(pool.map(save, range(1, 5)))
+        finally:
+            done.set()
+        watcher.result()
+
+
+def test_saves_of_one_file_wait_for_each_other(tmp_path):
+    check_saves_at_once(tmp_path / "model")
+    assert os.listdir(tmp_path) == ["model"]
+
+
+def test_the_check_of_saves_at_once_can_fail(tmp_path, monkeypatch):
+    monkeypatch.setattr(model_file.fcntl, "flock", lambda *args: None)
+    with pytest.raises((OSError, FormatError)):
+        for _ in range(20):     # the first round should do
+            check_saves_at_once(tmp_path / "model")
+
+
+NEW = {"name": "new"}, {"w": np.arange(5.0)}
+SAVE = """
+    import ctypes, os, sys
+    sys.path.insert(0, FOLDER)
+    import numpy as np, model_file
+    BREAK
+    ctypes.CDLL(None).prctl(0x59616d61, ctypes.c_ulong(-1))     # PR_SET_PTRACER: anyone may trace this process
+    os.write(1, b"ready\\n")
+    os.read(0, 1)
+    try:
+        model_file.write_model("model", {"name": "new"}, {"w": np.arange(5.0)})
+    except OSError as error:
+        os._exit(error.errno)
+    os._exit(0)
+"""
+NOT_ATOMIC = "os.replace = lambda source, target: (os.unlink(target), os.rename(source, target))"
+NO_SYNC = "os.fsync = lambda file: None"
+
+
+def traced():
+    """Whether strace is there and may trace."""
+    return shutil.which("strace") and subprocess.run(["strace", "-o", os.devnull, "true"], check=False).returncode == 0
+
+
+NEEDS_STRACE = pytest.mark.skipif(not traced(), reason="NOT TESTED: strace is not installed")
+
+
+def save(folder, *options, sabotage=""):
+    """(exit code of a save of NEW, the names of its system calls); strace comes when only the save is left to do."""
+    log = folder.with_suffix(".log")
+    script = textwrap.dedent(SAVE.replace("BREAK", sabotage).replace("FOLDER", repr(str(SOURCES))))
+    with subprocess.Popen([sys.executable, "-c", script], cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                          text=True) as process:
+        assert process.stdout.readline() == "ready\n"
+        with subprocess.Popen(["strace", "-p", str(process.pid), "-o", log, *options], stderr=subprocess.PIPE,
+                              text=True) as tracer:
+            assert "attached" in (line := tracer.stderr.readline()), line
+            process.stdin.close()
+    calls = re.findall(r"^(\w+)\(", log.read_text(), re.MULTILINE)
+    return process.returncode, calls[1:]        # without the read that waited
+
+
+def check_kills(folder, sabotage=""):
+    """Kills a save before each of its system calls; returns how often the old and the new file was there."""
+    before = old_file(folder / "whole")
+    code, calls = save(folder / "whole", sabotage=sabotage)
+    after = (folder / "whole" / "model").read_bytes()
+    assert code == 0 and after == encoded(*NEW) != before
+
+    def kill(index):
+        name, here = calls[index], folder / str(index)
+        old_file(here)
+        inject = f"inject={name}:signal=SIGKILL:when={calls[:index + 1].count(name)}"
+        code, _ = save(here, "-e", inject, sabotage=sabotage)
+        assert code == -9, f"{name} was not reached"
+        assert set(os.listdir(here)) <= {"model", "model.tmp"}
+        left = (here / "model").read_bytes() if (here / "model").exists() else None
+        assert left in (before, after), f"killed at {name}, a save leaves neither file"
+        write_model(here / "model", *NEW)
+        assert os.listdir(here) == ["model"] and (here / "model").read_bytes() == after
+        return left == before
+
+    with ThreadPoolExecutor(2) as pool:
+        old = list(pool.map(kill, range(len(calls))))
+    return old.count(True), old.count(False)
+
+
+@NEEDS_STRACE
+def test_a_killed_save_leaves_the_old_file_or_the_new_one(tmp_path):
+    old, new = check_kills(tmp_path)
+    assert old > 10 and new > 3
+
+
+@NEEDS_STRACE
+def test_the_check_of_kills_can_fail(tmp_path):
+    with pytest.raises(AssertionError, match="leaves neither"):
+        check_kills(tmp_path, sabotage=NOT_ATOMIC)
+
+
+def steps(folder, sabotage=""):
+    """The calls of a save that count, in order."""
+    old_file(folder)
+    _, calls = save(folder, sabotage=sabotage)
+    return [re.sub("rename.*", "rename", name) for name in calls if re.match("write|fsync|rename", name)]
+
+
+@NEEDS_STRACE
+def test_the_data_is_on_the_disk_before_the_name_and_the_name_before_the_return(tmp_path):
+    assert steps(tmp_path / "a") == ["write", "fsync", "rename", "fsync"]
+    assert steps(tmp_path / "b", NO_SYNC) != ["write", "fsync", "rename", "fsync"]
+
+
+@NEEDS_STRACE
+@pytest.mark.parametrize(("call", "error", "left"), [
+    ("write", "ENOSPC", "old"), ("write", "EIO", "old"), ("fsync", "ENOSPC", "old"), ("fsync", "EIO", "old"),
+    ("/rename.*", "ENOSPC", "old"), ("/rename.*", "EIO", "old"), ("ftruncate", "EIO", "old"),
+    ("openat", "EACCES", "old"), ("fsync:2", "EIO", "new"),     # the folder's: nothing can take the new name back
+])
+def test_a_full_or_failing_disk_leaves_the_old_file_and_no_other(tmp_path, call, error, left):
+    before = old_file(tmp_path / "a")
+    call, _, first = call.partition(":")
+    code, _ = save(tmp_path / "a", "-e", f"inject={call}:error={error}:when={first or 1}+")
+    assert code == getattr(errno, error)
+    assert os.listdir(tmp_path / "a") == ["model"]
+    assert (tmp_path / "a" / "model").read_bytes() == {"old": before, "new": encoded(*NEW)}[left]
