@@ -1,0 +1,325 @@
+"""Learning-rate schedules: given as an optimizer's `learning_rate`, they say the rate of every step.
+
+Before each epoch the training loop asks `rates`, after it tells the loss to `observe`. Time t counts
+epochs or steps (`by`) from 0, the optimizer's first. A schedule is its arguments, checked when it is
+built and never changed; equal arguments make equal schedules. Only ReduceOnPlateau remembers anything
+(`state`), so it serves one optimizer. A file keeps `settings` and `state`, and `from_settings` is the
+way back. Nothing here knows networks, optimizers or kernels.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from numbers import Real
+
+import numpy as np
+
+from ._checks import checked_integer, choose, number
+
+POSITIVE = {"low": 0, "open_low": True}
+INSIDE_0_1 = {"low": 0, "open_low": True, "high": 1}
+BOUNDS = {
+    "rate": POSITIVE,
+    "highest_rate": POSITIVE,
+    "final_rate": {"low": 0},
+    "lowest_rate": {"low": 0},
+    "factor": INSIDE_0_1,
+    "rise": INSIDE_0_1,
+    "start_divisor": {"low": 1},
+    "final_divisor": {"low": 1},
+    "min_change": {"low": 0, "high": 1},
+}
+LEAST = {"every": 1, "length": 1, "patience": 0}
+SMALLEST_CHANGE = 1e-8      # of ReduceOnPlateau's rate; PyTorch's `eps`
+
+
+def as_schedule(learning_rate, name="learning_rate"):
+    """What an optimizer keeps as its learning rate: a Schedule stays, a number is returned as a float.
+
+    A callable becomes `Function(learning_rate)`. TypeError for anything else, ValueError for a number that
+    is not above 0; `name` is what the errors call the argument.
+
+    >>> as_schedule(1)
+    1.0
+    """
+    if isinstance(learning_rate, Schedule):
+        return learning_rate
+    if callable(learning_rate) and not isinstance(learning_rate, type):
+        return Function(learning_rate)
+    if not isinstance(learning_rate, Real):
+        raise TypeError(f"{name} is {learning_rate!r}, but must be a number, a schedule or a function of the epoch")
+    return number(name, learning_rate, **POSITIVE)
+
+
+def from_settings(settings):
+    """The schedule whose `settings()` these are. ValueError if they are no schedule's, as files may hold anything.
+
+    >>> from_settings({"schedule": "StepDecay", "rate": 0.1, "every": 10})
+    StepDecay(rate=0.1, every=10, factor=0.1, by='epoch')
+    """
+    try:
+        arguments = {name: from_settings(value) if isinstance(value, dict) else value
+                     for name, value in dict(settings).items()}
+        return SAVED[choose("schedule", arguments.pop("schedule", None), SAVED)](**arguments)
+    except (TypeError, RecursionError) as error:
+        raise ValueError(f"these are not the settings of a schedule: {error}") from None
+
+
+def _checked(name, value):
+    """The argument `name` of a schedule."""
+    if name in BOUNDS:
+        return number(name, value, **BOUNDS[name])
+    if name in LEAST:
+        return checked_integer(name, value, LEAST[name])
+    if name == "by":
+        return choose(name, value, ("epoch", "step"))
+    if name == "schedule_or_rate":
+        return as_schedule(value, name)
+    if name == "function" and not callable(value):
+        raise TypeError(f"{name} is {value!r}, but must be a function from t to a learning rate")
+    return value
+
+
+class Schedule:
+    """What all schedules share. A schedule gives `at`, or its own `rates`."""
+
+    by = "epoch"
+
+    def __post_init__(self):
+        for argument in fields(self):
+            object.__setattr__(self, argument.name, _checked(argument.name, getattr(self, argument.name)))
+
+    def at(self, t):
+        """The rates (n,) at the times t (n,), integers."""
+        raise NotImplementedError
+
+    def rates(self, epoch, first_step, steps):
+        """The rates of the coming epoch: one float, or an array (steps,) if they may differ.
+
+        `epoch` and `first_step` count from 0, since the optimizer's first step.
+        """
+        if self.by == "epoch":
+            return float(self.at(np.arange(epoch, epoch + 1))[0])
+        return self.at(np.arange(first_step, first_step + steps))
+
+    def observe(self, loss):
+        """Told after each epoch: the validation loss if there is one, else the training loss."""
+
+    def settings(self):
+        """The name and the arguments, which JSON can hold; TypeError if one is a Python function."""
+        arguments = {argument.name: getattr(self, argument.name) for argument in fields(self)}
+        return {"schedule": type(self).__name__} | {
+            name: value.settings() if isinstance(value, Schedule) else value for name, value in arguments.items()}
+
+    def state(self):
+        """What this schedule remembers, as a new dict that JSON can hold."""
+        return {}
+
+    def set_state(self, state):
+        """Remembers what `state()` gave; ValueError if it is not such a state."""
+        if state != {}:
+            raise ValueError(f"{type(self).__name__} remembers nothing, but was given the state {state!r}")
+
+
+@dataclass(frozen=True)
+class StepDecay(Schedule):
+    """rate * factor ** (t // every): multiplied by `factor` every so many epochs or steps, as PyTorch's StepLR.
+
+    >>> StepDecay(0.1, every=10, factor=0.5).rates(epoch=25, first_step=2500, steps=100)
+    0.025
+    """
+
+    rate: float
+    every: int
+    factor: float = 0.1
+    by: str = "epoch"
+
+    def at(self, t):
+        return self.rate * self.factor ** (t // self.every)
+
+
+@dataclass(frozen=True)
+class ExponentialDecay(Schedule):
+    """rate * factor ** t, as PyTorch's ExponentialLR.
+
+    >>> ExponentialDecay(0.1, factor=0.5, by="step").rates(epoch=1, first_step=2, steps=2)
+    array([0.025 , 0.0125])
+    """
+
+    rate: float
+    factor: float
+    by: str = "epoch"
+
+    def at(self, t):
+        return self.rate * self.factor ** t
+
+
+@dataclass(frozen=True)
+class CosineDecay(Schedule):
+    """Half a cosine from `rate` to `final_rate` in `length` epochs or steps (Loshchilov and Hutter, 2017).
+
+    final_rate + (rate - final_rate) * (1 + cos(pi * t / length)) / 2, as PyTorch's CosineAnnealingLR; after
+    `length` it stays at final_rate.
+
+    >>> [CosineDecay(0.1, length=2).rates(epoch, 0, 1) for epoch in range(4)]
+    [0.1, 0.05, 0.0, 0.0]
+    """
+
+    rate: float
+    length: int
+    final_rate: float = 0.0
+    by: str = "epoch"
+
+    def at(self, t):
+        p = np.minimum(t, self.length) / self.length
+        return self.final_rate + (self.rate - self.final_rate) * ((1 + np.cos(np.pi * p)) / 2)
+
+
+@dataclass(frozen=True)
+class OneCycle(Schedule):
+    """Up to `highest_rate` and down again, once, in half cosines (Smith and Topin, 2017), as PyTorch's OneCycleLR.
+
+    From highest_rate / start_divisor at t = 0 up to highest_rate at rise * length - 1, then down to
+    highest_rate / start_divisor / final_divisor at length - 1, where it stays. `rise` is a fraction of `length`.
+
+    >>> OneCycle(1, length=5, rise=0.6, start_divisor=10, final_divisor=10).rates(epoch=0, first_step=0, steps=5)
+    array([0.1  , 0.55 , 1.   , 0.505, 0.01 ])
+    """
+
+    highest_rate: float
+    length: int
+    rise: float = 0.3
+    start_divisor: float = 25.0
+    final_divisor: float = 1e4
+    by: str = "step"
+
+    def at(self, t):
+        top, end = self.rise * self.length - 1, self.length - 1
+        p = np.interp(t, (0, top, end), (0, 1, 2)) if top > 0 else np.interp(t, (top, end), (1, 2))
+        start_rate = self.highest_rate / self.start_divisor
+        low = np.where(p < 1, start_rate, start_rate / self.final_divisor)
+        return self.highest_rate + (low - self.highest_rate) * ((1 + np.cos(np.pi * p)) / 2)
+
+
+@dataclass(frozen=True)
+class ReduceOnPlateau(Schedule):
+    """Multiplies the rate by `factor` after more than `patience` epochs without progress: ReduceLROnPlateau.
+
+    Progress is a loss below best - min_change * abs(best), where `best` is that of the last progress. The rate
+    stops at `lowest_rate`, and changes of at most 1e-8 are not made. All is as in PyTorch, but for losses
+    below 0, where PyTorch takes a loss that stands still for progress.
+
+    >>> plateau = ReduceOnPlateau(0.1, factor=0.5, patience=1)
+    >>> for loss in (3, 2, 2, 2):
+    ...     plateau.observe(loss)
+    >>> plateau.rates(epoch=4, first_step=400, steps=100)
+    0.05
+    """
+
+    rate: float
+    factor: float = 0.1
+    patience: int = 10
+    min_change: float = 1e-4
+    lowest_rate: float = 0.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        object.__setattr__(self, "_memory", {"rate": self.rate, "best": None, "bad_epochs": 0})
+
+    def rates(self, epoch, first_step, steps):
+        return self._memory["rate"]
+
+    def observe(self, loss):
+        memory, best = self._memory, self._memory["best"]
+        if math.isfinite(loss) and (best is None or loss < best - self.min_change * abs(best)):
+            memory.update(best=float(loss), bad_epochs=0)
+            return
+        memory["bad_epochs"] += 1
+        if memory["bad_epochs"] > self.patience:
+            lower = max(memory["rate"] * self.factor, self.lowest_rate)
+            if memory["rate"] - lower > SMALLEST_CHANGE:
+                memory["rate"] = lower
+            memory["bad_epochs"] = 0
+
+    def state(self):
+        return dict(self._memory)
+
+    def set_state(self, state):
+        try:
+            self._memory.update(
+                rate=number("rate", state["rate"], low=0),
+                best=None if state["best"] is None else number("best", state["best"]),
+                bad_epochs=checked_integer("bad_epochs", state["bad_epochs"], 0),
+            )
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"this is not the state of a ReduceOnPlateau: {error}") from None
+
+
+@dataclass(frozen=True)
+class WarmUp(Schedule):
+    """min(1, (t + 1) / length) times the rate of a number or another schedule (Goyal et al., 2017).
+
+    The other schedule's time runs from the start as well. Its `by` may differ from that of the warm-up.
+
+    >>> WarmUp(0.1, length=4).rates(epoch=0, first_step=0, steps=5)
+    array([0.025, 0.05 , 0.075, 0.1  , 0.1  ])
+    """
+
+    schedule_or_rate: Schedule | float
+    length: int
+    by: str = "step"
+
+    @property
+    def _schedule(self):
+        inner = self.schedule_or_rate
+        return inner if isinstance(inner, Schedule) else _Constant(inner)
+
+    def at(self, t):
+        return np.minimum(1, (t + 1) / self.length)
+
+    def rates(self, epoch, first_step, steps):
+        return super().rates(epoch, first_step, steps) * self._schedule.rates(epoch, first_step, steps)
+
+    def observe(self, loss):
+        self._schedule.observe(loss)
+
+    def state(self):
+        return self._schedule.state()
+
+    def set_state(self, state):
+        self._schedule.set_state(state)
+
+
+@dataclass(frozen=True)
+class _Constant(Schedule):
+    """The number that a WarmUp may hold in place of a schedule."""
+
+    rate: float
+
+    def rates(self, epoch, first_step, steps):
+        return self.rate
+
+
+@dataclass(frozen=True)
+class Function(Schedule):
+    """function(t), any Python callable: called once an epoch, or once for every step.
+
+    What it returns must be a finite number, 0 or more; else TypeError or ValueError names t and what came. A
+    network trained with it cannot save its optimizer: `settings` raises TypeError.
+
+    >>> Function(lambda epoch: 0.1 / (1 + epoch)).rates(epoch=3, first_step=300, steps=100)
+    0.025
+    """
+
+    function: Callable[[int], float]
+    by: str = "epoch"
+
+    def at(self, t):
+        return np.array([number(f"the learning rate from function({i})", self.function(i), low=0) for i in t.tolist()])
+
+    def settings(self):
+        raise TypeError(f"{self!r} cannot be saved, as it holds a Python function; use one of {', '.join(SAVED)}")
+
+
+SAVED = {kind.__name__: kind for kind in
+         (StepDecay, ExponentialDecay, CosineDecay, OneCycle, ReduceOnPlateau, WarmUp)}
