@@ -16,9 +16,10 @@ from fastnn import ops, reference
 
 DTYPES = ["float32", "float64"]
 ACTIVATIONS = [*reference.ACTIVATIONS, "softmax"]
-REGRESSION_LOSSES = ["mse", "half_mse", "mae", "huber"]
+REGRESSION_LOSSES = ["mse", "half_mse", "mae", "huber", "quantile"]
 PAIRS = [
     *((loss, activation) for loss in REGRESSION_LOSSES for activation in reference.ACTIVATIONS),
+    ("focal", "sigmoid"), ("focal", "softmax"),
     ("binary_cross_entropy", "sigmoid"), ("cross_entropy", "softmax"), ("poisson", "exp"),
 ]
 
@@ -109,10 +110,10 @@ def activation_backward(activation):
     )
 
 
-def draw_targets(rng, loss, m, n):
-    if loss == "binary_cross_entropy":
+def draw_targets(rng, loss, activation, m, n):
+    if loss in ("binary_cross_entropy", "focal") and activation == "sigmoid":
         return rng.uniform(size=(m, n))
-    if loss == "cross_entropy":
+    if activation == "softmax":
         return rng.dirichlet(np.ones(n), size=m)
     if loss == "poisson":
         return rng.poisson(2.0, size=(m, n)).astype(float)
@@ -121,7 +122,7 @@ def draw_targets(rng, loss, m, n):
 
 def loss_forward_backward(loss, activation, weighted=False):
     def inputs(rng, m, k, n):
-        arrays = {"z": rng.normal(scale=2, size=(m, n)), "t": draw_targets(rng, loss, m, n)}
+        arrays = {"z": rng.normal(scale=2, size=(m, n)), "t": draw_targets(rng, loss, activation, m, n)}
         return arrays | ({"weights": rng.uniform(0.5, 2, size=m)} if weighted else {})
 
     return Operation(

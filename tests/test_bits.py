@@ -19,7 +19,12 @@ OPTIMIZERS = {
     "SGD": lambda: fastnn.SGD(0.05),
     "momentum": lambda: fastnn.SGD(0.05, momentum=0.9, nesterov=True, weight_decay=1e-3),
     "Adam": lambda: fastnn.Adam(0.01),
+    "AdamW, regularised": lambda: fastnn.AdamW(0.01, clip_norm=0.3, clip_value=0.2),
+    "RMSprop": lambda: fastnn.RMSprop(0.003, momentum=0.5),
+    "Adagrad": lambda: fastnn.Adagrad(0.03, learning_rate_decay=0.01),
+    "Rprop": lambda: fastnn.Rprop(0.01),
 }
+REGULARISED = {"dropout": 0.3, "l1": 1e-3, "l2": 1e-2}
 NETS = {    # layer sizes, hidden activations, output
     "relu-softmax": ([20, 33, 5], "relu", "softmax"),
     "tanh-gelu-sigmoid": ([7, 16, 9, 3], ["tanh", "gelu"], "sigmoid"),
@@ -53,7 +58,8 @@ def data_for(net, rows=75):
 def trained(net, dtype, optimizer, X=None, epochs=3):
     """Everything that a fit makes: parameters, losses, predictions."""
     sizes, activation, output = NETS[net]
-    network = fastnn.Network(sizes, activation=activation, output=output, dtype=dtype, seed=41)
+    network = fastnn.Network(sizes, activation=activation, output=output, dtype=dtype, seed=41,
+                             **(REGULARISED if "regularised" in optimizer else {}))
     own_X, y = data_for(net)
     X = own_X if X is None else X
     history = network.fit(X, y, epochs=epochs, batch_size=16, optimizer=OPTIMIZERS[optimizer]())
@@ -190,6 +196,12 @@ GOLDEN = {
         "b1a1d0da88730c989451ed03df8f1c92d8aba2ae7a80afd90e0f2960c8d0bb84",
     ("elu-softplus-identity", "float32", "momentum"):
         "43dd78e7605934960deaff142c9fa3718b9a61673f304931aa12e200b30827bd",
+    ("tanh-gelu-sigmoid", "float32", "AdamW, regularised"):
+        "49d79d25cb979b85bc402a41911b291d93df629e87b75398e77ed3f81efcabfe",
+    ("silu-selu-exp", "float64", "AdamW, regularised"):
+        "5b036bc47c7896cd00735a5145d9accde45cc244ba5a7bffbad92ffd4a92824d",
+    ("relu-softmax", "float64", "RMSprop"):
+        "d6a88e1837c5ef439a71394994bb577fa1dd8742fb2435994a46348574da686e",
 }
 
 

@@ -9,7 +9,8 @@ import fastnn
 
 
 @pytest.mark.any_isa
-@pytest.mark.parametrize("name", ("", ".activations", ".network", ".ops", ".optimizers"))
+@pytest.mark.parametrize("name", [
+    "", ".activations", ".callbacks", ".lbfgs", ".losses", ".network", ".ops", ".optimizers", ".schedules"])
 def test_examples(name):
     results = doctest.testmod(import_module(fastnn.__name__ + name), optionflags=doctest.NORMALIZE_WHITESPACE)
     assert results.attempted > 0

@@ -15,12 +15,14 @@ import pytest
 import fastnn
 
 HIDDEN = ["identity", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "selu", "softplus", "silu", "gelu"]
-REGRESSION_LOSSES = ["mse", "half_mse", "mae", "huber"]
+REGRESSION_LOSSES = ["mse", "half_mse", "mae", "huber", "quantile"]
 OUTPUT_AND_LOSS = [
     *itertools.product([*HIDDEN, "exp"], REGRESSION_LOSSES),
     ("sigmoid", "binary_cross_entropy"),
     ("softmax", "cross_entropy"),
     ("exp", "poisson"),
+    ("sigmoid", "focal"),
+    ("softmax", "focal"),
 ]
 KINK_AT_ZERO = {"relu", "leaky_relu", "elu", "selu"}  # in the slope or (ELU) the second derivative
 
@@ -85,9 +87,9 @@ def assert_gradients_agree(analytical, numerical):
 
 
 def draw_targets(rng, output, loss, shape):
-    if loss == "binary_cross_entropy":
+    if loss == "binary_cross_entropy" or (loss, output) == ("focal", "sigmoid"):
         return rng.uniform(size=shape)
-    if loss == "cross_entropy":
+    if output == "softmax":
         return rng.dirichlet(np.ones(shape[1]), size=shape[0])
     if loss == "poisson":
         return rng.poisson(2.0, size=shape).astype(np.float64)
@@ -102,7 +104,7 @@ def is_clear_of_kinks(network, X, y):
         if activation in KINK_AT_ZERO and np.abs(x @ w + b).min() < KINK_MARGIN:
             return False
     distance = np.abs(layers[-1] - y)
-    if network.loss == "mae":
+    if network.loss in ("mae", "quantile"):
         return distance.min() > KINK_MARGIN
     if network.loss == "huber":
         return np.abs(distance - 1).min() > KINK_MARGIN and distance.min() < 1 < distance.max()
@@ -142,7 +144,7 @@ def test_gradients(output, loss, depth):
 
 
 def test_every_pair_of_output_and_loss_is_covered():
-    assert len(OUTPUT_AND_LOSS) == len(set(OUTPUT_AND_LOSS)) == 47
+    assert len(OUTPUT_AND_LOSS) == len(set(OUTPUT_AND_LOSS)) == 60
 
 
 @pytest.mark.parametrize(("output", "loss"), OUTPUT_AND_LOSS)

@@ -21,6 +21,19 @@ def test_example():
     assert numbers(output.getvalue()) == pytest.approx(numbers(printed), abs=2e-4)      # sse2 rounds differently
 
 
+@pytest.mark.any_isa
+def test_every_block_of_python_runs(tmp_path, monkeypatch):
+    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len(blocks) == 2
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        for block in blocks:
+            exec(block, names)
+    assert names["net"].epochs_trained == len(names["history"].loss)
+    assert max(names["history"].validation_accuracy) > 0.98
+
+
 def numbers(text):
     return [float(number) for number in re.findall(r"[\d.]+", text)]
 

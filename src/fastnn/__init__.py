@@ -6,25 +6,40 @@
 131
 """
 
-from . import activations, ops
+from . import activations, losses, ops, schedules
 from ._config import show_config
 from ._threads import get_num_threads, set_num_threads
 from ._version import __version__
-from .network import Gradients, Network
-from .optimizers import SGD, Adam
+from .callbacks import Callback, CheckpointEvery, EarlyStopping
+from .lbfgs import LBFGS
+from .model_file import FormatError
+from .network import Gradients, Network, load
+from .optimizers import SGD, Adagrad, Adam, AdamW, RMSprop, Rprop
 from .training import DivergenceError, History
 
 __all__ = [
+    "LBFGS",
     "SGD",
+    "Adagrad",
     "Adam",
+    "AdamW",
+    "Callback",
+    "CheckpointEvery",
     "DivergenceError",
+    "EarlyStopping",
+    "FormatError",
     "Gradients",
     "History",
     "Network",
+    "RMSprop",
+    "Rprop",
     "__version__",
     "activations",
     "get_num_threads",
+    "load",
+    "losses",
     "ops",
+    "schedules",
     "set_num_threads",
     "show_config",
 ]

@@ -24,7 +24,7 @@ def choose(argument, name, known):
     raise ValueError(f"{argument} is {name!r}, which does not exist; {hint}known are {', '.join(known)}")
 
 
-def number(name, value, low=-math.inf, high=math.inf, open_low=False):
+def number(name, value, low=-math.inf, high=math.inf, open_low=False, finite=True):
     """value as a float, or an error: finite, low <= value < high (low < value with open_low)."""
     if not isinstance(value, Real):
         raise TypeError(f"{name} is {value!r}, but must be a number")
@@ -32,6 +32,8 @@ def number(name, value, low=-math.inf, high=math.inf, open_low=False):
         result = float(value)
     except OverflowError:
         result = math.inf
+    if not finite:
+        return result
     if not (math.isfinite(result) and low <= result < high) or (open_low and result == low):
         bounds = "" if low == -math.inf else f" {'above' if open_low else 'at least'} {low}"
         bounds += f" and below {high}" if high < math.inf else ""
@@ -93,6 +95,19 @@ def checked_activation(argument, name, known, output_too):
     return choose(argument, name, known)
 
 
+def checked_shares(name, values, layers):
+    """Numbers from 0 to below 1, one per hidden layer, from one number or one per layer."""
+    if isinstance(values, Real):
+        return (number(name, values, low=0, high=1),) * layers
+    try:
+        values = tuple(values)
+    except TypeError:
+        raise TypeError(f"{name} is {values!r}, but must be a number, or one per hidden layer") from None
+    if len(values) != layers:
+        raise ValueError(f"{name} has {len(values)} numbers, but there are {layers} hidden layers")
+    return tuple(number(f"{name}[{i}]", value, low=0, high=1) for i, value in enumerate(values))
+
+
 def checked_dtype(dtype):
     """The name of a float type, from anything that NumPy takes for one."""
     try:
@@ -133,7 +148,7 @@ def check_range(name, values, low, high, meaning):
 
 
 def checked_weights(name, weights, rows):
-    """Weights (n,) in float64, the largest 1, or None."""
+    """Weights (n,) in float64, or None."""
     if weights is None:
         return None
     weights = real_array(name, weights)
@@ -146,7 +161,9 @@ def checked_weights(name, weights, rows):
         raise ValueError(f"{name} holds {weights[row]} in row {row}, but must be finite and not negative")
     if not weights.any():
         raise ValueError(f"{name} is zero for every row, but at least one must count")
-    return weights / weights.max()      # a mean does not change, and no sum overflows
+    if not 1e-100 < weights.max() < 1e100:
+        weights = weights / weights.max()       # a mean does not change, and no sum overflows
+    return weights
 
 
 def check_out(out, shape, dtype):

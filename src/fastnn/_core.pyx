@@ -2,9 +2,10 @@
 
 `Kernels` holds the tables of one instruction set and offers each kernel as a method that
 checks its arrays (`fastnn.ops` documents them). `Engine` holds one network's parameter
-block and runs whole batches through it; `Trainer` runs whole epochs. These two trust their
-caller, `network.py`, which has checked every argument and converted every array: dtype of
-the network, C order.
+block and runs whole batches through it; `Rows` are what it reads; `Trainer` runs steps and
+whole epochs with the constants and the state of an `Updating`. These trust their caller,
+`network.py`, which has checked every argument and converted every array: dtype of the
+network, C order. `Running` and `Updating` are the compiled halves of Network and Optimizer.
 
 The GIL is released around kernels, and subnormals are zero there and nowhere else. Work that
 is worth it is shared among threads (team.h).
@@ -16,9 +17,9 @@ from time import perf_counter
 
 import numpy as np
 
-from ._checks import checked_integer, checked_weights, choose, number
+from ._checks import checked_integer, checked_weights, choose, number, real_array
 from ._threads import available_processors, get_num_threads
-from .losses import check_pair
+from .losses import as_loss, check_pair
 
 cimport numpy as cnp
 from cpython.buffer cimport (
@@ -26,16 +27,17 @@ from cpython.buffer cimport (
 )
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.pycapsule cimport PyCapsule_GetPointer
+from libc.math cimport NAN, isfinite
 from libc.stdint cimport uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 from .kernels.random cimport random_bits as counted_bits
 from .kernels.random cimport shuffle as shuffle_rows
 from .kernels.types cimport (
-    ADAM, BINARY_CROSS_ENTROPY, CROSS_ENTROPY, ELU, EXP, GELU, HALF_MSE, HUBER, IDENTITY,
-    LEAKY_RELU, MAE, MSE, POISSON, RELU, ROW_BYTES, SELU, SGD,
-    SIGMOID, SILU, SOFTMAX, SOFTPLUS, TANH,
+    ADAGRAD, ADAM, ADAMW, BINARY_CROSS_ENTROPY, BINARY_FOCAL, CROSS_ENTROPY, ELU, EXP, FOCAL, GELU,
+    HALF_MSE, HUBER, IDENTITY, LEAKY_RELU, MAE, MSE, POISSON, PYTHON, QUANTILE, RELU, RMSPROP, ROW_BYTES,
+    RPROP, SELU, SGD, SIGMOID, SILU, SOFTMAX, SOFTPLUS, TANH,
     Data, Job, KernelTable, Layer, Plan, Update, Worker, mean_elements, needs_z, padded, scratch_bytes,
 )
 
@@ -61,9 +63,12 @@ ACTIVATIONS = {
 }
 LOSSES = {
     "mse": MSE, "half_mse": HALF_MSE, "mae": MAE, "huber": HUBER, "poisson": POISSON,
-    "binary_cross_entropy": BINARY_CROSS_ENTROPY, "cross_entropy": CROSS_ENTROPY,
+    "binary_cross_entropy": BINARY_CROSS_ENTROPY, "cross_entropy": CROSS_ENTROPY, "quantile": QUANTILE,
+    "focal": FOCAL,
 }
-OPTIMIZERS = {"sgd": SGD, "adam": ADAM}
+OPTIMIZERS = {
+    "sgd": SGD, "adam": ADAM, "adamw": ADAMW, "rmsprop": RMSPROP, "adagrad": ADAGRAD, "rprop": RPROP,
+}
 
 cdef enum:
     # Rows that pass through the layers together where a batch has no meaning of its own: enough to
@@ -103,6 +108,11 @@ def random_bits(uint64_t seed, uint64_t stream, Py_ssize_t count):
     for i in range(count):
         view[i] = counted_bits(key, i)
     return bits
+
+
+cdef int loss_code(str name, str output) except -1:
+    """The kernel of a loss: sigmoid's focal loss is another one than softmax's."""
+    return BINARY_FOCAL if name == "focal" and output == "sigmoid" else LOSSES[name]
 
 
 def team_size():
@@ -435,9 +445,11 @@ cdef class Kernels:
         dz_.write_back()
 
     def loss_forward_backward(self, dz, z, t, loss, activation="identity", weights=None):
-        cdef int loss_code = LOSSES[choose("loss", loss, LOSSES)]
         cdef int code = ACTIVATIONS[choose("activation", activation, ACTIVATIONS)]
-        check_pair(loss, activation, "activation")
+        loss = as_loss(loss)
+        check_pair(loss.name, activation, "activation")
+        cdef int loss_kernel = loss_code(loss.name, activation)
+        cdef double parameter = loss.parameter
         dtype = dtype_of(z, "z")
         cdef const KernelTable *table = self.table(dtype)
         cdef Operand z_ = Operand(z, "z", dtype, 2, ANY, ANY)
@@ -450,7 +462,7 @@ cdef class Kernels:
         cdef Operand weights_ = None if weights is None else Operand(
             weights, "weights", "float64", 1, ANY, z_.rows, padded_rows=False)
         cdef const double *weight = <const double *> data_of(weights_)
-        cdef double divisor = weight_sum(weights, z_.rows) * mean_elements(loss_code, z_.columns)
+        cdef double divisor = weight_sum(weights, z_.rows) * mean_elements(loss_kernel, z_.columns)
         if divisor == 0:
             raise ValueError(f"z has shape {np.shape(z)}, but a mean needs at least one element")
         losses = np.empty(z_.rows)
@@ -458,7 +470,7 @@ cdef class Kernels:
         with nogil:
             state = flush_subnormals()
             table.loss_forward_backward(dz_.data, loss_rows, z_.data, t_.data, weight, 1 / divisor,
-                                        loss_code, code, z_.rows, z_.columns)
+                                        loss_kernel, parameter, code, z_.rows, z_.columns)
             restore_float_state(state)
         dz_.write_back()
         return sum_in_order(loss_rows, z_.rows) / divisor
@@ -474,10 +486,13 @@ cdef class Kernels:
         check_apart("parameters", p, "gradients", g)
         check_apart("velocity", v, "gradients", g)
         check_apart("parameters", p, "velocity", v)
-        cdef Update update = Update(
-            optimizer=SGD, step=0, learning_rate=number("learning_rate", learning_rate, low=0),
-            momentum=number("momentum", momentum, low=0, high=1),
-            weight_decay=number("weight_decay", weight_decay, low=0), nesterov=nesterov)
+        cdef Update update
+        memset(&update, 0, sizeof(update))
+        update.optimizer = SGD
+        update.learning_rate = number("learning_rate", learning_rate, low=0)
+        update.momentum = number("momentum", momentum, low=0, high=1)
+        update.weight_decay = number("weight_decay", weight_decay, low=0)
+        update.nesterov = nesterov
         if v is None and (update.momentum or update.nesterov):
             raise ValueError("velocity is None, but momentum needs it: pass an array, zeros at first")
         self.update(table, &update, p, g, v, None)
@@ -493,11 +508,14 @@ cdef class Kernels:
         named = (("parameters", p), ("first", m), ("second", v), ("gradients", g))
         for (name, output), (other_name, other) in combinations(named, 2):
             check_apart(name, output, other_name, other)
-        cdef Update update = Update(
-            optimizer=ADAM, step=checked_integer("step", step, 1) - 1,
-            learning_rate=number("learning_rate", learning_rate, low=0),
-            beta1=number("beta1", beta1, low=0, high=1), beta2=number("beta2", beta2, low=0, high=1),
-            epsilon=number("epsilon", epsilon, low=0, open_low=True))
+        cdef Update update
+        memset(&update, 0, sizeof(update))
+        update.optimizer = ADAM
+        update.step = checked_integer("step", step, 1) - 1
+        update.learning_rate = number("learning_rate", learning_rate, low=0)
+        update.beta1 = number("beta1", beta1, low=0, high=1)
+        update.beta2 = number("beta2", beta2, low=0, high=1)
+        update.epsilon = number("epsilon", epsilon, low=0, open_low=True)
         self.update(table, &update, p, g, m, v)
 
     cdef update(self, const KernelTable *table, Update *update, Operand p, Operand g, Operand first, Operand second):
@@ -563,13 +581,21 @@ cdef class Engine:
     cdef Layer *layers
     cdef readonly int n_layers
     cdef readonly tuple activations
-    cdef readonly str loss
+    cdef readonly object loss               # a losses.Loss, or a function of the user's
     cdef int loss_code
+    cdef double loss_parameter
+    cdef PythonLoss python_loss
+    cdef readonly tuple dropout             # one share for each layer, the output's (0) last
+    cdef readonly double l1, l2, label_smoothing
+    cdef readonly uint64_t seed             # of the rows' order and of dropout
+    cdef public long long steps             # training steps since the network was built
     cdef Py_ssize_t itemsize
     cdef Workspace spare                    # the last prediction's memory, for the next one
+    cdef Workspace spare_evaluating         # the last evaluation's
     cdef Workspace spare_learning           # and the last fit's: to have its pages cleared again takes long
 
-    def __cinit__(self, Kernels kernels, str dtype, tuple layer_sizes, tuple activations, str loss):
+    def __cinit__(self, Kernels kernels, str dtype, tuple layer_sizes, tuple activations, loss,
+                  tuple dropout, double l1, double l2, double label_smoothing, uint64_t seed):
         cdef int index
         cdef Py_ssize_t offset = 0
         cdef char *block
@@ -581,7 +607,15 @@ cdef class Engine:
         self.n_layers = len(layer_sizes) - 1
         self.activations = activations
         self.loss = loss
-        self.loss_code = LOSSES[loss]
+        if callable(loss):
+            self.loss_code = PYTHON
+            self.python_loss = PythonLoss(loss, kernels, dtype, activations[self.n_layers - 1])
+        else:
+            self.loss_code = loss_code(loss.name, activations[self.n_layers - 1])
+            self.loss_parameter = loss.parameter
+        self.dropout = dropout
+        self.l1, self.l2, self.label_smoothing = l1, l2, label_smoothing
+        self.seed = seed
         self.layers = <Layer *> calloc(self.n_layers, sizeof(Layer))
         if self.layers == NULL:
             raise MemoryError("no memory for the list of layers")
@@ -591,6 +625,7 @@ cdef class Engine:
             layer.n_in = layer_sizes[index]
             layer.n_out = layer_sizes[index + 1]
             layer.stride = padded(layer.n_out, self.itemsize)
+            layer.dropout = dropout[index]
             offset += (layer.n_in + 1) * layer.stride
         self.size = offset
         self.parameters = aligned_zeros(offset, dtype)
@@ -616,6 +651,18 @@ cdef class Engine:
             biases.append(block[offset + size:offset + size + layer.n_out])
             offset += size + layer.stride
         return tuple(weights), tuple(biases)
+
+    def packed(self, block):
+        """A block without its padding, (n_parameters,): W0, b0, W1, b1, … row by row."""
+        return np.concatenate([array.ravel() for pair in zip(*self.views(block)) for array in pair])
+
+    def unpack(self, values, block):
+        """The way back: values (n_parameters,) into a block."""
+        cdef Py_ssize_t start = 0
+        for pair in zip(*self.views(block)):
+            for view in pair:
+                view[...] = values[start:start + view.size].reshape(view.shape)
+                start += view.size
 
     def predict(self, x, out):
         """out := the outputs for x, row by row the same bits in whatever company."""
@@ -674,46 +721,60 @@ cdef class Engine:
         cdef bint large = self.size * self.itemsize > LARGE_BYTES
         return min((rows + threads - 1) // threads, BLOCK_ROWS_OF_LARGE if large else BLOCK_ROWS)
 
-    def evaluate(self, x, targets, labels, weights):
-        """The mean loss."""
+    def evaluate(self, Rows rows):
+        """The mean loss. A Python loss must be asked itself."""
         cdef double row_operations = 2.0 * self.size
-        cdef int threads = threads_for(x.shape[0] * row_operations)
-        cdef Py_ssize_t rows = x.shape[0], batch = self.block_rows(rows, threads)
+        cdef int threads = threads_for(rows.data.rows * row_operations)
+        cdef Py_ssize_t batch = self.block_rows(rows.data.rows, threads)
         cdef Py_ssize_t visit = rows_per_visit(row_operations * batch, batch) * threads
-        cdef Workspace workspace = Workspace(self, batch, learning=True, threads=threads)
-        losses = np.empty(rows)
+        cdef Workspace workspace = self.spare_evaluating
         cdef Job job
+        self.spare_evaluating = None
+        if workspace is None or workspace.batch < batch or workspace.threads < threads:
+            workspace = Workspace(self, batch, learning=True, threads=threads)
+        if rows.losses == NULL:
+            rows.losses = <double *> malloc(rows.data.rows * sizeof(double))
+            if rows.losses == NULL:
+                raise MemoryError(f"no memory for the losses of {rows.data.rows} rows")
         job.work = self.table.evaluate
         job.plan = &workspace.plan
-        job.data = data_struct(x, targets, labels, weights)
-        job.losses = <double *> pointer(losses)
+        job.data = rows.data
+        job.data.smoothing = 0
+        job.losses = rows.losses
         job.batch = batch
         job.last = 0
-        while job.last < rows:
-            job.first, job.last = job.last, min(rows, job.last + visit)
+        while job.last < rows.data.rows:
+            job.first, job.last = job.last, min(rows.data.rows, job.last + visit)
             run(&job, threads)
             PyErr_CheckSignals()
-        return sum_in_order(job.losses, rows) / self.divisor(weights, rows)
+        self.spare_evaluating = workspace
+        return sum_in_order(job.losses, rows.data.rows) / self.divisor(rows.weight)
 
-    def gradients(self, x, targets, labels, weights):
+    def gradients(self, Rows rows):
         """The mean loss and its gradient, as a block laid out like `parameters`."""
         block = aligned_zeros(self.size, self.dtype)
-        cdef Py_ssize_t rows = x.shape[0]
-        cdef int threads = threads_for(<double> STEP_OPERATIONS * self.size * rows)
-        cdef Workspace workspace = Workspace(self, rows, learning=True, gradients=block, threads=threads)
-        cdef double divisor = self.divisor(weights, rows)
+        cdef Py_ssize_t count = rows.data.rows
+        cdef int threads = 1 if self.python_loss is not None else threads_for(
+            <double> STEP_OPERATIONS * self.size * count)
+        cdef Workspace workspace = Workspace(self, count, learning=True, gradients=block, threads=threads)
+        cdef double divisor = self.divisor(rows.weight)
         cdef Job job
         job.work = self.table.gradients
         job.plan = &workspace.plan
-        job.data = data_struct(x, targets, labels, weights)
+        job.data = rows.data
+        job.data.smoothing = 0
+        job.data.order = NULL
         job.scale = 1 / divisor
+        if self.python_loss is not None:
+            self.python_loss.float_state = float_state()
         run(&job, threads)
-        return sum_in_order(workspace.plan.losses, rows) / divisor, block
+        if self.python_loss is not None:
+            self.python_loss.check()
+        return sum_in_order(workspace.plan.losses, count) / divisor, block
 
-    cdef double divisor(self, weights, Py_ssize_t rows) except? -1:
-        """What turns a summed loss into the mean."""
-        return weight_sum(weights, rows) * mean_elements(
-            self.loss_code, self.layers[self.n_layers - 1].n_out)
+    cdef double divisor(self, double weight) noexcept:
+        """What turns a loss summed over rows of this total weight into the mean."""
+        return weight * mean_elements(self.loss_code, self.layers[self.n_layers - 1].n_out)
 
 
 cdef bint receives(out, cnp.ndarray x, int ndim, cnp.npy_intp *shape, int type_number) noexcept:
@@ -732,10 +793,12 @@ cdef bint receives(out, cnp.ndarray x, int ndim, cnp.npy_intp *shape, int type_n
             or cnp.PyArray_BYTES(x) + cnp.PyArray_NBYTES(x) <= cnp.PyArray_BYTES(array))
 
 
-cdef class Predicting:
-    """What a Network does in compiled code: a Python frame would take as long as a small prediction."""
+cdef class Running:
+    """What a Network does in compiled code: a Python frame would take as long as a small network."""
 
     cdef public Engine _engine
+    cdef public object _optimizer       # the last fit's
+    cdef Trainer online                 # of the last train_on_batch
 
     def predict(self, X, *, out=None):
         """The outputs for X, after the output activation.
@@ -750,21 +813,216 @@ cdef class Predicting:
                 return result
         return self._predict_converted(X, out)
 
+    def train_on_batch(self, X, y, *, sample_weight=None, optimizer=None):
+        """One training step on these rows, for loops of your own; returns their mean loss before the step, a float.
+
+        X is (n, n_inputs) and y as for `fit`; a 1-D X is one sample, and its y a number or (n_outputs,).
+        `optimizer` is the one that the network has from now on; None is the last one, else Adam().
+        DivergenceError where the loss is not finite: then nothing has changed. No copy is kept as
+        `fit` does, so a step that makes parameters infinite shows in the next one's loss.
+        `epochs_trained` stays.
+
+        >>> import numpy as np, fastnn
+        >>> net = fastnn.Network([2, 8, 1], output="identity")
+        >>> for x in np.random.default_rng(0).normal(size=(2000, 2)).astype("float32"):
+        ...     loss = net.train_on_batch(x, x[0] - x[1])
+        >>> loss < 0.01
+        True
+        """
+        cdef double loss
+        if (self.online is not None and sample_weight is None and optimizer is None and cnp.PyArray_CheckExact(X)
+                and self.online.optimizer is self._optimizer):
+            loss = self.online.step_unconverted(X, y)
+            if isfinite(loss):
+                return loss
+        return self._train_converted(X, y, sample_weight, optimizer)
+
+    def _online_trainer(self):
+        """A Trainer for single steps."""
+        if self.online is None or self.online.optimizer is not self._optimizer:
+            self.online = Trainer(self._engine, self._optimizer, False, None, [])
+        return self.online
+
 
 cdef Py_ssize_t rows_per_visit(double batch_operations, Py_ssize_t batch) noexcept:
     """Rows between two looks at pending signals: whole batches, for one thread."""
     return batch * (1 + <Py_ssize_t> (<double> OPERATIONS_PER_VISIT / (batch_operations + 10_000)))
 
 
-cdef Data data_struct(x, targets, labels, weights) except *:
+cdef class Rows:
+    """The rows of a fit or an evaluation, as kernels read them: x, targets (n, n_outputs) or labels, weights."""
+
+    cdef readonly tuple arrays      # x, targets, labels, weights: the memory that `data` points to
     cdef Data data
-    data.x = pointer(x)
-    data.t = pointer(targets)
-    data.labels = <const Py_ssize_t *> pointer(labels)
-    data.weights = <const double *> pointer(weights)
-    data.order = NULL
-    data.rows = x.shape[0]
-    return data
+    cdef Py_ssize_t *order
+    cdef double *losses
+    cdef readonly double weight     # of all rows together
+
+    def __cinit__(self, x, targets, labels, weights, double smoothing=0):
+        self.arrays = (x, targets, labels, weights)
+        self.data.x = pointer(x)
+        self.data.t = pointer(targets)
+        self.data.labels = <const Py_ssize_t *> pointer(labels)
+        self.data.weights = <const double *> pointer(weights)
+        self.data.rows = x.shape[0]
+        self.data.smoothing = smoothing
+        self.weight = weight_sum(weights, self.data.rows)
+
+    def __dealloc__(self):
+        free(self.order)
+        free(self.losses)
+
+    def __len__(self):
+        return self.data.rows
+
+    cdef int shuffle(self, uint64_t seed, uint64_t epoch) except -1:
+        """Puts the rows in the random order of this seed and epoch."""
+        if self.order == NULL:
+            self.order = <Py_ssize_t *> malloc(self.data.rows * sizeof(Py_ssize_t))
+            if self.order == NULL:
+                raise MemoryError(f"no memory for the order of {self.data.rows} rows")
+            self.data.order = self.order
+        with nogil:
+            shuffle_rows(self.order, self.data.rows, seed, epoch)
+        return 0
+
+
+def random_order(Py_ssize_t rows, uint64_t seed, uint64_t epoch):
+    """The order in which an epoch takes its rows: a permutation of 0 … rows-1, of this seed and epoch alone."""
+    order = np.empty(rows, np.intp)
+    shuffle_rows(<Py_ssize_t *> pointer(order), rows, seed, epoch)
+    return order
+
+
+cdef class PythonLoss:
+    """A loss that is a function of the user's, `(outputs, targets) -> (value, gradient)`, as the engine calls it."""
+
+    cdef object function
+    cdef Kernels kernels
+    cdef str dtype, activation
+    cdef object error               # what the function raised, for `check`
+    cdef uint64_t float_state       # the caller's, for the time that the function runs
+
+    def __cinit__(self, function, Kernels kernels, str dtype, str activation):
+        self.function, self.kernels, self.dtype, self.activation = function, kernels, dtype, activation
+
+    cdef object call(self, cnp.ndarray dz, double *losses, cnp.ndarray z, cnp.ndarray t):
+        """dz := the gradient of the value with respect to z; losses[i] := value, a mean."""
+        cdef Py_ssize_t i
+        outputs = np.empty_like(z)
+        self.kernels.activation_forward(outputs, z, self.activation)
+        value, gradient = called(self.function, outputs.copy(), t.copy())
+        self.kernels.activation_backward(dz, gradient.astype(self.dtype), outputs, z, self.activation)
+        for i in range(z.shape[0]):
+            losses[i] = value
+
+    cdef int check(self) except -1:
+        """Raises what the function raised."""
+        error, self.error = self.error, None
+        if error is not None:
+            raise error
+        return 0
+
+
+def called(function, outputs, targets):
+    """The value and the gradient that a Python loss returns, checked."""
+    result = function(outputs, targets)
+    try:
+        value, gradient = result
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"the Python loss returned a {type(result).__name__}, but must return two things: (value, gradient)"
+        ) from None
+    value = number("the value of the Python loss", np.asarray(value).item() if np.size(value) == 1 else value,
+                   finite=False)
+    gradient = real_array("the gradient of the Python loss", gradient)
+    if gradient.shape != outputs.shape:
+        raise ValueError(f"the gradient of the Python loss has shape {gradient.shape}, "
+                         f"but must have that of the outputs, {outputs.shape}")
+    return value, gradient
+
+
+cdef void call_python_loss(
+        void *function, void *dz, double *losses, const void *z, const void *t, double scale, int activation,
+        Py_ssize_t m, Py_ssize_t n) noexcept with gil:
+    """The engine's way to a PythonLoss; after an error the losses are NaN, which ends the epoch."""
+    cdef PythonLoss loss = <PythonLoss> function
+    cdef int type_number = cnp.NPY_FLOAT if loss.dtype == "float32" else cnp.NPY_DOUBLE
+    cdef cnp.npy_intp shape[2]
+    shape[0], shape[1] = m, padded(n, 4 if loss.dtype == "float32" else 8)
+    flushing = flush_subnormals()
+    restore_float_state(loss.float_state)
+    try:
+        rows = cnp.PyArray_SimpleNewFromData(2, shape, type_number, dz)
+        rows[:, n:] = 0                 # the padding
+        loss.call(rows[:, :n], losses,
+                  cnp.PyArray_SimpleNewFromData(2, shape, type_number, <void *> z)[:, :n],
+                  cnp.PyArray_SimpleNewFromData(2, shape, type_number, <void *> t)[:, :n])
+    except BaseException as error:      # also KeyboardInterrupt: `check` raises it
+        loss.error = error
+        losses[0] = NAN
+    restore_float_state(flushing)
+
+
+cdef class Updating:
+    """The compiled half of an Optimizer: its constants and its state, as the update kernels read them."""
+
+    cdef Update update
+    cdef Engine engine              # whose parameters it belongs to, or None yet
+    cdef readonly tuple state       # its blocks, laid out like the parameters
+    cdef public long long epochs    # done with it
+    cdef public bint stale          # whether a constant was set since `prepare`
+    cdef public bint scheduled      # whether the learning rate is a schedule, and not a number
+
+    def __cinit__(self, *args, **kwargs):
+        self.state = ()
+        self.stale = True
+
+    @property
+    def steps(self):
+        """Updates done with it."""
+        return self.update.step
+
+    @steps.setter
+    def steps(self, long long steps):
+        self.update.step = steps
+
+    def count_epoch(self):
+        """One more is done."""
+        self.epochs += 1
+
+    @property
+    def last_rate(self):
+        """The learning rate of the last step."""
+        return self.update.learning_rate
+
+    @property
+    def network_engine(self):
+        """The engine of the network that it belongs to, or None."""
+        return self.engine
+
+    def belong(self, Engine engine, tuple state):
+        """Makes it the optimizer of one network, with these blocks of state."""
+        self.engine = engine
+        self.state = state
+        self.update.first = pointer(state[0]) if len(state) > 0 else NULL
+        self.update.second = pointer(state[1]) if len(state) > 1 else NULL
+
+    def prepare(self, str kernel, learning_rate, *, momentum=0.0, nesterov=False, weight_decay=0.0,
+                beta1=0.0, beta2=0.0, epsilon=0.0, rate_decay=0.0, shrink=0.0, growth=0.0,
+                smallest_step=0.0, largest_step=0.0, clip_value=None, clip_norm=None):
+        """Sets the constants that the kernel reads."""
+        self.update.optimizer = OPTIMIZERS[kernel]
+        self.scheduled = not isinstance(learning_rate, float)
+        self.update.learning_rate = 0 if self.scheduled else learning_rate
+        self.update.momentum, self.update.nesterov, self.update.weight_decay = momentum, nesterov, weight_decay
+        self.update.beta1, self.update.beta2, self.update.epsilon = beta1, beta2, epsilon
+        self.update.rate_decay, self.update.shrink, self.update.growth = rate_decay, shrink, growth
+        self.update.smallest_step, self.update.largest_step = smallest_step, largest_step
+        self.update.l1, self.update.l2 = self.engine.l1, self.engine.l2
+        self.update.clip_value = clip_value or 0
+        self.update.clip_norm = clip_norm or 0
+        self.stale = False
 
 
 cdef class Workspace:
@@ -784,9 +1042,10 @@ cdef class Workspace:
     cdef void *memory
 
     def __cinit__(self, Engine engine, Py_ssize_t batch, *, bint learning, int threads, bint gather=False,
-                  gradients=None):
+                  gradients=None, bint dropping=False):
         cdef size_t layers_size = engine.n_layers * sizeof(Layer)
         cdef Py_ssize_t size
+        cdef int index
         self.parameters = engine.parameters
         self.gradients = gradients
         self.itemsize = engine.itemsize
@@ -797,12 +1056,18 @@ cdef class Workspace:
         self.plan.kernels = engine.table
         self.plan.n_layers = engine.n_layers
         self.plan.loss = engine.loss_code
+        self.plan.loss_parameter = engine.loss_parameter
+        self.plan.python_loss = call_python_loss
+        self.plan.function = <void *> engine.python_loss      # which lives as long as the engine
         self.plan.parameters = pointer(engine.parameters)
         self.plan.gradients = pointer(gradients)
         self.plan.layers = <Layer *> malloc(layers_size)
         if self.plan.layers == NULL:
             raise MemoryError("no memory for the list of layers")
         memcpy(self.plan.layers, engine.layers, layers_size)
+        for index in range(engine.n_layers):
+            if not dropping:
+                self.plan.layers[index].dropout = 0
         size = self.lay_out(NULL, learning, gather)
         self.memory = malloc(size + ROW_BYTES)
         if self.memory == NULL:
@@ -820,9 +1085,11 @@ cdef class Workspace:
         cdef char *block = <char *> self.plan.gradients
         cdef char *turns[2]
         cdef Layer *layer = NULL
+        cdef Py_ssize_t parameter_rows = 0
         cdef int index
         for index in range(self.plan.n_layers):
             layer = &self.plan.layers[index]
+            parameter_rows += layer.n_in + 1
             widest = max(widest, layer.stride)
             scratch = max(scratch, scratch_bytes(self.batch, layer.n_out, layer.n_in, itemsize))
         cdef Py_ssize_t row = widest * itemsize
@@ -841,6 +1108,7 @@ cdef class Workspace:
                 layer.z = take(memory, &used, self.rows * row) if needs_z(layer.activation) else layer.y
             else:
                 layer.y = layer.z = turns[index % 2]
+            layer.passed = take(memory, &used, self.rows * row) if layer.dropout else layer.y
             if block != NULL:
                 layer.dw = block
                 layer.db = block + layer.n_in * row
@@ -849,6 +1117,8 @@ cdef class Workspace:
             self.plan.t_batch = take(memory, &used, self.rows * row)
             self.plan.weight_batch = <double *> take(memory, &used, self.rows * sizeof(double))
             self.plan.losses = <double *> take(memory, &used, self.rows * sizeof(double))
+        if block != NULL:
+            self.plan.squares = take(memory, &used, parameter_rows * ROW_BYTES)
         if gather:
             self.plan.x_batch = take(memory, &used, self.rows * self.plan.layers[0].n_in * itemsize)
         return used
@@ -862,60 +1132,46 @@ cdef char *take(char *memory, Py_ssize_t *used, Py_ssize_t size) noexcept:
 
 
 cdef class Trainer:
-    """Epochs over the same rows with the same optimizer: one call of `fit`.
+    """Steps of an optimizer, and epochs of such steps: one call of `fit`.
 
-    `optimizer` names the update, `settings` its constants; `state` holds its blocks, laid
-    out like the parameters.
+    `gather` says whether rows may come in another order than they stand in. `good` are blocks to
+    keep a copy of the parameters and the optimizer's state in, for the way back from divergence:
+    as many as there are of these, or none.
     """
 
     cdef Engine engine
+    cdef Updating optimizer
     cdef Workspace workspace
-    cdef object arrays              # keeps the memory alive that `data` and `update` point to
-    cdef Data data
-    cdef Update update
-    cdef Py_ssize_t *order
-    cdef Py_ssize_t rows_per_visit
+    cdef readonly list good
+    cdef bint gather
+    cdef object most_threads
     cdef int threads
-    cdef readonly Py_ssize_t failed_step    # of the last epoch, from 1; 0 if its loss was finite
-    cdef readonly Py_ssize_t steps_an_epoch
+    cdef double total, weight               # of this epoch so far
+    cdef long long steps_before, network_steps_before
+    cdef bint failed                        # whether a step's loss was not finite
 
-    def __cinit__(self, Engine engine, x, targets, labels, Py_ssize_t batch, bint shuffle,
-                  str optimizer, dict settings, tuple state, long long steps, most_threads):
-        cdef double step_operations = <double> STEP_OPERATIONS * batch * engine.size
-        self.arrays = (x, targets, labels, state)
+    def __cinit__(self, Engine engine, Updating optimizer, bint gather, most_threads, list good):
         self.engine = engine
-        self.threads = threads_for(step_operations, most_threads)
+        self.optimizer = optimizer
+        self.gather = gather
+        self.most_threads = most_threads
+        self.good = good
         self.workspace = engine.spare_learning
         engine.spare_learning = None
-        if not self.workspace_fits(batch, shuffle):
-            self.workspace = Workspace(engine, batch, learning=True, gather=shuffle, threads=self.threads,
-                                       gradients=aligned_zeros(engine.size, engine.dtype))
-        self.data = data_struct(x, targets, labels, None)
-        self.steps_an_epoch = (self.data.rows + batch - 1) // batch
-        if shuffle:
-            self.order = <Py_ssize_t *> malloc(self.data.rows * sizeof(Py_ssize_t))
-            if self.order == NULL:
-                raise MemoryError(f"no memory for the order of {self.data.rows} rows")
-            self.data.order = self.order
-        self.update.optimizer = OPTIMIZERS[optimizer]
-        self.update.step = steps
-        self.update.momentum = settings.get("momentum", 0)
-        self.update.nesterov = settings.get("nesterov", False)
-        self.update.weight_decay = settings.get("weight_decay", 0)
-        self.update.beta1 = settings.get("beta1", 0)
-        self.update.beta2 = settings.get("beta2", 0)
-        self.update.epsilon = settings.get("epsilon", 0)
-        self.update.first = pointer(state[0]) if len(state) > 0 else NULL
-        self.update.second = pointer(state[1]) if len(state) > 1 else NULL
-        self.rows_per_visit = rows_per_visit(step_operations, batch)
 
-    def __dealloc__(self):
-        free(self.order)
-
-    cdef bint workspace_fits(self, Py_ssize_t batch, bint gather) noexcept:
+    cdef int reserve(self, Py_ssize_t batch) except -1:
+        """Makes room for steps on so many rows."""
+        cdef Engine engine = self.engine
         cdef Workspace workspace = self.workspace
-        return (workspace is not None and workspace.batch == batch and workspace.threads == self.threads
-                and (workspace.plan.x_batch != NULL) == gather)
+        cdef int threads = 1 if engine.python_loss is not None else threads_for(
+            <double> STEP_OPERATIONS * batch * engine.size, self.most_threads)
+        if (workspace is None or workspace.batch < batch or workspace.threads != threads
+                or (self.gather and workspace.plan.x_batch == NULL)):
+            self.workspace = None           # its memory first
+            self.workspace = Workspace(engine, batch, learning=True, gather=self.gather, threads=threads,
+                                       gradients=aligned_zeros(engine.size, engine.dtype), dropping=True)
+        self.threads = threads
+        return 0
 
     def release(self):
         """Leaves its memory to the network's next trainer: the last call."""
@@ -924,41 +1180,178 @@ cdef class Trainer:
 
     @property
     def steps(self):
-        """Updates done so far, by this trainer and those before it."""
-        return self.update.step
+        """Those of this epoch, with one whose loss was not finite."""
+        return self.optimizer.update.step - self.steps_before + self.failed
 
-    def epoch(self, double learning_rate, uint64_t seed, uint64_t epoch_number):
-        """One pass over the rows, in the order of this seed and epoch number. Returns the mean loss.
+    cdef int copy_blocks(self, bint back) except -1:
+        """The parameters and the optimizer's state to `good`, or back."""
+        cdef int index
+        for index in range(len(self.good)):
+            block = self.engine.parameters if index == 0 else self.optimizer.state[index - 1]
+            memcpy(pointer(block if back else self.good[index]), pointer(self.good[index] if back else block),
+                   self.engine.size * self.engine.itemsize)
+        return 0
 
-        Ends early where a step's loss is not finite (see failed_step), and with
-        KeyboardInterrupt between two steps.
+    cdef double step_unconverted(self, cnp.ndarray x, y) except? -1:
+        """The loss and a step for arrays and numbers that are just as kernels want them; NaN for any others.
+
+        The short path of one sample, as `Engine.predict_unconverted`.
         """
-        cdef Py_ssize_t rows = self.data.rows, first
+        cdef Engine engine = self.engine
+        cdef Updating optimizer = self.optimizer
+        cdef int ndim = cnp.PyArray_NDIM(x), type_number = cnp.NPY_FLOAT if engine.itemsize == 4 else cnp.NPY_DOUBLE
+        cdef Py_ssize_t n_in = engine.layers[0].n_in, rows, label
+        cdef double value
+        cdef float single
+        cdef Job job
+        if (self.workspace is None or self.threads > 1 or optimizer.stale or optimizer.scheduled
+                or engine.python_loss is not None
+                or cnp.PyArray_TYPE(x) != type_number or not cnp.PyArray_ISCARRAY_RO(x) or not 1 <= ndim <= 2
+                or cnp.PyArray_DIM(x, ndim - 1) != n_in):
+            return NAN
+        rows = cnp.PyArray_DIM(x, 0) if ndim == 2 else 1
+        if not 1 <= rows <= self.workspace.batch or not engine.table.all_finite(cnp.PyArray_DATA(x), rows * n_in):
+            return NAN
+        memset(&job, 0, sizeof(job))
+        job.data.x = cnp.PyArray_DATA(x)
+        job.data.rows = rows
+        job.data.smoothing = engine.label_smoothing
+        if mean_elements(engine.loss_code, 2) == 1:         # classes
+            if type(y) is not int or rows != 1 or not 0 <= y < engine.layers[engine.n_layers - 1].n_out:
+                return NAN
+            label = y
+            job.data.labels = &label
+        else:
+            if rows != 1 or engine.layers[engine.n_layers - 1].n_out != 1 or not is_number(y):
+                return NAN
+            single = value = y
+            if not isfinite(single if engine.itemsize == 4 else value) or not within(engine.loss_code, value):
+                return NAN
+            job.data.t = <void *> &single if engine.itemsize == 4 else <void *> &value
+        job.work = engine.table.train
+        job.plan = &self.workspace.plan
+        job.update = &optimizer.update
+        job.batch = job.last = rows
+        job.seed = engine.seed
+        job.step = engine.steps
+        do_job(&job, 0, 1)
+        if job.first < rows:
+            return NAN
+        engine.steps += 1
+        return job.total / engine.divisor(rows)
+
+    def begin(self):
+        """An epoch starts: what there is now can be restored."""
+        self.copy_blocks(False)
+        self.steps_before = self.optimizer.update.step
+        self.network_steps_before = self.engine.steps
+        self.total = self.weight = 0
+        self.failed = False
+
+    def restore(self):
+        """Everything as it was when the epoch began."""
+        self.copy_blocks(True)
+        self.optimizer.update.step = self.steps_before
+        self.engine.steps = self.network_steps_before
+
+    def advance(self, Rows rows, Py_ssize_t batch, rates):
+        """One step for each `batch` of the rows, as they are ordered; False where a step's loss is not finite: it and
+        the rest are not done. `rates` is the learning rate, or an array with one for each step.
+
+        KeyboardInterrupt comes between two steps.
+        """
+        self.reserve(batch)
+        cdef Update *update = &self.optimizer.update
         cdef Sharing sharing = self.workspace.sharing
+        cdef Py_ssize_t visit = rows_per_visit(<double> STEP_OPERATIONS * batch * self.engine.size, batch)
+        cdef Py_ssize_t first
+        cdef long long steps
         cdef int threads
         cdef double start
         cdef Job job
+        if isinstance(rates, np.ndarray):
+            update.rates = <const double *> pointer(rates)
+        else:
+            update.rates = NULL
+            update.learning_rate = rates
         job.work = self.engine.table.train
         job.plan = &self.workspace.plan
-        job.data = self.data
-        job.update = &self.update
-        job.batch = self.workspace.batch
-        job.total = 0
+        job.data = rows.data
+        job.update = update
+        job.batch = batch
+        job.total = self.total
+        job.seed = self.engine.seed
         job.first = 0
-        self.update.learning_rate = learning_rate
-        self.failed_step = 0
-        if self.order != NULL:
-            with nogil:
-                shuffle_rows(self.order, rows, seed, epoch_number)
-        while job.first < rows:
-            first, job.last = job.first, min(rows, job.first + self.rows_per_visit)
-            threads = sharing.next_threads()
-            start = perf_counter()
-            run(&job, threads)
-            if job.first > first:
-                sharing.note(threads, (perf_counter() - start) / (job.first - first))
-            if job.first < job.last:
-                self.failed_step = job.first // job.batch + 1
-                break
-            PyErr_CheckSignals()
-        return job.total / self.engine.divisor(None, rows)
+        if self.engine.python_loss is not None:
+            self.engine.python_loss.float_state = float_state()
+        try:
+            while job.first < rows.data.rows:
+                first, job.last = job.first, min(rows.data.rows, job.first + visit)
+                job.step = self.engine.steps
+                steps = update.step
+                threads = sharing.next_threads()
+                start = perf_counter()
+                run(&job, threads)
+                self.engine.steps += update.step - steps
+                if job.first > first:
+                    sharing.note(threads, (perf_counter() - start) / (job.first - first))
+                if job.first < job.last:
+                    self.failed = True
+                    if self.engine.python_loss is not None:
+                        self.engine.python_loss.check()
+                    break
+                PyErr_CheckSignals()
+        finally:
+            update.rates = NULL
+        self.total = job.total
+        self.weight += rows.weight
+        return not self.failed
+
+    def finish(self):
+        """The mean loss of the epoch, NaN if it or anything that was trained is not finite."""
+        if self.failed or not self.all_finite():
+            return NAN
+        return self.loss
+
+    @property
+    def loss(self):
+        """The mean loss of the steps since `begin`."""
+        return self.total / self.engine.divisor(self.weight)
+
+    cdef int all_finite(self) except -1:
+        cdef Py_ssize_t size = self.engine.size
+        cdef bint finite
+        before = flush_subnormals()
+        finite = self.engine.table.all_finite(pointer(self.engine.parameters), size)
+        for block in self.optimizer.state:
+            finite = finite and self.engine.table.all_finite(pointer(block), size)
+        restore_float_state(before)
+        return finite
+
+    def epoch(self, Rows rows, Py_ssize_t batch, rates, uint64_t epoch_number):
+        """One pass over the rows, in the random order of the network's seed and this epoch if they may be gathered;
+        the mean loss, or NaN."""
+        self.begin()
+        if self.gather:
+            rows.shuffle(self.engine.seed, epoch_number)
+        self.advance(rows, batch, rates)
+        return self.finish()
+
+
+cdef bint is_number(y) noexcept:
+    """Whether this is a plain number: Python's or NumPy's."""
+    return isinstance(y, (float, int, np.floating)) and not isinstance(y, bool)
+
+
+cdef bint within(int loss, double target) noexcept:
+    """Whether a loss takes this target."""
+    if loss == BINARY_CROSS_ENTROPY or loss == BINARY_FOCAL:
+        return 0 <= target <= 1
+    return loss != POISSON or target >= 0
+
+
+cdef uint64_t float_state() noexcept:
+    """The caller's floating-point state."""
+    state = flush_subnormals()
+    restore_float_state(state)
+    return state

@@ -1,10 +1,62 @@
-"""Losses by name: which output activation each goes with, and which is the default.
+"""Losses: which there are, which output activation each goes with, and which is the default.
 
-The formulas are in `kernels/losses.pxd` (fast) and `reference.py` (readable).
+A network's `loss` is a name, or one of the functions below where a loss has a parameter, or a
+Python function `(outputs, targets) -> (value, gradient)`. The formulas are in
+`kernels/losses.pxd` (fast) and `reference.py` (readable).
+
+>>> import fastnn
+>>> fastnn.Network([8, 32, 1], loss=fastnn.losses.quantile(0.9)).loss
+quantile(0.9)
 """
 
-# These are computed from the pre-activations of one output activation, so that large logits stay finite.
-PAIRED = {"binary_cross_entropy": "sigmoid", "cross_entropy": "softmax", "poisson": "exp"}
+from dataclasses import dataclass
+
+from ._checks import choose, number
+
+__all__ = ["Loss", "focal", "quantile"]
+
+NAMES = ("mse", "half_mse", "mae", "huber", "poisson", "binary_cross_entropy", "cross_entropy", "quantile", "focal")
+# These are computed from the pre-activations of their output activations, so that large logits stay finite.
+PAIRED = {"binary_cross_entropy": ("sigmoid",), "cross_entropy": ("softmax",), "poisson": ("exp",),
+          "focal": ("sigmoid", "softmax")}
+PARAMETERS = {"quantile": 0.5, "focal": 2.0}    # with their defaults
+# Those whose targets are classes, or probabilities of them.
+CLASSIFYING = ("binary_cross_entropy", "cross_entropy", "focal")
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A loss of the library's own: its name, and its parameter if it has one."""
+
+    name: str
+    parameter: float = 0.0
+
+    def __repr__(self):
+        return f"{self.name}({self.parameter})" if self.name in PARAMETERS else repr(self.name)
+
+
+def quantile(q=0.5):
+    """The quantile or pinball loss (Koenker and Bassett, 1978), whose minimum is the q-quantile of the targets.
+
+    max(q (t - a), (q - 1) (t - a)), a mean over elements; 0 < q < 1. `loss="quantile"` is the median's.
+    """
+    return Loss("quantile", number("q", q, low=0, high=1, open_low=True))
+
+
+def focal(gamma=2.0):
+    """The focal loss (Lin et al., 2017): cross-entropy times (1 - p)**gamma, p being the target class's probability.
+
+    Well-predicted samples count less, so that rare classes are learned. With sigmoid a mean over elements, with
+    softmax over rows; gamma >= 0, and 0 is cross-entropy. `loss="focal"` is that of gamma = 2.
+    """
+    return Loss("focal", number("gamma", gamma, low=0))
+
+
+def as_loss(loss):
+    """A Loss from a name or a Loss; a Python function stays one."""
+    if isinstance(loss, Loss) or callable(loss):
+        return loss
+    return Loss(choose("loss", loss, NAMES), PARAMETERS.get(loss, 0.0))
 
 
 def default_loss(output):
@@ -15,7 +67,8 @@ def default_loss(output):
 def check_pair(loss, output, argument="output"):
     """Refuses a loss that does not go with the output activation, and names what does."""
     needed = PAIRED.get(loss)
-    if needed is not None and output != needed:
-        raise ValueError(f"loss {loss!r} goes with {argument} {needed!r}, but the {argument} is {output!r}")
+    if needed is not None and output not in needed:
+        names = " or ".join(map(repr, needed))
+        raise ValueError(f"loss {loss!r} goes with {argument} {names}, but the {argument} is {output!r}")
     if needed is None and output == "softmax":
-        raise ValueError(f"{argument} 'softmax' goes with loss 'cross_entropy', but the loss is {loss!r}")
+        raise ValueError(f"{argument} 'softmax' goes with loss 'cross_entropy' or 'focal', but the loss is {loss!r}")

@@ -6,27 +6,28 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import _dispatch, training
+from . import _dispatch, data, lbfgs, persistence, training
 from ._checks import (
     check_memory,
     check_out,
-    check_range,
     checked_dtype,
     checked_hidden,
     checked_integer,
-    checked_labels,
+    checked_shares,
     checked_sizes,
-    checked_weights,
     choose,
     number,
     real_array,
 )
-from ._core import LOSSES, Engine, Predicting, Trainer
+from ._core import Engine, Running
 from ._threads import MOST as MOST_THREADS
 from .activations import ACTIVATIONS, HIDDEN
+from .callbacks import EarlyStopping, checked_callbacks
 from .initializers import INITIALIZERS, initial_weights
-from .losses import check_pair, default_loss
+from .losses import CLASSIFYING, Loss, as_loss, check_pair, default_loss
+from .metrics import Scored, checked_metrics
 from .optimizers import Adam, Optimizer
+from .progress import ProgressBar
 
 
 class Gradients(NamedTuple):
@@ -37,7 +38,7 @@ class Gradients(NamedTuple):
     biases: tuple
 
 
-class Network(Predicting):
+class Network(Running):
     """A dense feed-forward network: layers of `activation(x @ weights + biases)`.
 
     Parameters
@@ -48,23 +49,42 @@ class Network(Predicting):
         Of the hidden layers: one name, or one per hidden layer.
     output : str
         Activation of the last layer.
-    loss : str or None
-        None: "cross_entropy" for softmax, "binary_cross_entropy" for sigmoid, else "mse".
+    loss : str, Loss, callable or None
+        A name, one of `fastnn.losses`, or a Python function `(outputs, targets) -> (value,
+        gradient)` of arrays (n, n_outputs): the mean loss, and its derivatives with respect to
+        the outputs. (It is called with the GIL in every step, on one thread: flexible and
+        slow.) None: "cross_entropy" for softmax, "binary_cross_entropy" for sigmoid, else "mse".
     initializer : str or None
         Of all weights; None chooses for each layer by its activation: "he_normal" for ReLU and
         its kin, "lecun_normal" for selu, else "glorot_uniform". Biases start at zero.
     dtype : "float32" or "float64"
     seed : int
-        Everything random in this network comes from it: initial weights, order of the rows.
+        Everything random in this network comes from it: initial weights, order of the rows,
+        dropout, the rows held out for validation.
+    dropout : float or sequence of float
+        The share of each hidden layer's outputs that a training step leaves out (the others
+        count 1 / (1 - dropout) times): one, or one per hidden layer; 0 to below 1
+        (Srivastava et al., 2014).
+    l1, l2 : float
+        While training, l1 * |w| + l2 / 2 * w**2 is added to the loss for every weight w (not for
+        biases).
+    label_smoothing : float
+        While training, this share of every target is spread evenly over the classes; 0 to below
+        1 (Szegedy et al., 2016). For cross-entropies and the focal loss.
+
+    Dropout, penalties and smoothing belong to training steps alone: `predict`, `evaluate`,
+    `gradients` and every loss in a History are without them.
 
     Attributes
     ----------
-    layer_sizes, activations, loss, dtype, seed
-        What it was built with; `activations` has one name per layer of weights.
+    layer_sizes, activations, loss, dtype, seed, dropout, l1, l2, label_smoothing
+        What it was built with; `activations` has one name per layer of weights, `dropout` one
+        number per hidden layer.
     weights, biases : tuples of arrays, shapes (n_in, n_out) and (n_out,)
         Views of the memory that training changes: `net.weights[0][...] = W` sets a layer.
     n_parameters : int
     optimizer : the optimizer of the last fit, or None
+    early_stopping : the EarlyStopping of the last fit, or None
     epochs_trained : int
 
     Examples
@@ -78,20 +98,30 @@ class Network(Predicting):
     """
 
     def __init__(self, layer_sizes, activation="relu", output="identity", loss=None, initializer=None,
-                 dtype="float32", seed=0):
+                 dtype="float32", seed=0, *, dropout=0.0, l1=0.0, l2=0.0, label_smoothing=0.0):
         sizes = checked_sizes(layer_sizes)
         hidden = checked_hidden(activation, len(sizes) - 2, HIDDEN, ACTIVATIONS)
         activations = (*hidden, choose("output", output, ACTIVATIONS))
-        loss = default_loss(output) if loss is None else choose("loss", loss, LOSSES)
-        check_pair(loss, output)
+        loss = as_loss(default_loss(output) if loss is None else loss)
+        if isinstance(loss, Loss):
+            check_pair(loss.name, output)
         if initializer is not None:
             choose("initializer", initializer, INITIALIZERS)
         dtype = checked_dtype(dtype)
-        self._seed = checked_integer("seed", seed, 0, 2**64 - 1)
+        seed = checked_integer("seed", seed, 0, 2**64 - 1)
+        dropout = checked_shares("dropout", dropout, len(sizes) - 2)
+        l1, l2 = number("l1", l1, low=0), number("l2", l2, low=0)
+        label_smoothing = number("label_smoothing", label_smoothing, low=0, high=1)
+        if label_smoothing and getattr(loss, "name", None) not in CLASSIFYING:
+            raise ValueError(f"label_smoothing is {label_smoothing}, but goes with a classification loss "
+                             f"({', '.join(CLASSIFYING)}); the loss is {loss!r}")
         check_memory(sizes, dtype)
-        self._engine = Engine(_dispatch.kernels, dtype, sizes, activations, loss)
+        self._engine = Engine(_dispatch.kernels, dtype, sizes, activations, loss, (*dropout, 0.0), l1, l2,
+                              label_smoothing, seed)
         self._weights, self._biases = self._engine.views(self._engine.parameters)
+        self._initializer = initializer
         self._optimizer = None
+        self._early_stopping = None
         self._epochs_trained = 0
         self._last_good = []        # blocks to go back to, see training.py
         for layer, (weights, name) in enumerate(zip(self.weights, self.activations, strict=True)):
@@ -99,19 +129,36 @@ class Network(Predicting):
             weights[...] = initial_weights(scheme, *weights.shape, self.seed, layer)
 
     def __repr__(self):
-        return (f"Network({list(self.layer_sizes)}, activation={list(self.activations[:-1])}, "
-                f"output={self.activations[-1]!r}, loss={self.loss!r}, dtype={self.dtype!r}, seed={self.seed})")
+        text = (f"Network({list(self.layer_sizes)}, activation={list(self.activations[:-1])}, "
+                f"output={self.activations[-1]!r}, loss={self.loss!r}, dtype={self.dtype!r}, seed={self.seed}")
+        extras = {"dropout": list(self.dropout) if any(self.dropout) else 0, "l1": self.l1, "l2": self.l2,
+                  "label_smoothing": self.label_smoothing}
+        return text + "".join(f", {name}={value!r}" for name, value in extras.items() if value) + ")"
 
     # What it is cannot be changed, so it always agrees with the engine.
     layer_sizes = property(attrgetter("_engine.layer_sizes"))
     activations = property(attrgetter("_engine.activations"))
-    loss = property(attrgetter("_engine.loss"))
     dtype = property(attrgetter("_engine.dtype"))
-    seed = property(attrgetter("_seed"))
+    seed = property(attrgetter("_engine.seed"))
+    l1 = property(attrgetter("_engine.l1"))
+    l2 = property(attrgetter("_engine.l2"))
+    label_smoothing = property(attrgetter("_engine.label_smoothing"))
     weights = property(attrgetter("_weights"))
     biases = property(attrgetter("_biases"))
     optimizer = property(attrgetter("_optimizer"))
+    early_stopping = property(attrgetter("_early_stopping"))
     epochs_trained = property(attrgetter("_epochs_trained"))
+
+    @property
+    def loss(self):
+        """The name of the loss; a Loss where it has a parameter of its own, or the Python function."""
+        loss = self._engine.loss
+        return loss.name if isinstance(loss, Loss) and as_loss(loss.name) == loss else loss
+
+    @property
+    def dropout(self):
+        """One share per hidden layer."""
+        return self._engine.dropout[:-1]
 
     @property
     def n_parameters(self):
@@ -120,24 +167,20 @@ class Network(Predicting):
 
     def get_parameters(self):
         """A copy of all parameters, shape (n_parameters,): W0, b0, W1, b1, … row by row."""
-        return packed(self.weights, self.biases)
+        return self._engine.packed(self._engine.parameters)
 
     def set_parameters(self, v):
         """Sets all parameters from a 1-D array in the order of `get_parameters`."""
         v = real_array("v", v)
         if v.shape != (self.n_parameters,):
             raise ValueError(f"v has shape {v.shape}, but this network has {self.n_parameters} parameters")
-        v = self._converted("v", v[None])[0]
-        start = 0
-        for view in interleaved(self.weights, self.biases):
-            view[...] = v[start:start + view.size].reshape(view.shape)
-            start += view.size
+        self._engine.unpack(data.converted("v", v[None], self._engine)[0], self._engine.parameters)
 
     def _predict_converted(self, X, out):
         """`predict` for arguments that must be checked and converted first."""
         X = real_array("X", X)
         single = X.ndim == 1
-        inputs = self._inputs(X[None] if single else X)
+        inputs = data.inputs(self._engine, X[None] if single else X)
         shape = (len(inputs), self.layer_sizes[-1])[single:]
         if out is None:
             result = np.empty(shape, self.dtype)
@@ -152,7 +195,7 @@ class Network(Predicting):
 
     def layer_outputs(self, X):
         """A list of what flows through the layers for X (n, n_inputs): X itself, then every layer's activation."""
-        outputs = [self._inputs(X)]
+        outputs = [data.inputs(self._engine, X)]
         for weights, biases, activation in zip(self.weights, self.biases, self.activations, strict=True):
             outputs.append(np.empty((len(outputs[0]), weights.shape[1]), self.dtype))
             self._engine.kernels.dense_forward(outputs[-1], outputs[-2], weights, biases, activation)
@@ -160,131 +203,179 @@ class Network(Predicting):
 
     def evaluate(self, X, y, *, sample_weight=None):
         """The mean loss over the rows of X, a float."""
-        inputs = self._inputs(X)
-        weights = checked_weights("sample_weight", sample_weight, len(inputs))
-        return self._engine.evaluate(inputs, *self._targets(y, len(inputs)), weights)
+        return data.mean_loss(self, data.as_rows(self._engine, X, y, sample_weight))
 
     def gradients(self, X, y, *, sample_weight=None):
         """The mean loss over the rows of X and its gradients: `Gradients(loss, weights, biases)`. Changes nothing."""
-        inputs = self._inputs(X)
-        weights = checked_weights("sample_weight", sample_weight, len(inputs))
-        loss, block = self._engine.gradients(inputs, *self._targets(y, len(inputs)), weights)
+        loss, block = self._engine.gradients(data.as_rows(self._engine, X, y, sample_weight))
         return Gradients(loss, *self._engine.views(block))
 
-    def fit(self, X, y, *, epochs=1, batch_size=None, optimizer=None, shuffle=True, tol=None,
-            threads=None):
+    def fit(self, X, y=None, *, epochs=1, batch_size=None, optimizer=None, shuffle=True, validation_data=None,
+            sample_weight=None, class_weight=None, metrics=(), tol=None, early_stopping=None, time_budget=None,
+            callbacks=(), progress=False, threads=None):
         """Trains on the rows of X, and goes on where the last fit stopped.
 
         Parameters
         ----------
-        X : array (n, n_inputs)
+        X : array (n, n_inputs), or an iterable of batches
+            An array may be a memory-mapped file: it is not copied as a whole. Without y, an
+            iterable that gives batches (X, y) or (X, y, sample_weight), a step each, anew for
+            every epoch.
         y : array
             For softmax integer labels (n,) or probabilities (n, n_outputs); for others (n,)
             when there is one output, or (n, n_outputs).
         epochs : int
-            Passes over the rows. n calls of one epoch equal one call of n, bit for bit.
+            Passes over the rows. n calls of one epoch equal one call of n, bit for bit (but for
+            LBFGS, which starts anew each time).
         batch_size : int or None
-            Rows a step; None is 32. The last batch of an epoch may be shorter.
+            Rows a step; None is 32, for LBFGS all. The last batch of an epoch may be shorter.
         optimizer : Optimizer or None
             None is the last fit's, else Adam(). It belongs to this network from now on.
         shuffle : bool
             Whether every epoch takes the rows in another random order.
+        validation_data : (X, y), (X, y, sample_weight), float or None
+            Rows whose loss is recorded after every epoch, or the fraction of the rows to hold
+            out for that: random, and the same ones in every fit with this seed.
+        sample_weight : array (n,) or None
+            How much each row counts, >= 0: a batch's loss is sum(w * loss) / sum(w). A batch
+            whose weights are all zero has no gradient.
+        class_weight : dict {class: weight}, "balanced" or None
+            Multiplies each row's weight by that of its class; "balanced" is
+            n / (classes * rows of the class). For classes that exclude each other.
+        metrics : sequence of str and callables
+            Recorded after every epoch, for the validation rows (as "validation_" + name) or,
+            without these, the training rows: "accuracy", "r2", "mae", "mse", "rmse", or functions
+            `(y, outputs) -> float`.
         tol : float or None
-            Training stops after an epoch whose loss is below it.
+            Training stops after an epoch whose training loss is below it.
+        early_stopping : EarlyStopping or None
+        time_budget : float or None
+            Training stops after the epoch in which so many seconds are over.
+        callbacks : sequence of Callback
+        progress : bool
+            Whether to show a progress bar (needs tqdm); where the output is not a terminal, one
+            line at the end.
         threads : int or None
             The most threads that share a step; None is what `set_num_threads` says. The result
             never depends on it, bit for bit.
 
         Returns
         -------
-        History : `loss`, a list with the mean training loss of each epoch.
+        History : lists with one entry per epoch, such as `loss`, the mean training loss.
 
         Raises
         ------
         DivergenceError
             When the loss stops being finite; parameters, optimizer and random state are those
             of the last good epoch again.
+        KeyboardInterrupt
+            On Ctrl-C, within 100 ms or one step; the parameters are those of a completed step, as
+            they are after an error in an iterable, a callback or a Python loss.
         """
-        inputs = self._inputs(X)
-        targets, labels = self._targets(y, len(inputs))
+        engine = self._engine
         epochs = checked_integer("epochs", epochs, 0)
-        batch = min(32 if batch_size is None else checked_integer("batch_size", batch_size, 1), len(inputs))
+        if batch_size is not None:
+            batch_size = checked_integer("batch_size", batch_size, 1)
         if tol is not None:
             tol = number("tol", tol, low=0)
+        if time_budget is not None:
+            time_budget = number("time_budget", time_budget, low=0)
         if threads is not None:
             threads = checked_integer("threads", threads, 1, MOST_THREADS)
+        if early_stopping is not None and not isinstance(early_stopping, EarlyStopping):
+            raise TypeError(f"early_stopping is {early_stopping!r}, but must be a fastnn.EarlyStopping")
+        callbacks = [*([early_stopping] if early_stopping else []), *checked_callbacks(callbacks),
+                     *([ProgressBar()] if progress else [])]
+        optimizer = self._checked_optimizer(optimizer)
+        if isinstance(validation_data, (float, int)):
+            (X, y, sample_weight), validation_data = data.split(engine, X, y, sample_weight, validation_data)
+        validation = self._checked_validation(validation_data)
+        scores = self._checked_scores(metrics, X, y, validation_data) if metrics else {}
+        if isinstance(optimizer, lbfgs.LBFGS):
+            source = lbfgs.whole_batch(self, X, y, sample_weight, class_weight, batch_size)
+        else:
+            source = data.source(engine, X, y, sample_weight, class_weight, batch_size, bool(shuffle))
+        self._check_finite()
+        fit = training.Fit(self, optimizer, epochs, validation, scores, tol, time_budget, callbacks)
+        if early_stopping is not None:
+            early_stopping.watch(fit)
+        optimizer.bind(engine)
+        self._optimizer, self._early_stopping = optimizer, early_stopping
+        if isinstance(optimizer, lbfgs.LBFGS):
+            return lbfgs.run(fit, source, optimizer)
+        return training.run(fit, source, optimizer, threads)
+
+    def save(self, path):
+        """Saves the network and the whole state of its training to one safetensors file.
+
+        What `fastnn.load(path)` returns goes on training to the same bits. The file is written
+        beside the old one, synced and put in its place: whatever happens, `path` is the old file
+        or the new one. OSError where it cannot be written.
+        """
+        persistence.save(self, path)
+
+    def __reduce__(self):
+        return persistence.rebuilt, (type(self), *persistence.parts(self))
+
+    def _checked_optimizer(self, optimizer):
+        """The optimizer to train with: the last one for None."""
         if optimizer is None:
-            optimizer = self.optimizer or Adam()
-        elif not isinstance(optimizer, Optimizer):
+            return self.optimizer or Adam()
+        if not isinstance(optimizer, (Optimizer, lbfgs.LBFGS)):
             raise TypeError(f"optimizer is {optimizer!r}, but must be an optimizer such as fastnn.SGD(0.1)")
+        return optimizer
+
+    def _checked_validation(self, validation_data):
+        """The function that gives the validation loss, or None."""
+        if validation_data is None:
+            return None
+        if not (isinstance(validation_data, (tuple, list)) and len(validation_data) in (2, 3)):
+            raise TypeError(f"validation_data is a {type(validation_data).__name__}, but must be a tuple (X, y) or "
+                            "(X, y, sample_weight), or a fraction of the rows")
+        try:
+            rows = data.as_rows(self._engine, *validation_data)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"validation_data: {error}") from None
+        return lambda: data.mean_loss(self, rows)
+
+    def _checked_scores(self, metrics, X, y, validation_data):
+        """{name in the History: function that takes the metric}, on the validation rows if there are some."""
+        functions = checked_metrics(metrics, self.loss, getattr(self._engine.loss, "name", None) in CLASSIFYING)
+        if validation_data is None and y is None:
+            raise ValueError("metrics need validation_data where X is an iterable of batches")
+        prefix, X, y = ("", X, y) if validation_data is None else ("validation_", *validation_data[:2])
+        X = data.inputs(self._engine, X)
+        return {prefix + name: Scored(name, function, self, X, y) for name, function in functions.items()}
+
+    def _check_finite(self):
         if not self._engine.kernels.all_finite(self._engine.parameters):
             raise ValueError("weights or biases hold NaN or infinity, but must be finite; set them before training")
-        optimizer.bind(self._engine)
-        trainer = Trainer(self._engine, inputs, targets, labels, batch, bool(shuffle),
-                          optimizer.kernel, optimizer.settings(), optimizer.state, optimizer.steps, threads)
-        self._optimizer = optimizer
-        return training.run(self, trainer, optimizer, epochs, tol)
 
-    def _inputs(self, X):
-        """X as the engine wants it: (n, n_inputs), finite, C-contiguous, of the network's dtype."""
-        inputs = real_array("X", X)
-        if inputs.shape[:1] == (0,):
-            raise ValueError(f"X has 0 rows (its shape is {inputs.shape}), but at least 1 is needed")
-        if inputs.ndim != 2:
-            raise ValueError(f"X has {inputs.ndim} dimensions, but must have 2: (samples, {self.layer_sizes[0]})")
-        if inputs.shape[1] != self.layer_sizes[0]:
-            raise ValueError(
-                f"X has {inputs.shape[1]} features, but this network was built for {self.layer_sizes[0]} inputs")
-        return self._converted("X", inputs)
-
-    def _targets(self, y, rows):
-        """(targets (n, n_outputs) of the network's dtype, None), or (None, labels) for integer labels."""
-        outputs = self.layer_sizes[-1]
-        y = real_array("y", y)
-        if y.ndim not in (1, 2):
-            raise ValueError(f"y has {y.ndim} dimensions, but must have 1 or 2")
-        if len(y) != rows:
-            raise ValueError(f"y has {len(y)} rows, but X has {rows}")
-        if self.loss == "cross_entropy" and y.ndim == 1:
-            return None, checked_labels(y, outputs)
-        if y.ndim == 1 and outputs == 1:
-            y = y[:, None]
-        if self.loss == "cross_entropy" and y.shape != (rows, outputs):
-            raise ValueError(
-                f"y has shape {y.shape}, but softmax takes labels ({rows},) or probabilities ({rows}, {outputs})")
-        if y.shape != (rows, outputs):
-            raise ValueError(f"y has shape {y.shape}, but must have shape ({rows}, {outputs}): one column per output")
-        targets = self._converted("y", y)
-        if self.loss == "cross_entropy":
-            check_range("y", targets, 0, 1, "probabilities")
-            if np.abs(targets.sum(axis=1) - 1).max() > 1e-3:
-                row = int(np.abs(targets.sum(axis=1) - 1).argmax())
-                raise ValueError(
-                    f"y holds probabilities that sum to {targets[row].sum():g} in row {row}, but each must sum to 1")
-        elif self.loss == "binary_cross_entropy":
-            check_range("y", targets, 0, 1, "binary_cross_entropy's targets")
-        elif self.loss == "poisson":
-            check_range("y", targets, 0, np.inf, "poisson's targets")
-        return targets, None
-
-    def _converted(self, name, array):
-        """A 2-D array in the network's dtype, aligned and C-contiguous; refuses NaN and infinity."""
-        converted = array
-        if not (array.dtype == self.dtype and array.flags.carray):
-            with np.errstate(over="ignore"):
-                converted = np.require(array, self.dtype, "CA")
-        if not self._engine.kernels.all_finite(converted):
-            row, column = np.argwhere(~np.isfinite(converted))[0]
-            raise ValueError(
-                f"{name} holds {array[row, column]} in row {row}, column {column}, "
-                f"but must be finite in {self.dtype}")
-        return converted
+    def _train_converted(self, X, y, sample_weight, optimizer):
+        """`train_on_batch` for arguments that must be checked and converted first, or a new optimizer."""
+        optimizer = self._checked_optimizer(optimizer)
+        if isinstance(optimizer, lbfgs.LBFGS):
+            raise ValueError("optimizer is LBFGS, which needs all rows at once: call fit, or pass another optimizer")
+        if np.ndim(X) == 1:
+            X, y = np.asarray(X)[None], np.asarray(y)[None]
+            sample_weight = None if sample_weight is None else np.reshape(sample_weight, 1)
+        rows = data.as_rows(self._engine, X, y, sample_weight)
+        if optimizer.stale or optimizer is not self.optimizer:
+            self._check_finite()
+            optimizer.bind(self._engine)
+            self._optimizer = optimizer
+        trainer = self._online_trainer()
+        trainer.begin()
+        if not trainer.advance(rows, len(rows), optimizer.rates(1)):
+            raise training.DivergenceError(self.epochs_trained + 1, 1, optimizer.last_rate)
+        return trainer.loss
 
 
-def interleaved(weights, biases):
-    """W0, b0, W1, b1, …"""
-    return [array for pair in zip(weights, biases, strict=True) for array in pair]
+def load(path, *, loss=None):
+    """The network that `Network.save` wrote to a file, with the whole state of its training.
 
-
-def packed(weights, biases):
-    return np.concatenate([array.ravel() for array in interleaved(weights, biases)])
+    `loss` is the Python function that it learned with, which a file cannot hold; None for all
+    others. FormatError for anything that is not a whole, unchanged model file of this version
+    or an older one; OSError where it cannot be read. No code in the file is run.
+    """
+    return persistence.load(Network, path, loss)

@@ -2,66 +2,128 @@
 
 An optimizer names its kernel in `kernels/updates.pxd`, says how many blocks of state that
 kernel keeps (each laid out like the parameters), and belongs to one network from its first
-`fit` on. Constants may be changed between fits; each is checked whenever it is set.
+`fit` on. Constants may be changed between fits; each is checked whenever it is set. The
+update rules and, where nothing else is written, the defaults are PyTorch's.
+
+`learning_rate` may be a schedule, see `fastnn.schedules`. Each optimizer also takes
+`clip_norm` and `clip_value` (Pascanu, Mikolov and Bengio, 2013): a gradient is held to these
+before the step, first each element to ±clip_value, then all of it to the norm clip_norm.
 """
 
 import numpy as np
 
 from ._checks import number
-from ._core import aligned_zeros
+from ._core import Updating, aligned_zeros
+from .schedules import as_schedule
 
 BOUNDS = {
-    "learning_rate": {"low": 0, "open_low": True},
     "momentum": {"low": 0, "high": 1},
     "weight_decay": {"low": 0},
     "beta1": {"low": 0, "high": 1},
     "beta2": {"low": 0, "high": 1},
+    "alpha": {"low": 0, "high": 1},
     "epsilon": {"low": 0, "open_low": True},
+    "learning_rate_decay": {"low": 0},
+    "clip_norm": {"low": 0, "open_low": True},
+    "clip_value": {"low": 0, "open_low": True},
 }
 
 
-class Optimizer:
-    """What all optimizers share: the learning rate, the steps done, the blocks of state."""
+class Optimizer(Updating):
+    """What all optimizers share: the learning rate, clipping, the steps done, the blocks of state.
+
+    Attributes: the constants; `steps` and `epochs` done with it.
+    """
 
     kernel = None               # its update in kernels/updates.pxd
+    constants = ()              # what it is made from, beside learning_rate and clipping
 
-    def __init__(self, learning_rate):
+    def __init__(self, learning_rate, clip_norm, clip_value, **constants):
         self.learning_rate = learning_rate
-        self.steps = 0
-        self.state = ()
-        self._engine = None
+        self.clip_norm = clip_norm
+        self.clip_value = clip_value
+        for name, value in constants.items():
+            setattr(self, name, value)
+        self.kernel_constants()             # refuses what does not go together
 
     def __setattr__(self, name, value):
-        super().__setattr__(name, number(name, value, **BOUNDS[name]) if name in BOUNDS else value)
+        if name == "learning_rate":
+            value = self.checked_rate(value)
+        elif name in BOUNDS and not (value is None and name.startswith("clip")):
+            value = number(name, value, **BOUNDS[name])
+        super().__setattr__(name, value)
+        if name in ("learning_rate", "clip_norm", "clip_value", *self.constants):
+            self.stale = True
+
+    def checked_rate(self, learning_rate):
+        """A number as a float, or a schedule."""
+        return as_schedule(learning_rate)
 
     def settings(self):
-        """The kernel's constants, beside the learning rate."""
-        raise NotImplementedError
+        """The arguments that would make it again, beside the learning rate."""
+        return {name: getattr(self, name) for name in self.constants}
+
+    def arguments(self):
+        """All arguments that would make it again."""
+        clipping = {"clip_norm": self.clip_norm, "clip_value": self.clip_value}
+        return {"learning_rate": self.learning_rate, **self.settings(), **clipping}
+
+    def __reduce__(self):
+        """A copy has the constants, and belongs to no network yet."""
+        return remade, (type(self), self.arguments())
+
+    def kernel_constants(self):
+        """The constants as the kernel names them."""
+        return self.settings()
 
     def state_blocks(self):
         """How many blocks of state the kernel keeps."""
         raise NotImplementedError
 
+    def initial_state(self, size, dtype):
+        """The blocks before the first step."""
+        return tuple(aligned_zeros(size, dtype) for _ in range(self.state_blocks()))
+
     def bind(self, engine):
-        """Makes this the optimizer of one network, and its state that network's size."""
-        if self._engine not in (None, engine):
+        """Makes this the optimizer of one network, with state of that network's size, and tells the kernel its
+        constants."""
+        if self.network_engine is engine and not self.stale:
+            return
+        if self.network_engine not in (None, engine):
             raise ValueError(
                 "optimizer holds the state of another network and cannot train this one too; create one for each"
             )
-        self._engine = engine
-        if len(self.state) != self.state_blocks():      # the first fit, or momentum was set since
-            self.state = tuple(aligned_zeros(engine.parameters.size, engine.dtype) for _ in range(self.state_blocks()))
+        if "epsilon" in self.constants and self.epsilon < np.finfo(engine.dtype).tiny:
+            raise ValueError(f"epsilon is {self.epsilon!r}, but must be at least {np.finfo(engine.dtype).tiny:.3g} "
+                             f"in {engine.dtype}")
+        constants = self.kernel_constants()
+        if self.network_engine is None or len(self.state) != self.state_blocks():   # or momentum was set since
+            self.belong(engine, self.initial_state(engine.parameters.size, engine.dtype))
+        self.prepare(self.kernel, self.learning_rate, clip_norm=self.clip_norm, clip_value=self.clip_value,
+                     **constants)
+
+    def rates(self, steps):
+        """The learning rates of so many coming steps: a float, or an array if they differ."""
+        if isinstance(self.learning_rate, float):
+            return self.learning_rate
+        return self.learning_rate.rates(self.epochs, self.steps, steps)
+
+    def observe(self, loss):
+        """An epoch is done, with this loss: the validation's if there is one."""
+        self.count_epoch()
+        if self.scheduled:
+            self.learning_rate.observe(loss)
 
     def __repr__(self):
-        constants = {"learning_rate": self.learning_rate, **self.settings()}
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in constants.items())})"
+        arguments = ", ".join(f"{name}={value!r}" for name, value in self.arguments().items() if value is not None)
+        return f"{type(self).__name__}({arguments})"
 
 
 class SGD(Optimizer):
     """Stochastic gradient descent, optionally with momentum (Polyak, 1964; Nesterov as in Sutskever et al., 2013).
 
     g = gradient + weight_decay * w;  v = momentum * v + g;  w = w - learning_rate * v,
-    with Nesterov w = w - learning_rate * (g + momentum * v). The rules are PyTorch's.
+    with Nesterov w = w - learning_rate * (g + momentum * v).
 
     >>> import fastnn
     >>> fastnn.SGD(0.1, momentum=0.9)
@@ -69,18 +131,17 @@ class SGD(Optimizer):
     """
 
     kernel = "sgd"
+    constants = ("momentum", "nesterov", "weight_decay")
 
-    def __init__(self, learning_rate=0.01, momentum=0.0, nesterov=False, weight_decay=0.0):
-        super().__init__(learning_rate)
-        self.momentum = momentum
-        self.nesterov = bool(nesterov)
-        self.weight_decay = weight_decay
-        self.settings()
+    def __init__(self, learning_rate=0.01, momentum=0.0, nesterov=False, weight_decay=0.0, *,
+                 clip_norm=None, clip_value=None):
+        super().__init__(learning_rate, clip_norm, clip_value, momentum=momentum, nesterov=bool(nesterov),
+                         weight_decay=weight_decay)
 
-    def settings(self):
+    def kernel_constants(self):
         if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov is True, but momentum is 0; Nesterov's step needs a momentum above 0")
-        return {"momentum": self.momentum, "nesterov": self.nesterov, "weight_decay": self.weight_decay}
+        return self.settings()
 
     def state_blocks(self):
         return 1 if self.momentum else 0
@@ -98,21 +159,143 @@ class Adam(Optimizer):
     """
 
     kernel = "adam"
+    constants = ("beta1", "beta2", "epsilon")
 
-    def __init__(self, learning_rate=1e-3, beta1=0.9, beta2=0.999, epsilon=1e-8):
-        super().__init__(learning_rate)
-        self.beta1 = beta1
-        self.beta2 = beta2
-        self.epsilon = epsilon
-
-    def settings(self):
-        return {"beta1": self.beta1, "beta2": self.beta2, "epsilon": self.epsilon}
+    def __init__(self, learning_rate=1e-3, beta1=0.9, beta2=0.999, epsilon=1e-8, *, clip_norm=None, clip_value=None):
+        super().__init__(learning_rate, clip_norm, clip_value, beta1=beta1, beta2=beta2, epsilon=epsilon)
 
     def state_blocks(self):
         return 2
 
-    def bind(self, engine):
-        smallest = np.finfo(engine.dtype).tiny
-        if self.epsilon < smallest:
-            raise ValueError(f"epsilon is {self.epsilon!r}, but must be at least {smallest:.3g} in {engine.dtype}")
-        super().bind(engine)
+
+class AdamW(Optimizer):
+    """Adam with decoupled weight decay (Loshchilov and Hutter, 2017): w = (1 - learning_rate * weight_decay) * w,
+    and then Adam's step. Biases decay too.
+
+    >>> import fastnn
+    >>> fastnn.AdamW(weight_decay=0.1)
+    AdamW(learning_rate=0.001, beta1=0.9, beta2=0.999, epsilon=1e-08, weight_decay=0.1)
+    """
+
+    kernel = "adamw"
+    constants = ("beta1", "beta2", "epsilon", "weight_decay")
+
+    def __init__(self, learning_rate=1e-3, beta1=0.9, beta2=0.999, epsilon=1e-8, weight_decay=0.01, *,
+                 clip_norm=None, clip_value=None):
+        super().__init__(learning_rate, clip_norm, clip_value, beta1=beta1, beta2=beta2, epsilon=epsilon,
+                         weight_decay=weight_decay)
+
+    def state_blocks(self):
+        return 2
+
+
+class RMSprop(Optimizer):
+    """RMSprop (Hinton, 2012): steps scaled by a running mean of the gradient's square.
+
+    g = gradient + weight_decay * w;  v = alpha * v + (1 - alpha) * g**2;
+    u = momentum * u + g / (sqrt(v) + epsilon);  w = w - learning_rate * u.
+
+    >>> import fastnn
+    >>> fastnn.RMSprop()
+    RMSprop(learning_rate=0.01, alpha=0.99, epsilon=1e-08, momentum=0.0, weight_decay=0.0)
+    """
+
+    kernel = "rmsprop"
+    constants = ("alpha", "epsilon", "momentum", "weight_decay")
+
+    def __init__(self, learning_rate=0.01, alpha=0.99, epsilon=1e-8, momentum=0.0, weight_decay=0.0, *,
+                 clip_norm=None, clip_value=None):
+        super().__init__(learning_rate, clip_norm, clip_value, alpha=alpha, epsilon=epsilon, momentum=momentum,
+                         weight_decay=weight_decay)
+
+    def kernel_constants(self):
+        return {"beta2": self.alpha, "epsilon": self.epsilon, "momentum": self.momentum,
+                "weight_decay": self.weight_decay}
+
+    def state_blocks(self):
+        return 2 if self.momentum else 1
+
+
+class Adagrad(Optimizer):
+    """Adagrad (Duchi, Hazan and Singer, 2011): steps scaled by the sum of all gradients' squares.
+
+    g = gradient + weight_decay * w;  s = s + g**2, and in step t
+    w = w - learning_rate / (1 + (t - 1) * learning_rate_decay) * g / (sqrt(s) + epsilon).
+
+    >>> import fastnn
+    >>> fastnn.Adagrad(0.1)
+    Adagrad(learning_rate=0.1, learning_rate_decay=0.0, weight_decay=0.0, epsilon=1e-10)
+    """
+
+    kernel = "adagrad"
+    constants = ("learning_rate_decay", "weight_decay", "epsilon")
+
+    def __init__(self, learning_rate=0.01, learning_rate_decay=0.0, weight_decay=0.0, epsilon=1e-10, *,
+                 clip_norm=None, clip_value=None):
+        super().__init__(learning_rate, clip_norm, clip_value, learning_rate_decay=learning_rate_decay,
+                         weight_decay=weight_decay, epsilon=epsilon)
+
+    def kernel_constants(self):
+        return {"rate_decay": self.learning_rate_decay, "weight_decay": self.weight_decay, "epsilon": self.epsilon}
+
+    def state_blocks(self):
+        return 1
+
+
+class Rprop(Optimizer):
+    """Resilient backpropagation (Riedmiller and Braun, 1993): only the gradient's sign counts; for whole batches.
+
+    Each weight's step grows by etas[1] while the sign stays and shrinks by etas[0] when it
+    changes (then the weight waits), within step_sizes. `learning_rate` is the first step's size.
+
+    >>> import fastnn
+    >>> fastnn.Rprop()
+    Rprop(learning_rate=0.01, etas=(0.5, 1.2), step_sizes=(1e-06, 50.0))
+    """
+
+    kernel = "rprop"
+    constants = ("etas", "step_sizes")
+
+    def __init__(self, learning_rate=0.01, etas=(0.5, 1.2), step_sizes=(1e-6, 50.0), *,
+                 clip_norm=None, clip_value=None):
+        super().__init__(learning_rate, clip_norm, clip_value, etas=pair("etas", etas),
+                         step_sizes=pair("step_sizes", step_sizes))
+
+    def checked_rate(self, learning_rate):
+        rate = super().checked_rate(learning_rate)
+        if not isinstance(rate, float):
+            raise TypeError(f"learning_rate is {rate!r}, but Rprop finds the sizes of its steps itself; pass a number")
+        return rate
+
+    def kernel_constants(self):
+        shrink, growth = self.etas
+        smallest, largest = self.step_sizes
+        if not 0 < shrink < 1 < growth:
+            raise ValueError(f"etas is {self.etas!r}, but must hold a number between 0 and 1 and one above 1")
+        if not 0 < smallest <= largest:
+            raise ValueError(f"step_sizes is {self.step_sizes!r}, but must hold two positive numbers, smaller first")
+        return {"shrink": shrink, "growth": growth, "smallest_step": smallest, "largest_step": largest}
+
+    def state_blocks(self):
+        return 2
+
+    def initial_state(self, size, dtype):
+        gradient, steps = super().initial_state(size, dtype)
+        steps[:] = self.learning_rate
+        return gradient, steps
+
+
+def remade(kind, arguments):
+    return kind(**arguments)
+
+
+def pair(name, values):
+    """Two numbers as a tuple of floats."""
+    try:
+        first, second = values
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} is {values!r}, but must hold two numbers") from None
+    return number(name, first), number(name, second)
+
+
+OPTIMIZERS = {kind.__name__: kind for kind in (SGD, Adam, AdamW, RMSprop, Adagrad, Rprop)}

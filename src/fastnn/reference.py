@@ -90,11 +90,30 @@ LOSSES = {
 }
 
 
-def loss_forward_backward(z, t, loss, activation="identity", weights=None):
-    """The mean loss, and dz."""
-    value, derivative = LOSSES[loss]
+# name: the same, for a parameter; the focal loss of a sigmoid, and that of a softmax
+PARAMETRIC_LOSSES = {
+    "quantile": lambda q: (lambda a, t: np.maximum(q * (t - a), (q - 1) * (t - a)),
+                           lambda a, t: np.where(a < t, -q, np.where(a > t, 1 - q, 0))),
+    "focal sigmoid": lambda gamma: (
+        lambda a, t: -t * (1 - a) ** gamma * np.log(a) - (1 - t) * a**gamma * np.log(1 - a),
+        lambda a, t: (t * (gamma * (1 - a) ** (gamma - 1) * np.log(a) - (1 - a) ** gamma / a)
+                      - (1 - t) * (gamma * a ** (gamma - 1) * np.log(1 - a) - a**gamma / (1 - a)))),
+    "focal softmax": lambda gamma: (
+        lambda a, t: -t * (1 - a) ** gamma * np.log(a),
+        lambda a, t: t * (gamma * (1 - a) ** (gamma - 1) * np.log(a) - (1 - a) ** gamma / a)),
+}
+
+
+def loss_forward_backward(z, t, loss, activation="identity", weights=None, parameter=None):
+    """The mean loss, and dz. The parameter is that of quantile (by default 0.5) or of focal (2)."""
+    if loss == "quantile":
+        value, derivative = PARAMETRIC_LOSSES[loss](0.5 if parameter is None else parameter)
+    elif loss == "focal":
+        value, derivative = PARAMETRIC_LOSSES[f"focal {activation}"](2.0 if parameter is None else parameter)
+    else:
+        value, derivative = LOSSES[loss]
     weights = np.ones(len(z)) if weights is None else weights
-    scale = weights[:, None] / weights.sum() / (1 if loss == "cross_entropy" else z.shape[1])
+    scale = weights[:, None] / weights.sum() / (1 if activation == "softmax" else z.shape[1])
     a = activation_forward(z, activation)
     return (scale * value(a, t)).sum(), activation_backward(scale * derivative(a, t), z, activation)
 
@@ -116,3 +135,51 @@ def adam_update(w, g, m, v, learning_rate, beta1, beta2, epsilon, step):
     m = beta1 * m + (1 - beta1) * g
     v = beta2 * v + (1 - beta2) * g * g
     return w - learning_rate * (m / (1 - beta1**step)) / (np.sqrt(v / (1 - beta2**step)) + epsilon), m, v
+
+
+def adamw_update(w, g, m, v, learning_rate, beta1, beta2, epsilon, weight_decay, step):
+    """The new w and moments m and v; step counts from 1"""
+    return adam_update((1 - learning_rate * weight_decay) * w, g, m, v, learning_rate, beta1, beta2, epsilon, step)
+
+
+def rmsprop_update(w, g, v, u, learning_rate, alpha, epsilon, momentum=0.0, weight_decay=0.0):
+    """The new w, mean square v and velocity u"""
+    g = g + weight_decay * w
+    v = alpha * v + (1 - alpha) * g * g
+    u = momentum * u + g / (np.sqrt(v) + epsilon)
+    return w - learning_rate * u, v, u
+
+
+def adagrad_update(w, g, s, learning_rate, rate_decay, epsilon, step, weight_decay=0.0):
+    """The new w and sum of squares s; step counts from 1"""
+    g = g + weight_decay * w
+    s = s + g * g
+    return w - learning_rate / (1 + (step - 1) * rate_decay) * g / (np.sqrt(s) + epsilon), s
+
+
+def rprop_update(w, g, last, size, shrink, growth, smallest, largest):
+    """The new w, gradient to remember and sizes of steps"""
+    agreement = np.sign(g) * np.sign(last)
+    size = np.clip(size * np.where(agreement > 0, growth, np.where(agreement < 0, shrink, 1)), smallest, largest)
+    g = np.where(agreement < 0, 0, g)
+    return w - size * np.sign(g), g, size
+
+
+def clipped(gradients, clip_value=None, clip_norm=None):
+    """A list of gradients, held to ±clip_value each element and then to the norm clip_norm all together"""
+    if clip_value is not None:
+        gradients = [np.clip(g, -clip_value, clip_value) for g in gradients]
+    if clip_norm is not None:
+        norm = np.sqrt(sum((g**2).sum() for g in gradients))
+        gradients = [min(1, clip_norm / (norm + 1e-6)) * g for g in gradients]
+    return gradients
+
+
+def penalty(w, l1, l2):
+    """What penalties add to the loss for weights w, and its gradient"""
+    return l1 * np.abs(w).sum() + l2 / 2 * (w**2).sum(), l1 * np.sign(w) + l2 * w
+
+
+def drop_out(y, kept, dropout):
+    """What is passed on of y, where `kept` says which elements are"""
+    return np.where(kept, y / (1 - dropout), 0)

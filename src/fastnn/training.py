@@ -1,12 +1,16 @@
-"""What happens between epochs: history, the stop at `tol`, and the way back from divergence.
+"""What happens between epochs: history, validation, the ways to stop, and the way back from divergence.
 
-`run` drives a `_core.Trainer`, whose epochs run without Python; `Network.fit` prepares it.
+`Network.fit` prepares a `Fit` and one of the sources of data.py; `run` drives it. Epochs
+themselves run in `_core.Trainer`, without Python.
 """
 
 import math
-from dataclasses import dataclass, field
+from contextlib import ExitStack, nullcontext
+from time import perf_counter
 
 import numpy as np
+
+from ._core import Trainer
 
 
 class DivergenceError(ValueError):
@@ -27,40 +31,137 @@ class DivergenceError(ValueError):
         )
 
 
-@dataclass
 class History:
-    """What a `fit` recorded: lists with one entry per epoch."""
+    """What a `fit` recorded: lists with one entry per epoch.
 
-    loss: list = field(default_factory=list)    # mean training loss, taken while the parameters moved
+    Attributes
+    ----------
+    loss : list of float
+        Mean training loss, taken while the parameters moved; without penalties.
+    validation_loss : list of float
+        Mean loss on the validation rows after the epoch; empty without these.
+    learning_rate : list of float
+        That of the epoch's last step.
+    seconds : list of float
+        What the epoch took, validation and metrics included.
+    stopped_by : str or None
+        What ended the fit: "tol", "early_stopping", "time_budget", "callback", for LBFGS "converged" or
+        "line_search" (it found no better point); None where it was just the number of epochs.
+
+    Each metric is a list too, under its name: `history.validation_accuracy`.
+    """
+
+    def __init__(self, metrics=()):
+        self.loss, self.validation_loss, self.learning_rate, self.seconds = [], [], [], []
+        self.stopped_by = None
+        self._metrics = {name: [] for name in metrics}
+
+    def __getattr__(self, name):
+        if not name.startswith("_") and name in self._metrics:
+            return self._metrics[name]
+        raise AttributeError(f"History has no {name!r}; it has {', '.join(self.as_dict())}"
+                             if not name.startswith("_") else name)
+
+    def as_dict(self):
+        """{name: list}, for everything that was recorded."""
+        lists = {"loss": self.loss, "validation_loss": self.validation_loss, **self._metrics,
+                 "learning_rate": self.learning_rate, "seconds": self.seconds}
+        return {name: values for name, values in lists.items() if values or name == "loss"}
+
+    def to_frame(self):
+        """The same as a pandas DataFrame with one row per epoch, numbered from 1. Needs pandas."""
+        import pandas
+        return pandas.DataFrame(self.as_dict(), index=pandas.RangeIndex(1, len(self.loss) + 1, name="epoch"))
+
+    def last(self):
+        """{name: its latest value}"""
+        return {name: values[-1] for name, values in self.as_dict().items() if values}
+
+    def __repr__(self):
+        return f"History({', '.join(f'{name}={values!r}' for name, values in self.as_dict().items())})"
 
 
-def run(network, trainer, optimizer, epochs, tol):
-    """Trains for `epochs` epochs, or until an epoch's loss is below `tol`; returns the History."""
-    history = History()
+class Fit:
+    """A fit under way, as callbacks see it.
+
+    Attributes: `network`; `history`; `epochs`, how many were asked for; `epoch`, how many of
+    these are done; `rows`, those of an epoch. `stop()` ends the fit after this epoch.
+    """
+
+    def __init__(self, network, optimizer, epochs, validation, metrics, tol, time_budget, callbacks):
+        self.network, self.epochs, self.epoch, self.rows = network, epochs, 0, 0
+        self.history = History(metrics)
+        self._optimizer, self._validation, self._metrics = optimizer, validation, metrics
+        self._tol, self._time_budget, self._callbacks = tol, time_budget, callbacks
+        self._start = self._epoch_start = perf_counter()
+
+    def stop(self, reason="callback"):
+        """Ends the fit after this epoch; `reason` becomes `history.stopped_by`."""
+        self.history.stopped_by = reason
+
+    def after_epoch(self, loss, learning_rate):
+        """Records an epoch, and returns whether the fit goes on."""
+        network, history = self.network, self.history
+        network._epochs_trained += 1
+        self.epoch += 1
+        history.loss.append(loss)
+        history.learning_rate.append(learning_rate)
+        if self._validation is not None:
+            loss = self._validation()
+            history.validation_loss.append(loss)
+        for name, metric in self._metrics.items():
+            history._metrics[name].append(metric())
+        now = perf_counter()
+        history.seconds.append(now - self._epoch_start)
+        self._epoch_start = now
+        self._optimizer.observe(loss)
+        if self._tol is not None and history.loss[-1] < self._tol:
+            self.stop("tol")
+        elif self._time_budget is not None and now - self._start >= self._time_budget:
+            self.stop("time_budget")
+        for callback in self._callbacks:
+            callback.on_epoch_end(self)
+        return history.stopped_by is None
+
+
+def run(fit, source, optimizer, threads):
+    """Trains for the fit's epochs, or until something stops it; returns the History."""
+    network = fit.network
     blocks = (network._engine.parameters, *optimizer.state)
     # Memory that stays for the next fit, as clearing it anew takes long; a fit beside this one gets its own.
-    last_good, network._last_good = network._last_good, []
-    last_good = [*last_good, *(np.empty_like(block) for block in blocks[len(last_good):])][:len(blocks)]
+    good, network._last_good = network._last_good, []
+    good = [*good, *(np.empty_like(block) for block in blocks[len(good):])][:len(blocks)]
+    trainer = Trainer(network._engine, optimizer, source.gather, threads, good)
     try:
-        for _ in range(epochs):
-            for block, good in zip(blocks, last_good, strict=True):
-                np.copyto(good, block)
-            steps = optimizer.steps
-            try:
-                loss = trainer.epoch(optimizer.learning_rate, network.seed, network.epochs_trained)
-            finally:
-                optimizer.steps = trainer.steps     # also after KeyboardInterrupt
-            if not math.isfinite(loss) or not all(network._engine.kernels.all_finite(block) for block in blocks):
-                for block, good in zip(blocks, last_good, strict=True):
-                    np.copyto(block, good)
-                optimizer.steps = steps
-                step = trainer.failed_step or trainer.steps_an_epoch
-                raise DivergenceError(network.epochs_trained + 1, step, optimizer.learning_rate)
-            network._epochs_trained += 1
-            history.loss.append(loss)
-            if tol is not None and loss < tol:
-                break
+        with callbacks_begun(fit) if fit._callbacks else nullcontext():
+            for _ in range(fit.epochs):
+                loss = source.epoch(trainer, optimizer, network.epochs_trained)
+                rate = optimizer.last_rate
+                fit.rows = source.count
+                if not math.isfinite(loss):
+                    step = trainer.steps
+                    trainer.restore()
+                    raise DivergenceError(network.epochs_trained + 1, step, rate)
+                if not fit.after_epoch(loss, rate):
+                    break
         trainer.release()       # not after an error: its memory may hold what is not finite
     finally:
-        network._last_good = last_good
-    return history
+        network._last_good = good
+    return fit.history
+
+
+class callbacks_begun(ExitStack):
+    """Within it every callback's on_fit_begin has been called; their on_fit_end follow, whatever happens."""
+
+    def __init__(self, fit):
+        super().__init__()
+        self.fit = fit
+
+    def __enter__(self):
+        super().__enter__()
+        with ExitStack() as begun:
+            for callback in self.fit._callbacks:
+                callback.on_fit_begin(self.fit)
+                begun.callback(callback.on_fit_end, self.fit)
+            self.push(begun.pop_all())
+        return self

@@ -6,9 +6,11 @@
 #
 # CONTRIBUTING.md lists the places that a new activation takes.
 
+from libc.stdint cimport uint64_t
+
 from .elementary cimport exp, expm1_negative, gelu, gelu_derivative, sigmoid, silu, silu_derivative, softplus, tanh
 from .gemm cimport padded_row, vectors_of
-from .simd cimport LANES, at_least, fill, fma, if_less, real, vec
+from .simd cimport LANES, at_least, fill, fma, if_less, random_lanes, real, vec
 from .types cimport (
     ELU, EXP, GELU, IDENTITY, LEAKY_RELU, RELU, SELU, SIGMOID, SILU, SOFTMAX, SOFTPLUS, TANH,
 )
@@ -192,6 +194,21 @@ cdef inline void apply(Value value, void *y, const void *z, Py_ssize_t count) no
     cdef Py_ssize_t i
     for i in range(count // LANES):
         (<vec *> y)[i] = value((<const vec *> z)[i])
+
+
+cdef inline void drop_out(
+        void *out, const void *values, double dropout, uint64_t key, Py_ssize_t first, Py_ssize_t count) noexcept nogil:
+    """out := values / (1 - dropout), but zero for a random share `dropout` of them (Srivastava et al., 2014).
+
+    Which ones is a function of the key and an element's number, first, first + 1, …: forward and
+    backward pass, and any number of threads, draw the same, and nothing has to be stored.
+    """
+    cdef vec bound = fill(<real> (1 + dropout))
+    cdef vec scale = fill(<real> (1 / (1 - dropout)))
+    cdef Py_ssize_t i
+    for i in range(count // LANES):
+        (<vec *> out)[i] = if_less(
+            random_lanes(key, first + i*LANES), bound, fill(0), scale * (<const vec *> values)[i])
 
 
 cdef inline void activation_forward(

@@ -11,15 +11,20 @@
 from libc.math cimport isfinite
 from libc.string cimport memcpy, memset
 
-from .activations cimport activation_backward, activation_forward
+from .activations cimport activation_backward, activation_forward, drop_out
 from .dense cimport dense_backward, dense_descend, dense_forward
-from .gemm cimport choose_micro_kernel, padded_row
+from .gemm cimport choose_micro_kernel, padded_row, worth_packing
 from .losses cimport loss_forward_backward
-from .simd cimport INSTRUCTION_SET, LANES, TILE_ROWS, TILE_VECTORS, fill, fma, real, vec
-from .small cimport chain_train, is_chain, is_small, small_forward, small_train
-from .types cimport (IDENTITY, PACKED_ROWS, Data, Job, KernelTable, Layer, Plan, Update, Worker, is_plain,
-                     mean_elements)
-from .updates cimport begin_step, update_parameters
+from .random cimport dropout_key
+from .simd cimport INSTRUCTION_SET, LANES, TILE_ROWS, TILE_VECTORS, VECTOR_BYTES, fill, fma, real, vec
+from .small cimport chain_train, is_bare, is_chain, is_small, small_forward, small_train
+from .types cimport (IDENTITY, PACKED_ROWS, PYTHON, ROW_BYTES, Data, Job, KernelTable, Layer, Plan, Update, Worker,
+                     adjusts, is_plain, mean_elements)
+from .updates cimport adjust_gradients, begin_step, clipping_factor, scale_gradients, update_parameters
+
+cdef enum:
+    NEAR_REALS = 2304       # of a gradient, in the nearest cache beside the parameters that it changes
+    SUMS = LANES * ROW_BYTES // VECTOR_BYTES        # reals in 64 bytes
 
 
 cdef inline Py_ssize_t share_start(Py_ssize_t count, const Worker *worker, int next) noexcept nogil:
@@ -41,8 +46,8 @@ cdef inline const real *gather(
         const Plan *plan, const Data *data, Py_ssize_t first, Py_ssize_t at, Py_ssize_t m) noexcept nogil:
     """Makes rows first … first+m-1 of the data's order the batch's rows at … at+m-1.
 
-    Targets are padded with zeros (labels become rows of 0 and 1). Returns the inputs: where
-    they stand, or copied together if the order asks for it.
+    Targets are padded with zeros (labels become rows of 0 and 1), and smoothed: t := (1 - s) t + s / n.
+    Returns the inputs: where they stand, or copied together if the order asks for it.
     """
     cdef const Layer *output = &plan.layers[plan.n_layers - 1]
     cdef Py_ssize_t k = plan.layers[0].n_in, n = output.n_out
@@ -50,7 +55,8 @@ cdef inline const real *gather(
     cdef const real *t = <const real *> data.t
     cdef real *x_batch = <real *> plan.x_batch + at*k
     cdef real *t_row = <real *> plan.t_batch + at*output.stride
-    cdef Py_ssize_t i, row
+    cdef real kept = <real> (1 - data.smoothing), spread = <real> (data.smoothing / n)
+    cdef Py_ssize_t i, j, row
     for i in range(m):
         row = data.order[first + i] if data.order != NULL else first + i
         memset(t_row, 0, output.stride * sizeof(real))
@@ -58,6 +64,9 @@ cdef inline const real *gather(
             t_row[data.labels[row]] = 1
         else:
             memcpy(t_row, t + row*n, n * sizeof(real))
+        if data.smoothing != 0:
+            for j in range(n):
+                t_row[j] = kept * t_row[j] + spread
         t_row += output.stride
         if data.weights != NULL:
             plan.weight_batch[at + i] = data.weights[row]
@@ -68,9 +77,9 @@ cdef inline const real *gather(
 
 cdef inline const real *forward(
         const Plan *plan, const real *x, Py_ssize_t at, Py_ssize_t m, bint activate_output, bint small,
-        void *scratch) noexcept nogil:
+        const Job *job, long long step, void *scratch) noexcept nogil:
     """z and y of every layer, in the batch's rows at … at+m-1; without activate_output the last one stops
-    at z. Returns the last y or z."""
+    at z. Layers with dropout pass on what the job's seed and the step leave. Returns the last y or z."""
     cdef Py_ssize_t ldx = plan.layers[0].n_in
     cdef Py_ssize_t offset
     cdef const Layer *layer
@@ -91,6 +100,10 @@ cdef inline const real *forward(
         else:
             plan.kernels.dense_forward(
                 z, y, x, layer.w, layer.b, activation, m, layer.n_out, layer.n_in, ldx, scratch)
+        if layer.dropout != 0:
+            plan.kernels.drop_out(<real *> layer.passed + offset, y, layer.dropout,
+                                  dropout_key(job.seed, step, index), offset, m * layer.stride)
+            y = <real *> layer.passed + offset
         x = y
         ldx = layer.stride
     return x
@@ -101,16 +114,23 @@ cdef inline void output_loss(
     """losses := the loss of each of the batch's rows at … at+m-1; the last layer's dz := scale * gradient."""
     cdef const Layer *layer = &plan.layers[plan.n_layers - 1]
     cdef Py_ssize_t offset = at*layer.stride
+    cdef real *dz = <real *> layer.dz + offset
+    cdef const real *z = <real *> layer.z + offset
+    cdef const real *t = <real *> plan.t_batch + offset
+    if plan.loss == PYTHON:
+        plan.python_loss(plan.function, dz, losses, z, t, scale, layer.activation, m, layer.n_out)
+        return
     plan.kernels.loss_forward_backward(
-        <real *> layer.dz + offset, losses, <real *> layer.z + offset, <real *> plan.t_batch + offset,
-        plan.weight_batch + at if data.weights != NULL else NULL,
-        scale, plan.loss, layer.activation, m, layer.n_out)
+        dz, losses, z, t, plan.weight_batch + at if data.weights != NULL else NULL,
+        scale, plan.loss, plan.loss_parameter, layer.activation, m, layer.n_out)
 
 
 cdef inline void learn_rows(
-        const Plan *plan, const Data *data, Py_ssize_t first, double scale, Py_ssize_t at, Py_ssize_t m,
+        const Job *job, long long step, Py_ssize_t first, double scale, Py_ssize_t at, Py_ssize_t m,
         void *scratch) noexcept nogil:
     """The first half of a step: from rows first … of the data to every layer's dz, in rows at … at+m-1."""
+    cdef const Plan *plan = job.plan
+    cdef const Data *data = &job.data
     cdef const real *x = gather(plan, data, first, at, m)
     cdef const Layer *layer
     cdef const Layer *below
@@ -120,7 +140,7 @@ cdef inline void learn_rows(
     cdef const real *y
     cdef const real *z
     cdef int index
-    forward(plan, x, at, m, False, False, scratch)
+    forward(plan, x, at, m, False, False, job, step, scratch)
     output_loss(plan, data, plan.losses + at, scale, at, m)
     for index in range(plan.n_layers - 1, 0, -1):
         layer = &plan.layers[index]
@@ -131,7 +151,44 @@ cdef inline void learn_rows(
         y = <const real *> below.y + offset
         z = <const real *> below.z + offset
         plan.kernels.dense_backward(dx, NULL, NULL, dz, NULL, layer.w, m, layer.n_out, layer.n_in, 0, scratch)
+        if below.dropout != 0:
+            plan.kernels.drop_out(
+                dx, dx, below.dropout, dropout_key(job.seed, step, index - 1), offset, m * below.stride)
         plan.kernels.activation_backward(dx, dx, y, z, below.activation, m, below.n_out)
+
+
+cdef inline void follow_rows(
+        const Plan *plan, const Layer *layer, const Update *update, Py_ssize_t start, Py_ssize_t stop,
+        bint adjust, double factor, bint follow) noexcept nogil:
+    """What comes after the gradient of a layer's rows start … stop-1, the bias being the last row: penalties and
+    clipping if it is to adjust; factor times it; the optimizer's update if it is to follow."""
+    cdef Py_ssize_t offset = <real *> layer.w - <real *> plan.parameters + start*layer.stride
+    cdef Py_ssize_t weights = min(stop, layer.n_in) - start
+    cdef real *parameters = <real *> plan.parameters + offset
+    cdef real *gradients = <real *> plan.gradients + offset
+    cdef real *squares = <real *> plan.squares + start*SUMS
+    cdef const Layer *before = plan.layers
+    if adjust:
+        while before != layer:
+            squares += (before.n_in + 1) * SUMS
+            before += 1
+        plan.kernels.adjust_gradients(gradients, squares, parameters, update, update.l1 != 0 or update.l2 != 0,
+                                      weights, layer.stride)
+        if start + weights < stop:
+            plan.kernels.adjust_gradients(gradients + weights*layer.stride, squares + weights*SUMS,
+                                          layer.b, update, False, 1, layer.stride)
+    if factor != 1:
+        scale_gradients(gradients, factor, (stop - start) * layer.stride)
+    if follow:
+        plan.kernels.update_parameters(
+            parameters, gradients, <real *> update.first + offset if update.first != NULL else NULL,
+            <real *> update.second + offset if update.second != NULL else NULL,
+            update, (stop - start) * layer.stride)
+
+
+cdef inline Py_ssize_t near_rows(const Layer *layer) noexcept nogil:
+    """As many of a layer's rows as stay in the nearest cache from one pass to the next: whole tiles of them."""
+    return max(<Py_ssize_t> 1, NEAR_REALS // (TILE_ROWS * layer.stride)) * TILE_ROWS
 
 
 cdef inline void learn_parameters(
@@ -140,15 +197,12 @@ cdef inline void learn_parameters(
     """The second half: this worker's share of every layer's rows of weights, the bias being the last row.
 
     Their gradient from a batch of m rows is stored, and then the optimizer's update follows
-    (none for NULL); or, with descend, it is taken off at once.
+    (none for NULL, nor before the gradient's norm is known); or, with descend, it is taken off at once.
+    Where nothing has to be packed, the update follows some rows at a time, while their gradient is near.
     """
     cdef void *scratch = scratch_of(plan, worker)
-    cdef real *parameters = <real *> plan.parameters
-    cdef real *gradients = <real *> plan.gradients
-    cdef real *first
-    cdef real *second
     cdef Py_ssize_t ldx = plan.layers[0].n_in
-    cdef Py_ssize_t start, stop, k, offset
+    cdef Py_ssize_t start, stop, next, several, k, offset
     cdef const Layer *layer
     cdef bint bias
     cdef int index
@@ -156,25 +210,49 @@ cdef inline void learn_parameters(
         layer = &plan.layers[index]
         start = share_start(layer.n_in + 1, worker, 0)
         stop = share_start(layer.n_in + 1, worker, 1)
-        bias = stop > layer.n_in
-        k = stop - start - bias
-        offset = start*layer.stride
-        if descend:
-            plan.kernels.dense_descend(
-                <real *> layer.w + offset, layer.b if bias else NULL, layer.dz, x + start, update.rate,
-                m, layer.n_out, k, ldx, scratch)
-        else:
-            plan.kernels.dense_backward(
-                NULL, <real *> layer.dw + offset, layer.db if bias else NULL, layer.dz, x + start, NULL,
-                m, layer.n_out, k, ldx, scratch)
-        if update != NULL and not descend:
-            offset += <real *> layer.w - parameters
-            first = <real *> update.first + offset if update.first != NULL else NULL
-            second = <real *> update.second + offset if update.second != NULL else NULL
-            plan.kernels.update_parameters(
-                parameters + offset, gradients + offset, first, second, update, (stop - start) * layer.stride)
-        x = <const real *> layer.y
+        several = stop - start
+        if not descend and update != NULL and not worth_packing(several, m, layer.n_out):
+            several = near_rows(layer)
+        while start < stop:
+            next = min(stop, start + several)
+            bias = next > layer.n_in
+            k = next - start - bias
+            offset = start*layer.stride
+            if descend:
+                plan.kernels.dense_descend(
+                    <real *> layer.w + offset, layer.b if bias else NULL, layer.dz, x + start, update.rate,
+                    m, layer.n_out, k, ldx, scratch)
+            else:
+                plan.kernels.dense_backward(
+                    NULL, <real *> layer.dw + offset, layer.db if bias else NULL, layer.dz, x + start, NULL,
+                    m, layer.n_out, k, ldx, scratch)
+                if update != NULL:
+                    follow_rows(plan, layer, update, start, next, adjusts(update), 1, update.clip_norm == 0)
+            start = next
+        x = <const real *> layer.passed
         ldx = layer.stride
+
+
+cdef inline void update_clipped(const Plan *plan, const Update *update, const Worker *worker) noexcept nogil:
+    """The optimizer's update of this worker's share of every layer, after the whole gradient's norm was held down.
+
+    From the last row to the first, as the gradient's last rows are those still in the caches.
+    """
+    cdef Py_ssize_t start, stop, next, rows = 0
+    cdef const Layer *layer
+    cdef double factor
+    cdef int index
+    for index in range(plan.n_layers):
+        rows += plan.layers[index].n_in + 1
+    factor = clipping_factor(plan.squares, rows, update.clip_norm)
+    for index in range(plan.n_layers - 1, -1, -1):
+        layer = &plan.layers[index]
+        start = share_start(layer.n_in + 1, worker, 0)
+        stop = share_start(layer.n_in + 1, worker, 1)
+        while start < stop:
+            next = max(start, stop - near_rows(layer))
+            follow_rows(plan, layer, update, next, stop, False, factor, True)
+            stop = next
 
 
 cdef inline void predict(Job *job, const Worker *worker) noexcept nogil:
@@ -191,7 +269,7 @@ cdef inline void predict(Job *job, const Worker *worker) noexcept nogil:
     cdef Py_ssize_t i, m
     while first < last:
         m = min(job.batch, last - first)
-        y = forward(plan, x, worker.index * job.batch, m, True, is_small(plan, m), scratch_of(plan, worker))
+        y = forward(plan, x, worker.index * job.batch, m, True, is_small(plan, m), job, 0, scratch_of(plan, worker))
         for i in range(m):
             memcpy(destination, y + i*ld, n * sizeof(real))
             destination += n
@@ -208,7 +286,7 @@ cdef inline void evaluate(Job *job, const Worker *worker) noexcept nogil:
     cdef Py_ssize_t m
     while first < last:
         m = min(job.batch, last - first)
-        forward(plan, gather(plan, &job.data, first, at, m), at, m, False, False, scratch_of(plan, worker))
+        forward(plan, gather(plan, &job.data, first, at, m), at, m, False, False, job, 0, scratch_of(plan, worker))
         output_loss(plan, &job.data, job.losses + first, 0, at, m)
         first += m
 
@@ -217,10 +295,20 @@ cdef inline void gradients(Job *job, const Worker *worker) noexcept nogil:
     """The loss of each of the job's rows, and the plan's gradients := job.scale * the gradient of their sum."""
     cdef Py_ssize_t m = job.data.rows
     cdef Py_ssize_t at = share_start(m, worker, 0)
-    learn_rows(job.plan, &job.data, at, job.scale, at, share_start(m, worker, 1) - at,
-               scratch_of(job.plan, worker))
+    learn_rows(job, 0, at, job.scale, at, share_start(m, worker, 1) - at, scratch_of(job.plan, worker))
     wait(worker)
     learn_parameters(job.plan, <const real *> job.data.x, m, NULL, False, worker)
+
+
+cdef inline double batch_weight(const Data *data, Py_ssize_t first, Py_ssize_t m) noexcept nogil:
+    """The sum of the weights of rows first … first+m-1 of the data's order: what their mean loss is divided by."""
+    cdef double total = 0
+    cdef Py_ssize_t i
+    if data.weights == NULL:
+        return m
+    for i in range(first, first + m):
+        total += data.weights[data.order[i] if data.order != NULL else i]
+    return total
 
 
 cdef inline void train(Job *job, const Worker *worker) noexcept nogil:
@@ -235,19 +323,23 @@ cdef inline void train(Job *job, const Worker *worker) noexcept nogil:
     cdef Py_ssize_t elements = mean_elements(plan.loss, plan.layers[plan.n_layers - 1].n_out)
     cdef bint plain = is_plain(&update)
     cdef void *scratch = scratch_of(plan, worker)
-    cdef double total = job.total
+    cdef double total = job.total, weight
     cdef Py_ssize_t first = job.first, last = job.last, at, i, m
+    cdef long long step = job.step
     cdef const real *x
-    if worker.count == 1 and is_chain(plan, &update, job.batch):
-        chain_train(job)
-        return
-    if worker.count == 1 and is_small(plan, job.batch):
-        small_train(job)
-        return
+    if worker.count == 1 and is_bare(plan, data, &update):
+        if is_chain(plan, &update, job.batch):
+            chain_train(job)
+            return
+        if is_small(plan, job.batch):
+            small_train(job)
+            return
     while first < last:
         m = min(job.batch, last - first)
         at = share_start(m, worker, 0)
-        learn_rows(plan, data, first + at, 1.0 / (m * elements), at, share_start(m, worker, 1) - at, scratch)
+        weight = batch_weight(data, first, m)
+        learn_rows(job, step, first + at, 1 / (weight * elements) if weight > 0 else 0,
+                   at, share_start(m, worker, 1) - at, scratch)
         wait(worker)
         for i in range(m):
             total += plan.losses[i]
@@ -257,11 +349,15 @@ cdef inline void train(Job *job, const Worker *worker) noexcept nogil:
         x = <const real *> plan.x_batch if data.order != NULL else <const real *> data.x + first*plan.layers[0].n_in
         learn_parameters(plan, x, m, &update, plain and m <= PACKED_ROWS, worker)
         wait(worker)
+        if update.clip_norm != 0:
+            update_clipped(plan, &update, worker)
+            wait(worker)
+        step += 1
         first += m
     if worker.index == 0:
         job.first = first
         job.total = total
-        job.update.step = update.step
+        job.update[0] = update
 
 
 cdef inline bint all_finite(const void *values, Py_ssize_t count) noexcept nogil:
@@ -320,6 +416,8 @@ cdef inline KernelTable kernel_table() noexcept nogil:
     table.loss_forward_backward = loss_forward_backward
     table.begin_step = begin_step
     table.update_parameters = update_parameters
+    table.adjust_gradients = adjust_gradients
+    table.drop_out = drop_out
     table.predict = predict
     table.evaluate = evaluate
     table.gradients = gradients

@@ -5,15 +5,16 @@
 # that belong to one activation are computed from the pre-activations z instead, so that
 # large logits stay finite. CONTRIBUTING.md lists the places that a new loss takes.
 
-from libc.math cimport frexp
+from libc.math cimport frexp, ldexp
 
 from .activations cimport activated, slope_of, softmax_row
-from .elementary cimport exp, exp_of_negative_size, log1p, sigmoid
+from .elementary cimport exp, exp_of_negative_size, log1p, sigmoid, softplus
 from .gemm cimport padded_row, vectors_of
 from .simd cimport (LANES, VECTOR_BYTES, absolute, add_as_doubles, at_least, copysign, fill, first_lanes, fma, if_less,
                     real, vec)
 from .types cimport (
-    BINARY_CROSS_ENTROPY, CROSS_ENTROPY, HALF_MSE, HUBER, IDENTITY, MAE, MSE, POISSON, ROW_BYTES,
+    BINARY_CROSS_ENTROPY, BINARY_FOCAL, CROSS_ENTROPY, FOCAL, HALF_MSE, HUBER, IDENTITY, MAE, MSE, POISSON, QUANTILE,
+    ROW_BYTES, is_of_output,
 )
 
 cdef enum:
@@ -50,6 +51,28 @@ cdef inline vec huber(vec a, vec t, vec *gradient) noexcept nogil:
     return if_less(fill(1), size, size - fill(<real> 0.5), fill(<real> 0.5) * d * d)
 
 
+cdef inline vec quantile(vec a, vec t, real q, vec *gradient) noexcept nogil:
+    """q (t - a) for a < t, (1 - q) (a - t) elsewhere; its gradient at a = t is 0 (Koenker and Bassett, 1978)"""
+    cdef vec d = a - t
+    cdef vec slope = if_less(d, fill(0), fill(-q), fill(1 - q))
+    gradient[0] = if_less(fill(0), absolute(d), slope, d)
+    return slope * d
+
+
+cdef inline vec sigmoid_focal(vec z, vec t, real gamma, vec *gradient) noexcept nogil:
+    """-t (1 - a)^gamma log a - (1 - t) a^gamma log(1 - a), a = sigmoid(z) (Lin et al., 2017)
+
+    With p = softplus(z) = -log(1 - a) and n = softplus(-z) = -log a:  t e^(-gamma p) n + (1 - t) e^(-gamma n) p.
+    """
+    cdef vec a = sigmoid(z), other = sigmoid(-z)
+    cdef vec p = softplus(z), n = softplus(-z)
+    cdef vec focus = fill(gamma)
+    cdef vec positive = t * exp(-focus * p), negative = (fill(1) - t) * exp(-focus * n)
+    gradient[0] = (negative * fma(focus * other, p, a)
+                   - positive * fma(focus * a, n, other))
+    return fma(positive, n, negative * p)
+
+
 cdef inline vec sigmoid_cross_entropy(vec z, vec t, vec *gradient) noexcept nogil:
     """-t log a - (1 - t) log(1 - a), a = sigmoid(z), as t max(-z, 0) + (1 - t) max(z, 0) + log(1 + exp(-|z|))
 
@@ -68,7 +91,7 @@ cdef inline vec exp_poisson(vec z, vec t, vec *gradient) noexcept nogil:
     return fma(-t, z, a)
 
 
-cdef inline vec element_of_output(int loss, vec a, vec t, vec *gradient) noexcept nogil:
+cdef inline vec element_of_output(int loss, real parameter, vec a, vec t, vec *gradient) noexcept nogil:
     """The losses that go with any output activation."""
     if loss == MSE:
         return mse(a, t, gradient)
@@ -76,21 +99,26 @@ cdef inline vec element_of_output(int loss, vec a, vec t, vec *gradient) noexcep
         return half_mse(a, t, gradient)
     if loss == MAE:
         return mae(a, t, gradient)
+    if loss == QUANTILE:
+        return quantile(a, t, parameter, gradient)
     return huber(a, t, gradient)
 
 
-cdef inline vec element(int loss, int activation, vec z, vec t, vec factor, vec *gradient) noexcept nogil:
+cdef inline vec element(
+        int loss, real parameter, int activation, vec z, vec t, vec factor, vec *gradient) noexcept nogil:
     """loss(activation(z), t), and factor times its gradient with respect to z. Cross-entropy takes a row instead."""
     cdef vec a = z, value
-    if loss == BINARY_CROSS_ENTROPY:
-        value = sigmoid_cross_entropy(z, t, gradient)
-        activation = IDENTITY
-    elif loss == POISSON:
-        value = exp_poisson(z, t, gradient)
-        activation = IDENTITY
-    else:
+    if is_of_output(loss):
         a = activated(z, activation)
-        value = element_of_output(loss, a, t, gradient)
+        value = element_of_output(loss, parameter, a, t, gradient)
+    else:
+        activation = IDENTITY
+        if loss == BINARY_CROSS_ENTROPY:
+            value = sigmoid_cross_entropy(z, t, gradient)
+        elif loss == POISSON:
+            value = exp_poisson(z, t, gradient)
+        else:
+            value = sigmoid_focal(z, t, parameter, gradient)
     gradient[0] = factor * gradient[0]
     if activation != IDENTITY:
         gradient[0] = gradient[0] * slope_of(z, a, activation)
@@ -117,8 +145,24 @@ cdef inline double natural_log(double x) noexcept nogil:
     return e * 0.69314718055994531 + 2 * s * series
 
 
+cdef inline double natural_exp(double x) noexcept nogil:
+    """exp(x) for x <= 0, the same bits on every platform, unlike libm's.
+
+    x = n log 2 + r with |r| <= 0.35; 13 terms of the series of exp(r) reach 1e-17.
+    """
+    cdef double n, r, series = 1
+    cdef int term
+    if not x > -700:
+        return 0 if x < 0 else x        # NaN stays NaN
+    n = <double> <long long> (x * 1.4426950408889634 - 0.5)
+    r = (x - n * 0.693147180369123816490) - n * 1.90821492927058770002e-10
+    for term in range(13, 0, -1):
+        series = 1 + series * r / term
+    return ldexp(series, <int> n)
+
+
 cdef inline void each_element(
-        int loss, int activation, real *d, double *losses, const real *z, const real *t,
+        int loss, real parameter, int activation, real *d, double *losses, const real *z, const real *t,
         const double *weights, double scale, Py_ssize_t m, Py_ssize_t n) noexcept nogil:
     """losses[i] := weights[i] * sum of loss(activation(z), t);
     d := scale * weights[i] * its gradient with respect to z, zero beyond n.
@@ -139,7 +183,7 @@ cdef inline void each_element(
             sums[j] = 0
         for j in range(vectors_of(n)):
             left = n - j*LANES
-            value = element(loss, activation, (<const vec *> z)[j], (<const vec *> t)[j], factor, &gradient)
+            value = element(loss, parameter, activation, (<const vec *> z)[j], (<const vec *> t)[j], factor, &gradient)
             add_as_doubles(&sums[j % (ROW_LANES // LANES) * LANES], first_lanes(left, value))
             (<vec *> d)[j] = first_lanes(left, gradient)
         for j in range(vectors_of(n), ld // LANES):
@@ -184,25 +228,73 @@ cdef inline void softmax_cross_entropy(
         t += ld
 
 
+cdef inline double focal(double t, double a, double log_a, double gamma, double *h) noexcept nogil:
+    """-t (1 - a)^gamma log a, and h := a times its derivative with respect to a."""
+    cdef double rest = 1 - a, power
+    h[0] = 0
+    if t == 0 or rest <= 0:
+        return 0
+    power = natural_exp(gamma * natural_log(rest))
+    h[0] = t * power * (gamma * a * log_a / rest - 1)
+    return -t * power * log_a
+
+
+cdef inline void softmax_focal(
+        real *dz, double *losses, const real *z, const real *t, const double *weights,
+        double scale, double gamma, Py_ssize_t m, Py_ssize_t n) noexcept nogil:
+    """-sum of t (1 - a)^gamma log a, a = softmax(z) (Lin et al., 2017); dz_i = h_i - a_i * sum of h, see `focal`."""
+    cdef Py_ssize_t ld = padded_row(n)
+    cdef Py_ssize_t i, j
+    cdef double weight = 1, row_total, sum_exp, log_sum, sum_h, a, h
+    cdef real top
+    for i in range(m):
+        if weights != NULL:
+            weight = weights[i]
+        softmax_row(dz, z, n, &top, &sum_exp)
+        log_sum = natural_log(sum_exp) if sum_exp > 0 else sum_exp     # NaN stays NaN
+        row_total = sum_h = 0
+        for j in range(n):
+            row_total += focal(t[j], dz[j] / sum_exp, (<double> z[j] - top) - log_sum, gamma, &h)
+            sum_h += h
+        for j in range(n):
+            a = dz[j] / sum_exp
+            focal(t[j], a, (<double> z[j] - top) - log_sum, gamma, &h)
+            dz[j] = <real> (scale * weight * (h - a * sum_h))
+        losses[i] = weight * row_total + 0 * log_sum
+        dz += ld
+        z += ld
+        t += ld
+
+
 cdef inline void loss_forward_backward(
         void *dz, double *losses, const void *z, const void *t, const double *weights, double scale,
-        int loss, int activation, Py_ssize_t m, Py_ssize_t n) noexcept nogil:
-    """losses[i] := weights[i] * (sum over j of loss(activation(z), t)); dz := scale * the gradient of their sum."""
+        int loss, double parameter, int activation, Py_ssize_t m, Py_ssize_t n) noexcept nogil:
+    """losses[i] := weights[i] * (sum over j of loss(activation(z), t)); dz := scale * the gradient of their sum.
+
+    parameter is quantile's q or the focal losses' gamma.
+    """
     cdef real *d = <real *> dz
     cdef const real *logits = <const real *> z
     cdef const real *targets = <const real *> t
+    cdef real p = <real> parameter
     if loss == CROSS_ENTROPY:
         softmax_cross_entropy(d, losses, logits, targets, weights, scale, m, n)
+    elif loss == FOCAL:
+        softmax_focal(d, losses, logits, targets, weights, scale, parameter, m, n)
     # A copy of the loop for each, so that there is nothing to choose in it but the activation.
     elif loss == BINARY_CROSS_ENTROPY:
-        each_element(BINARY_CROSS_ENTROPY, IDENTITY, d, losses, logits, targets, weights, scale, m, n)
+        each_element(BINARY_CROSS_ENTROPY, 0, IDENTITY, d, losses, logits, targets, weights, scale, m, n)
     elif loss == POISSON:
-        each_element(POISSON, IDENTITY, d, losses, logits, targets, weights, scale, m, n)
+        each_element(POISSON, 0, IDENTITY, d, losses, logits, targets, weights, scale, m, n)
     elif loss == MSE:
-        each_element(MSE, activation, d, losses, logits, targets, weights, scale, m, n)
+        each_element(MSE, 0, activation, d, losses, logits, targets, weights, scale, m, n)
     elif loss == HALF_MSE:
-        each_element(HALF_MSE, activation, d, losses, logits, targets, weights, scale, m, n)
+        each_element(HALF_MSE, 0, activation, d, losses, logits, targets, weights, scale, m, n)
     elif loss == MAE:
-        each_element(MAE, activation, d, losses, logits, targets, weights, scale, m, n)
+        each_element(MAE, 0, activation, d, losses, logits, targets, weights, scale, m, n)
+    elif loss == HUBER:
+        each_element(HUBER, 0, activation, d, losses, logits, targets, weights, scale, m, n)
+    elif loss == QUANTILE:
+        each_element(QUANTILE, p, activation, d, losses, logits, targets, weights, scale, m, n)
     else:
-        each_element(HUBER, activation, d, losses, logits, targets, weights, scale, m, n)
+        each_element(BINARY_FOCAL, p, IDENTITY, d, losses, logits, targets, weights, scale, m, n)

@@ -1,5 +1,6 @@
 # Random numbers as a function of a key and a counter: no state to keep, to save or to share
-# between threads. Used for the order of the rows; `_core.pyx` calls it once an epoch.
+# between threads. Used for the order of the rows (`_core.pyx` calls it once an epoch) and, by
+# the engine, for the key of each step's dropout.
 
 from libc.stdint cimport uint64_t
 
@@ -10,6 +11,11 @@ cdef inline uint64_t random_bits(uint64_t key, uint64_t counter) noexcept nogil:
     bits = (bits ^ (bits >> 30)) * <uint64_t> 0xBF58476D1CE4E5B9
     bits = (bits ^ (bits >> 27)) * <uint64_t> 0x94D049BB133111EB
     return bits ^ (bits >> 31)
+
+
+cdef inline uint64_t dropout_key(uint64_t seed, long long step, int layer) noexcept nogil:
+    """For `drop_out` of one layer in one step (counted from 0, since the network was built)."""
+    return random_bits(random_bits(random_bits(seed, 2), <uint64_t> step), <uint64_t> layer)
 
 
 cdef inline void shuffle(Py_ssize_t *order, Py_ssize_t rows, uint64_t seed, uint64_t epoch) noexcept nogil:

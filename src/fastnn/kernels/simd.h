@@ -119,11 +119,29 @@ FASTNN_INLINE void fastnn_add_as_doubles(double *sums, fastnn_vec x)
 
 FASTNN_INLINE fastnn_vec fastnn_first_lane(fastnn_real x) { return (fastnn_vec){x}; }
 FASTNN_INLINE fastnn_real fastnn_lane(fastnn_vec a) { return a[0]; }
+static const fastnn_integer fastnn_lane_numbers[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 /* x in the first n lanes, zero in the others */
 FASTNN_INLINE fastnn_vec fastnn_first_lanes(fastnn_integer n, fastnn_vec x)
 {
-    static const fastnn_integer lane[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-    return (fastnn_vec)((fastnn_bits)x & (*(const fastnn_bits *)lane < n));
+    return (fastnn_vec)((fastnn_bits)x & (*(const fastnn_bits *)fastnn_lane_numbers < n));
+}
+/* Random numbers in [1, 2) from the counters n, n + 1, … and a key: a bijection of integers whose every bit
+   depends on every other ("lowbias32" of Wellons, 2018; for doubles that of SplitMix64), taken twice so that
+   keys give unrelated numbers; then the upper bits as a mantissa. */
+typedef FASTNN_TYPED(uint32_t, uint64_t) fastnn_unsigned;
+typedef fastnn_unsigned fastnn_words
+    __attribute__((vector_size(FASTNN_VECTOR_BYTES), aligned(sizeof(fastnn_real)), may_alias));
+FASTNN_INLINE fastnn_words fastnn_mixed(fastnn_words x)
+{
+    x = (x ^ (x >> FASTNN_TYPED(16, 30))) * FASTNN_TYPED(0x7FEB352Du, 0xBF58476D1CE4E5B9u);
+    x = (x ^ (x >> FASTNN_TYPED(15, 27))) * FASTNN_TYPED(0x846CA68Bu, 0x94D049BB133111EBu);
+    return x ^ (x >> FASTNN_TYPED(16, 31));
+}
+FASTNN_INLINE fastnn_vec fastnn_random_lanes(uint64_t key, uint64_t n)
+{
+    fastnn_words counters = *(const fastnn_words *)fastnn_lane_numbers + (fastnn_unsigned)(key + n);
+    fastnn_words bits = fastnn_mixed(fastnn_mixed(counters) ^ (fastnn_unsigned)(key >> 32));
+    return (fastnn_vec)((bits >> FASTNN_TYPED(9, 12)) | FASTNN_TYPED(0x3F800000u, 0x3FF0000000000000u));
 }
 /* p[0], p[ld], p[2*ld] …, read and written one by one: what was just stored so can be loaded so at once. */
 #define FASTNN_PAIR(i) p[(i)*ld], p[((i) + 1)*ld]

@@ -3,6 +3,8 @@
 # is said in simd.h. Cython takes a vector for a float: + - * / reach C as they stand, but
 # compare and choose with `if_less`, and make constants with `fill`.
 
+from libc.stdint cimport uint64_t
+
 cdef extern from "simd.h" nogil:
     ctypedef float real "fastnn_real"
     ctypedef float vec "fastnn_vec"
@@ -26,6 +28,7 @@ cdef extern from "simd.h" nogil:
     vec absolute "fastnn_absolute"(vec a)
     vec copysign "fastnn_copysign"(vec magnitude, vec sign)
     void add_as_doubles "fastnn_add_as_doubles"(double *sums, vec x)    # sums[i] := sums[i] + x[i]
+    vec random_lanes "fastnn_random_lanes"(uint64_t key, uint64_t n)    # in [1, 2), for the counters n, n + 1 …
     vec first_lane "fastnn_first_lane"(real x)              # x, 0, 0 …
     real lane "fastnn_lane"(vec a)                          # what first_lane put there
     vec first_lanes "fastnn_first_lanes"(Py_ssize_t n, vec x)   # x in the first n lanes, zero in the others

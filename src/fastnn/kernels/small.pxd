@@ -16,8 +16,8 @@ from .gemm cimport padded_row, vectors_of
 from .losses cimport element
 from .simd cimport (LANES, TILE_ROWS, TILE_VECTORS, VECTOR_BYTES, at_least, column, fill, first_lane, first_lanes, lane,
                     fma, fma_one, load_transposed, real, store_column, vec)
-from .types cimport (CROSS_ENTROPY, IDENTITY, RELU, ROW_BYTES, SOFTMAX, Data, Job, Layer, Plan, Update, is_plain,
-                     mean_elements)
+from .types cimport (IDENTITY, PYTHON, RELU, ROW_BYTES, SOFTMAX, Data, Job, Layer, Plan, Update, adjusts,
+                     is_plain, mean_elements)
 from .updates cimport begin_step
 
 cdef enum:
@@ -28,6 +28,16 @@ cdef enum:
     ROWS = 4                                # rows that are summed side by side
     MOST_LINKS = 16                         # layers of a chain
     FEW_COLUMNS = 4                         # of w that are gathered one by one, not by transposing a square
+
+
+cdef inline bint is_bare(const Plan *plan, const Data *data, const Update *update) noexcept nogil:
+    """Whether a training step is one of those that `small_train` and `chain_train` know: rows of equal weight, nothing
+    dropped, smoothed, penalised or clipped, a loss of our own."""
+    cdef int index
+    for index in range(plan.n_layers):
+        if plan.layers[index].dropout != 0:
+            return False
+    return data.weights == NULL and data.smoothing == 0 and not adjusts(update) and plan.loss != PYTHON
 
 
 cdef inline bint is_small(const Plan *plan, Py_ssize_t m) noexcept nogil:
@@ -360,7 +370,7 @@ cdef inline void small_train(Job *job) noexcept nogil:
             ldx = layer.stride
         plan.kernels.loss_forward_backward(
             output.dz, plan.losses, output.z, plan.t_batch, NULL, 1.0 / (m * elements),
-            plan.loss, output.activation, m, output.n_out)
+            plan.loss, plan.loss_parameter, output.activation, m, output.n_out)
         for i in range(m):
             job.total += plan.losses[i]
         if not isfinite(job.total):
@@ -378,7 +388,7 @@ cdef inline void small_train(Job *job) noexcept nogil:
 cdef inline bint is_chain(const Plan *plan, const Update *update, Py_ssize_t m) noexcept nogil:
     """Whether `chain_train` takes this network: one neuron a layer, one row a batch, plain SGD."""
     cdef int index
-    if m != 1 or plan.n_layers > MOST_LINKS or plan.loss == CROSS_ENTROPY or not is_plain(update):
+    if m != 1 or plan.n_layers > MOST_LINKS or mean_elements(plan.loss, 2) == 1 or not is_plain(update):
         return False
     for index in range(plan.n_layers):
         if plan.layers[index].n_in != 1 or plan.layers[index].n_out != 1:
@@ -395,17 +405,20 @@ cdef inline void chain_train(Job *job) noexcept nogil:
     """
     cdef const Plan *plan = job.plan
     cdef const Data *data = &job.data
+    cdef Update *update = job.update
     cdef const Layer *layer
     cdef int last = plan.n_layers - 1, index
     cdef real *w
     cdef real *b
     cdef real first_w = (<real *> plan.layers[0].w)[0]
     cdef real first_b = (<real *> plan.layers[0].b)[0]
+    cdef real parameter = <real> plan.loss_parameter
     cdef real x, y, d, rate
     cdef vec inputs[MOST_LINKS]
     cdef vec sums[MOST_LINKS]
     cdef vec z, value, delta
-    cdef Py_ssize_t row
+    cdef Py_ssize_t row, start = job.first
+    rate = -<real> update.learning_rate     # of every step, unless each has its own
     while job.first < job.last:
         row = data.order[job.first] if data.order != NULL else job.first
         x = y = (<const real *> data.x)[row]
@@ -420,12 +433,14 @@ cdef inline void chain_train(Job *job) noexcept nogil:
                 z = activated(z, layer.activation)
                 inputs[index + 1] = z
                 y = lane(z)
-        value = element(plan.loss, layer.activation, z, first_lane((<const real *> data.t)[row]), fill(1), &delta)
+        value = element(plan.loss, parameter, layer.activation, z, first_lane((<const real *> data.t)[row]), fill(1),
+                        &delta)
         job.total += lane(value)
         if not isfinite(job.total):
             break
-        begin_step(job.update)
-        rate = -<real> job.update.rate
+        if update.rates != NULL:
+            begin_step(update)
+            rate = -<real> update.rate
         d = lane(delta)
         for index in range(last, 0, -1):
             layer = &plan.layers[index]
@@ -444,3 +459,5 @@ cdef inline void chain_train(Job *job) noexcept nogil:
         job.first += 1
     (<real *> plan.layers[0].w)[0] = first_w
     (<real *> plan.layers[0].b)[0] = first_b
+    if update.rates == NULL:
+        update.step += job.first - start

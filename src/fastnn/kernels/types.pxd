@@ -21,14 +21,19 @@
 # z and y they hold finite leftovers that no product reads, since the next layer's k counts
 # true columns only.
 
+from libc.stdint cimport uint64_t
+
 cdef enum Activation:
     IDENTITY, SIGMOID, TANH, RELU, LEAKY_RELU, ELU, SELU, SOFTPLUS, SILU, GELU, SOFTMAX, EXP
 
 cdef enum Loss:
-    MSE, HALF_MSE, MAE, HUBER, BINARY_CROSS_ENTROPY, CROSS_ENTROPY, POISSON
+    MSE, HALF_MSE, MAE, HUBER, QUANTILE                     # of any output activation, see `is_of_output`
+    BINARY_CROSS_ENTROPY, POISSON, BINARY_FOCAL             # each of one; for a softmax:
+    CROSS_ENTROPY, FOCAL
+    PYTHON                      # a function of the user's, see Plan.python_loss
 
 cdef enum Optimizer:
-    SGD, ADAM
+    SGD, ADAM, ADAMW, RMSPROP, ADAGRAD, RPROP
 
 
 cdef enum:
@@ -62,9 +67,15 @@ cdef inline bint needs_z(int activation) noexcept nogil:
     return activation == SOFTPLUS or activation == SILU or activation == GELU
 
 
+cdef inline bint is_of_output(int loss) noexcept nogil:
+    """Whether a loss is a function of outputs, whatever their activation, and not of pre-activations."""
+    return loss <= QUANTILE
+
+
 cdef inline Py_ssize_t mean_elements(int loss, Py_ssize_t n) noexcept nogil:
-    """How many elements of the mean a row of n outputs is: cross-entropy is a mean over rows."""
-    return 1 if loss == CROSS_ENTROPY else n
+    """How many elements of the mean a row of n outputs is: the losses of a softmax are means over rows, and a Python
+    loss is a mean already."""
+    return 1 if loss >= CROSS_ENTROPY else n
 
 
 cdef struct Layer:
@@ -79,28 +90,45 @@ cdef struct Layer:
     void *z                 # [m][stride]; the same memory as y unless the slope needs z
     void *y                 # [m][stride]
     void *dz                # [m][stride]
+    double dropout          # the share of y that the next layer does not see while training
+    void *passed            # [m][stride]: what it does see; y itself without dropout
 
 
 cdef struct Update:
-    # How parameters follow gradients: an optimizer's constants and its state.
+    # How parameters follow gradients: an optimizer's constants and its state; what is done to gradients before.
     int optimizer
     bint nesterov
     double learning_rate
+    const double *rates     # the learning rates of the coming steps; NULL: it stays
     double momentum
     double weight_decay
     double beta1
     double beta2
     double epsilon
+    double rate_decay       # Adagrad's
+    double shrink           # Rprop's: by which a step shrinks or grows, and its bounds
+    double growth
+    double smallest_step
+    double largest_step
+    double l1               # penalties of weights: l1 * |w| + l2 / 2 * w^2
+    double l2
+    double clip_value       # the largest size of a gradient's element; 0: any
+    double clip_norm        # the largest norm of the whole gradient; 0: any
     long long step          # updates done so far; `begin_step` counts it, and sets the next two
-    double rate             # learning_rate, for Adam divided by 1 - beta1^step
+    double rate             # learning_rate, for Adam divided by 1 - beta1^step, for Adagrad by 1 + (step-1) rate_decay
     double correction       # Adam's 1 / sqrt(1 - beta2^step)
-    void *first             # velocity or first moment, laid out like the parameters; or NULL
-    void *second            # second moment; or NULL
+    void *first             # the optimizer's state, laid out like the parameters (updates.pxd says what); or NULL
+    void *second            # more of it; or NULL
+
+
+cdef inline bint adjusts(const Update *update) noexcept nogil:
+    """Whether gradients are changed before the optimizer sees them."""
+    return update.l1 != 0 or update.l2 != 0 or update.clip_value != 0 or update.clip_norm != 0
 
 
 cdef inline bint is_plain(const Update *update) noexcept nogil:
     """Whether an update is p := p - rate * gradient and nothing else: such can be made in the gradient's tile."""
-    return update.optimizer == SGD and update.first == NULL and update.weight_decay == 0
+    return update.optimizer == SGD and update.first == NULL and update.weight_decay == 0 and not adjusts(update)
 
 
 cdef struct Plan:
@@ -109,6 +137,11 @@ cdef struct Plan:
     Layer *layers
     int n_layers
     int loss
+    double loss_parameter   # a quantile, or the focusing parameter of the focal loss
+    void (*python_loss)(    # the loss PYTHON: fills dz and losses; it takes the GIL
+        void *function, void *dz, double *losses, const void *z, const void *t, double scale,
+        int activation, Py_ssize_t m, Py_ssize_t n) noexcept nogil
+    void *function
     void *parameters        # the block: w, b of each layer in turn
     void *gradients         # the same layout
     Py_ssize_t widest       # where layers take turns in the same memory, the stride of the widest; else 0
@@ -118,6 +151,7 @@ cdef struct Plan:
     void *t_batch           # [m][padded(n)]
     double *weight_batch    # [m]
     double *losses          # [m]
+    void *squares           # for each row of every layer's w and b, 64 bytes: sums of its gradient's squares
 
 
 cdef struct Data:
@@ -128,6 +162,7 @@ cdef struct Data:
     const double *weights       # [rows], or NULL: all ones
     const Py_ssize_t *order     # [rows]: which row comes when, or NULL: as they stand
     Py_ssize_t rows
+    double smoothing            # the share of every target that is spread evenly over the classes
 
 
 cdef struct Job:
@@ -138,6 +173,8 @@ cdef struct Job:
     void *out                   # [rows][n]: what `predict` writes
     double *losses              # [rows]: what `evaluate` and `gradients` write
     Update *update              # for `train`
+    uint64_t seed               # of `train`'s random numbers,
+    long long step              # and how many steps were done with it
     double scale                # of the gradient, for `gradients`
     Py_ssize_t batch            # rows that go through the layers together
     Py_ssize_t first, last      # rows first … last-1 are to do; `train` leaves in first where it stopped
@@ -174,11 +211,16 @@ cdef struct KernelTable:
         Py_ssize_t m, Py_ssize_t n) noexcept nogil
     void (*loss_forward_backward)(
         void *dz, double *losses, const void *z, const void *t, const double *weights, double scale,
-        int loss, int activation, Py_ssize_t m, Py_ssize_t n) noexcept nogil
+        int loss, double parameter, int activation, Py_ssize_t m, Py_ssize_t n) noexcept nogil
     void (*begin_step)(Update *update) noexcept nogil
     void (*update_parameters)(
         void *parameters, const void *gradients, void *first, void *second, const Update *update,
         Py_ssize_t count) noexcept nogil
+    void (*adjust_gradients)(
+        void *gradients, void *squares, const void *parameters, const Update *update, bint penalised,
+        Py_ssize_t rows, Py_ssize_t stride) noexcept nogil
+    void (*drop_out)(
+        void *out, const void *values, double dropout, uint64_t key, Py_ssize_t first, Py_ssize_t count) noexcept nogil
 
     void (*predict)(Job *job, const Worker *worker) noexcept nogil
     void (*evaluate)(Job *job, const Worker *worker) noexcept nogil

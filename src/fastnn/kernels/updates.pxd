@@ -1,11 +1,20 @@
 # Optimizers: one loop each over parameters laid out like the block, padding included (its
 # gradient is zero, so it stays zero). Update rules are PyTorch's. `begin_step` is called once a
-# step, `update_parameters` for as many parts of the block as suit the caller.
+# step; then, for as many parts of the block as suit the caller, `adjust_gradients` where there are
+# penalties or clipping, and `update_parameters`.
+#
+# The state of each, `first` and `second` in Update: SGD v; Adam m, v; RMSprop v, velocity; Adagrad sum;
+# Rprop the last gradient, the sizes of steps.
 
 from libc.math cimport sqrt as square_root
 
-from .simd cimport LANES, fill, fma, real, sqrt, vec
-from .types cimport ADAM, Update
+from .simd cimport (LANES, VECTOR_BYTES, absolute, add_as_doubles, at_least, at_most, copysign, fill, fma,
+                    if_less, real, sqrt, vec)
+from .types cimport ADAGRAD, ADAM, ADAMW, RMSPROP, ROW_BYTES, RPROP, SGD, Update
+
+cdef enum:
+    BLOCK = ROW_BYTES // VECTOR_BYTES       # vectors in the narrowest padded row
+    ROW_LANES = BLOCK * LANES               # and reals
 
 
 cdef inline double power(double base, long long exponent) noexcept nogil:
@@ -22,10 +31,113 @@ cdef inline double power(double base, long long exponent) noexcept nogil:
 cdef inline void begin_step(Update *update) noexcept nogil:
     """Counts the step, and computes what all its parameters share."""
     update.step += 1
+    if update.rates != NULL:
+        update.learning_rate = update.rates[0]
+        update.rates += 1
     update.rate = update.learning_rate
-    if update.optimizer == ADAM:
+    if update.optimizer == SGD:
+        return
+    if update.optimizer == ADAM or update.optimizer == ADAMW:
         update.rate /= 1 - power(update.beta1, update.step)
         update.correction = 1 / square_root(1 - power(update.beta2, update.step))
+    elif update.optimizer == ADAGRAD:
+        update.rate /= 1 + (update.step - 1) * update.rate_decay
+
+
+cdef inline vec adjusted(
+        bint l1, bint l2, bint clip_value, vec g, vec p, const Update *update) noexcept nogil:
+    """One vector of adjust_gradients; the first three, literals, say what there is to do."""
+    if l2:
+        g = fma(fill(<real> update.l2), p, g)
+    if l1:
+        g = g + if_less(fill(0), absolute(p), copysign(fill(<real> update.l1), p), fill(0))
+    if clip_value:
+        g = at_least(fill(<real> -update.clip_value), at_most(fill(<real> update.clip_value), g))
+    return g
+
+
+cdef inline void adjust_all(
+        bint l1, bint l2, bint clip_value, vec *g, const vec *p, const Update *update,
+        Py_ssize_t vectors) noexcept nogil:
+    """adjust_gradients but for the norm."""
+    cdef Py_ssize_t i
+    for i in range(vectors):
+        g[i] = adjusted(l1, l2, clip_value, g[i], p[i], update)
+
+
+cdef inline void sum_squares(vec *squares, const vec *g, Py_ssize_t rows, Py_ssize_t blocks) noexcept nogil:
+    """adjust_gradients's sums: of even and of odd blocks apart, as an addition waits for the one before."""
+    cdef vec even[BLOCK]
+    cdef vec odd[BLOCK]
+    cdef Py_ssize_t _, __
+    cdef int i
+    for _ in range(rows):
+        for i in range(BLOCK):
+            even[i] = odd[i] = fill(0)
+        for __ in range(blocks // 2):
+            for i in range(BLOCK):
+                even[i] = fma(g[i], g[i], even[i])
+                odd[i] = fma(g[BLOCK + i], g[BLOCK + i], odd[i])
+            g += 2 * BLOCK
+        if blocks % 2:
+            for i in range(BLOCK):
+                even[i] = fma(g[i], g[i], even[i])
+            g += BLOCK
+        for i in range(BLOCK):
+            squares[i] = even[i] + odd[i]
+        squares += BLOCK
+
+
+cdef inline void adjust_gradients(
+        void *gradients, void *squares, const void *parameters, const Update *update, bint penalised,
+        Py_ssize_t rows, Py_ssize_t stride) noexcept nogil:
+    """g := g + l2 * p + l1 * sign(p) where penalised, held between -clip_value and clip_value where that is not 0;
+    if clip_norm is not 0, squares := sums of g^2, for each row as many as 64 bytes hold, dealt its columns in turn.
+
+    One order on every instruction set with fused multiply-add, for any number of threads.
+    """
+    cdef vec *g = <vec *> gradients
+    cdef const vec *p = <const vec *> parameters
+    cdef Py_ssize_t vectors = rows * stride // LANES
+    # A copy of the loop for each, so that there is nothing to choose in it.
+    if penalised and update.l1 != 0 and update.clip_value != 0:
+        adjust_all(True, True, True, g, p, update, vectors)
+    elif penalised and update.l1 != 0:
+        adjust_all(True, True, False, g, p, update, vectors)
+    elif penalised and update.clip_value != 0:
+        adjust_all(False, True, True, g, p, update, vectors)
+    elif penalised:
+        adjust_all(False, True, False, g, p, update, vectors)
+    elif update.clip_value != 0:
+        adjust_all(False, False, True, g, p, update, vectors)
+    if update.clip_norm != 0:
+        sum_squares(<vec *> squares, g, rows, stride // ROW_LANES)
+
+
+cdef inline double clipping_factor(const void *squares, Py_ssize_t rows, double clip_norm) noexcept nogil:
+    """What makes the norm of a gradient at most clip_norm: 1, or about clip_norm / norm, as PyTorch has it."""
+    cdef double sums[ROW_LANES]
+    cdef double total = 0
+    cdef Py_ssize_t row
+    cdef int i
+    for i in range(ROW_LANES):
+        sums[i] = 0
+    for row in range(rows):
+        for i in range(BLOCK):
+            add_as_doubles(&sums[i*LANES], (<const vec *> squares)[row*BLOCK + i])
+    for i in range(ROW_LANES):
+        total += sums[i]
+    total = clip_norm / (square_root(total) + 1e-6)
+    return 1 if total >= 1 else total       # NaN stays
+
+
+cdef inline void scale_gradients(void *gradients, double factor, Py_ssize_t count) noexcept nogil:
+    """g := factor * g"""
+    cdef vec *g = <vec *> gradients
+    cdef vec scale = fill(<real> factor)
+    cdef Py_ssize_t i
+    for i in range(count // LANES):
+        g[i] = scale * g[i]
 
 
 cdef inline void sgd_update(
@@ -54,11 +166,15 @@ cdef inline void sgd_update(
 
 
 cdef inline void adam_update(
-        vec *p, const vec *gradient, vec *m, vec *v, const Update *update, Py_ssize_t vectors) noexcept nogil:
+        vec *p, const vec *gradient, vec *m, vec *v, const Update *update, bint decoupled,
+        Py_ssize_t vectors) noexcept nogil:
     """m := beta1 * m + (1 - beta1) * g;  v := beta2 * v + (1 - beta2) * g^2, step = 1 the first time,
     p := p - learning_rate * m' / (sqrt(v') + epsilon),
     m' = m / (1 - beta1^step), v' = v / (1 - beta2^step)        (Kingma and Ba, 2014)
+
+    decoupled, a literal: p := p - learning_rate * weight_decay * p before  (Loshchilov and Hutter, 2017)
     """
+    cdef vec kept = fill(<real> (1 - update.learning_rate * update.weight_decay))
     cdef vec rate = fill(<real> -update.rate)
     cdef vec correction = fill(<real> update.correction)
     cdef vec gain1 = fill(<real> (1 - update.beta1))
@@ -71,7 +187,76 @@ cdef inline void adam_update(
         g = gradient[i]
         m[i] = fma(gain1, g - m[i], m[i])
         v[i] = fma(gain2 * g, g, keep2 * v[i])
-        p[i] = fma(rate, m[i] / fma(sqrt(v[i]), correction, offset), p[i])
+        p[i] = fma(rate, m[i] / fma(sqrt(v[i]), correction, offset), kept * p[i] if decoupled else p[i])
+
+
+cdef inline void rmsprop_update(
+        vec *p, const vec *gradient, vec *v, vec *velocity, const Update *update, Py_ssize_t vectors) noexcept nogil:
+    """g := gradient + weight_decay * p
+    v := beta2 * v + (1 - beta2) * g^2
+    velocity := momentum * velocity + g / (sqrt(v) + epsilon)
+    p := p - learning_rate * velocity                           (Hinton, 2012)
+
+    Without velocity (NULL) there is no momentum.
+    """
+    cdef vec rate = fill(<real> -update.rate)
+    cdef vec friction = fill(<real> update.momentum)
+    cdef vec decay = fill(<real> update.weight_decay)
+    cdef vec gain = fill(<real> (1 - update.beta2))
+    cdef vec keep = fill(<real> update.beta2)
+    cdef vec offset = fill(<real> update.epsilon)
+    cdef vec g
+    cdef Py_ssize_t i
+    for i in range(vectors):
+        g = fma(decay, p[i], gradient[i])
+        v[i] = fma(gain * g, g, keep * v[i])
+        g = g / (sqrt(v[i]) + offset)
+        if velocity != NULL:
+            g = velocity[i] = fma(friction, velocity[i], g)
+        p[i] = fma(rate, g, p[i])
+
+
+cdef inline void adagrad_update(
+        vec *p, const vec *gradient, vec *total, const Update *update, Py_ssize_t vectors) noexcept nogil:
+    """g := gradient + weight_decay * p;  total := total + g^2
+    p := p - rate * g / (sqrt(total) + epsilon), rate = learning_rate / (1 + (step - 1) * rate_decay)
+                                                                (Duchi, Hazan and Singer, 2011)
+    """
+    cdef vec rate = fill(<real> -update.rate)
+    cdef vec decay = fill(<real> update.weight_decay)
+    cdef vec offset = fill(<real> update.epsilon)
+    cdef vec g
+    cdef Py_ssize_t i
+    for i in range(vectors):
+        g = fma(decay, p[i], gradient[i])
+        total[i] = fma(g, g, total[i])
+        p[i] = fma(rate, g / (sqrt(total[i]) + offset), p[i])
+
+
+cdef inline void rprop_update(
+        vec *p, const vec *gradient, vec *last, vec *size, const Update *update, Py_ssize_t vectors) noexcept nogil:
+    """size := size * growth where gradient and last have one sign, * shrink where they have two, within its bounds;
+    g := gradient, 0 where they have two;  p := p - size * sign(g);  last := g  (Riedmiller and Braun, 1993)
+    """
+    cdef vec zero = fill(0)
+    cdef vec shrink = fill(<real> update.shrink)
+    cdef vec growth = fill(<real> update.growth)
+    cdef vec smallest = fill(<real> update.smallest_step)
+    cdef vec largest = fill(<real> update.largest_step)
+    cdef vec g, agreement
+    cdef Py_ssize_t i
+    for i in range(vectors):
+        agreement = signed_one(gradient[i]) * signed_one(last[i])      # of signs: a product of gradients may vanish
+        size[i] = size[i] * if_less(zero, agreement, growth, if_less(agreement, zero, shrink, fill(1)))
+        size[i] = at_least(smallest, at_most(largest, size[i]))
+        g = if_less(agreement, zero, zero, gradient[i])
+        p[i] = fma(-size[i], signed_one(g), p[i])
+        last[i] = g
+
+
+cdef inline vec signed_one(vec x) noexcept nogil:
+    """1, 0 or -1; NaN for NaN"""
+    return if_less(fill(0), absolute(x), copysign(fill(1), x), x)
 
 
 cdef inline void update_parameters(
@@ -80,7 +265,16 @@ cdef inline void update_parameters(
     """The optimizer's update of `count` parameters, a multiple of LANES; first and second are its state for them."""
     cdef vec *p = <vec *> parameters
     cdef const vec *gradient = <const vec *> gradients
+    cdef Py_ssize_t vectors = count // LANES
     if update.optimizer == ADAM:
-        adam_update(p, gradient, <vec *> first, <vec *> second, update, count // LANES)
+        adam_update(p, gradient, <vec *> first, <vec *> second, update, False, vectors)
+    elif update.optimizer == SGD:
+        sgd_update(p, gradient, <vec *> first, update, vectors)
+    elif update.optimizer == ADAMW:
+        adam_update(p, gradient, <vec *> first, <vec *> second, update, True, vectors)
+    elif update.optimizer == RMSPROP:
+        rmsprop_update(p, gradient, <vec *> first, <vec *> second, update, vectors)
+    elif update.optimizer == ADAGRAD:
+        adagrad_update(p, gradient, <vec *> first, update, vectors)
     else:
-        sgd_update(p, gradient, <vec *> first, update, count // LANES)
+        rprop_update(p, gradient, <vec *> first, <vec *> second, update, vectors)

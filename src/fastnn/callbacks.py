@@ -1,0 +1,177 @@
+"""Callbacks: what is called while a network trains. `Fit` in training.py calls them.
+
+A callback that raises ends the fit: the network keeps the parameters of the epoch just done,
+the other callbacks' `on_fit_end` are called, and the error reaches the caller of `fit`.
+"""
+
+import math
+from time import monotonic
+
+import numpy as np
+
+from ._checks import checked_integer, choose, number
+from .metrics import METRICS
+
+
+class Callback:
+    """Something to be called while a network trains: subclass it, and pass instances in `fit(callbacks=[…])`.
+
+    Each method gets the `Fit` under way: `fit.network`, `fit.history`, `fit.epoch` of
+    `fit.epochs`, and `fit.stop()`.
+
+    >>> import numpy as np, fastnn
+    >>> class StopAtTen(fastnn.Callback):
+    ...     def on_epoch_end(self, fit):
+    ...         if fit.epoch == 10:
+    ...             fit.stop()
+    >>> net = fastnn.Network([2, 1], output="identity")
+    >>> len(net.fit(np.eye(2), [0, 1], epochs=100, callbacks=[StopAtTen()]).loss)
+    10
+    """
+
+    def on_fit_begin(self, fit):
+        """Before the first epoch."""
+
+    def on_epoch_end(self, fit):
+        """After every epoch, when it has been recorded in the history."""
+
+    def on_fit_end(self, fit):
+        """After the last epoch, or after the error that ended the fit."""
+
+
+class EarlyStopping(Callback):
+    """Stops a fit when what it watches has not improved for `patience` epochs.
+
+    Parameters
+    ----------
+    patience : int
+        Epochs without improvement before the fit stops.
+    min_change : float
+        What counts as one: better than the best so far by more than this.
+    monitor : str or None
+        A list of the History, such as "validation_accuracy"; None is the validation loss, or the
+        training loss where nothing is validated.
+    mode : "min", "max" or None
+        Which values are better; None knows losses and the metrics that fastnn names.
+    restore_best : bool
+        Whether the network gets the parameters of the best epoch when the fit is stopped. (A fit
+        that reaches its last epoch keeps the latest, so that the next one goes on from there;
+        `restore(network)` brings the best ones back.)
+
+    Attributes: `best`, the best value; `best_epoch`, as `epochs_trained` counts; `waited`,
+    epochs since then. They go on in the next fit with the same object, so it belongs to one
+    network; they are saved with it: `fastnn.load(path).early_stopping` is it again.
+    """
+
+    def __init__(self, patience=10, min_change=0.0, monitor=None, mode=None, restore_best=True):
+        self.patience = checked_integer("patience", patience, 1)
+        self.min_change = number("min_change", min_change, low=0)
+        if monitor is not None and not isinstance(monitor, str):
+            raise TypeError(f"monitor is {monitor!r}, but must be the name of a list in the History, or None")
+        self.monitor = monitor
+        self.mode = None if mode is None else choose("mode", mode, ("min", "max"))
+        self.restore_best = bool(restore_best)
+        self.best, self.best_epoch, self.waited, self.best_parameters = None, None, 0, None
+        self._engine = None         # of the network that it belongs to
+
+    def __reduce__(self):
+        """A copy has the settings, and belongs to no network yet."""
+        return EarlyStopping, tuple(self.settings().values())
+
+    def __repr__(self):
+        settings = ", ".join(f"{name}={value!r}" for name, value in self.settings().items())
+        return f"EarlyStopping({settings})"
+
+    def settings(self):
+        """The arguments that would make it again."""
+        return {name: getattr(self, name) for name in ("patience", "min_change", "monitor", "mode", "restore_best")}
+
+    def watch(self, fit):
+        """Belongs to the network of a fit from now on; refuses what it cannot watch there."""
+        engine = fit.network._engine
+        if self._engine not in (None, engine):
+            raise ValueError("early_stopping holds the best parameters of another network; create one for each")
+        self._name = self.monitor or ("validation_loss" if fit._validation is not None else "loss")
+        watched = {"loss", *fit.history._metrics} | ({"validation_loss"} if fit._validation is not None else set())
+        if self._name not in watched:
+            raise ValueError(f"monitor is {self._name!r}, which this fit does not record; it records "
+                             f"{', '.join(sorted(watched))}")
+        mode = self.mode or ("min" if self._name.endswith("loss")
+                             else METRICS[self._name.removeprefix("validation_")].mode
+                             if self._name.removeprefix("validation_") in METRICS else None)
+        if mode is None:
+            raise ValueError(f"mode is None, but whether a larger {self._name!r} is better is not known; "
+                             "pass mode='max' or 'min'")
+        self._sign = 1 if mode == "min" else -1
+        self._engine = engine
+
+    def on_epoch_end(self, fit):
+        value = getattr(fit.history, self._name)[-1]
+        if math.isfinite(value) and (self.best is None or self._sign * (self.best - value) > self.min_change):
+            self.best, self.best_epoch, self.waited = value, fit.network.epochs_trained, 0
+            block = self._engine.parameters
+            if self.best_parameters is None:
+                self.best_parameters = np.empty_like(block)
+            np.copyto(self.best_parameters, block)
+            return
+        self.waited += 1
+        if self.waited >= self.patience:
+            fit.stop("early_stopping")
+            if self.restore_best:
+                self.restore(fit.network)
+
+    def restore(self, network):
+        """Gives the network the parameters of the best epoch."""
+        if self.best_parameters is None or network._engine is not self._engine:
+            raise ValueError("no epoch of this network has been watched, so there are no best parameters to restore")
+        np.copyto(network._engine.parameters, self.best_parameters)
+
+
+class CheckpointEvery(Callback):
+    """Saves the network as it trains: every so many epochs, or seconds, and when the fit ends without an error.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file, replaced each time as `Network.save` does: whatever happens, it is a whole one.
+    epochs : int or None
+        Epochs (as `epochs_trained` counts) from one save to the next; None is 1, unless seconds are given.
+    seconds : float or None
+        Seconds from one save to the next, looked at after each epoch.
+
+    A run that was killed goes on from it to the same bits:
+
+        net = fastnn.load(path) if path.exists() else fastnn.Network(…)
+        net.fit(X, y, epochs=100 - net.epochs_trained, optimizer=net.optimizer or fastnn.Adam(),
+                callbacks=[fastnn.CheckpointEvery(path)])
+    """
+
+    def __init__(self, path, epochs=None, *, seconds=None):
+        if epochs is not None and seconds is not None:
+            raise ValueError(f"epochs is {epochs!r} and seconds is {seconds!r}, but only one of them can be given")
+        self.path = path
+        self.epochs = 1 if epochs is None else checked_integer("epochs", epochs, 1)
+        self.seconds = None if seconds is None else number("seconds", seconds, low=0)
+
+    def on_fit_begin(self, fit):
+        self._time = monotonic()
+
+    def on_epoch_end(self, fit):
+        done = fit.network.epochs_trained
+        due = done % self.epochs == 0 if self.seconds is None else monotonic() - self._time >= self.seconds
+        if due or fit.epoch == fit.epochs or fit.history.stopped_by is not None:
+            self._time = monotonic()
+            fit.network.save(self.path)
+
+
+def checked_callbacks(callbacks):
+    """A list of callbacks."""
+    try:
+        callbacks = list(callbacks)
+    except TypeError:
+        raise TypeError(f"callbacks is {callbacks!r}, but must be a sequence of fastnn.Callback instances") from None
+    for index, callback in enumerate(callbacks):
+        if not isinstance(callback, Callback):
+            raise TypeError(f"callbacks[{index}] is {callback!r}, but must be an instance of a subclass of "
+                            "fastnn.Callback")
+    return callbacks

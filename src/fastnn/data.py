@@ -1,0 +1,260 @@
+"""What users pass as rows: inputs, targets and weights, checked and converted for one engine.
+
+`as_rows` makes the engine's `Rows` of arrays. A `fit` takes its rows from one of three sources,
+whose `epoch` drives a Trainer once over them: `InMemory`, `Mapped` (a memory-mapped file whose
+rows are converted some at a time) and `Batches` (an iterable). The first two give the same bits.
+"""
+
+import numpy as np
+
+from ._checks import check_range, checked_labels, checked_weights, number, real_array
+from ._core import Rows, called, random_order
+from .losses import CLASSIFYING
+
+CHUNK_BYTES = 1 << 24           # of a memory-mapped file that are converted together
+VALIDATION = 2**64 - 1          # where an epoch's number makes the rows' order: which rows are held out
+
+
+def check_inputs(X, n_inputs):
+    """X as an array (n, n_inputs) with at least one row."""
+    X = real_array("X", X)
+    if X.shape[:1] == (0,):
+        raise ValueError(f"X has 0 rows (its shape is {X.shape}), but at least 1 is needed")
+    if X.ndim != 2:
+        raise ValueError(f"X has {X.ndim} dimensions, but must have 2: (samples, {n_inputs})")
+    if X.shape[1] != n_inputs:
+        raise ValueError(f"X has {X.shape[1]} features, but this network was built for {n_inputs} inputs")
+    return X
+
+
+def fits(array, engine):
+    """Whether kernels can read an array where it stands."""
+    return array.dtype == engine.dtype and array.flags.carray
+
+
+def converted(name, array, engine, numbers=None):
+    """A 2-D array in the network's dtype, aligned and C-contiguous; refuses NaN and infinity. `numbers` are those of
+    its rows, for the error, if these are not 0, 1, …"""
+    result = array
+    if not fits(array, engine):
+        with np.errstate(over="ignore"):
+            result = np.require(array, engine.dtype, "CA")
+    if not engine.kernels.all_finite(result):
+        row, column = np.argwhere(~np.isfinite(result))[0]
+        raise ValueError(
+            f"{name} holds {array[row, column]} in row {row if numbers is None else numbers[row]}, column {column}, "
+            f"but must be finite in {engine.dtype}")
+    return result
+
+
+def inputs(engine, X):
+    """X as the engine wants it: (n, n_inputs), finite, C-contiguous, of the network's dtype."""
+    return converted("X", check_inputs(X, engine.layer_sizes[0]), engine)
+
+
+def takes_labels(engine):
+    """Whether targets are classes that exclude each other, or probabilities of these."""
+    return engine.activations[-1] == "softmax"
+
+
+def targets(engine, y, rows):
+    """(targets (n, n_outputs) of the network's dtype, None), or (None, labels) for integer labels."""
+    outputs = engine.layer_sizes[-1]
+    y = real_array("y", y)
+    if y.ndim not in (1, 2):
+        raise ValueError(f"y has {y.ndim} dimensions, but must have 1 or 2")
+    if len(y) != rows:
+        raise ValueError(f"y has {len(y)} rows, but X has {rows}")
+    if takes_labels(engine) and y.ndim == 1:
+        return None, checked_labels(y, outputs)
+    if y.ndim == 1 and outputs == 1:
+        y = y[:, None]
+    if takes_labels(engine) and y.shape != (rows, outputs):
+        raise ValueError(
+            f"y has shape {y.shape}, but softmax takes labels ({rows},) or probabilities ({rows}, {outputs})")
+    if y.shape != (rows, outputs):
+        raise ValueError(f"y has shape {y.shape}, but must have shape ({rows}, {outputs}): one column per output")
+    values = converted("y", y, engine)
+    loss = getattr(engine.loss, "name", None)
+    if takes_labels(engine) and loss is not None:
+        check_range("y", values, 0, 1, "probabilities")
+        if np.abs(values.sum(axis=1) - 1).max() > 1e-3:
+            row = int(np.abs(values.sum(axis=1) - 1).argmax())
+            raise ValueError(
+                f"y holds probabilities that sum to {values[row].sum():g} in row {row}, but each must sum to 1")
+    elif loss in CLASSIFYING:
+        check_range("y", values, 0, 1, f"{loss}'s targets")
+    elif loss == "poisson":
+        check_range("y", values, 0, np.inf, "poisson's targets")
+    return values, None
+
+
+def weights(engine, values, labels, sample_weight, class_weight):
+    """One weight a row, the product of both kinds; None where there is neither."""
+    rows = len(labels if values is None else values)
+    if (sample_weight is not None or class_weight is not None) and callable(engine.loss):
+        raise ValueError("sample_weight and class_weight need a loss of fastnn's own, but the loss is a Python "
+                         "function, which can weigh its rows itself")
+    sample_weight = checked_weights("sample_weight", sample_weight, rows)
+    if class_weight is None:
+        return sample_weight
+    one_output = engine.layer_sizes[-1] == 1
+    if getattr(engine.loss, "name", None) not in CLASSIFYING or not (takes_labels(engine) or one_output):
+        raise ValueError(
+            f"class_weight is {class_weight!r}, but goes with classes that exclude each other: output 'softmax', or "
+            f"one output 'sigmoid' with a classification loss; here are {engine.layer_sizes[-1]} outputs "
+            f"{engine.activations[-1]!r} with loss {engine.loss!r}")
+    if labels is not None:
+        shares = None
+        counts = np.bincount(labels, minlength=engine.layer_sizes[-1])
+    else:
+        shares = np.hstack([1 - values, values]) if one_output and not takes_labels(engine) else values
+        counts = shares.sum(axis=0, dtype=np.float64)
+    factors = class_factors(class_weight, counts)
+    factors = factors[labels] if shares is None else shares @ factors
+    return checked_weights("sample_weight times class_weight", factors if sample_weight is None
+                           else factors * sample_weight, rows)
+
+
+def class_factors(class_weight, counts):
+    """The weight of each class: n / (classes * count) for "balanced", else from a dictionary {class: weight}."""
+    if isinstance(class_weight, str) and class_weight == "balanced":
+        return np.divide(counts.sum(), np.count_nonzero(counts) * counts, out=np.zeros(len(counts)), where=counts > 0)
+    if not isinstance(class_weight, dict):
+        raise TypeError(f"class_weight is {class_weight!r}, but must be 'balanced' or a dictionary {{class: weight}}")
+    factors = np.ones(len(counts))
+    for label, weight in class_weight.items():
+        if not (isinstance(label, (int, np.integer)) and 0 <= label < len(counts)):
+            raise ValueError(f"class_weight names the class {label!r}, but classes are 0 … {len(counts) - 1}")
+        factors[label] = number(f"class_weight[{label}]", weight, low=0)
+    return factors
+
+
+def as_rows(engine, X, y, sample_weight=None, class_weight=None):
+    """The engine's `Rows` of these arrays."""
+    X = inputs(engine, X)
+    values, labels = targets(engine, y, len(X))
+    return Rows(X, values, labels, weights(engine, values, labels, sample_weight, class_weight),
+                engine.label_smoothing)
+
+
+def mean_loss(network, rows):
+    """The mean loss of a network over some Rows; a Python loss is asked once, for all of them."""
+    loss = network._engine.loss
+    if not callable(loss):
+        return network._engine.evaluate(rows)
+    X, values, labels, _ = rows.arrays
+    outputs = network.predict(X)
+    if values is None:
+        values = np.zeros_like(outputs)
+        values[np.arange(len(labels)), labels] = 1
+    return called(loss, outputs, values.copy())[0]
+
+
+def split(engine, X, y, sample_weight, fraction):
+    """(X, y, sample_weight) to train on and the same to validate with: a random `fraction` of the rows, always the
+    same for one seed."""
+    fraction = number("validation_data", fraction, low=0, high=1, open_low=True)
+    if y is None or isinstance(X, np.memmap):
+        raise ValueError(f"validation_data is {fraction}, but a fraction can be held out of arrays in memory only; "
+                         "pass the rows to validate with: (X, y)")
+    X, y = check_inputs(X, engine.layer_sizes[0]), real_array("y", y)
+    if len(y) != len(X):
+        raise ValueError(f"y has {len(y)} rows, but X has {len(X)}")
+    held_out = max(1, round(fraction * len(X)))
+    if held_out >= len(X):
+        raise ValueError(f"validation_data is {fraction}, which leaves none of the {len(X)} rows to train on")
+    order = random_order(len(X), engine.seed, VALIDATION)
+    if sample_weight is not None:
+        sample_weight = checked_weights("sample_weight", sample_weight, len(X))
+    parts = np.sort(order[held_out:]), np.sort(order[:held_out])
+    return [(X[part], y[part], None if sample_weight is None else sample_weight[part]) for part in parts]
+
+
+def source(engine, X, y, sample_weight, class_weight, batch_size, shuffle):
+    """Where a fit takes its rows from."""
+    if y is None:
+        return Batches(engine, X, batch_size, sample_weight, class_weight)
+    batch_size = 32 if batch_size is None else batch_size
+    if isinstance(X, np.memmap) and not fits(X, engine):
+        return Mapped(engine, X, y, sample_weight, class_weight, batch_size, shuffle)
+    return InMemory(as_rows(engine, X, y, sample_weight, class_weight), batch_size, shuffle)
+
+
+class InMemory:
+    """Rows that the kernels read where they stand."""
+
+    def __init__(self, rows, batch, shuffle):
+        self.rows, self.batch, self.gather = rows, min(batch, len(rows)), shuffle
+        self.count = len(rows)
+        self.steps = -(-len(rows) // self.batch)
+
+    def epoch(self, trainer, optimizer, number):
+        """One pass; returns the mean loss, NaN where it is not finite."""
+        return trainer.epoch(self.rows, self.batch, optimizer.rates(self.steps), number)
+
+
+class Mapped:
+    """A memory-mapped X of another dtype or layout: its rows are read and converted some at a time."""
+
+    gather = False              # rows come in the order in which they are read
+
+    def __init__(self, engine, X, y, sample_weight, class_weight, batch, shuffle):
+        self.engine, self.X, self.shuffle = engine, check_inputs(X, engine.layer_sizes[0]), shuffle
+        self.values, self.labels = targets(engine, y, len(X))
+        self.weights = weights(engine, self.values, self.labels, sample_weight, class_weight)
+        self.count = len(X)
+        self.batch = min(batch, len(X))
+        row_bytes = engine.layer_sizes[0] * np.dtype(engine.dtype).itemsize
+        self.chunk = self.batch * max(1, CHUNK_BYTES // (self.batch * row_bytes))
+
+    def epoch(self, trainer, optimizer, number):
+        """One pass; returns the mean loss, NaN where it is not finite."""
+        order = random_order(len(self.X), self.engine.seed, number) if self.shuffle else None
+        trainer.begin()
+        for first in range(0, len(self.X), self.chunk):
+            part = slice(first, first + self.chunk)
+            numbers = np.arange(len(self.X))[part] if order is None else order[part]
+            part = part if order is None else numbers
+            x, values, labels, row_weights = (
+                None if array is None else array[part] for array in (self.X, self.values, self.labels, self.weights))
+            rows = Rows(converted("X", np.asarray(x), self.engine, numbers), values, labels, row_weights,
+                        self.engine.label_smoothing)
+            if not trainer.advance(rows, self.batch, optimizer.rates(-(-len(rows) // self.batch))):
+                break
+        return trainer.finish()
+
+
+class Batches:
+    """An iterable of batches, (X, y) or (X, y, sample_weight): each is one step, as it comes."""
+
+    gather = False
+
+    def __init__(self, engine, batches, batch_size, sample_weight, class_weight):
+        if not hasattr(batches, "__iter__") or hasattr(batches, "__array__"):
+            raise TypeError(f"y is missing: without it X must be an iterable of batches (X, y), "
+                            f"but is a {type(batches).__name__}")
+        if batch_size is not None or sample_weight is not None:
+            raise ValueError("batch_size and sample_weight go with arrays, but X is an iterable: it makes the batches, "
+                             "and may yield (X, y, sample_weight)")
+        if isinstance(class_weight, str):
+            raise ValueError(f"class_weight is {class_weight!r}, but needs all labels at once, and X is an iterable of "
+                             "batches; pass a dictionary {class: weight}")
+        self.engine, self.batches, self.class_weight = engine, batches, class_weight
+
+    def epoch(self, trainer, optimizer, number):
+        """One pass; returns the mean loss, NaN where it is not finite."""
+        trainer.begin()
+        self.count = 0
+        for batch in self.batches:
+            if not (isinstance(batch, (tuple, list)) and len(batch) in (2, 3)):
+                raise TypeError(f"X yielded a {type(batch).__name__}, but each batch must be a tuple (X, y) or "
+                                "(X, y, sample_weight)")
+            rows = as_rows(self.engine, *batch, class_weight=self.class_weight)
+            self.count += len(rows)
+            if not trainer.advance(rows, len(rows), optimizer.rates(1)):
+                break
+        if not self.count:
+            raise ValueError("X gave no batch for this epoch: an iterator can be read only once; pass something that "
+                             "starts anew, such as a list or an object with __iter__")
+        return trainer.finish()

@@ -1,0 +1,119 @@
+"""L-BFGS: SciPy's, driven by the network's own loss and gradients over all rows at once.
+
+Here SciPy has the loop, and an iteration is an epoch; everything between epochs is that of
+training.py. SciPy is imported when it is used.
+"""
+
+import math
+
+import numpy as np
+
+from . import data
+from ._checks import checked_integer, number
+from .training import DivergenceError, callbacks_begun
+
+
+class LBFGS:
+    """Limited-memory BFGS (Liu and Nocedal, 1989): few, expensive steps with all rows, for small problems.
+
+    An epoch of `fit` is one iteration. There is no learning rate: a line search finds each
+    step's length. `history_size` pairs of steps approximate the curvature; the fit ends before
+    its last epoch where the largest element of the gradient is below `tolerance_gradient`, or
+    the loss changes by less than `tolerance_change` of itself ("converged" in
+    `history.stopped_by`). Each fit starts with an empty history. Needs SciPy.
+
+    >>> import numpy as np, fastnn
+    >>> x = np.linspace(-1, 1, 30)[:, None]
+    >>> net = fastnn.Network([1, 5, 1], activation="tanh", dtype="float64")
+    >>> history = net.fit(x, x**2, epochs=200, optimizer=fastnn.LBFGS())
+    >>> history.loss[-1] < 1e-4
+    True
+    """
+
+    def __init__(self, history_size=10, tolerance_gradient=1e-7, tolerance_change=1e-9):
+        self.history_size = checked_integer("history_size", history_size, 1)
+        self.tolerance_gradient = number("tolerance_gradient", tolerance_gradient, low=0)
+        self.tolerance_change = number("tolerance_change", tolerance_change, low=0)
+        self.steps = self.epochs = 0
+
+    def arguments(self):
+        """The arguments that would make it again."""
+        return {name: getattr(self, name) for name in ("history_size", "tolerance_gradient", "tolerance_change")}
+
+    def __repr__(self):
+        return f"LBFGS({', '.join(f'{name}={value!r}' for name, value in self.arguments().items())})"
+
+    def bind(self, engine):
+        """Sees whether it can train this network."""
+        if any(engine.dropout):
+            raise ValueError("optimizer is LBFGS, which needs a loss that stays the same, but the network has dropout")
+        scipy_minimize()
+
+    def observe(self, loss):
+        self.steps += 1
+        self.epochs += 1
+
+
+def scipy_minimize():
+    try:
+        from scipy.optimize import minimize
+    except ImportError:
+        raise ImportError("LBFGS needs SciPy, which is not installed: pip install 'fastnn-mlp[lbfgs]'") from None
+    return minimize
+
+
+def whole_batch(network, X, y, sample_weight, class_weight, batch_size):
+    """All rows, which L-BFGS takes at once."""
+    if y is None:
+        raise ValueError("optimizer is LBFGS, which needs all rows at once, but X is an iterable of batches")
+    rows = data.as_rows(network._engine, X, y, sample_weight, class_weight)
+    if batch_size is not None and batch_size < len(rows):
+        raise ValueError(f"batch_size is {batch_size}, but LBFGS takes all {len(rows)} rows at once; leave it out")
+    if network.label_smoothing:
+        raise ValueError(f"label_smoothing is {network.label_smoothing}, which LBFGS does not know; "
+                         "smooth y itself, or pass another optimizer")
+    return rows
+
+
+def run(fit, rows, optimizer):
+    """Trains for the fit's epochs, or until something stops it; returns the History."""
+    network, engine = fit.network, fit.network._engine
+    l1, l2 = engine.l1, engine.l2
+    fit.rows = len(rows)
+    accepted = network.get_parameters()     # of the last iteration
+
+    def objective(v):
+        network.set_parameters(v)
+        loss, block = engine.gradients(rows)
+        for weights, gradient in zip(network.weights, engine.views(block)[0], strict=True):
+            gradient += (l2 * weights + l1 * np.sign(weights)).astype(engine.dtype)
+        gradient = engine.packed(block)
+        if not (math.isfinite(loss) and np.isfinite(gradient).all()):
+            raise DivergenceError(network.epochs_trained + 1, 1, math.nan)
+        return loss + penalty(), gradient.astype(np.float64)
+
+    def penalty():
+        return float(sum(l1 * np.abs(w, dtype=np.float64).sum() + l2 / 2 * np.square(w, dtype=np.float64).sum()
+                         for w in network.weights))
+
+    def after_iteration(intermediate_result):
+        nonlocal accepted
+        network.set_parameters(intermediate_result.x)
+        accepted = network.get_parameters()
+        if not fit.after_epoch(float(intermediate_result.fun) - penalty(), math.nan):
+            accepted = network.get_parameters()     # early stopping may have brought back the best ones
+            raise StopIteration
+
+    minimize = scipy_minimize()
+    with callbacks_begun(fit):
+        if fit.epochs:
+            try:
+                result = minimize(
+                    objective, accepted.astype(np.float64), jac=True, method="L-BFGS-B", callback=after_iteration,
+                    options={"maxiter": fit.epochs, "maxfun": math.inf, "maxcor": optimizer.history_size,
+                             "gtol": optimizer.tolerance_gradient, "ftol": optimizer.tolerance_change})
+            finally:
+                network.set_parameters(accepted)
+            if fit.history.stopped_by is None and fit.epoch < fit.epochs:
+                fit.stop("converged" if result.success else "line_search")
+    return fit.history

@@ -1,0 +1,92 @@
+"""Metrics by name: what `fit(metrics=…)` records beside the loss.
+
+A metric is a function of the targets as the user passed them and of `predict`'s outputs; a
+name below, or any callable `(y, outputs) -> float`. They are taken on the validation rows
+where there are some (and are called `validation_<name>` then), else on the training rows.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ._checks import choose, number
+
+
+def accuracy(y, outputs):
+    """The share of rows whose class is right: the largest of several outputs, or one output above 0.5."""
+    if outputs.shape[1] == 1:
+        return np.mean((outputs[:, 0] > 0.5) == (np.reshape(y, -1) > 0.5))
+    return np.mean(outputs.argmax(axis=1) == (y.argmax(axis=1) if np.ndim(y) == 2 else y))
+
+
+def r2(y, outputs):
+    """1 - sum of squared errors / sum of squared deviations from the mean, a mean over outputs; 0 where y is constant
+    and missed, 1 where it is met."""
+    y = np.reshape(y, outputs.shape).astype(np.float64)
+    errors = ((y - outputs) ** 2).sum(axis=0)
+    deviations = ((y - y.mean(axis=0)) ** 2).sum(axis=0)
+    ratios = np.divide(errors, deviations, out=(errors > 0).astype(np.float64), where=deviations > 0)
+    return 1 - ratios.mean()
+
+
+def mae(y, outputs):
+    """The mean absolute error."""
+    return np.abs(np.reshape(y, outputs.shape) - outputs.astype(np.float64)).mean()
+
+
+def mse(y, outputs):
+    """The mean squared error."""
+    return ((np.reshape(y, outputs.shape) - outputs.astype(np.float64)) ** 2).mean()
+
+
+def rmse(y, outputs):
+    """The root of the mean squared error."""
+    return np.sqrt(mse(y, outputs))
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A function of targets and outputs, and which of its values are better."""
+
+    function: callable
+    mode: str
+    classes: bool = False
+
+
+METRICS = {"accuracy": Metric(accuracy, "max", classes=True), "r2": Metric(r2, "max"), "mae": Metric(mae, "min"),
+           "mse": Metric(mse, "min"), "rmse": Metric(rmse, "min")}
+
+
+RECORDED = ("loss", "validation_loss", "learning_rate", "seconds", "stopped_by", "as_dict", "to_frame", "last")
+
+
+def checked_metrics(metrics, loss, classifying):
+    """{name: function} from names and callables."""
+    if isinstance(metrics, str) or callable(metrics):
+        metrics = [metrics]
+    functions = {}
+    for metric in metrics:
+        name, function = metric, metric
+        if callable(metric):
+            name = getattr(metric, "__name__", type(metric).__name__)
+        else:
+            known = METRICS[choose("metrics", metric, METRICS)]
+            function = known.function
+            if known.classes != classifying:
+                raise ValueError(f"metrics names {metric!r}, which is for {'classes' if known.classes else 'numbers'}, "
+                                 f"but the loss is {loss!r}")
+        if name in functions or name in RECORDED:
+            raise ValueError(f"metrics holds two functions called {name!r}, or a name that the History has already; "
+                             "give each a __name__ of its own")
+        functions[name] = function
+    return functions
+
+
+class Scored:
+    """A metric of a network on some rows, called after each epoch."""
+
+    def __init__(self, name, function, network, X, y):
+        self.name, self.function, self.network, self.X, self.y = name, function, network, X, np.asarray(y)
+
+    def __call__(self):
+        return number(f"the metric {self.name}", self.function(self.y, self.network.predict(self.X)), finite=False)

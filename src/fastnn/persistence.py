@@ -1,0 +1,171 @@
+"""Saving and loading: a network and the state of its training as a description and named tensors.
+
+`parts` takes a network apart and `rebuilt` puts it together again, for pickle and copy as they
+are, and for files (model_file.py) with everything in the description as plain data: a file holds
+no code, and loading runs none. What a file cannot hold are Python functions: see `save`.
+"""
+
+import warnings
+from dataclasses import asdict
+
+import numpy as np
+
+from . import losses, schedules
+from .callbacks import EarlyStopping
+from .lbfgs import LBFGS
+from .losses import Loss, as_loss
+from .model_file import FormatError, read_model, write_model
+from .optimizers import OPTIMIZERS
+
+KINDS = OPTIMIZERS | {"LBFGS": LBFGS}
+
+
+def parts(network):
+    """(description, tensors) of a network."""
+    engine, optimizer, stopping = network._engine, network.optimizer, network.early_stopping
+    tensors = {f"{kind}.{layer}": array.copy()
+               for kind, arrays in (("weights", network.weights), ("biases", network.biases))
+               for layer, array in enumerate(arrays)}
+    description = {
+        "network": {
+            "layer_sizes": list(network.layer_sizes), "activation": list(network.activations[:-1]),
+            "output": network.activations[-1], "loss": engine.loss, "initializer": network._initializer,
+            "dtype": network.dtype, "seed": network.seed, "dropout": list(network.dropout), "l1": network.l1,
+            "l2": network.l2, "label_smoothing": network.label_smoothing,
+        },
+        "epochs_trained": network.epochs_trained, "steps_trained": engine.steps,
+        "optimizer": None, "early_stopping": None,
+    }
+    if optimizer is not None:
+        state = getattr(optimizer, "state", ())
+        description["optimizer"] = {
+            "name": type(optimizer).__name__, "arguments": optimizer.arguments(), "steps": optimizer.steps,
+            "epochs": optimizer.epochs, "blocks": len(state)}
+        tensors |= {f"optimizer.{index}": engine.packed(block) for index, block in enumerate(state)}
+    if stopping is not None:
+        description["early_stopping"] = {
+            "settings": stopping.settings(), "best": stopping.best, "best_epoch": stopping.best_epoch,
+            "waited": stopping.waited}
+        if stopping.best_parameters is not None:
+            tensors["early_stopping.best"] = engine.packed(stopping.best_parameters)
+    return description, tensors
+
+
+def rebuilt(kind, description, tensors):
+    """The network that `parts` took apart; `kind` is its class. ValueError, KeyError and TypeError for other parts."""
+    tensors = dict(tensors)
+    check_tensors(tensors, **description["network"])
+    network = kind(**description["network"])
+    engine = network._engine
+    for layer in range(engine.n_layers):
+        network.weights[layer][...] = tensors.pop(f"weights.{layer}")
+        network.biases[layer][...] = tensors.pop(f"biases.{layer}")
+    network._epochs_trained = count(description, "epochs_trained")
+    engine.steps = count(description, "steps_trained")
+    if description["optimizer"] is not None:
+        saved = description["optimizer"]
+        optimizer = KINDS[saved["name"]](**saved["arguments"])
+        if saved["name"] != "LBFGS":
+            optimizer.bind(engine)
+            if saved["blocks"] != len(optimizer.state):
+                raise ValueError(f"{saved['blocks']!r} blocks of state do not fit {optimizer!r}")
+            for index, block in enumerate(optimizer.state):
+                engine.unpack(vector(network, tensors, f"optimizer.{index}"), block)
+        optimizer.steps, optimizer.epochs = count(saved, "steps"), count(saved, "epochs")
+        network._optimizer = optimizer
+    if description["early_stopping"] is not None:
+        saved = description["early_stopping"]
+        stopping = EarlyStopping(**saved["settings"])
+        stopping.best, stopping.best_epoch, stopping.waited = saved["best"], saved["best_epoch"], count(saved, "waited")
+        if "early_stopping.best" in tensors:
+            stopping.best_parameters = np.zeros_like(engine.parameters)
+            engine.unpack(vector(network, tensors, "early_stopping.best"), stopping.best_parameters)
+        stopping._engine = engine
+        network._early_stopping = stopping
+    if tensors:
+        raise ValueError(f"there are tensors that no part needs: {', '.join(tensors)}")
+    return network
+
+
+def check_tensors(tensors, layer_sizes, dtype, **_):
+    """Refuses sizes that the tensors do not have, before anything is made for them, and other dtypes."""
+    wrong = [name for name, array in tensors.items() if array.dtype != dtype]
+    if wrong:
+        raise ValueError(f"{wrong[0]} has dtype {tensors[wrong[0]].dtype}, but the network's is {dtype}")
+    for layer, (n_in, n_out) in enumerate(zip(layer_sizes, layer_sizes[1:], strict=False)):
+        shapes = tensors[f"weights.{layer}"].shape, tensors[f"biases.{layer}"].shape
+        if shapes != ((n_in, n_out), (n_out,)):
+            raise ValueError(f"the weights and biases of layer {layer} have shapes {shapes}, but its sizes are "
+                             f"{n_in}, {n_out}")
+
+
+def vector(network, tensors, name):
+    """A tensor as long as there are parameters."""
+    values = tensors.pop(name)
+    if values.shape != (network.n_parameters,):
+        raise ValueError(f"{name} has shape {values.shape}, but there are {network.n_parameters} parameters")
+    return values
+
+
+def count(description, name):
+    """A number of steps or epochs."""
+    value = description[name]
+    if type(value) is not int or not 0 <= value < 2**62:
+        raise ValueError(f"{name} is {value!r}, but must be a count")
+    return value
+
+
+def save(network, path):
+    """Writes a network to a file. A Python loss is left out, and `load` asks for it; of a learning rate that is a
+    Python function the latest value is kept, with a warning."""
+    description, tensors = parts(network)
+    loss, optimizer = description["network"]["loss"], description["optimizer"]
+    description["network"]["loss"] = asdict(loss) if isinstance(loss, Loss) else None
+    if optimizer is not None and isinstance(optimizer["arguments"].get("learning_rate"), schedules.Schedule):
+        rate = optimizer["arguments"]["learning_rate"]
+        try:
+            saved = {"settings": rate.settings(), "state": rate.state()}
+        except TypeError:
+            saved = network.optimizer.last_rate
+            warnings.warn(f"learning_rate is {rate!r}, and a file cannot hold a Python function: who loads the network "
+                          f"goes on with the latest rate, {saved:g}, and must set optimizer.learning_rate again",
+                          stacklevel=3)
+        optimizer["arguments"]["learning_rate"] = saved
+    write_model(path, description, tensors)
+
+
+def load(kind, path, loss):
+    """The network that `save` wrote."""
+    description, tensors = read_model(path)
+    try:
+        network, optimizer = description["network"], description["optimizer"]
+        own = None if network["loss"] is None else saved_loss(**network["loss"])
+        if optimizer is not None and isinstance(optimizer["arguments"].get("learning_rate"), dict):
+            saved = optimizer["arguments"]["learning_rate"]
+            optimizer["arguments"]["learning_rate"] = schedules.from_settings(saved["settings"])
+            optimizer["arguments"]["learning_rate"].set_state(saved["state"])
+        network["loss"] = own or unknown_loss
+        result = rebuilt(kind, description, tensors)
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+        raise FormatError(f"{path} is not a valid model: {type(error).__name__}: {error}") from None
+    if own is not None and loss is not None:
+        raise TypeError(f"loss is {loss!r}, but the network in {path} has its own: leave it out")
+    if own is not None:
+        return result
+    if loss is None:
+        raise TypeError(f"loss is None, but the network in {path} learned with a Python function, which a file cannot "
+                        "hold; pass it: fastnn.load(path, loss=…)")
+    if not callable(loss):
+        raise TypeError(f"loss is {loss!r}, but must be a function (outputs, targets) -> (value, gradient)")
+    network["loss"] = loss
+    return rebuilt(kind, description, tensors)
+
+
+def unknown_loss(outputs, targets):
+    """Stands for the Python loss that a file could not hold."""
+    raise NotImplementedError
+
+
+def saved_loss(name, parameter):
+    """A Loss from its name and its parameter, checked."""
+    return getattr(losses, name)(parameter) if name in losses.PARAMETERS else as_loss(name)

@@ -1,0 +1,51 @@
+"""The progress bar of `fit(progress=True)`: tqdm's, in a terminal and in notebooks; elsewhere one line at the end.
+
+tqdm is imported when it is used.
+"""
+
+import sys
+from time import perf_counter
+
+from .callbacks import Callback
+
+REFRESH_SECONDS = 0.1
+
+
+class ProgressBar(Callback):
+    """Shows the epochs done, the latest losses and metrics, and rows a second."""
+
+    def __init__(self):
+        try:
+            from tqdm.auto import tqdm
+        except ImportError:
+            raise ImportError("progress=True needs tqdm, which is not installed: "
+                              "pip install 'fastnn-mlp[progress]'") from None
+        self._tqdm = tqdm
+
+    def on_fit_begin(self, fit):
+        self._rows, self._shown = 0, -REFRESH_SECONDS
+        self._start = perf_counter()
+        self._live = sys.stderr.isatty() or "ipykernel" in sys.modules
+        self._bar = self._tqdm(total=fit.epochs, unit="epoch", disable=not self._live, dynamic_ncols=True)
+
+    def on_epoch_end(self, fit):
+        self._rows += fit.rows
+        now = perf_counter()
+        if self._live and (now - self._shown >= REFRESH_SECONDS or fit.epoch == fit.epochs):
+            self._shown = now
+            self._bar.set_postfix_str(self._latest(fit), refresh=False)
+            self._bar.update(fit.epoch - self._bar.n)
+
+    def on_fit_end(self, fit):
+        if self._live:
+            self._bar.set_postfix_str(self._latest(fit), refresh=False)
+            self._bar.update(fit.epoch - self._bar.n)
+        elif fit.epoch:
+            print(f"{fit.epoch} of {fit.epochs} epochs: {self._latest(fit)}", file=sys.stderr)
+        self._bar.close()
+
+    def _latest(self, fit):
+        latest = {name: value for name, value in fit.history.last().items()
+                  if name not in ("learning_rate", "seconds")}
+        speed = self._rows / (perf_counter() - self._start)
+        return ", ".join([*(f"{name}={value:.4g}" for name, value in latest.items()), f"{speed:,.0f} rows/s"])

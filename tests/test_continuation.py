@@ -1,0 +1,174 @@
+"""Going on exactly: n calls of one epoch are one call of n, and so is a run that was saved, copied or killed between.
+
+Bit for bit, with every optimizer, schedules, shuffling, dropout, weights and early stopping, on any
+number of threads.
+"""
+
+import copy
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from helpers import regression_data, same_bits
+
+import fastnn
+from fastnn import schedules
+
+EPOCHS = 6
+OPTIMIZERS = {
+    "SGD": lambda: fastnn.SGD(0.02),
+    "SGD, everything": lambda: fastnn.SGD(0.02, momentum=0.9, nesterov=True, weight_decay=1e-3, clip_norm=0.5),
+    "Adam": lambda: fastnn.Adam(0.01),
+    "Adam, clipped": lambda: fastnn.Adam(0.01, clip_norm=0.1, clip_value=0.05),
+    "AdamW": lambda: fastnn.AdamW(0.01),
+    "RMSprop": lambda: fastnn.RMSprop(0.003, momentum=0.5),
+    "Adagrad": lambda: fastnn.Adagrad(0.05, learning_rate_decay=0.01),
+    "Rprop": lambda: fastnn.Rprop(0.01),
+    "steps": lambda: fastnn.SGD(schedules.StepDecay(0.05, every=2, factor=0.5)),
+    "exponential": lambda: fastnn.Adam(schedules.ExponentialDecay(0.01, 0.9)),
+    "cosine with warm-up": lambda: fastnn.AdamW(schedules.WarmUp(schedules.CosineDecay(0.01, EPOCHS), 30)),
+    "one cycle": lambda: fastnn.SGD(schedules.OneCycle(0.1, 100), momentum=0.9),
+    "plateau": lambda: fastnn.SGD(schedules.ReduceOnPlateau(0.1, factor=0.5, patience=0)),
+}
+X, Y = regression_data(70, 6, 2, "float32", seed=51)
+FIT = {"batch_size": 8, "validation_data": (X[:20] + 0.1, Y[:20]), "sample_weight": np.linspace(0.5, 2, len(X))}
+
+
+def build(**changes):
+    arguments = {"activation": ["tanh", "relu"], "seed": 52, "dropout": [0.2, 0.4], "l1": 1e-4, "l2": 1e-3}
+    return fastnn.Network([6, 16, 33, 2], **arguments | changes)
+
+
+def everything(network):
+    """All that training has made, as bytes."""
+    stopping = network.early_stopping
+    return [network.get_parameters().tobytes(), *(block.tobytes() for block in network.optimizer.state),
+            network.optimizer.steps, network.optimizer.epochs, network.epochs_trained, network._engine.steps,
+            stopping and (stopping.best, stopping.best_epoch, stopping.waited, stopping.best_parameters.tobytes())]
+
+
+def once_more(network, epochs=1, optimizer=None):
+    return network.fit(X, Y, epochs=epochs, optimizer=optimizer, early_stopping=network.early_stopping
+                       or fastnn.EarlyStopping(100), **FIT)
+
+
+def uninterrupted(optimizer):
+    network = build()
+    history = once_more(network, EPOCHS, OPTIMIZERS[optimizer]())
+    return network, history
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_n_calls_of_one_epoch_are_one_call_of_n(name):
+    expected, history = uninterrupted(name)
+    network = build()
+    parts = [once_more(network, optimizer=OPTIMIZERS[name]() if epoch == 0 else None) for epoch in range(EPOCHS)]
+    assert everything(network) == everything(expected)
+    for kind in ("loss", "validation_loss", "learning_rate"):
+        assert [value for part in parts for value in getattr(part, kind)] == getattr(history, kind)
+
+
+def saved_and_loaded(network, folder):
+    network.save(folder / "model.safetensors")
+    return fastnn.load(folder / "model.safetensors")
+
+
+WAYS = {"file": saved_and_loaded, "pickle": lambda network, _: pickle.loads(pickle.dumps(network)),
+        "deepcopy": lambda network, _: copy.deepcopy(network)}
+
+
+@pytest.mark.any_isa
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_copy_goes_on_as_the_original(name, way, tmp_path):
+    expected, _ = uninterrupted(name)
+    network = build()
+    once_more(network, 2, OPTIMIZERS[name]())
+    before = everything(network)
+    twin = WAYS[way](network, tmp_path)
+    assert everything(network) == before == everything(twin)
+    assert repr(twin) == repr(network) and repr(twin.optimizer) == repr(network.optimizer)
+    once_more(twin, EPOCHS - 2)
+    assert everything(twin) == everything(expected)
+    assert everything(network) == before                    # they share nothing
+
+
+@pytest.mark.any_isa
+def test_what_is_not_kept_would_be_noticed(tmp_path):
+    network = build()
+    once_more(network, 2, OPTIMIZERS["Adam"]())
+    for change in (lambda n: setattr(n.optimizer, "steps", 0), lambda n: setattr(n._engine, "steps", 0),
+                   lambda n: setattr(n, "_epochs_trained", 0), lambda n: n.optimizer.state[1].fill(0)):
+        twin = saved_and_loaded(network, tmp_path)
+        change(twin)
+        once_more(twin)
+        right = saved_and_loaded(network, tmp_path)
+        once_more(right)
+        assert not same_bits(twin.get_parameters(), right.get_parameters())
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_threads_change_no_bit(name, dtype):
+    wide_X, wide_Y = regression_data(200, 300, 200, dtype, seed=53)
+    results = []
+    for threads in (1, 2, 3):
+        network = fastnn.Network([300, 200, 200], activation="tanh", dtype=dtype, dropout=0.3, l2=1e-3)
+        network.fit(wide_X, wide_Y, epochs=2, batch_size=100, optimizer=OPTIMIZERS[name](), threads=threads)
+        results.append((network.get_parameters().tobytes(), [block.tobytes() for block in network.optimizer.state]))
+    assert results[0] == results[1] == results[2]
+
+
+RUN = """
+import sys, numpy as np, fastnn
+from pathlib import Path
+path = Path(sys.argv[1])
+rng = np.random.default_rng(54)
+X, Y = rng.normal(size=(500, 20)), rng.normal(size=(500, 1))
+if path.exists():
+    net = fastnn.load(path)
+else:
+    net = fastnn.Network([20, 64, 1], dropout=0.2)
+net.fit(X, Y, epochs=40 - net.epochs_trained, optimizer=net.optimizer or fastnn.Adam(
+            fastnn.schedules.WarmUp(fastnn.schedules.CosineDecay(0.01, 40), 50), clip_norm=1.0),
+        validation_data=0.2, early_stopping=net.early_stopping or fastnn.EarlyStopping(1000),
+        callbacks=[fastnn.CheckpointEvery(path)])
+assert net.epochs_trained == 40
+"""
+
+
+@pytest.mark.any_isa
+def test_a_run_that_was_killed_goes_on_to_the_same_bits(tmp_path):
+    def run(path, kill_after=None):
+        process = subprocess.Popen([sys.executable, "-c", RUN, path], stderr=subprocess.PIPE, text=True)
+        if kill_after is not None:
+            while not path.exists() and process.poll() is None:
+                time.sleep(0.001)
+            time.sleep(kill_after)
+            process.send_signal(signal.SIGKILL)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode in (0, -signal.SIGKILL), errors
+        return process.returncode
+
+    run(tmp_path / "whole")
+    kills = sum(run(tmp_path / "killed", delay) != 0 for delay in (0.0, 0.003, 0.006, 0.009))
+    run(tmp_path / "killed")
+    assert kills, "no run was killed before its end: this test proves nothing"
+    assert (tmp_path / "killed").read_bytes() == (tmp_path / "whole").read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} <= {"whole", "killed"}, os.listdir(tmp_path)
+
+
+@pytest.mark.any_isa
+def test_checkpoints_come_when_they_are_due(tmp_path, monkeypatch):
+    saves = []
+    monkeypatch.setattr(fastnn.Network, "save", lambda network, path: saves.append(network.epochs_trained))
+    network = build()
+    network.fit(X, Y, epochs=7, callbacks=[fastnn.CheckpointEvery(tmp_path / "model", epochs=3)])
+    assert saves == [3, 6, 7]
+    network.fit(X, Y, epochs=3, callbacks=[fastnn.CheckpointEvery(tmp_path / "model", seconds=1000)])
+    assert saves == [3, 6, 7, 10]

@@ -1,0 +1,557 @@
+"""What `fit` does beside stepping: weights, validation, metrics, ways to stop, callbacks, progress, sources of rows.
+
+And that what is refused changes nothing.
+"""
+
+import copy
+import os
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from helpers import regression_data, same_bits
+
+import fastnn
+from fastnn import schedules
+
+pytestmark = pytest.mark.any_isa
+X, Y = regression_data(50, 4, 1, "float32", seed=81)
+LABELS = np.arange(50) ** 2 % 3
+
+
+def regressor(**arguments):
+    return fastnn.Network([4, 8, 1], seed=82, **arguments)
+
+
+def classifier(**arguments):
+    return fastnn.Network([4, 8, 3], output="softmax", seed=82, **arguments)
+
+
+def scripted(values):
+    """A metric that returns these values one after the other."""
+    values = iter(values)
+
+    def metric(y, outputs):
+        return next(values)
+
+    return metric
+
+
+# Weights
+
+
+def test_integer_weights_are_repeated_rows():
+    weights = np.arange(50) % 3
+    repeated = np.repeat(np.arange(50), weights)
+    networks = [regressor(dtype="float64") for _ in range(2)]
+    a = networks[0].fit(X, Y, epochs=5, batch_size=50, shuffle=False, sample_weight=weights)
+    b = networks[1].fit(X[repeated], Y[repeated], epochs=5, batch_size=len(repeated), shuffle=False)
+    np.testing.assert_allclose(a.loss, b.loss, rtol=1e-12)
+    np.testing.assert_allclose(networks[0].get_parameters(), networks[1].get_parameters(), rtol=1e-9)
+
+
+def test_equal_weights_are_none_up_to_rounding():
+    a, b = regressor(), regressor()
+    np.testing.assert_allclose(a.fit(X, Y, epochs=3, sample_weight=np.full(50, 7.0)).loss, b.fit(X, Y, epochs=3).loss,
+                               rtol=1e-6)
+
+
+def test_a_batch_without_weight_has_no_gradient():
+    weights = np.repeat([1.0, 0.0], 25)
+    network, half = regressor(), regressor()
+    network.fit(X, Y, batch_size=25, shuffle=False, sample_weight=weights, optimizer=fastnn.SGD(0.1))
+    half.fit(X[:25], Y[:25], batch_size=25, shuffle=False, sample_weight=weights[:25], optimizer=fastnn.SGD(0.1))
+    assert same_bits(network.get_parameters(), half.get_parameters())
+
+
+@pytest.mark.parametrize("kind", ["labels", "rows", "sigmoid"])
+@pytest.mark.parametrize("class_weight", ["balanced", {0: 2.0, 1: 0.5}])
+def test_class_weights_are_sample_weights(class_weight, kind):
+    labels = LABELS if kind != "sigmoid" else (LABELS > 0).astype(int)
+    y = {"labels": labels, "rows": np.eye(3)[labels], "sigmoid": labels[:, None]}[kind]
+    counts = np.bincount(labels)
+    factors = len(labels) / (len(counts) * counts) if class_weight == "balanced" else np.array([2.0, 0.5, 1.0])
+    a, b = (classifier() if kind != "sigmoid" else regressor(output="sigmoid") for _ in range(2))
+    a.fit(X, y, epochs=3, class_weight=class_weight, sample_weight=1 + np.arange(50))
+    b.fit(X, y, epochs=3, sample_weight=factors[labels] * (1 + np.arange(50)))
+    np.testing.assert_allclose(a.get_parameters(), b.get_parameters(), rtol=1e-5, atol=1e-7)
+
+
+# Validation, metrics, History
+
+
+def test_validation_rows_are_evaluated_after_each_epoch():
+    network, twin = regressor(), regressor()
+    weights = np.linspace(0, 1, 20)
+    history = network.fit(X, Y, epochs=4, validation_data=(X[:20], Y[:20], weights))
+    expected = []
+    for _ in range(4):
+        twin.fit(X, Y)
+        expected.append(twin.evaluate(X[:20], Y[:20], sample_weight=weights))
+    assert history.validation_loss == expected and same_bits(network.get_parameters(), twin.get_parameters())
+
+
+def test_a_fraction_is_held_out_at_random_and_never_trained_on():
+    seen = []
+
+    def metric(y, outputs):
+        seen.append(np.ravel(y))
+        return 0.0
+
+    poisoned = np.arange(50.0)
+    network = regressor()
+    for _ in range(2):
+        history = network.fit(X, poisoned, validation_data=0.2, metrics=[metric])
+    held_out = seen[0].astype(int)
+    assert len(held_out) == 10 and (np.diff(held_out) > 0).all() and list(held_out) != list(range(40, 50))
+    assert same_bits(*seen)
+    rest = np.setdiff1d(np.arange(50), held_out)
+    twin = regressor()
+    expected = [twin.fit(X[rest], poisoned[rest]).loss[0] for _ in range(2)]
+    assert history.loss == expected[1:] and same_bits(twin.get_parameters(), network.get_parameters())
+    assert history.validation_loss == [twin.evaluate(X[held_out], poisoned[held_out])]
+
+
+def test_metrics_by_name_are_those_of_scikit_learn():
+    from sklearn import metrics
+    network = regressor()
+    history = network.fit(X, Y, metrics=["r2", "mae", "mse", "rmse"])
+    outputs = network.predict(X)
+    for name, function in (("r2", metrics.r2_score), ("mae", metrics.mean_absolute_error),
+                           ("mse", metrics.mean_squared_error), ("rmse", metrics.root_mean_squared_error)):
+        assert getattr(history, name) == [pytest.approx(function(Y, outputs), rel=1e-6)], name
+    network = classifier()
+    for y in (LABELS, np.eye(3)[LABELS]):
+        history = network.fit(X, y, metrics="accuracy", validation_data=(X[:30], y[:30]))
+        right = metrics.accuracy_score(LABELS[:30], network.predict(X[:30]).argmax(axis=1))
+        assert history.validation_accuracy == [right]
+    network = regressor(output="sigmoid")
+    history = network.fit(X, LABELS > 0, metrics=["accuracy"])
+    assert history.accuracy == [metrics.accuracy_score(LABELS > 0, network.predict(X)[:, 0] > 0.5)]
+
+
+def test_the_history_is_lists_a_dictionary_and_a_frame():
+    history = regressor().fit(X, Y, epochs=3, validation_data=0.1, metrics=["mae"],
+                              optimizer=fastnn.SGD(schedules.ExponentialDecay(0.1, 0.5)))
+    names = ["loss", "validation_loss", "validation_mae", "learning_rate", "seconds"]
+    assert list(history.as_dict()) == names and all(len(values) == 3 for values in history.as_dict().values())
+    assert history.learning_rate == [0.1, 0.05, 0.025] and min(history.seconds) > 0
+    frame = history.to_frame()
+    assert list(frame.columns) == names and list(frame.index) == [1, 2, 3]
+    assert list(frame["loss"]) == history.loss and repr(history).startswith("History(loss=[")
+    with pytest.raises(AttributeError, match="no 'accuracy'; it has loss, validation_loss"):
+        history.accuracy     # noqa: B018
+
+
+# The ways to stop
+
+
+SCRIPT = [5, 4, 4.5, 3.95, 3, 3.5, 3.2, 3.1, 9, 9]
+
+
+@pytest.mark.parametrize("sign, mode", [(1, "min"), (-1, "max")])
+@pytest.mark.parametrize("min_change, last, best_epoch", [(0, 8, 5), (0.1, 8, 5), (1.5, 5, 1)])
+def test_early_stopping_waits_its_patience(min_change, last, best_epoch, sign, mode):
+    script = SCRIPT if min_change != 1.5 else [5, 4, 4.5, 3.95, 3.6, 3]
+    patience = 3 if min_change != 1.5 else 4
+    stopping = fastnn.EarlyStopping(patience, min_change, monitor="metric", mode=mode)
+    network, twin = regressor(), regressor()
+    history = network.fit(X, Y, epochs=10, metrics=[scripted([sign * value for value in script])],
+                          early_stopping=stopping)
+    assert len(history.loss) == last and history.stopped_by == "early_stopping"
+    assert stopping.best_epoch == best_epoch and stopping.best == sign * script[best_epoch - 1]
+    twin.fit(X, Y, epochs=best_epoch)
+    assert same_bits(network.get_parameters(), twin.get_parameters())
+    assert network.early_stopping is stopping and network.epochs_trained == last
+
+
+def test_early_stopping_may_keep_the_last_parameters_and_restore_later():
+    stopping = fastnn.EarlyStopping(3, monitor="metric", mode="min", restore_best=False)
+    network, twin = regressor(), regressor()
+    for part in (SCRIPT[:6], SCRIPT[6:]):       # it goes on in the next fit
+        network.fit(X, Y, epochs=len(part), metrics=[scripted(part)], early_stopping=stopping)
+    twin.fit(X, Y, epochs=8)
+    assert network.epochs_trained == 8 and same_bits(network.get_parameters(), twin.get_parameters())
+    stopping.restore(network)
+    best = regressor()
+    best.fit(X, Y, epochs=5)
+    assert same_bits(network.get_parameters(), best.get_parameters())
+
+
+def test_early_stopping_takes_nan_for_no_improvement():
+    stopping = fastnn.EarlyStopping(2, monitor="metric", mode="min")
+    history = regressor().fit(X, Y, epochs=9, metrics=[scripted([np.nan, 2, np.nan, 1, np.nan, np.nan])],
+                              early_stopping=stopping)
+    assert len(history.loss) == 6 and stopping.best == 1
+
+
+def test_what_it_watches_by_default_and_what_it_cannot():
+    for validation_data, name in ((0.2, "validation_loss"), (None, "loss")):
+        stopping = fastnn.EarlyStopping(1000)
+        history = regressor().fit(X, Y, epochs=3, validation_data=validation_data, early_stopping=stopping)
+        assert stopping.best == min(getattr(history, name))
+    with pytest.raises(ValueError, match="monitor is 'accuracy', which this fit does not record; it records loss"):
+        regressor().fit(X, Y, early_stopping=fastnn.EarlyStopping(monitor="accuracy"))
+    with pytest.raises(ValueError, match="whether a larger 'metric' is better is not known"):
+        regressor().fit(X, Y, metrics=[scripted([1])], early_stopping=fastnn.EarlyStopping(monitor="metric"))
+
+
+def test_early_stopping_belongs_to_one_network():
+    stopping = fastnn.EarlyStopping(3)
+    regressor().fit(X, Y, epochs=2, early_stopping=stopping)
+    other = regressor()
+    with pytest.raises(ValueError, match="best parameters of another network"):
+        other.fit(X, Y, early_stopping=stopping)
+    assert other.optimizer is None and other.early_stopping is None
+    with pytest.raises(ValueError, match="no epoch of this network"):
+        stopping.restore(other)
+    other.fit(X, Y, early_stopping=copy.deepcopy(stopping))
+
+
+def test_metrics_need_names_of_their_own():
+    for names in (["loss"], ["seconds"], ["same", "same"]):
+        metrics = []
+        for name in names:
+            metrics.append(scripted([1.0]))
+            metrics[-1].__name__ = name
+        with pytest.raises(ValueError, match=f"called '{names[0]}'"):
+            regressor().fit(X, Y, metrics=metrics)
+
+
+def test_tol_and_time_budget_stop():
+    network = regressor()
+    history = network.fit(X, Y, epochs=10, tol=1e9)
+    assert len(history.loss) == 1 and history.stopped_by == "tol"
+    history = network.fit(X, Y, epochs=10**6, time_budget=0.05)
+    assert history.stopped_by == "time_budget" and sum(history.seconds) >= 0.04
+    assert sum(history.seconds[:-1]) < 0.05
+    assert network.fit(X, Y, epochs=2).stopped_by is None
+
+
+# Callbacks
+
+
+class Recorder(fastnn.Callback):
+    def __init__(self, name="", calls=None, fail=None, stop=None):
+        self.name, self.calls, self.fail, self.stop = name, [] if calls is None else calls, fail, stop
+
+    def note(self, what, fit):
+        self.calls.append((self.name + what, fit.epoch, fit.epochs, len(fit.history.loss)))
+        if self.fail == what:
+            raise KeyError(what)
+        if what == "epoch" and self.stop == fit.epoch:
+            fit.stop()
+
+    def on_fit_begin(self, fit):
+        self.note("begin", fit)
+
+    def on_epoch_end(self, fit):
+        self.note("epoch", fit)
+
+    def on_fit_end(self, fit):
+        self.note("end", fit)
+
+
+def test_callbacks_are_called_in_order_and_can_stop():
+    recorder = Recorder(stop=2)
+    history = regressor().fit(X, Y, epochs=5, callbacks=[recorder])
+    assert recorder.calls == [("begin", 0, 5, 0), ("epoch", 1, 5, 1), ("epoch", 2, 5, 2), ("end", 2, 5, 2)]
+    assert len(history.loss) == 2 and history.stopped_by == "callback"
+
+
+@pytest.mark.parametrize("where, done, after", [
+    ("begin", 0, ["a begin", "b begin", "a end"]),
+    ("epoch", 1, ["a begin", "b begin", "c begin", "a epoch", "b epoch", "c end", "b end", "a end"]),
+    ("end", 2, ["a begin", "b begin", "c begin", *["a epoch", "b epoch", "c epoch"] * 2, "c end", "b end", "a end"])])
+def test_a_callback_that_raises_leaves_a_completed_epoch(where, done, after):
+    calls = []
+    network, twin = regressor(), regressor()
+    with pytest.raises(KeyError, match=where):
+        network.fit(X, Y, epochs=2, callbacks=[Recorder("a ", calls), Recorder("b ", calls, fail=where),
+                                               Recorder("c ", calls)])
+    assert [name for name, *_ in calls] == after
+    twin.fit(X, Y, epochs=done)
+    assert network.epochs_trained == done and same_bits(network.get_parameters(), twin.get_parameters())
+    assert network.fit(X, Y).loss == twin.fit(X, Y).loss
+
+
+def test_one_line_tells_of_the_progress_where_there_is_no_terminal(capfd):
+    regressor().fit(X, Y, epochs=3, validation_data=0.2, progress=True)
+    out, err = capfd.readouterr()
+    assert out == "" and re.fullmatch(r"3 of 3 epochs: loss=\S+, validation_loss=\S+, [\d,]+ rows/s\n", err), err
+
+
+def test_a_bar_shows_the_progress_in_a_terminal():
+    import fcntl
+    import pty
+    import struct
+    import termios
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 150, 0, 0))
+    code = ("import fastnn, numpy as np; X = np.ones((50, 4)); "
+            "fastnn.Network([4, 8, 1]).fit(X, X[:, 0], epochs=7, validation_data=0.2, progress=True)")
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=theirs, stdout=theirs)
+    assert process.wait(60) == 0
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            part = os.read(ours, 4096)
+        except OSError:         # the other end is closed
+            break
+        if not part:
+            break
+        shown += part
+    os.close(ours)
+    assert re.search(r"7/7 .*loss=\S+, validation_loss=\S+, [\d,]+ rows/s", shown.decode()), shown
+
+
+# Sources of rows
+
+
+def mse(outputs, targets):
+    return ((outputs - targets) ** 2).mean(), 2 * (outputs - targets) / outputs.size
+
+
+def test_a_python_loss_trains_as_ours():
+    network, ours = regressor(loss=mse, dropout=0.2, dtype="float64"), regressor(dropout=0.2, dtype="float64")
+    np.testing.assert_allclose(network.fit(X, Y, epochs=5).loss, ours.fit(X, Y, epochs=5).loss, rtol=1e-12)
+    np.testing.assert_allclose(network.get_parameters(), ours.get_parameters(), rtol=1e-9, atol=1e-12)
+    assert network.evaluate(X, Y) == pytest.approx(ours.evaluate(X, Y))
+    np.testing.assert_allclose(network.gradients(X, Y).weights[0], ours.gradients(X, Y).weights[0], atol=1e-12)
+    assert network.train_on_batch(X[0], Y[0, 0]) == pytest.approx(ours.train_on_batch(X[0], Y[0, 0]))
+
+
+def test_a_python_loss_of_several_outputs_is_the_mean_that_it_says():
+    X, y = regression_data(12, 4, 3, seed=83)
+    network, ours = (fastnn.Network([4, 5, 3], loss=loss, dtype="float64", seed=1) for loss in (mse, "mse"))
+    assert network.gradients(X, y).loss == pytest.approx(ours.gradients(X, y).loss)     # first: nothing ran before
+    np.testing.assert_allclose(network.gradients(X, y).weights[1], ours.gradients(X, y).weights[1], atol=1e-12)
+    assert network.train_on_batch(X, y) == pytest.approx(ours.train_on_batch(X, y))
+    assert network.fit(X, y).loss == [pytest.approx(ours.fit(X, y).loss[0])]
+    history = network.fit(X, y, epochs=20, optimizer=fastnn.LBFGS())
+    assert history.loss[-1] == pytest.approx(network.evaluate(X, y)) and type(history.loss[-1]) is float
+
+
+def test_a_python_loss_runs_in_the_float_state_of_its_caller():
+    seen = []
+
+    def loss(outputs, targets):
+        seen.append(np.array([5e-324]) * 1.0)
+        return mse(outputs, targets)
+
+    network = regressor(loss=loss)
+    network.fit(X, Y)
+    network.gradients(X, Y)
+    assert len(seen) == 3 and all(value == 5e-324 for value in seen)
+
+
+@pytest.mark.parametrize("loss, error, words", [
+    (lambda a, t: (1.0, a * 1j), TypeError, "gradient of the Python loss has dtype complex"),
+    (lambda a, t: 1 / 0, ZeroDivisionError, "division"), (lambda a, t: 1.0, TypeError, "returned a float"),
+    (lambda a, t: (1.0, np.zeros(3)), ValueError, r"gradient.*has shape \(3,\)"),
+    (lambda a, t: ("no", a), TypeError, "value of the Python loss"),
+    (lambda a, t: (np.nan, a), fastnn.DivergenceError, "stopped being finite")])
+def test_a_python_loss_that_fails_leaves_everything_as_it_was(loss, error, words):
+    network = regressor(loss=loss)
+    before = network.get_parameters()
+    with pytest.raises(error, match=words):
+        network.fit(X, Y, optimizer=fastnn.SGD(0.1))
+    assert same_bits(network.get_parameters(), before) and network.epochs_trained == 0
+
+
+def batches(weights=None):
+    parts = [X[i:i + 16] for i in range(0, 50, 16)], [Y[i:i + 16] for i in range(0, 50, 16)]
+    return list(zip(*parts, *([] if weights is None else [[weights[i:i + 16] for i in range(0, 50, 16)]]), strict=True))
+
+
+@pytest.mark.parametrize("weights", [None, np.linspace(1, 2, 50)], ids=["equal", "weighted"])
+def test_an_iterable_of_batches_is_the_same_batches_of_arrays(weights):
+    network, twin = regressor(dropout=0.3), regressor(dropout=0.3)
+    optimizer, other = (fastnn.Adam(schedules.OneCycle(0.1, 20)) for _ in range(2))
+    a = network.fit(batches(weights), epochs=3, optimizer=optimizer)
+    b = twin.fit(X, Y, epochs=3, batch_size=16, shuffle=False, sample_weight=weights, optimizer=other)
+    assert same_bits(network.get_parameters(), twin.get_parameters())
+    np.testing.assert_allclose(a.loss, b.loss, rtol=1e-14)
+
+
+def test_a_generator_serves_one_epoch():
+    network = regressor()
+    assert len(network.fit(iter(batches())).loss) == 1
+    with pytest.raises(ValueError, match="gave no batch for this epoch"):
+        network.fit(iter(batches()), epochs=2)
+    assert network.epochs_trained == 2
+
+
+@pytest.mark.parametrize("dtype", ["float64", "int16", "float32", ">f4"])
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_a_memory_mapped_file_is_the_array_in_memory(shuffle, dtype, tmp_path, monkeypatch):
+    monkeypatch.setattr(fastnn.data, "CHUNK_BYTES", 300)        # many parts of several batches each
+    mapped = np.memmap(tmp_path / "X", dtype, "w+", shape=(203, 4))
+    mapped[...] = np.arange(812).reshape(203, 4) ** 2 % 23 - 11
+    y = np.arange(203.0) % 5
+    networks = regressor(dropout=0.1), regressor(dropout=0.1)
+    histories = [network.fit(data, y, epochs=3, batch_size=8, shuffle=shuffle)
+                 for network, data in zip(networks, (mapped, np.array(mapped)), strict=True)]
+    assert histories[0].loss == histories[1].loss
+    assert same_bits(*(network.get_parameters() for network in networks))
+
+
+def test_a_wrong_number_in_a_memory_mapped_file_is_named_by_its_place(tmp_path):
+    mapped = np.memmap(tmp_path / "X", "float64", "w+", shape=(203, 4))
+    mapped[77, 2] = np.nan
+    for shuffle in (True, False):
+        with pytest.raises(ValueError, match="X holds nan in row 77, column 2"):
+            regressor().fit(mapped, np.zeros(203), shuffle=shuffle)
+
+
+@pytest.mark.optimised_build
+def test_a_memory_mapped_file_is_not_copied_as_a_whole(tmp_path):
+    code = """
+import sys
+import numpy as np, fastnn
+X = np.memmap(sys.argv[1], "float64", "w+", shape=(2_000_000, 16))      # 256 MB, a sparse file
+net = fastnn.Network([16, 1])
+net.fit(X[:1000], np.zeros(1000))
+anonymous = lambda: int(open("/proc/self/statm").read().split()[5]) * 4096
+start = anonymous()
+peak = 0
+class Watch(fastnn.Callback):
+    def on_epoch_end(self, fit):
+        global peak
+        peak = anonymous() - start
+net.fit(X, np.zeros(2_000_000), batch_size=10_000, shuffle=False, callbacks=[Watch()])
+assert peak < 64 << 20, peak
+"""
+    subprocess.run([sys.executable, "-c", code, tmp_path / "X"], check=True)
+
+
+# Own loops
+
+
+@pytest.mark.parametrize("optimizer", [
+    lambda: fastnn.SGD(0.01), lambda: fastnn.Adam(schedules.OneCycle(0.1, 60), clip_norm=0.5)])
+@pytest.mark.parametrize("build, y", [(regressor, Y), (classifier, LABELS)], ids=["regression", "labels"])
+@pytest.mark.parametrize("arguments", [{}, {"dropout": 0.4}])
+def test_train_on_batch_is_a_step_of_fit(arguments, build, y, optimizer):
+    network, twin = build(**arguments), build(**arguments)
+    losses = []
+    for i in range(50):
+        target = int(y[i]) if y is LABELS else float(y[i, 0])
+        losses.append(network.train_on_batch(X[i], target, optimizer=optimizer() if i == 0 else None))
+    history = twin.fit(X, y, batch_size=1, shuffle=False, optimizer=optimizer())
+    assert same_bits(network.get_parameters(), twin.get_parameters())
+    assert np.mean(losses) == pytest.approx(history.loss[0], rel=1e-12)
+    network.train_on_batch(X, y, sample_weight=np.linspace(0, 1, 50))
+    twin.fit(X, y, batch_size=50, shuffle=False, sample_weight=np.linspace(0, 1, 50))
+    assert same_bits(network.get_parameters(), twin.get_parameters())
+
+
+def test_train_on_batch_refuses_and_diverges_without_a_change():
+    network = regressor()
+    network.train_on_batch(X[0], 1.0, optimizer=fastnn.SGD(0.1))
+    before = network.get_parameters()
+    for x, y in ((X[0], np.nan), (X[0, :3], 1.0), (X[0] * np.inf, 1.0), (X[0], [1.0, 2.0]), (X[0], "one")):
+        with pytest.raises((TypeError, ValueError)):
+            network.train_on_batch(x, y)
+    with pytest.raises(fastnn.DivergenceError):
+        network.train_on_batch(X[0], 3e38)
+    assert same_bits(network.get_parameters(), before) and network.optimizer.steps == 1
+    with pytest.raises(ValueError, match="LBFGS, which needs all rows"):
+        network.train_on_batch(X, Y, optimizer=fastnn.LBFGS())
+    sigmoid = regressor(output="sigmoid")
+    sigmoid.train_on_batch(X[0], 1.0)
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        sigmoid.train_on_batch(X[0], 1.5)
+
+
+# What is refused
+
+
+@pytest.mark.parametrize("arguments, words", [
+    ({"dropout": 1.0}, "dropout is 1.0"), ({"dropout": -0.1}, "dropout is -0.1"), ({"dropout": [0.1] * 2}, "2 numbers"),
+    ({"dropout": "some"}, "dropout"), ({"l1": -1}, "l1 is -1"), ({"l2": np.nan}, "l2 is nan"),
+    ({"label_smoothing": 0.1}, "goes with a classification loss"), ({"loss": "pinball"}, "loss is 'pinball'"),
+    ({"label_smoothing": 1.0, "output": "sigmoid"}, "label_smoothing is 1.0")])
+def test_networks_that_cannot_be(arguments, words):
+    with pytest.raises((TypeError, ValueError), match=re.escape(words)):
+        regressor(**arguments)
+
+
+@pytest.mark.parametrize("make, words", [
+    (lambda: fastnn.Rprop(schedules.CosineDecay(0.1, 5)), "Rprop finds the sizes of its steps itself"),
+    (lambda: fastnn.Rprop(etas=(1.2, 0.5)), "etas is (1.2, 0.5)"), (lambda: fastnn.Rprop(step_sizes=3), "two numbers"),
+    (lambda: fastnn.SGD("fast"), "learning_rate is 'fast'"), (lambda: fastnn.SGD(0), "learning_rate is 0"),
+    (lambda: fastnn.Adam(clip_norm=0), "clip_norm is 0"), (lambda: fastnn.Adam(clip_value=-1), "clip_value is -1"),
+    (lambda: fastnn.RMSprop(alpha=1), "alpha is 1"), (lambda: fastnn.EarlyStopping(0), "patience is 0"),
+    (lambda: fastnn.EarlyStopping(mode="best"), "mode is 'best'"), (lambda: fastnn.losses.quantile(0), "q is 0"),
+    (lambda: fastnn.losses.focal(-1), "gamma is -1"), (lambda: fastnn.LBFGS(0), "history_size is 0"),
+    (lambda: fastnn.CheckpointEvery("x", 2, seconds=3), "only one of them")])
+def test_parts_that_cannot_be(make, words):
+    with pytest.raises((TypeError, ValueError), match=re.escape(words)):
+        make()
+
+
+REFUSED = {
+    "L-BFGS with mini-batches": ({"optimizer": fastnn.LBFGS(), "batch_size": 10}, "LBFGS takes all 50 rows"),
+    "class weights for regression": ({"class_weight": "balanced"}, "class_weight is 'balanced', but goes with"),
+    "negative weight": ({"sample_weight": -np.ones(50)}, "sample_weight holds -1.0 in row 0"),
+    "NaN weight": ({"sample_weight": np.full(50, np.nan)}, "sample_weight holds nan"),
+    "no weight": ({"sample_weight": np.zeros(50)}, "sample_weight is zero for every row"),
+    "too few weights": ({"sample_weight": np.ones(3)}, "sample_weight has shape (3,)"),
+    "validation of other width": ({"validation_data": (X[:, :3], Y)}, "validation_data: X has 3 features"),
+    "validation of other length": ({"validation_data": (X, Y[:3])}, "validation_data: y has 3 rows"),
+    "validation without y": ({"validation_data": X}, "validation_data is a ndarray"),
+    "all held out": ({"validation_data": 0.99}, "which leaves none"),
+    "fraction 1": ({"validation_data": 1.0}, "is 1.0"),
+    "fraction 0": ({"validation_data": 0.0}, "validation_data is 0.0"),
+    "unknown metric": ({"metrics": ["acuracy"]}, "did you mean 'accuracy'"),
+    "metric for classes": ({"metrics": ["accuracy"]}, "which is for classes"),
+    "no stopping": ({"early_stopping": True}, "early_stopping is True"),
+    "no callback": ({"callbacks": [print]}, "callbacks[0] is"), "no callbacks": ({"callbacks": 3}, "callbacks is 3"),
+    "negative time": ({"time_budget": -1}, "time_budget is -1"), "no y": ({"y": None}, "y is missing"),
+    "no optimizer": ({"optimizer": "adam"}, "optimizer is 'adam'"),
+    "batch size of an iterable": ({"X": batches(), "y": None, "batch_size": 3}, "batch_size and sample_weight go with"),
+    "metrics of an iterable": ({"X": batches(), "y": None, "metrics": ["r2"]}, "metrics need validation_data"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_fit_refuses_changes_nothing(name):
+    arguments, words = REFUSED[name]
+    network = regressor()
+    network.fit(X, Y, epochs=2)
+    twin = copy.deepcopy(network)
+    optimizer = network.optimizer
+    with pytest.raises((TypeError, ValueError), match=re.escape(words)):
+        network.fit(**{"X": X, "y": Y} | arguments)
+    assert network.optimizer is optimizer and network.epochs_trained == 2
+    assert network.fit(X, Y).loss == twin.fit(X, Y).loss
+    assert same_bits(network.get_parameters(), twin.get_parameters())
+
+
+def test_class_weights_that_are_none():
+    for class_weight, words in (({3: 1.0}, "names the class 3"), ({0: -1.0}, "class_weight[0] is -1.0"),
+                                ("equal", "class_weight is 'equal'")):
+        with pytest.raises((TypeError, ValueError), match=re.escape(words)):
+            classifier().fit(X, LABELS, class_weight=class_weight)
+    with pytest.raises(ValueError, match="Python function"):
+        regressor(loss=mse).fit(X, Y, sample_weight=np.ones(50))
+
+
+@pytest.mark.parametrize("module, use", [
+    ("scipy", "fit(X, y, optimizer=fastnn.LBFGS())"), ("tqdm", "fit(X, y, progress=True)")])
+def test_a_missing_extra_is_named(module, use):
+    code = (f"import sys; sys.modules[{module!r}] = None; sys.modules['{module}.auto'] = None\n"
+            f"sys.modules['{module}.optimize'] = None\n"
+            f"import fastnn; X, y = [[1.0], [2.0]], [1.0, 2.0]; fastnn.Network([1, 1]).{use}")
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert re.search(r"ImportError: .* needs \w+, which is not installed: pip install 'fastnn-mlp\[\w+\]'",
+                     result.stderr), result.stderr
+
+
+def test_without_progress_nothing_is_printed(capfd):
+    regressor().fit(X, Y, epochs=2, validation_data=0.2)
+    assert capfd.readouterr() == ("", "")

@@ -1,0 +1,154 @@
+"""Saving a network: what comes back, what a file cannot hold, and that no description fools `load`.
+
+The file itself, its checksum and its way to the disk are in test_model_file.py; that a loaded network
+trains on to the same bits, in test_continuation.py.
+"""
+
+import copy
+
+import numpy as np
+import pytest
+from helpers import regression_data, same_bits
+
+import fastnn
+from fastnn import schedules
+from fastnn.model_file import read_model, write_model
+
+pytestmark = pytest.mark.any_isa
+X, Y = regression_data(30, 4, 2, seed=71)
+OPTIMIZERS = [
+    fastnn.SGD(0.1, momentum=0.5), fastnn.Adam(schedules.CosineDecay(0.1, 5), clip_norm=1.0), fastnn.AdamW(),
+    fastnn.RMSprop(momentum=0.1), fastnn.Adagrad(), fastnn.Rprop(), fastnn.LBFGS(history_size=5),
+    fastnn.SGD(schedules.WarmUp(schedules.ReduceOnPlateau(0.1, patience=0), 3)),
+]
+
+
+def mse(outputs, targets):
+    return ((outputs - targets) ** 2).mean(), 2 * (outputs - targets) / outputs.size
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
+def test_a_network_comes_back_as_it_was(optimizer, dtype, tmp_path):
+    network = fastnn.Network([4, 9, 3, 2], activation=["tanh", "gelu"], initializer="he_uniform", dtype=dtype, seed=7,
+                             l1=0.1, l2=0.2, loss=fastnn.losses.quantile(0.3))
+    network.fit(X, Y, epochs=3, optimizer=copy.deepcopy(optimizer))
+    network.save(tmp_path / "model.safetensors")
+    loaded = fastnn.load(str(tmp_path / "model.safetensors"))
+    for name in ("layer_sizes", "activations", "loss", "dtype", "seed", "dropout", "l1", "l2", "label_smoothing",
+                 "epochs_trained"):
+        assert getattr(loaded, name) == getattr(network, name), name
+    assert repr(loaded) == repr(network) and repr(loaded.optimizer) == repr(network.optimizer)
+    assert (loaded.optimizer.steps, loaded.optimizer.epochs) == (network.optimizer.steps, network.optimizer.epochs)
+    assert same_bits(loaded.predict(X), network.predict(X))
+
+
+def test_an_untrained_network_has_no_optimizer_to_save(tmp_path):
+    fastnn.Network([4, 2]).save(tmp_path / "model")
+    assert fastnn.load(tmp_path / "model").optimizer is None
+
+
+def test_other_tools_can_read_the_tensors(tmp_path):
+    from safetensors.numpy import load_file
+    network = fastnn.Network([4, 9, 2])
+    network.fit(X, Y, optimizer=fastnn.Adam())
+    network.save(tmp_path / "model.safetensors")
+    tensors = load_file(tmp_path / "model.safetensors")
+    assert sorted(tensors) == ["biases.0", "biases.1", "optimizer.0", "optimizer.1", "weights.0", "weights.1"]
+    assert same_bits(tensors["weights.1"], network.weights[1]) and tensors["optimizer.0"].shape == (65,)
+
+
+def test_a_python_loss_must_be_given_again(tmp_path):
+    network = fastnn.Network([4, 9, 2], loss=mse)
+    network.fit(X, Y)
+    network.save(tmp_path / "model")
+    with pytest.raises(TypeError, match="learned with a Python function.*fastnn.load"):
+        fastnn.load(tmp_path / "model")
+    with pytest.raises(TypeError, match="loss is 'mse', but must be a function"):
+        fastnn.load(tmp_path / "model", loss="mse")
+    loaded = fastnn.load(tmp_path / "model", loss=mse)
+    assert loaded.loss is mse and loaded.fit(X, Y).loss == network.fit(X, Y).loss
+    twin = copy.deepcopy(network)
+    assert twin.loss is mse and twin.fit(X, Y).loss == network.fit(X, Y).loss
+    fastnn.Network([4, 2]).save(tmp_path / "model")
+    with pytest.raises(TypeError, match="has its own: leave it out"):
+        fastnn.load(tmp_path / "model", loss=mse)
+
+
+def test_a_learning_rate_that_is_a_function_becomes_its_latest_value(tmp_path):
+    network = fastnn.Network([4, 9, 2])
+    network.fit(X, Y, epochs=3, optimizer=fastnn.SGD(lambda epoch: 0.1 / (1 + epoch)))
+    with pytest.warns(UserWarning, match="cannot hold a Python function"):
+        network.save(tmp_path / "model")
+    assert fastnn.load(tmp_path / "model").optimizer.learning_rate == pytest.approx(0.1 / 3)
+    assert callable(network.optimizer.learning_rate.function)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS[:-2], ids=repr)
+def test_an_optimizer_is_copied_without_its_network(optimizer):
+    optimizer = copy.deepcopy(optimizer)
+    fastnn.Network([4, 2]).fit(X, Y, optimizer=optimizer)
+    twin = copy.deepcopy(optimizer)
+    assert repr(twin) == repr(optimizer) and twin.steps == 0
+    fastnn.Network([4, 3, 2]).fit(X, Y, optimizer=twin)
+
+
+def altered(description, path, value):
+    *folders, last = path
+    inner = description
+    for folder in folders:
+        inner = inner[folder]
+    if value is KeyError:
+        del inner[last]
+    else:
+        inner[last] = value
+
+
+@pytest.mark.parametrize("path, value", [
+    (["network"], KeyError), (["network"], None), (["network", "layer_sizes"], [4, 9, 3]),
+    (["network", "layer_sizes"], [4, 2**40, 2]), (["network", "layer_sizes"], [4]), (["network", "layer_sizes"], "49"),
+    (["network", "layer_sizes"], [4, 9.0, 2]), (["network", "output"], "softmx"), (["network", "dtype"], "float16"),
+    (["network", "dtype"], "float64"), (["network", "seed"], -1), (["network", "loss"], {"name": "no"}),
+    (["network", "loss"], 3), (["network", "loss"], {"name": "quantile", "parameter": 7.0}),
+    (["network", "activation"], []), (["network", "dropout"], [1.0]), (["network", "extra"], 1),
+    (["epochs_trained"], -1), (["epochs_trained"], 1.5), (["epochs_trained"], True), (["steps_trained"], 2**70),
+    (["optimizer"], KeyError), (["optimizer", "name"], "Optimizer"), (["optimizer", "name"], "__import__"),
+    (["optimizer", "arguments", "beta1"], 2), (["optimizer", "arguments"], []), (["optimizer", "blocks"], 3),
+    (["optimizer", "arguments", "learning_rate"], {"settings": {"schedule": "Function"}, "state": {}}),
+    (["optimizer", "steps"], "many"), (["early_stopping"], {"settings": {}}), (["early_stopping"], 5),
+], ids=str)
+def test_a_description_that_is_none_is_refused(path, value, tmp_path):
+    network = fastnn.Network([4, 9, 2])
+    network.fit(X, Y, optimizer=fastnn.Adam())
+    network.save(tmp_path / "model")
+    description, tensors = read_model(tmp_path / "model")
+    write_model(tmp_path / "same", description, tensors)
+    fastnn.load(tmp_path / "same")
+    altered(description, path, value)
+    write_model(tmp_path / "other", description, tensors)      # with the right checksum
+    with pytest.raises(fastnn.FormatError, match="other"):
+        fastnn.load(tmp_path / "other")
+
+
+@pytest.mark.parametrize("change", [
+    lambda tensors: tensors.pop("weights.1"), lambda tensors: tensors.update(more=np.zeros(3)),
+    lambda tensors: tensors.update({"optimizer.1": np.zeros(64, "f")}),
+    lambda tensors: tensors.update({"weights.0": np.zeros((9, 4), "f")}),
+    lambda tensors: tensors.update({"weights.0": np.zeros((4, 9), "i4")}),
+    lambda tensors: tensors.update({"weights.0": np.zeros((4, 9))})])
+def test_tensors_that_do_not_fit_are_refused(change, tmp_path):
+    network = fastnn.Network([4, 9, 2])
+    network.fit(X, Y, optimizer=fastnn.Adam())
+    network.save(tmp_path / "model")
+    description, tensors = read_model(tmp_path / "model")
+    change(tensors)
+    write_model(tmp_path / "model", description, tensors)
+    with pytest.raises(fastnn.FormatError):
+        fastnn.load(tmp_path / "model")
+
+
+def test_what_is_no_file_is_an_oserror(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        fastnn.load(tmp_path / "nothing")
+    with pytest.raises(FileNotFoundError):
+        fastnn.Network([4, 2]).save(tmp_path / "no" / "folder")
