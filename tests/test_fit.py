@@ -220,6 +220,35 @@ def test_metrics_need_names_of_their_own():
             regressor().fit(X, Y, metrics=metrics)
 
 
+def test_a_metric_that_raises_counts_the_epoch_everywhere():
+    network = regressor()
+    with pytest.raises(StopIteration):
+        network.fit(X, Y, epochs=3, metrics=[scripted([1.0])], optimizer=fastnn.SGD(lambda epoch: 0.1 / (1 + epoch)))
+    assert network.epochs_trained == network.optimizer.epochs == 2
+    assert network.fit(X, Y).learning_rate == [pytest.approx(0.1 / 3)]
+
+
+def test_momentum_is_not_set_within_a_fit():
+    class SetMomentum(fastnn.Callback):
+        def on_epoch_end(self, fit):
+            fit.network.optimizer.momentum = 0
+            fit.network.train_on_batch(X, Y)
+
+    with pytest.raises(ValueError, match="momentum was set while a fit was under way"):
+        regressor().fit(X, Y, epochs=3, optimizer=fastnn.SGD(0.01, momentum=0.9), callbacks=[SetMomentum()])
+
+
+def test_a_schedule_of_ones_own_is_checked():
+    class Wrong(schedules.Schedule):
+        by = "step"
+
+        def at(self, t):
+            return np.full(3, 0.1)
+
+    with pytest.raises(ValueError, match=r"gave rates of shape \(3,\) for 2 steps"):
+        regressor().fit(X, Y, optimizer=fastnn.SGD(Wrong()))
+
+
 def test_tol_and_time_budget_stop():
     network = regressor()
     history = network.fit(X, Y, epochs=10, tol=1e9)
@@ -377,6 +406,13 @@ def test_an_iterable_of_batches_is_the_same_batches_of_arrays(weights):
     np.testing.assert_allclose(a.loss, b.loss, rtol=1e-14)
 
 
+def test_a_batch_of_an_iterable_may_have_no_weight():
+    network, twin = regressor(), regressor()
+    network.fit([(X[:25], Y[:25]), (X[25:], Y[25:], np.zeros(25))], optimizer=fastnn.SGD(0.1))
+    twin.fit(X[:25], Y[:25], batch_size=25, shuffle=False, optimizer=fastnn.SGD(0.1))
+    assert same_bits(network.get_parameters(), twin.get_parameters())
+
+
 def test_a_generator_serves_one_epoch():
     network = regressor()
     assert len(network.fit(iter(batches())).loss) == 1
@@ -510,6 +546,7 @@ REFUSED = {
     "unknown metric": ({"metrics": ["acuracy"]}, "did you mean 'accuracy'"),
     "metric for classes": ({"metrics": ["accuracy"]}, "which is for classes"),
     "no stopping": ({"early_stopping": True}, "early_stopping is True"),
+    "early stopping as a callback": ({"callbacks": [fastnn.EarlyStopping()]}, "pass it as early_stopping="),
     "no callback": ({"callbacks": [print]}, "callbacks[0] is"), "no callbacks": ({"callbacks": 3}, "callbacks is 3"),
     "negative time": ({"time_budget": -1}, "time_budget is -1"), "no y": ({"y": None}, "y is missing"),
     "no optimizer": ({"optimizer": "adam"}, "optimizer is 'adam'"),

@@ -93,6 +93,17 @@ def test_an_optimizer_is_copied_without_its_network(optimizer):
     fastnn.Network([4, 3, 2]).fit(X, Y, optimizer=twin)
 
 
+@pytest.mark.parametrize("before, after", [(0.0, 0.9), (0.9, 0.0)])
+def test_momentum_that_was_set_since_the_last_fit_is_saved(before, after, tmp_path):
+    network = fastnn.Network([4, 9, 2])
+    network.fit(X, Y, optimizer=fastnn.RMSprop(momentum=before))
+    network.optimizer.momentum = after
+    network.save(tmp_path / "model")
+    loaded = fastnn.load(tmp_path / "model")
+    assert loaded.fit(X, Y).loss == network.fit(X, Y).loss
+    assert same_bits(loaded.get_parameters(), network.get_parameters())
+
+
 def altered(description, path, value):
     *folders, last = path
     inner = description

@@ -147,8 +147,8 @@ def check_range(name, values, low, high, meaning):
             f"{name} holds {values[row, column]:g} in row {row}, column {column}, but {meaning} must be {bounds}")
 
 
-def checked_weights(name, weights, rows):
-    """Weights (n,) in float64, or None."""
+def checked_weights(name, weights, rows, whole=True):
+    """Weights (n,) in float64, or None; without `whole` they are a part of the rows, and may all be zero."""
     if weights is None:
         return None
     weights = real_array(name, weights)
@@ -159,6 +159,8 @@ def checked_weights(name, weights, rows):
     if wrong.any():
         row = int(wrong.argmax())
         raise ValueError(f"{name} holds {weights[row]} in row {row}, but must be finite and not negative")
+    if not whole:
+        return weights
     if not weights.any():
         raise ValueError(f"{name} is zero for every row, but at least one must count")
     if not 1e-100 < weights.max() < 1e100:

@@ -1186,6 +1186,8 @@ cdef class Trainer:
     cdef int copy_blocks(self, bint back) except -1:
         """The parameters and the optimizer's state to `good`, or back."""
         cdef int index
+        if self.good and len(self.good) != 1 + len(self.optimizer.state):
+            raise ValueError("the optimizer's momentum was set while a fit was under way; set it between fits")
         for index in range(len(self.good)):
             block = self.engine.parameters if index == 0 else self.optimizer.state[index - 1]
             memcpy(pointer(block if back else self.good[index]), pointer(self.good[index] if back else block),
@@ -1340,7 +1342,7 @@ cdef class Trainer:
 
 cdef bint is_number(y) noexcept:
     """Whether this is a plain number: Python's or NumPy's."""
-    return isinstance(y, (float, int, np.floating)) and not isinstance(y, bool)
+    return isinstance(y, (float, np.floating)) or (type(y) is int and abs(y) < 2**53)
 
 
 cdef bint within(int loss, double target) noexcept:

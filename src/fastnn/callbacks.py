@@ -87,9 +87,8 @@ class EarlyStopping(Callback):
         return {name: getattr(self, name) for name in ("patience", "min_change", "monitor", "mode", "restore_best")}
 
     def watch(self, fit):
-        """Belongs to the network of a fit from now on; refuses what it cannot watch there."""
-        engine = fit.network._engine
-        if self._engine not in (None, engine):
+        """Refuses what it cannot watch in a fit, and makes ready for it."""
+        if self._engine not in (None, fit.network._engine):
             raise ValueError("early_stopping holds the best parameters of another network; create one for each")
         self._name = self.monitor or ("validation_loss" if fit._validation is not None else "loss")
         watched = {"loss", *fit.history._metrics} | ({"validation_loss"} if fit._validation is not None else set())
@@ -103,7 +102,9 @@ class EarlyStopping(Callback):
             raise ValueError(f"mode is None, but whether a larger {self._name!r} is better is not known; "
                              "pass mode='max' or 'min'")
         self._sign = 1 if mode == "min" else -1
-        self._engine = engine
+
+    def on_fit_begin(self, fit):
+        self._engine = fit.network._engine
 
     def on_epoch_end(self, fit):
         value = getattr(fit.history, self._name)[-1]
@@ -154,14 +155,21 @@ class CheckpointEvery(Callback):
         self.seconds = None if seconds is None else number("seconds", seconds, low=0)
 
     def on_fit_begin(self, fit):
-        self._time = monotonic()
+        self._time, self._saved = monotonic(), fit.network.epochs_trained
 
     def on_epoch_end(self, fit):
         done = fit.network.epochs_trained
         due = done % self.epochs == 0 if self.seconds is None else monotonic() - self._time >= self.seconds
         if due or fit.epoch == fit.epochs or fit.history.stopped_by is not None:
-            self._time = monotonic()
-            fit.network.save(self.path)
+            self._save(fit)
+
+    def on_fit_end(self, fit):
+        if fit.history.stopped_by is not None and self._saved != fit.network.epochs_trained:   # stopped after that
+            self._save(fit)
+
+    def _save(self, fit):
+        self._time, self._saved = monotonic(), fit.network.epochs_trained
+        fit.network.save(self.path)
 
 
 def checked_callbacks(callbacks):
@@ -174,4 +182,6 @@ def checked_callbacks(callbacks):
         if not isinstance(callback, Callback):
             raise TypeError(f"callbacks[{index}] is {callback!r}, but must be an instance of a subclass of "
                             "fastnn.Callback")
+        if isinstance(callback, EarlyStopping):
+            raise TypeError(f"callbacks[{index}] is an EarlyStopping; pass it as early_stopping=")
     return callbacks

@@ -89,13 +89,13 @@ def targets(engine, y, rows):
     return values, None
 
 
-def weights(engine, values, labels, sample_weight, class_weight):
+def weights(engine, values, labels, sample_weight, class_weight, whole=True):
     """One weight a row, the product of both kinds; None where there is neither."""
     rows = len(labels if values is None else values)
     if (sample_weight is not None or class_weight is not None) and callable(engine.loss):
         raise ValueError("sample_weight and class_weight need a loss of fastnn's own, but the loss is a Python "
                          "function, which can weigh its rows itself")
-    sample_weight = checked_weights("sample_weight", sample_weight, rows)
+    sample_weight = checked_weights("sample_weight", sample_weight, rows, whole)
     if class_weight is None:
         return sample_weight
     one_output = engine.layer_sizes[-1] == 1
@@ -113,7 +113,7 @@ def weights(engine, values, labels, sample_weight, class_weight):
     factors = class_factors(class_weight, counts)
     factors = factors[labels] if shares is None else shares @ factors
     return checked_weights("sample_weight times class_weight", factors if sample_weight is None
-                           else factors * sample_weight, rows)
+                           else factors * sample_weight, rows, whole)
 
 
 def class_factors(class_weight, counts):
@@ -130,11 +130,11 @@ def class_factors(class_weight, counts):
     return factors
 
 
-def as_rows(engine, X, y, sample_weight=None, class_weight=None):
-    """The engine's `Rows` of these arrays."""
+def as_rows(engine, X, y, sample_weight=None, class_weight=None, whole=True):
+    """The engine's `Rows` of these arrays; without `whole` they are a part of the rows to learn from."""
     X = inputs(engine, X)
     values, labels = targets(engine, y, len(X))
-    return Rows(X, values, labels, weights(engine, values, labels, sample_weight, class_weight),
+    return Rows(X, values, labels, weights(engine, values, labels, sample_weight, class_weight, whole),
                 engine.label_smoothing)
 
 
@@ -250,7 +250,7 @@ class Batches:
             if not (isinstance(batch, (tuple, list)) and len(batch) in (2, 3)):
                 raise TypeError(f"X yielded a {type(batch).__name__}, but each batch must be a tuple (X, y) or "
                                 "(X, y, sample_weight)")
-            rows = as_rows(self.engine, *batch, class_weight=self.class_weight)
+            rows = as_rows(self.engine, *batch, class_weight=self.class_weight, whole=False)
             self.count += len(rows)
             if not trainer.advance(rows, len(rows), optimizer.rates(1)):
                 break

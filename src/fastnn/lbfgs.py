@@ -49,9 +49,13 @@ class LBFGS:
             raise ValueError("optimizer is LBFGS, which needs a loss that stays the same, but the network has dropout")
         scipy_minimize()
 
-    def observe(self, loss):
+    def count_epoch(self):
+        """One more iteration is done."""
         self.steps += 1
         self.epochs += 1
+
+    def observe(self, loss):
+        """There is no schedule to tell."""
 
 
 def scipy_minimize():

@@ -69,8 +69,9 @@ class Network(Running):
         While training, l1 * |w| + l2 / 2 * w**2 is added to the loss for every weight w (not for
         biases).
     label_smoothing : float
-        While training, this share of every target is spread evenly over the classes; 0 to below
-        1 (Szegedy et al., 2016). For cross-entropies and the focal loss.
+        While training, this share of every target is spread evenly over the classes (over yes and
+        no for a sigmoid); 0 to below 1 (Szegedy et al., 2016). For cross-entropies and the focal
+        loss.
 
     Dropout, penalties and smoothing belong to training steps alone: `predict`, `evaluate`,
     `gradients` and every loss in a History are without them.
@@ -284,7 +285,7 @@ class Network(Running):
             threads = checked_integer("threads", threads, 1, MOST_THREADS)
         if early_stopping is not None and not isinstance(early_stopping, EarlyStopping):
             raise TypeError(f"early_stopping is {early_stopping!r}, but must be a fastnn.EarlyStopping")
-        callbacks = [*([early_stopping] if early_stopping else []), *checked_callbacks(callbacks),
+        callbacks = [*([early_stopping] if early_stopping is not None else []), *checked_callbacks(callbacks),
                      *([ProgressBar()] if progress else [])]
         optimizer = self._checked_optimizer(optimizer)
         if isinstance(validation_data, (float, int)):

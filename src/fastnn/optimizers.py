@@ -98,7 +98,8 @@ class Optimizer(Updating):
                              f"in {engine.dtype}")
         constants = self.kernel_constants()
         if self.network_engine is None or len(self.state) != self.state_blocks():   # or momentum was set since
-            self.belong(engine, self.initial_state(engine.parameters.size, engine.dtype))
+            kept = self.state[:self.state_blocks()]
+            self.belong(engine, (*kept, *self.initial_state(engine.parameters.size, engine.dtype)[len(kept):]))
         self.prepare(self.kernel, self.learning_rate, clip_norm=self.clip_norm, clip_value=self.clip_value,
                      **constants)
 
@@ -106,12 +107,16 @@ class Optimizer(Updating):
         """The learning rates of so many coming steps: a float, or an array if they differ."""
         if isinstance(self.learning_rate, float):
             return self.learning_rate
-        return self.learning_rate.rates(self.epochs, self.steps, steps)
+        rates = self.learning_rate.rates(self.epochs, self.steps, steps)
+        if not isinstance(rates, np.ndarray):
+            return float(rates)
+        if rates.shape != (steps,):
+            raise ValueError(f"{self.learning_rate!r} gave rates of shape {rates.shape} for {steps} steps")
+        return np.require(rates, np.float64, "CA")
 
     def observe(self, loss):
-        """An epoch is done, with this loss: the validation's if there is one."""
-        self.count_epoch()
-        if self.scheduled:
+        """Tells a schedule the loss of an epoch: the validation's if there is one."""
+        if not isinstance(self.learning_rate, float):
             self.learning_rate.observe(loss)
 
     def __repr__(self):

@@ -37,6 +37,9 @@ def parts(network):
         "optimizer": None, "early_stopping": None,
     }
     if optimizer is not None:
+        if KINDS.get(type(optimizer).__name__) is not type(optimizer):
+            raise TypeError(f"optimizer is a {type(optimizer).__name__}, but only optimizers of fastnn's own can be "
+                            "saved and copied with their network")
         state = getattr(optimizer, "state", ())
         description["optimizer"] = {
             "name": type(optimizer).__name__, "arguments": optimizer.arguments(), "steps": optimizer.steps,
@@ -67,10 +70,10 @@ def rebuilt(kind, description, tensors):
         optimizer = KINDS[saved["name"]](**saved["arguments"])
         if saved["name"] != "LBFGS":
             optimizer.bind(engine)
-            if saved["blocks"] != len(optimizer.state):
-                raise ValueError(f"{saved['blocks']!r} blocks of state do not fit {optimizer!r}")
-            for index, block in enumerate(optimizer.state):
-                engine.unpack(vector(network, tensors, f"optimizer.{index}"), block)
+            for index in range(count(saved, "blocks")):
+                values = vector(network, tensors, f"optimizer.{index}")
+                if index < len(optimizer.state):        # fewer if momentum was set to 0 since the last fit
+                    engine.unpack(values, optimizer.state[index])
         optimizer.steps, optimizer.epochs = count(saved, "steps"), count(saved, "epochs")
         network._optimizer = optimizer
     if description["early_stopping"] is not None:
@@ -125,8 +128,9 @@ def save(network, path):
         rate = optimizer["arguments"]["learning_rate"]
         try:
             saved = {"settings": rate.settings(), "state": rate.state()}
-        except TypeError:
-            saved = network.optimizer.last_rate
+            schedules.from_settings(saved["settings"])      # refuses a subclass
+        except (TypeError, ValueError):
+            saved = max(network.optimizer.last_rate, 1e-300)        # 0 would be no learning rate
             warnings.warn(f"learning_rate is {rate!r}, and a file cannot hold a Python function: who loads the network "
                           f"goes on with the latest rate, {saved:g}, and must set optimizer.learning_rate again",
                           stacklevel=3)

@@ -101,16 +101,20 @@ class Fit:
 
     def after_epoch(self, loss, learning_rate):
         """Records an epoch, and returns whether the fit goes on."""
-        network, history = self.network, self.history
-        network._epochs_trained += 1
+        history = self.history
+        self.network._epochs_trained += 1
+        self._optimizer.count_epoch()
+        # What may raise comes before the first list grows.
+        validation_loss = self._validation() if self._validation is not None else None
+        values = [metric() for metric in self._metrics.values()]
         self.epoch += 1
         history.loss.append(loss)
         history.learning_rate.append(learning_rate)
-        if self._validation is not None:
-            loss = self._validation()
+        if validation_loss is not None:
+            loss = validation_loss
             history.validation_loss.append(loss)
-        for name, metric in self._metrics.items():
-            history._metrics[name].append(metric())
+        for recorded, value in zip(history._metrics.values(), values, strict=True):
+            recorded.append(value)
         now = perf_counter()
         history.seconds.append(now - self._epoch_start)
         self._epoch_start = now

@@ -46,7 +46,7 @@ cdef inline const real *gather(
         const Plan *plan, const Data *data, Py_ssize_t first, Py_ssize_t at, Py_ssize_t m) noexcept nogil:
     """Makes rows first … first+m-1 of the data's order the batch's rows at … at+m-1.
 
-    Targets are padded with zeros (labels become rows of 0 and 1), and smoothed: t := (1 - s) t + s / n.
+    Targets are padded with zeros (labels become rows of 0 and 1), and smoothed: t := (1 - s) t + s / classes.
     Returns the inputs: where they stand, or copied together if the order asks for it.
     """
     cdef const Layer *output = &plan.layers[plan.n_layers - 1]
@@ -55,7 +55,9 @@ cdef inline const real *gather(
     cdef const real *t = <const real *> data.t
     cdef real *x_batch = <real *> plan.x_batch + at*k
     cdef real *t_row = <real *> plan.t_batch + at*output.stride
-    cdef real kept = <real> (1 - data.smoothing), spread = <real> (data.smoothing / n)
+    # Each output of a sigmoid is two classes of its own.
+    cdef Py_ssize_t classes = n if mean_elements(plan.loss, 2) == 1 else 2
+    cdef real kept = <real> (1 - data.smoothing), spread = <real> (data.smoothing / classes)
     cdef Py_ssize_t i, j, row
     for i in range(m):
         row = data.order[first + i] if data.order != NULL else first + i

@@ -162,7 +162,7 @@ cdef struct Data:
     const double *weights       # [rows], or NULL: all ones
     const Py_ssize_t *order     # [rows]: which row comes when, or NULL: as they stand
     Py_ssize_t rows
-    double smoothing            # the share of every target that is spread evenly over the classes
+    double smoothing            # the share of every target that is spread evenly over its classes
 
 
 cdef struct Job:
