@@ -132,6 +132,15 @@ def test_metrics_by_name_are_those_of_scikit_learn():
     assert history.accuracy == [metrics.accuracy_score(LABELS > 0, network.predict(X)[:, 0] > 0.5)]
 
 
+def test_accuracy_is_for_classes_that_exclude_each_other(tmp_path):
+    several = fastnn.Network([4, 8, 3], output="sigmoid")
+    with pytest.raises(ValueError, match="exclude each other"):
+        several.fit(X, np.eye(3)[LABELS], metrics=["accuracy"])
+    mapped = np.memmap(tmp_path / "X", "f", "w+", shape=(50, 4))
+    with pytest.raises(ValueError, match="metrics need validation_data"):       # which would copy it as a whole
+        regressor().fit(mapped, Y, metrics=["mae"])
+
+
 def test_the_history_is_lists_a_dictionary_and_a_frame():
     history = regressor().fit(X, Y, epochs=3, validation_data=0.1, metrics=["mae"],
                               optimizer=fastnn.SGD(schedules.ExponentialDecay(0.1, 0.5)))

@@ -73,8 +73,9 @@ def checked_metrics(metrics, loss, classifying):
             known = METRICS[choose("metrics", metric, METRICS)]
             function = known.function
             if known.classes != classifying:
-                raise ValueError(f"metrics names {metric!r}, which is for {'classes' if known.classes else 'numbers'}, "
-                                 f"but the loss is {loss!r}")
+                kind = "classes that exclude each other: softmax, or one sigmoid" if known.classes else "numbers"
+                raise ValueError(f"metrics names {metric!r}, which is for {kind}, but the loss is {loss!r}; "
+                                 "pass a function (y, outputs) -> float")
         if name in functions or name in RECORDED:
             raise ValueError(f"metrics holds two functions called {name!r}, or a name that the History has already; "
                              "give each a __name__ of its own")

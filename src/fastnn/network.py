@@ -341,9 +341,11 @@ class Network(Running):
 
     def _checked_scores(self, metrics, X, y, validation_data):
         """{name in the History: function that takes the metric}, on the validation rows if there are some."""
-        functions = checked_metrics(metrics, self.loss, getattr(self._engine.loss, "name", None) in CLASSIFYING)
-        if validation_data is None and y is None:
-            raise ValueError("metrics need validation_data where X is an iterable of batches")
+        exclusive = data.takes_labels(self._engine) or (
+            getattr(self._engine.loss, "name", None) in CLASSIFYING and self.layer_sizes[-1] == 1)
+        functions = checked_metrics(metrics, self.loss, exclusive)
+        if validation_data is None and (y is None or isinstance(X, np.memmap)):
+            raise ValueError("metrics need validation_data where X is an iterable of batches or a memory-mapped file")
         prefix, X, y = ("", X, y) if validation_data is None else ("validation_", *validation_data[:2])
         X = data.inputs(self._engine, X)
         return {prefix + name: Scored(name, function, self, X, y) for name, function in functions.items()}

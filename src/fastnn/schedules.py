@@ -305,7 +305,7 @@ class Function(Schedule):
     """function(t), any Python callable: called once an epoch, or once for every step.
 
     What it returns must be a finite number, 0 or more; else TypeError or ValueError names t and what came. A
-    network trained with it cannot save its optimizer: `settings` raises TypeError.
+    network trained with it is saved with its latest rate alone: `settings` raises TypeError.
 
     >>> Function(lambda epoch: 0.1 / (1 + epoch)).rates(epoch=3, first_step=300, steps=100)
     0.025

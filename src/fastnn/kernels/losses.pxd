@@ -1,7 +1,7 @@
 # Losses: value and gradient of one output layer, with its activation.
 #
 # An element-wise loss is one function that returns the loss of outputs a against targets t
-# and writes its gradient; the chain rule through the activation follows (`element`). The three losses
+# and writes its gradient; the chain rule through the activation follows (`element`). The losses
 # that belong to one activation are computed from the pre-activations z instead, so that
 # large logits stay finite. CONTRIBUTING.md lists the places that a new loss takes.
 
@@ -106,7 +106,7 @@ cdef inline vec element_of_output(int loss, real parameter, vec a, vec t, vec *g
 
 cdef inline vec element(
         int loss, real parameter, int activation, vec z, vec t, vec factor, vec *gradient) noexcept nogil:
-    """loss(activation(z), t), and factor times its gradient with respect to z. Cross-entropy takes a row instead."""
+    """loss(activation(z), t), and factor times its gradient with respect to z. A softmax's take a row."""
     cdef vec a = z, value
     if is_of_output(loss):
         a = activated(z, activation)
