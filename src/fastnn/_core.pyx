@@ -586,7 +586,8 @@ cdef class Engine:
     cdef double loss_parameter
     cdef PythonLoss python_loss
     cdef readonly tuple dropout             # one share for each layer, the output's (0) last
-    cdef readonly double l1, l2, label_smoothing
+    cdef public double l1, l2               # read by an optimizer when its constants are
+    cdef readonly double label_smoothing
     cdef readonly uint64_t seed             # of the rows' order and of dropout
     cdef public long long steps             # training steps since the network was built
     cdef Py_ssize_t itemsize

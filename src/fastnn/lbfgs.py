@@ -20,7 +20,8 @@ class LBFGS:
     step's length. `history_size` pairs of steps approximate the curvature; the fit ends before
     its last epoch where the largest element of the gradient is below `tolerance_gradient`, or
     the loss changes by less than `tolerance_change` of itself ("converged" in
-    `history.stopped_by`). Each fit starts with an empty history. Needs SciPy.
+    `history.stopped_by`), or `max_evaluations` of the loss are done ("evaluations"; None is no
+    limit). Each fit starts with an empty history. Needs SciPy.
 
     >>> import numpy as np, fastnn
     >>> x = np.linspace(-1, 1, 30)[:, None]
@@ -30,15 +31,17 @@ class LBFGS:
     True
     """
 
-    def __init__(self, history_size=10, tolerance_gradient=1e-7, tolerance_change=1e-9):
+    def __init__(self, history_size=10, tolerance_gradient=1e-7, tolerance_change=1e-9, max_evaluations=None):
         self.history_size = checked_integer("history_size", history_size, 1)
         self.tolerance_gradient = number("tolerance_gradient", tolerance_gradient, low=0)
         self.tolerance_change = number("tolerance_change", tolerance_change, low=0)
+        self.max_evaluations = None if max_evaluations is None else checked_integer("max_evaluations", max_evaluations, 1)
         self.steps = self.epochs = 0
 
     def arguments(self):
         """The arguments that would make it again."""
-        return {name: getattr(self, name) for name in ("history_size", "tolerance_gradient", "tolerance_change")}
+        return {name: getattr(self, name)
+                for name in ("history_size", "tolerance_gradient", "tolerance_change", "max_evaluations")}
 
     def __repr__(self):
         return f"LBFGS({', '.join(f'{name}={value!r}' for name, value in self.arguments().items())})"
@@ -114,10 +117,11 @@ def run(fit, rows, optimizer):
             try:
                 result = minimize(
                     objective, accepted.astype(np.float64), jac=True, method="L-BFGS-B", callback=after_iteration,
-                    options={"maxiter": fit.epochs, "maxfun": math.inf, "maxcor": optimizer.history_size,
+                    options={"maxiter": fit.epochs, "maxfun": optimizer.max_evaluations or math.inf, "maxcor": optimizer.history_size,
                              "gtol": optimizer.tolerance_gradient, "ftol": optimizer.tolerance_change})
             finally:
                 network.set_parameters(accepted)
             if fit.history.stopped_by is None and fit.epoch < fit.epochs:
-                fit.stop("converged" if result.success else "line_search")
+                fit.stop("converged" if result.success else
+                         "line_search" if result.nfev < (optimizer.max_evaluations or math.inf) else "evaluations")
     return fit.history

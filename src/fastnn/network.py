@@ -80,7 +80,10 @@ class Network(Running):
     ----------
     layer_sizes, activations, loss, dtype, seed, dropout, l1, l2, label_smoothing
         What it was built with; `activations` has one name per layer of weights, `dropout` one
-        number per hidden layer.
+        number per hidden layer. `l1` and `l2` may be set between fits.
+    metadata : dict
+        Whatever belongs to the model beside its numbers (names of columns, a note): plain values
+        that JSON can express. It is saved and copied with the network, and never read by it.
     weights, biases : tuples of arrays, shapes (n_in, n_out) and (n_out,)
         Views of the memory that training changes: `net.weights[0][...] = W` sets a layer.
     n_parameters : int
@@ -124,6 +127,7 @@ class Network(Running):
         self._optimizer = None
         self._early_stopping = None
         self._epochs_trained = 0
+        self.metadata = {}
         self._last_good = []        # blocks to go back to, see training.py
         for layer, (weights, name) in enumerate(zip(self.weights, self.activations, strict=True)):
             scheme = initializer or ACTIVATIONS[name].initializer
@@ -141,8 +145,6 @@ class Network(Running):
     activations = property(attrgetter("_engine.activations"))
     dtype = property(attrgetter("_engine.dtype"))
     seed = property(attrgetter("_engine.seed"))
-    l1 = property(attrgetter("_engine.l1"))
-    l2 = property(attrgetter("_engine.l2"))
     label_smoothing = property(attrgetter("_engine.label_smoothing"))
     weights = property(attrgetter("_weights"))
     biases = property(attrgetter("_biases"))
@@ -155,6 +157,30 @@ class Network(Running):
         """The name of the loss; a Loss where it has a parameter of its own, or the Python function."""
         loss = self._engine.loss
         return loss.name if isinstance(loss, Loss) and as_loss(loss.name) == loss else loss
+
+    @property
+    def l1(self):
+        """The factor of |w| in the loss; may be set between fits."""
+        return self._engine.l1
+
+    @l1.setter
+    def l1(self, value):
+        self._engine.l1 = number("l1", value, low=0)
+        self._penalties_changed()
+
+    @property
+    def l2(self):
+        """Twice the factor of w**2 in the loss; may be set between fits."""
+        return self._engine.l2
+
+    @l2.setter
+    def l2(self, value):
+        self._engine.l2 = number("l2", value, low=0)
+        self._penalties_changed()
+
+    def _penalties_changed(self):
+        if isinstance(self._optimizer, Optimizer):
+            self._optimizer.stale = True
 
     @property
     def dropout(self):

@@ -34,7 +34,7 @@ def parts(network):
             "l2": network.l2, "label_smoothing": network.label_smoothing,
         },
         "epochs_trained": network.epochs_trained, "steps_trained": engine.steps,
-        "optimizer": None, "early_stopping": None,
+        "optimizer": None, "early_stopping": None, "metadata": network.metadata,
     }
     if optimizer is not None:
         if KINDS.get(type(optimizer).__name__) is not type(optimizer):
@@ -63,6 +63,7 @@ def rebuilt(kind, description, tensors):
     for layer in range(engine.n_layers):
         network.weights[layer][...] = tensors.pop(f"weights.{layer}")
         network.biases[layer][...] = tensors.pop(f"biases.{layer}")
+    network.metadata = dict(description.get("metadata", {}))        # which older files do not have
     network._epochs_trained = count(description, "epochs_trained")
     engine.steps = count(description, "steps_trained")
     if description["optimizer"] is not None:

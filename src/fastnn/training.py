@@ -45,8 +45,8 @@ class History:
     seconds : list of float
         What the epoch took, validation and metrics included.
     stopped_by : str or None
-        What ended the fit: "tol", "early_stopping", "time_budget", "callback", for LBFGS "converged" or
-        "line_search" (it found no better point); None where it was just the number of epochs.
+        What ended the fit: "tol", "early_stopping", "time_budget", "callback", for LBFGS "converged",
+        "evaluations" or "line_search" (it found no better point); None where it was just the number of epochs.
 
     Each metric is a list too, under its name: `history.validation_accuracy`.
     """

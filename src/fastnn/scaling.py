@@ -1,0 +1,63 @@
+"""Standardising: columns brought to mean 0 and standard deviation 1, and back.
+
+A network learns best from such columns; a `Scaling` is what was measured to make them. `folded`
+makes scalings part of a network, for places where there is nothing but the network. Used by the
+estimators and the command line; networks themselves know nothing of it.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .network import Network
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """The mean and the standard deviation of each column, float64 (n_columns,); of a constant column 1."""
+
+    mean: NDArray[np.float64]
+    scale: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, columns: ArrayLike, weights: ArrayLike | None = None) -> "Scaling":
+        """That of an array (rows, n_columns), whose rows may have weights (rows,)."""
+        columns = np.asarray(columns, np.float64)
+        mean = np.average(columns, axis=0, weights=weights)
+        scale = np.sqrt(np.average(np.square(columns - mean), axis=0, weights=weights))
+        constant = scale <= 10 * np.finfo(np.float64).eps * np.abs(mean)
+        return cls(mean, np.where(constant, 1.0, scale))
+
+    def apply(self, columns: ArrayLike) -> NDArray[np.float64]:
+        """Columns as they come -> standardised."""
+        return (np.asarray(columns, np.float64) - self.mean) / self.scale
+
+    def undo(self, columns: ArrayLike) -> NDArray[np.float64]:
+        """Standardised -> as they came."""
+        return np.asarray(columns, np.float64) * self.scale + self.mean
+
+
+def folded(network: Network, inputs: Scaling | None = None, targets: Scaling | None = None) -> Network:
+    """A new network that takes rows as they come, and gives results as they are read.
+
+    It computes what `network` computes between `inputs.apply` and `targets.undo` (up to rounding, in
+    its dtype), with the scalings in the weights and biases of its first and last layer. Targets can
+    be scaled back only after an output 'identity'.
+    """
+    if targets is not None and network.activations[-1] != "identity":
+        raise ValueError(f"the output is {network.activations[-1]!r}, but targets are scaled back only after 'identity'")
+    result = Network(network.layer_sizes, network.activations[:-1], network.activations[-1], loss=network.loss,
+                     dtype=network.dtype, seed=network.seed)
+    weights = [w.astype(np.float64) for w in network.weights]
+    biases = [b.astype(np.float64) for b in network.biases]
+    if inputs is not None:
+        weights[0] /= inputs.scale[:, None]
+        biases[0] -= inputs.mean @ weights[0]
+    if targets is not None:
+        weights[-1] *= targets.scale
+        biases[-1] = targets.undo(biases[-1])
+    for layer in range(len(weights)):
+        result.weights[layer][...] = weights[layer]
+        result.biases[layer][...] = biases[layer]
+    return result
