@@ -65,6 +65,8 @@ RELATIVE_CHANGE = 2.220446049250313e-09     # of the loss, at which SciPy's L-BF
 class _Multilayer(CallbackSupportMixin, BaseEstimator):
     """What both estimators share."""
 
+    _input_scaling = _target_scaling = None     # without `standardize`, and where parameters came from elsewhere
+
     def _fit(self, X, y, sample_weight, validation_data=None, incremental=False, classes=None):
         self._check_parameters()
         if incremental and self.early_stopping:
