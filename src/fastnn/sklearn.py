@@ -196,7 +196,7 @@ class _Multilayer(CallbackSupportMixin, BaseEstimator):
         return "sigmoid" if self.out_activation_ == "logistic" else self.out_activation_
 
     def _network_dtype(self, X):
-        """What was asked for, else that of X: scikit-learn's check has made float32 of all but float64."""
+        """What was asked for, else that of the checked X."""
         return X.dtype.name if self.dtype is None else self.dtype
 
     def _summed_outputs(self):
@@ -228,8 +228,11 @@ class _Multilayer(CallbackSupportMixin, BaseEstimator):
     # Before the first epoch.
 
     def _checked_rows(self, X, y, reset):
+        double = not isinstance(X, (list, tuple))       # numbers of Python's own ask for no dtype
         X, y = validate_data(self, X, y, accept_sparse=["csr", "csc"], multi_output=True, reset=reset,
-                             dtype=(np.float32, np.float64), y_numeric=self._numeric_targets)
+                             y_numeric=self._numeric_targets)
+        if not (double and X.dtype == np.float64):
+            X = X.astype(np.float32, copy=False)
         y = y.toarray() if hasattr(y, "toarray") else y
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
@@ -311,7 +314,7 @@ class _Multilayer(CallbackSupportMixin, BaseEstimator):
         if type(X) is np.ndarray and X.ndim == 2 and X.dtype.kind == "f" and not hasattr(self, "feature_names_in_"):
             with suppress(ValueError):      # that is explained below, in scikit-learn's words
                 return network.predict(self._scaled(X))
-        X = validate_data(self, X, accept_sparse=["csr", "csc"], dtype=(np.float32, np.float64), reset=False)
+        X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
         if not hasattr(X, "toarray"):
             return network.predict(self._scaled(X))
         rows = max(1, CHUNK_BYTES // (X.shape[1] * X.dtype.itemsize))
@@ -486,7 +489,7 @@ class MLPClassifier(ClassifierMixin, _Multilayer):
             return y
         codes = np.searchsorted(self.classes_, y).clip(max=len(self.classes_) - 1)
         if (wrong := self.classes_[codes] != y).any():
-            raise ValueError(f"`y` has the class {y[wrong][0]!r}, which is not in `self.classes_`: {self.classes_}")
+            raise ValueError(f"`y` has the class {y[wrong][0]}, which is not in `self.classes_`: {self.classes_}")
         return codes
 
     def _n_outputs(self, codes):
@@ -655,7 +658,6 @@ class _Books(Callback):
     def on_epoch_end(self, fit):
         estimator, network = self.estimator, fit.network
         estimator.n_iter_ += 1
-        estimator.t_ += fit.rows
         estimator.loss_ = self.loss_factor * fit.history.loss[-1] + self.loss_constant
         if self.penalty_factor:
             estimator.loss_ += self.penalty_factor * sum(float(np.vdot(w, w)) for w in network.weights)
@@ -667,6 +669,7 @@ class _Books(Callback):
             print(f"Iteration {estimator.n_iter_}, loss = {estimator.loss_:.8f}")
         if estimator._by_lbfgs():
             return
+        estimator.t_ += fit.rows
         improved = self.score(network) if self.scored else self.compare_loss()
         estimator._no_improvement_count = 0 if improved else estimator._no_improvement_count + 1
         if estimator.solver == "sgd" and estimator.learning_rate == "invscaling":

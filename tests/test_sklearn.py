@@ -1,0 +1,354 @@
+"""The estimators: scikit-learn's contract, its numbers, everything around an estimator, and what is new."""
+
+import copy
+import os
+import pickle
+import re
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pandas
+import polars
+import pytest
+import scipy.sparse
+import sklearn
+import sklearn.neural_network
+from joblib import parallel_backend
+from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.callback import ProgressBar, ScoringMonitor
+from sklearn.datasets import load_diabetes, load_digits, make_multilabel_classification, make_regression
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.inspection import permutation_importance
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler, scale
+
+import fastnn
+from fastnn.sklearn import MLPClassifier, MLPRegressor
+
+pytestmark = [pytest.mark.any_isa, pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")]
+
+X, Y = load_digits(return_X_y=True)
+X, Y = X[:300] / 16, Y[:300]
+XR, YR = load_diabetes(return_X_y=True)
+XR, YR = scale(XR)[:200], YR[:200]
+SMALL = {"hidden_layer_sizes": (12,), "max_iter": 15, "random_state": 0, "learning_rate_init": 0.01}
+
+CHECKS = """
+import warnings
+warnings.simplefilter("ignore")
+from sklearn.utils.estimator_checks import check_estimator
+from fastnn.sklearn import MLPClassifier, MLPRegressor
+for kind in (MLPClassifier, MLPRegressor):
+    for result in check_estimator(kind(), on_skip=None):
+        print(kind.__name__, result["check_name"], result["status"])
+"""
+
+
+def test_every_check_of_scikit_learn_passes():
+    done = subprocess.run([sys.executable, "-c", CHECKS], env=os.environ | {"SCIPY_ARRAY_API": "1"}, text=True,
+                          capture_output=True)
+    assert done.returncode == 0, done.stderr
+    lines = [line.split() for line in done.stdout.splitlines()]
+    other = [(name, check) for name, check, status in lines if status != "passed"]
+    # scikit-learn skips it itself: its MLP has no decision_function, either
+    assert other == [("MLPClassifier", "check_classifiers_multilabel_output_format_decision_function")]
+    assert sum(line[0] == "MLPClassifier" for line in lines) > 60 and sum(line[0] == "MLPRegressor" for line in lines) > 55
+
+
+# The same numbers as scikit-learn's, from the same random_state.
+
+XM, YM = make_multilabel_classification(n_samples=200, random_state=0)
+XO, YO = make_regression(n_samples=200, n_targets=3, n_features=10, random_state=0)
+TASKS = {
+    "classes": ("MLPClassifier", X[:200], Y[:200], {}),
+    "two classes": ("MLPClassifier", X[:200], Y[:200] > 4, {}),
+    "labels": ("MLPClassifier", scale(XM), YM, {}),
+    "number": ("MLPRegressor", XR, scale(YR), {}),
+    "numbers": ("MLPRegressor", XO, scale(YO), {}),
+    "counts": ("MLPRegressor", XR, np.random.default_rng(0).poisson(np.exp(0.3 * scale(YR))), {"loss": "poisson"}),
+}
+# Adam's epsilon stands elsewhere in PyTorch's formula (so it is next to nothing here), and scikit-learn's velocity
+# keeps old rates: with a rate that falls, they agree only without momentum.
+SOLVERS = {
+    "sgd": ({"solver": "sgd", "learning_rate_init": 0.02}, 1e-9),
+    "invscaling": ({"solver": "sgd", "learning_rate": "invscaling", "momentum": 0, "learning_rate_init": 0.05}, 1e-9),
+    "adaptive": ({"solver": "sgd", "learning_rate": "adaptive", "momentum": 0, "n_iter_no_change": 2, "tol": 0.01,
+                  "learning_rate_init": 0.05}, 1e-9),
+    "early": ({"solver": "sgd", "early_stopping": True, "validation_fraction": 0.2, "batch_size": 160}, 1e-9),
+    "adam": ({"solver": "adam", "learning_rate_init": 1e-3, "epsilon": 1e-30}, 1e-8),
+    "lbfgs": ({"solver": "lbfgs", "max_iter": 8}, 1e-5),
+}
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("task", TASKS)
+def test_the_same_numbers_as_scikit_learn(task, solver, weighted):
+    kind, rows, targets, more = TASKS[task]
+    settings, tolerance = SOLVERS[solver]
+    weight = np.random.default_rng(1).uniform(0.5, 2, 200)[:len(rows)] if weighted else None
+    arguments = {"hidden_layer_sizes": (12, 7), "activation": "tanh", "random_state": 3, "max_iter": 25, "alpha": 0.01,
+                 "shuffle": False, "batch_size": 200 if weighted else 40, **settings, **more}
+    theirs = getattr(sklearn.neural_network, kind)(**arguments).fit(rows, targets, weight)
+    ours = {"MLPClassifier": MLPClassifier, "MLPRegressor": MLPRegressor}[kind](**arguments).fit(rows, targets, weight)
+    assert ours.n_iter_ == theirs.n_iter_ and ours.t_ == theirs.t_
+    for mine, other in zip(ours.coefs_ + ours.intercepts_, theirs.coefs_ + theirs.intercepts_, strict=True):
+        np.testing.assert_allclose(mine, other, rtol=0, atol=tolerance * np.abs(other).max())
+    if solver == "early":
+        np.testing.assert_allclose(ours.validation_scores_, theirs.validation_scores_, rtol=1e-9)
+        assert ours.best_validation_score_ == pytest.approx(theirs.best_validation_score_, rel=1e-9)
+    # the penalty is taken at the end of an epoch here, at each of its steps there
+    assert ours.loss_ == pytest.approx(theirs.loss_, rel=2e-3)
+    for name in ("n_layers_", "n_outputs_", "out_activation_", "n_features_in_"):
+        assert getattr(ours, name) == getattr(theirs, name)
+
+
+def test_the_comparison_notices_a_small_difference():
+    arguments = {**SMALL, "solver": "sgd", "shuffle": False}
+    theirs = sklearn.neural_network.MLPClassifier(**arguments).fit(X, Y)
+    ours = MLPClassifier(**{**arguments, "alpha": 0.0002}).fit(X, Y)
+    assert not np.allclose(ours.coefs_[0], theirs.coefs_[0], rtol=0, atol=1e-9)
+
+
+def test_the_same_parameters_and_defaults():
+    for ours, theirs in ((MLPClassifier, sklearn.neural_network.MLPClassifier),
+                         (MLPRegressor, sklearn.neural_network.MLPRegressor)):
+        mine = ours().get_params()
+        assert theirs().get_params().items() <= mine.items()
+        assert ours(7).get_params() != mine
+
+
+# Everything around an estimator.
+
+def test_pipelines_searches_and_inspection():
+    model = make_pipeline(StandardScaler().set_output(transform="pandas"), MLPClassifier(**SMALL))
+    names = [f"pixel {i}" for i in range(64)]
+    frame = pandas.DataFrame(X, columns=names)
+    assert model.fit(frame, Y).score(frame, Y) > 0.9
+    assert list(model[-1].feature_names_in_) == [f"pixel {i}" for i in range(64)]
+    with parallel_backend("threading", n_jobs=2):
+        search = GridSearchCV(MLPClassifier(**{**SMALL, "max_iter": 60}), {"alpha": [1e-4, 10.0], "solver": ["adam", fastnn.AdamW(0.01)]},
+                              cv=3).fit(X, Y)
+    serial = GridSearchCV(clone(search.estimator), search.param_grid, cv=3).fit(X, Y)
+    assert search.best_score_ > 0.7
+    np.testing.assert_array_equal(search.cv_results_["mean_test_score"], serial.cv_results_["mean_test_score"])
+    calibrated = CalibratedClassifierCV(MLPClassifier(**SMALL), cv=2).fit(X, Y)
+    np.testing.assert_allclose(calibrated.predict_proba(X).sum(axis=1), 1, rtol=1e-6)
+    regressor = MLPRegressor(**SMALL, standardize=True).fit(XR, YR)
+    assert permutation_importance(regressor, XR, YR, n_repeats=2, random_state=0).importances.shape == (10, 2)
+
+
+def test_frames_have_names():
+    columns = [f"c{i}" for i in range(10)]
+    pandas_frame, polars_frame = pandas.DataFrame(XR, columns=columns), polars.DataFrame(XR, schema=columns)
+    of_pandas, of_polars = MLPRegressor(**SMALL).fit(pandas_frame, YR), MLPRegressor(**SMALL).fit(polars_frame, YR)
+    assert list(of_pandas.feature_names_in_) == list(of_polars.feature_names_in_) == columns
+    np.testing.assert_array_equal(of_pandas.predict(pandas_frame), of_polars.predict(polars_frame))
+    with pytest.raises(ValueError, match="feature names should match"):
+        of_pandas.predict(pandas_frame.rename(columns={"c0": "x"}))
+    with pytest.warns(UserWarning, match="does not have valid feature names"):
+        of_pandas.predict(XR)
+
+
+@pytest.mark.parametrize("container", [scipy.sparse.csr_array, scipy.sparse.csc_matrix])
+def test_sparse_rows_give_the_same_bits(container):
+    for kind, targets, rows in ((MLPClassifier, Y, X), (MLPRegressor, YR, XR)):
+        dense = kind(**SMALL, early_stopping=True).fit(rows, targets)
+        sparse = kind(**SMALL, early_stopping=True).fit(container(rows), targets)
+        np.testing.assert_array_equal(dense.coefs_[0], sparse.coefs_[0])
+        np.testing.assert_array_equal(dense.predict(rows), sparse.predict(container(rows)))
+
+
+def test_metadata_is_routed():
+    with sklearn.config_context(enable_metadata_routing=True):
+        weight = np.linspace(0.1, 2, len(X))
+        last = MLPClassifier(**SMALL).set_fit_request(sample_weight=True)
+        model = make_pipeline(StandardScaler().set_fit_request(sample_weight=False), last).fit(X, Y, sample_weight=weight)
+        alone = MLPClassifier(**SMALL).fit(StandardScaler().fit_transform(X), Y, sample_weight=weight)
+        np.testing.assert_array_equal(model[-1].coefs_[0], alone.coefs_[0])
+
+
+def test_callbacks_of_scikit_learn(capsys):
+    monitor = ScoringMonitor(scoring="accuracy")
+    model = MLPClassifier(**SMALL).set_callbacks(ProgressBar(), monitor).fit(X, Y)
+    log = monitor.get_logs(select="most_recent").data
+    scores = [row["accuracy"] for row in log if row["task_name"] == "epoch"]
+    assert len(scores) == model.n_iter_ == 15
+    assert scores[-1] == model.score(X, Y)
+    assert scores[0] < scores[-1]
+    with parallel_backend("threading", n_jobs=2):
+        inside = ScoringMonitor(scoring="accuracy")
+        make_pipeline(StandardScaler(), MLPClassifier(**SMALL).set_callbacks(inside)).fit(X, Y)
+    assert len(inside.get_logs().data) >= 15
+
+
+def test_a_callback_of_scikit_learn_can_stop():
+    class AtFive:
+        def setup(self, estimator, context): pass
+        def teardown(self, estimator, context): self.torn_down = True
+        def on_fit_task_begin(self, estimator, context): pass
+        def on_fit_task_end(self, estimator, context): return context.task_name == "epoch" and context.task_id == 4
+    callback = AtFive()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)      # it was asked to stop: that is no failure
+        assert MLPClassifier(**SMALL).set_callbacks(callback).fit(X, Y).n_iter_ == 5
+    assert callback.torn_down
+
+
+def test_clone_copy_and_pickle():
+    model = MLPClassifier(**SMALL, solver=fastnn.SGD(fastnn.schedules.StepDecay(0.1, every=5), momentum=0.9)).fit(X, Y)
+    assert not hasattr(clone(model), "coefs_")
+    for twin in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
+        np.testing.assert_array_equal(twin.predict_proba(X), model.predict_proba(X))
+        twin.partial_fit(X, Y)
+        assert not np.array_equal(twin.coefs_[0], model.coefs_[0])
+        assert twin.coefs_[0] is twin.network_.weights[0]
+    assert len(pickle.dumps(model)) < 2.5 * 4 * 2 * model.network_.n_parameters + 8000     # weights and momentum, once
+
+
+def test_partial_fit_is_fit():
+    whole = MLPClassifier(**SMALL, tol=0).fit(X, Y)
+    parts = MLPClassifier(**SMALL, tol=0)
+    for _ in range(15):
+        parts.partial_fit(X, Y, classes=range(10))
+        parts = pickle.loads(pickle.dumps(parts))
+    np.testing.assert_array_equal(parts.coefs_[0], whole.coefs_[0])
+
+
+def test_coefficients_can_be_set():
+    model = MLPRegressor(**SMALL).fit(XR, YR)
+    model.coefs_ = [np.zeros_like(w) for w in model.coefs_]
+    model.intercepts_[-1] = np.array([7.0])
+    np.testing.assert_array_equal(model.predict(XR), 7)
+    model.intercepts_[-1][...] = 8
+    np.testing.assert_array_equal(model.predict(XR), 8)
+    assert pickle.loads(pickle.dumps(model)).predict(XR[:1]) == 8
+
+
+# What is new.
+
+def test_labels_of_any_kind():
+    names = np.array([f"digit {i}" for i in range(10)], dtype=object)
+    model = MLPClassifier(**SMALL).fit(X, names[Y])
+    assert set(model.predict(X)) <= set(names) and model.score(X, names[Y]) > 0.9
+    with pytest.raises(ValueError, match="has the class digit ten, which is not in"):
+        model.fit(X, names[Y], validation_data=(X[:1], ["digit ten"]))
+    assert MLPClassifier(**SMALL).fit(X, np.full(300, "only")).predict(X[:2]).tolist() == ["only", "only"]
+
+
+def test_classes_weigh():
+    rare = np.where(Y == 8, "yes", "no")
+    plain = MLPClassifier(**SMALL).fit(X, rare).predict_proba(X)[:, 1].mean()
+    heavy = MLPClassifier(**SMALL, class_weight={"yes": 20.0}).fit(X, rare)
+    balanced = MLPClassifier(**SMALL, class_weight="balanced").fit(X, rare)
+    assert heavy.predict_proba(X)[:, 1].mean() > plain
+    by_hand = MLPClassifier(**SMALL).fit(X, rare, np.where(rare == "yes", 300 / 2 / (Y == 8).sum(), 300 / 2 / (Y != 8).sum()))
+    np.testing.assert_allclose(balanced.coefs_[0], by_hand.coefs_[0])
+    with pytest.raises(ValueError, match="'balanced', which needs all rows"):
+        MLPClassifier(**SMALL, class_weight="balanced").partial_fit(X, rare, classes=["no", "yes"])
+
+
+def test_layers_of_their_own_dropout_and_optimizers():
+    model = MLPClassifier((16, 8), ["gelu", "selu"], solver=fastnn.AdamW(0.01), dropout=[0.1, 0.0], max_iter=30,
+                          random_state=0).fit(X, Y)
+    assert model.network_.activations == ("gelu", "selu", "softmax") and model.network_.dropout == (0.1, 0.0)
+    assert model.score(X, Y) > 0.9
+    assert model.solver.network_engine is None      # the parameter itself is left as it was
+
+
+@pytest.mark.parametrize("loss", ["absolute_error", "huber", "quantile", fastnn.losses.quantile(0.9)])
+def test_more_losses(loss):
+    model = MLPRegressor(loss, **{**SMALL, "max_iter": 300}, standardize=True).fit(XR, YR)
+    above = np.mean(YR > model.predict(XR))
+    assert above < 0.25 if isinstance(loss, fastnn.losses.Loss) else 0.3 < above < 0.7
+
+
+def test_validation_data_of_ones_own():
+    model = MLPClassifier(**{**SMALL, "max_iter": 100}, early_stopping=True, n_iter_no_change=5)
+    model.fit(X[:200], Y[:200], validation_data=(X[200:], Y[200:]))
+    assert len(model.validation_loss_curve_) == len(model.validation_scores_) == model.n_iter_ < 100
+    assert model.score(X[200:], Y[200:]) == max(model.validation_scores_)      # the best are kept
+    silent = MLPRegressor(**SMALL, standardize=True).fit(XR[:150], YR[:150], validation_data=(XR[150:], YR[150:], np.ones(50)))
+    assert len(silent.validation_loss_curve_) == 15 and silent.validation_scores_ is None
+    error = np.square((silent.predict(XR[150:]) - YR[150:]) / YR[:150].std()).mean() / 2
+    assert silent.validation_loss_curve_[-1] == pytest.approx(error, rel=1e-4)
+
+
+def test_callbacks_of_fastnn(tmp_path):
+    path = tmp_path / "model.safetensors"
+    model = MLPClassifier(**SMALL, callbacks=[fastnn.CheckpointEvery(path)]).fit(X, Y)
+    np.testing.assert_array_equal(fastnn.load(path).predict(X), model.predict_proba(X))
+
+
+def test_standardising_is_part_of_the_model():
+    rows, targets = XR * 1000 + 5000, YR * 100 + 1e5
+    model = MLPRegressor(**{**SMALL, "max_iter": 200}, standardize=True, dtype="float64").fit(rows, targets)
+    by_hand = MLPRegressor(**{**SMALL, "max_iter": 200}, dtype="float64").fit(scale(rows), scale(targets))
+    np.testing.assert_allclose(model.predict(rows), by_hand.predict(scale(rows)) * targets.std() + targets.mean(),
+                               rtol=1e-9)
+    assert model.score(rows, targets) > 0.5
+    np.testing.assert_allclose(model.to_network().predict(rows)[:, 0], model.predict(rows), rtol=1e-9)
+    classifier = MLPClassifier(**SMALL, standardize=True).fit(X, Y)
+    np.testing.assert_allclose(classifier.to_network().predict(X), classifier.predict_proba(X), atol=1e-6)
+
+
+def test_dtypes():
+    assert MLPClassifier(**SMALL).fit((X * 16).astype(int), Y).network_.dtype == "float32"
+    assert MLPClassifier(**SMALL).fit((X * 16).tolist(), Y).network_.dtype == "float32"
+    assert MLPClassifier(**SMALL).fit(X, Y).network_.dtype == "float64"
+    assert MLPClassifier(**SMALL, dtype="float32").fit(X, Y).predict_proba(X).dtype == "float32"
+    assert MLPRegressor(**SMALL, dtype="float64").fit(XR.astype("float32"), YR).predict(XR).dtype == "float64"
+
+
+# What goes wrong.
+
+@pytest.mark.parametrize("arguments, message", [
+    ({"solver": "adamw"}, "solver is 'adamw', which does not exist; did you mean 'adam'? known are lbfgs, sgd, adam"),
+    ({"solver": 3}, "solver is 3, but must be one of lbfgs, sgd, adam, or an optimizer such as fastnn.AdamW(1e-3)"),
+    ({"activation": "logstic"}, "activation is 'logstic', which does not exist"),
+    ({"alpha": -1}, "alpha is -1, but must be a finite number at least 0"),
+    ({"hidden_layer_sizes": (3, 0)}, "hidden_layer_sizes must be > 0, got [3, 0]."),
+    ({"dropout": 1.0}, "dropout is 1.0, but must be a finite number at least 0 and below 1"),
+    ({"max_iter": 0}, "max_iter is 0, but must be at least 1"),
+    ({"batch_size": "all"}, "batch_size is 'all', but must be an integer"),
+    ({"loss": "logloss"}, "loss is 'logloss', which does not exist"),
+    ({"dtype": "float16"}, "dtype is 'float16', which does not exist"),
+])
+def test_wrong_parameters(arguments, message):
+    model = MLPClassifier(**arguments)
+    with pytest.raises((TypeError, ValueError), match=re.escape(message)):
+        model.fit(X, Y)
+
+
+def test_before_the_first_fit():
+    with pytest.raises(NotFittedError, match="This MLPClassifier instance is not fitted yet"):
+        MLPClassifier().predict(X)
+
+
+def test_a_refused_fit_changes_nothing():
+    model = MLPClassifier(**SMALL).fit(X, Y)
+    before = pickle.dumps(model)
+    for wrong in ({"sample_weight": -np.ones(300)}, {"validation_data": X}, {"validation_data": (X[:, :5], Y)}):
+        with pytest.raises((TypeError, ValueError)):
+            model.fit(X, Y, **wrong)
+    with pytest.raises(ValueError, match="has classes not in"):
+        model.partial_fit(X, Y + 1)
+    assert pickle.dumps(model) == before
+
+
+def test_interrupted_and_diverged_fits_leave_a_model():
+    class Interrupt(fastnn.Callback):
+        def on_epoch_end(self, fit):
+            raise KeyboardInterrupt
+    model = MLPClassifier(**SMALL, callbacks=[Interrupt()])
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, Y)
+    assert model.n_iter_ == 1 and model.predict(X).shape == (300,)
+    diverging = MLPRegressor(**{**SMALL, "learning_rate_init": 1e6}, solver="sgd", activation="identity")
+    with pytest.raises(ValueError, match="Solver produced non-finite parameter weights"):
+        diverging.fit(XR, YR)
+    assert np.isfinite(diverging.predict(XR)).all()
