@@ -1,17 +1,163 @@
-"""The command line: `python -m fastnn bench`. Parses and prints; the work is done elsewhere."""
+"""The command line, `fastnn` or `python -m fastnn`. Parses and prints; the work is done elsewhere.
+
+Results go to standard output, all else to standard error. It ends with 0; 1 after an error, which
+is one line; 2 for arguments that are wrong; 130 after Ctrl-C.
+"""
 
 import argparse
+import csv
+import importlib.util
 import json
+import os
 import sys
 from pathlib import Path
 
+from . import tables
+from ._config import show_config
+from .callbacks import Callback
+from .network import load
+
+EXPORTS = {"onnx": ".onnx", "c": ".h", "torch": ".pt"}
+
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(prog="python -m fastnn", description="fastnn's command line.")
+    parser = argparse.ArgumentParser(prog="fastnn", description="Trains and runs dense neural networks.")
     commands = parser.add_subparsers(dest="command", required=True)
-    add_bench(commands)
+    for add in (add_train, add_predict, add_info, add_export, add_bench, add_config):
+        add(commands)
     options = parser.parse_args(arguments)
-    return options.run(options)
+    try:
+        return options.run(options)
+    except BrokenPipeError:         # whoever reads our output, such as `head`, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (OSError, TypeError, ValueError, ImportError, MemoryError) as error:
+        print(f"fastnn: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("fastnn: interrupted", file=sys.stderr)
+        return 130
+
+
+def add_train(commands):
+    parser = commands.add_parser(
+        "train", help="learn a column of a CSV file from its others",
+        description="Learns one column of a CSV file from the others: classes, if it holds text or at most "
+                    f"{tables.MOST_CLASSES} different whole numbers, else a number. A fifth of the rows is held out, "
+                    "and what the model makes of them is reported.")
+    parser.add_argument("data", help="a CSV file; its first row names the columns")
+    parser.add_argument("--target", required=True, metavar="COLUMN", help="what to learn")
+    parser.add_argument("--out", default="model.safetensors", metavar="FILE", help="the model (model.safetensors)")
+    parser.add_argument("--drop", nargs="+", default=[], metavar="COLUMN", help="columns to leave out")
+    parser.add_argument("--task", choices=("classification", "regression"), help="what the target is (found out)")
+    parser.add_argument("--hidden", nargs="+", type=int, default=[64, 32], metavar="N", help="hidden layers (64 32)")
+    parser.add_argument("--epochs", type=int, default=500, metavar="N", help="passes over the rows, at most (500)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of weights, order and rows held out (0)")
+    parser.set_defaults(run=train)
+
+
+def train(options):
+    if not Path(options.out).absolute().parent.is_dir():
+        raise ValueError(f"--out is {options.out}, which is in no folder that exists")
+    table = tables.Table.read(options.data)
+    bar = sys.stderr.isatty() and importlib.util.find_spec("tqdm") is not None
+    trained = tables.train(
+        table, options.target, drop=options.drop, task=options.task, hidden=options.hidden, epochs=options.epochs,
+        seed=options.seed, progress=bar, callbacks=[] if bar else [Lines()])
+    trained.network.save(options.out)
+    recipe = trained.recipe
+    what = "a number" if recipe.labels is None else f"one of {len(recipe.labels)} classes ({', '.join(recipe.labels)})"
+    print(f"{recipe.target}: {what}, from {len(recipe.columns)} columns")
+    print(f"trained on {trained.rows} rows for {trained.epochs} epochs; {trained.held_out} rows held out:")
+    print("  " + ", ".join(f"{name} {value:.4g}" for name, value in trained.scores.items()))
+    print(f"saved {options.out}")
+
+
+class Lines(Callback):
+    """A line for every tenth of the epochs, where there is no terminal for a bar."""
+
+    def on_epoch_end(self, fit):
+        if fit.epoch % max(1, fit.epochs // 10) == 0 or fit.history.stopped_by is not None:
+            values = ", ".join(f"{name} {value:.4g}" for name, value in fit.history.last().items() if "loss" in name)
+            print(f"epoch {fit.epoch}/{fit.epochs}: {values}", file=sys.stderr, flush=True)
+
+
+def add_predict(commands):
+    parser = commands.add_parser(
+        "predict", help="what a model makes of the rows of a CSV file",
+        description="Writes a CSV file with one row for each row of the data: the number, or the class and the "
+                    "probability of every class. Columns are found by their names; further ones do not matter.")
+    parser.add_argument("model", help="a file that `fastnn train` wrote")
+    parser.add_argument("data", help="a CSV file; its first row names the columns")
+    parser.add_argument("--out", metavar="FILE", help="write there (standard output)")
+    parser.set_defaults(run=predict)
+
+
+def predict(options):
+    rows = list(tables.predictions(load(options.model), tables.Table.read(options.data)))
+    if options.out is None:
+        csv.writer(sys.stdout, lineterminator="\n").writerows(rows)
+        sys.stdout.flush()          # here, where a reader that has gone is no error
+    else:
+        with open(options.out, "w", newline="", encoding="utf-8") as file:
+            csv.writer(file, lineterminator="\n").writerows(rows)
+
+
+def add_info(commands):
+    parser = commands.add_parser("info", help="what a model file holds")
+    parser.add_argument("model", help="a file that fastnn wrote")
+    parser.set_defaults(run=info)
+
+
+def info(options):
+    network = load(options.model)
+    recipe = tables.Recipe.of(network)
+    facts = {
+        "layers": " → ".join(map(str, network.layer_sizes)), "activations": ", ".join(network.activations),
+        "loss": network.loss, "dtype": network.dtype, "parameters": f"{network.n_parameters:,}",
+        "epochs trained": network.epochs_trained, "optimizer": network.optimizer, "seed": network.seed}
+    if recipe is not None:
+        facts |= {"target": recipe.target, "columns": ", ".join(recipe.columns),
+                  "classes": None if recipe.labels is None else ", ".join(recipe.labels)}
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        if value is not None:
+            print(f"{name:{width}}  {value}")
+
+
+def add_export(commands):
+    parser = commands.add_parser(
+        "export", help="write a model for ONNX, C or PyTorch",
+        description="Writes the network for another tool. Its inputs are the model's columns as they come, in the "
+                    "order that `fastnn info` tells: scalings become part of the weights.")
+    parser.add_argument("model", help="a file that fastnn wrote")
+    parser.add_argument("--to", required=True, choices=EXPORTS,
+                        help="onnx; c: a C99 header; torch: a state_dict, and the module is printed")
+    parser.add_argument("--out", metavar="FILE", help="the file (the model's name, with .onnx, .h or .pt)")
+    parser.set_defaults(run=export)
+
+
+def export(options):
+    from . import interchange
+    network = load(options.model)
+    recipe = tables.Recipe.of(network)
+    network = network if recipe is None else recipe.folded(network)
+    path = options.out or str(Path(options.model).with_suffix(EXPORTS[options.to]))
+    if options.to == "onnx":
+        interchange.to_onnx(network, path)
+    elif options.to == "c":
+        interchange.to_c(network, path)
+    else:
+        module = interchange.to_torch(network)
+        import torch
+        torch.save(module.state_dict(), path)
+        print(module)
+    print(f"saved {path}")
+
+
+def add_config(commands):
+    parser = commands.add_parser("config", help="version, compiler, instruction sets, threads")
+    parser.set_defaults(run=lambda options: show_config())
 
 
 def add_bench(commands):

@@ -1,0 +1,243 @@
+"""Tables in CSV files, for the command line: what a network learns from one, and what it makes of the next.
+
+`Table` holds the cells as they stand, and turns columns into numbers. A `Recipe` is what a model
+must know of the table that it learned from; it travels in `Network.metadata`. Errors name the row
+(that of the file, in which the header is row 1) and the column.
+"""
+
+import csv
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from os import PathLike
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._core import random_order
+from .callbacks import Callback, EarlyStopping
+from .network import Network
+from .optimizers import Adam
+from .scaling import Scaling, folded
+
+KEY = "table"               # in Network.metadata
+MOST_CLASSES = 20           # so many different whole numbers are classes, if nothing else is said
+HELD_OUT = 0.2              # of the rows: the report is about these
+VALIDATING = 0.1            # of the others: they say when to stop
+FEWEST_ROWS = 20
+PATIENCE = 30               # epochs without a better one, before training stops
+LEARNING_RATE = 1e-3
+L2 = 0.02                   # on standardised columns; small tables need it, large ones hardly notice
+
+
+@dataclass(frozen=True)
+class Table:
+    """The cells of a CSV file, column by column."""
+
+    path: str
+    cells: dict[str, list[str]]
+
+    @classmethod
+    def read(cls, path: str | PathLike[str]) -> "Table":
+        """Reads a file whose first row names the columns."""
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            try:
+                rows = [row for row in csv.reader(file) if row]
+            except (csv.Error, UnicodeDecodeError) as error:
+                raise ValueError(f"{path} is not a CSV file in UTF-8: {error}") from None
+        if len(rows) < 2:
+            raise ValueError(f"{path} has {len(rows)} rows, but must have a row of column names and rows of cells")
+        names = [name.strip() for name in rows[0]]
+        for name in names:
+            if not name or names.count(name) > 1:
+                raise ValueError(f"{path} has columns called {names}, but each must have a name of its own")
+        for number, row in enumerate(rows[1:], 2):
+            if len(row) != len(names):
+                raise ValueError(f"{path}: row {number} has {len(row)} cells, but there are {len(names)} columns")
+        return cls(str(path), {name: [cell.strip() for cell in column]
+                               for name, column in zip(names, zip(*rows[1:], strict=True), strict=True)})
+
+    def __len__(self) -> int:
+        return len(next(iter(self.cells.values())))
+
+    def column(self, name: str) -> list[str]:
+        """One column's cells."""
+        if name not in self.cells:
+            raise ValueError(f"{self.path} has no column {name!r}; it has {', '.join(self.cells)}")
+        return self.cells[name]
+
+    def numbers(self, names: list[str]) -> NDArray[np.float64]:
+        """Columns as numbers, (rows, columns)."""
+        return np.column_stack([self._numbers(name) for name in names])
+
+    def _numbers(self, name: str) -> NDArray[np.float64]:
+        cells = self.column(name)
+        for row, cell in enumerate(cells, 2):
+            if as_number(cell) is None:
+                what = repr(cell) if cell else "empty"
+                raise ValueError(f"{self.path}: row {row}, column {name!r} is {what}, but must be a finite number; "
+                                 f"fill it, or leave the column out with --drop {name!r}")
+        return np.array(cells, np.float64)
+
+
+def as_number(cell: str) -> float | None:
+    """The finite number that a cell holds, or None."""
+    try:
+        value = float(cell)
+    except ValueError:
+        return None
+    return value if np.isfinite(value) else None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a model knows of its table: which columns it reads, how they are scaled, what its outputs mean."""
+
+    target: str
+    columns: list[str]
+    inputs: Scaling
+    targets: Scaling | None         # of a number that is predicted
+    labels: list[str] | None        # of the classes
+
+    def as_metadata(self) -> dict[str, Any]:
+        """Plain values, for a model file."""
+        plain = asdict(self)
+        for name in ("inputs", "targets"):
+            if plain[name] is not None:
+                plain[name] = {part: array.tolist() for part, array in plain[name].items()}
+        return plain
+
+    @classmethod
+    def of(cls, network: Network) -> "Recipe | None":
+        """That of a network, or None where it learned from no table."""
+        plain = network.metadata.get(KEY)
+        if plain is None:
+            return None
+        try:
+            columns, labels = plain["columns"], plain["labels"]
+            inputs = scaling(plain["inputs"], len(columns))
+            targets = scaling(plain["targets"], 1) if labels is None else None
+            if (network.layer_sizes[0], network.layer_sizes[-1]) != (len(columns), 1 if labels is None else len(labels)):
+                raise ValueError("the network has other sizes")
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"what the model says of its table is not what fastnn writes: {error}") from None
+        return cls(plain["target"], columns, inputs, targets, labels)
+
+    def folded(self, network: Network) -> Network:
+        """The network that needs no recipe for its numbers: it takes columns as they come."""
+        return folded(network, self.inputs, self.targets)
+
+
+def scaling(plain: dict[str, list[float]], columns: int) -> Scaling:
+    """A Scaling from plain values, if it is one for so many columns."""
+    mean, scale = (np.array(plain[part], np.float64) for part in ("mean", "scale"))
+    if mean.shape != (columns,) or scale.shape != (columns,):
+        raise ValueError(f"there are scalings of {mean.size} columns, not {columns}")
+    return Scaling(mean, scale)
+
+
+def labels_of(cells: list[str], task: str | None) -> list[str] | None:
+    """The classes that a target column names, or None where it holds numbers to predict.
+
+    Text names classes, and so do at most 20 different whole numbers, unless `task` says otherwise.
+    """
+    numbers = [as_number(cell) for cell in cells]
+    numeric = None not in numbers
+    distinct = set(cells)
+    whole = numeric and all(float(number).is_integer() for number in numbers)       # type: ignore[arg-type]
+    if task == "regression" or (task is None and numeric and not (whole and len(distinct) <= MOST_CLASSES)):
+        return None
+    return sorted(distinct, key=float) if numeric else sorted(distinct)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network that learned from a table, and how it does on the rows that were held out."""
+
+    network: Network
+    epochs: int
+    rows: int
+    held_out: int
+    scores: dict[str, float]
+
+    @property
+    def recipe(self) -> Recipe:
+        recipe = Recipe.of(self.network)
+        assert recipe is not None
+        return recipe
+
+
+def train(table: Table, target: str, *, drop: Sequence[str] = (), task: str | None = None,
+          hidden: Sequence[int] = (64, 32), epochs: int = 500, seed: int = 0,
+          callbacks: Sequence[Callback] = (), progress: bool = False) -> Trained:
+    """Learns the column `target` from all others but those in `drop`.
+
+    A fifth of the rows, in an order that `seed` gives, is held out for the scores; a tenth of the
+    others says when to stop. Inputs, and a number to predict, are standardised.
+    """
+    cells = table.column(target)
+    for name in drop:
+        table.column(name)
+    columns = [name for name in table.cells if name != target and name not in drop]
+    if not columns:
+        raise ValueError(f"{table.path} has no column left to learn from beside {target!r}")
+    if len(table) < FEWEST_ROWS:
+        raise ValueError(f"{table.path} has {len(table)} rows, but at least {FEWEST_ROWS} are needed: some are held out")
+    for row, cell in enumerate(cells, 2):
+        if not cell:
+            raise ValueError(f"{table.path}: row {row}, column {target!r} is empty, but is what to learn; leave the row "
+                             "out")
+    X = table.numbers(columns)
+    labels = labels_of(cells, task)
+    order = random_order(len(table), seed, 0)
+    held_out, rows = np.split(order, [round(HELD_OUT * len(table))])
+    inputs = Scaling.of(X[rows])
+    if labels is not None:
+        if len(labels) < 2:
+            raise ValueError(f"{table.path}: column {target!r} is {labels[0]!r} in each row, but there must be two "
+                             "classes at least")
+        y, targets = np.array([labels.index(cell) for cell in cells]), None
+        network = Network([len(columns), *hidden, len(labels)], output="softmax", seed=seed, l2=L2)
+    else:
+        y = table.numbers([target])
+        targets = Scaling.of(y[rows])
+        y = targets.apply(y)
+        network = Network([len(columns), *hidden, 1], seed=seed, l2=L2)
+    recipe = Recipe(target, columns, inputs, targets, labels)
+    network.fit(inputs.apply(X[rows]), y[rows], epochs=epochs, optimizer=Adam(LEARNING_RATE), validation_data=VALIDATING,
+                early_stopping=EarlyStopping(PATIENCE), callbacks=callbacks, progress=progress)
+    network.metadata[KEY] = recipe.as_metadata()
+    return Trained(network, network.epochs_trained, len(rows), len(held_out),
+                   scores(network.predict(inputs.apply(X[held_out])), y[held_out], recipe))
+
+
+def scores(outputs: NDArray[np.floating], y: NDArray[Any], recipe: Recipe) -> dict[str, float]:
+    """How good outputs are, beside what the most frequent class or the mean would have been."""
+    if recipe.targets is None:
+        frequent = np.bincount(y).max() / len(y)
+        return {"accuracy": float(np.mean(outputs.argmax(axis=1) == y)), "of the most frequent class": float(frequent)}
+    error = float(np.sqrt(np.mean(np.square(outputs - y))))
+    deviation, scale = float(y.std()), float(recipe.targets.scale[0])
+    return {"r2": 1 - (error / deviation) ** 2 if deviation else float("nan"), "rmse": error * scale,
+            "of the mean": deviation * scale}
+
+
+def predictions(network: Network, table: Table) -> Iterator[list[str]]:
+    """Rows of a CSV file: a header, and what the network makes of each row of the table."""
+    recipe = Recipe.of(network)
+    if recipe is None:
+        raise ValueError("the model learned from arrays, and does not know which columns it needs; load it with "
+                         "fastnn.load and call predict")
+    missing = [name for name in recipe.columns if name not in table.cells]
+    if missing:
+        raise ValueError(f"{table.path} has no column {', '.join(map(repr, missing))}, which the model needs; it has "
+                         f"{', '.join(table.cells)}")
+    outputs = network.predict(recipe.inputs.apply(table.numbers(recipe.columns)))
+    if recipe.labels is None:
+        assert recipe.targets is not None
+        yield [recipe.target]
+        yield from ([f"{value:.9g}"] for value in recipe.targets.undo(outputs)[:, 0])
+        return
+    yield [recipe.target, *(f"p({label})" for label in recipe.labels)]
+    for row in outputs:
+        yield [recipe.labels[row.argmax()], *(f"{share:.6f}" for share in row)]

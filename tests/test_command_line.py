@@ -1,0 +1,187 @@
+"""The command line: from a CSV file to a model, to predictions, and every mistake on one line."""
+
+import csv
+import io
+import os
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_diabetes, load_iris
+
+import fastnn
+from fastnn import tables
+from fastnn.__main__ import main
+
+pytestmark = pytest.mark.any_isa
+FLOWERS = ["sepal length", "sepal width", "petal length", "petal width"]
+
+
+def write(path, header, rows):
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *rows])
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An empty folder with two tables: flowers.csv with names of classes, patients.csv with a number."""
+    monkeypatch.chdir(tmp_path)
+    iris, diabetes = load_iris(), load_diabetes(scaled=False)
+    write("flowers.csv", [*FLOWERS, "species"],
+          [[*row, iris.target_names[label]] for row, label in zip(iris.data, iris.target, strict=True)])
+    write("patients.csv", [*diabetes.feature_names, "progression"], np.column_stack([diabetes.data, diabetes.target]))
+    return tmp_path
+
+
+def run(capsys, *arguments):
+    """(exit code, standard output, standard error)"""
+    code = main([str(argument) for argument in arguments])
+    return (code or 0, *capsys.readouterr())
+
+
+def test_classes_from_train_to_predict(folder, capsys):
+    code, out, err = run(capsys, "train", "flowers.csv", "--target", "species", "--out", "iris.safetensors")
+    assert code == 0
+    assert out.splitlines()[0] == "species: one of 3 classes (setosa, versicolor, virginica), from 4 columns"
+    assert "120 rows" in out and "30 rows held out" in out
+    assert float(re.search(r"accuracy (\S+),", out)[1]) > 0.85
+    assert re.match(r"epoch 50/500: loss \S+, validation_loss \S+\n", err)
+
+    code, out, _ = run(capsys, "predict", "iris.safetensors", "flowers.csv")
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert code == 0 and len(rows) == 150
+    assert list(rows[0]) == ["species", "p(setosa)", "p(versicolor)", "p(virginica)"]
+    names = load_iris().target_names[load_iris().target]
+    assert np.mean([row["species"] for row in rows] == names) > 0.9
+    assert all(abs(sum(float(row[name]) for name in list(row)[1:]) - 1) < 1e-5 for row in rows)
+
+    code, out, _ = run(capsys, "info", "iris.safetensors")
+    assert code == 0 and "4 → 64 → 32 → 3" in out and "classes         setosa, versicolor, virginica" in out
+
+
+def test_a_number_and_columns_in_another_order(folder, capsys):
+    assert run(capsys, "train", "patients.csv", "--target", "progression", "--hidden", 16, "--drop", "sex")[0] == 0
+    network = fastnn.load("model.safetensors")
+    recipe = tables.Recipe.of(network)
+    assert network.layer_sizes == (9, 16, 1) and "sex" not in recipe.columns
+    assert run(capsys, "predict", "model.safetensors", "patients.csv", "--out", "p.csv") == (0, "", "")
+    values = np.loadtxt("p.csv", skiprows=1)
+    X, y = load_diabetes(return_X_y=True, scaled=False)
+    X = np.delete(X, 1, axis=1)
+    np.testing.assert_allclose(values, recipe.targets.undo(network.predict(recipe.inputs.apply(X)))[:, 0], rtol=1e-6)
+    np.testing.assert_allclose(recipe.folded(network).predict(X)[:, 0], values, rtol=1e-4)
+    assert np.corrcoef(values, y)[0, 1] > 0.6
+    table = tables.Table.read("patients.csv").cells
+    write("turned.csv", list(table)[::-1], zip(*list(table.values())[::-1], strict=True))
+    run(capsys, "predict", "model.safetensors", "turned.csv", "--out", "q.csv")
+    assert open("p.csv").read() == open("q.csv").read()
+
+
+def test_the_same_seed_gives_the_same_file(folder, capsys):
+    arguments = ["train", "flowers.csv", "--target", "species", "--epochs", 5]
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        run(capsys, *arguments, "--out", name, "--seed", seed)
+    files = [open(name, "rb").read() for name in "abc"]
+    assert files[0] == files[1] != files[2]
+
+
+def test_scores_are_about_rows_that_training_did_not_see(folder, monkeypatch):
+    seen = []
+    fit = fastnn.Network.fit
+    monkeypatch.setattr(fastnn.Network, "fit", lambda self, X, y, **more: (seen.append(X), fit(self, X, y, **more))[1])
+    table = tables.Table.read("flowers.csv")
+    trained = tables.train(table, "species", epochs=1)
+    assert len(seen[0]) == trained.rows == 120 and trained.held_out == 30
+    recipe = trained.recipe
+    X = table.numbers(FLOWERS)
+    order = fastnn._core.random_order(150, 0, 0)
+    assert {tuple(row) for row in recipe.inputs.undo(seen[0]).round(6)} == {tuple(row) for row in X[order[30:]]}
+    outputs = trained.network.predict(recipe.inputs.apply(X[order[:30]]))
+    right = [recipe.labels[row.argmax()] == table.cells["species"][number]
+             for row, number in zip(outputs, order, strict=False)]
+    assert trained.scores["accuracy"] == np.mean(right)
+
+
+@pytest.mark.parametrize("cells, task, labels", [
+    (["b", "a", "b"], None, ["a", "b"]), (["10", "9", "10"], None, ["9", "10"]), (["0.5", "1", "1"], None, None),
+    (["1", "2", "x"], None, ["1", "2", "x"]), ([str(i) for i in range(21)], None, None), (["1", "2"], "regression", None),
+    (["0.5", "1"], "classification", ["0.5", "1"])])
+def test_what_a_target_is(cells, task, labels):
+    assert tables.labels_of(cells, task) == labels
+
+
+def broken(line, column, cell):
+    rows = [row.split(",") for row in open("flowers.csv").read().splitlines()]
+    rows[line - 1][column] = cell
+    write("broken.csv", rows[0], rows[1:])
+
+
+@pytest.mark.parametrize("change, arguments, message", [
+    (lambda: broken(7, 1, ""), "train broken.csv --target species",
+     "broken.csv: row 7, column 'sepal width' is empty, but must be a finite number"),
+    (lambda: broken(9, 0, "tall"), "train broken.csv --target species",
+     "broken.csv: row 9, column 'sepal length' is 'tall', but must be"),
+    (lambda: broken(9, 0, "nan"), "train broken.csv --target species", "column 'sepal length' is 'nan', but must be"),
+    (lambda: broken(5, 4, ""), "train broken.csv --target species",
+     "row 5, column 'species' is empty, but is what to learn"),
+    (lambda: broken(1, 1, "sepal length"), "train broken.csv --target species", "each must have a name of its own"),
+    (lambda: write("broken.csv", ["a", "b"], [[1, 2], [1, 2, 3]]), "train broken.csv --target a",
+     "broken.csv: row 3 has 3 cells, but there are 2 columns"),
+    (lambda: write("broken.csv", ["a", "b"], [[1, 2]] * 5), "train broken.csv --target a", "at least 20 are needed"),
+    (lambda: write("broken.csv", ["a", "b"], [[1, 2]] * 50), "train broken.csv --target a", "there must be two classes"),
+    (lambda: open("broken.csv", "wb").write(b"\xff\xfe\x00"), "train broken.csv --target a", "not a CSV file in UTF-8"),
+    (lambda: open("broken.csv", "w").close(), "train broken.csv --target a", "broken.csv has 0 rows"),
+    (lambda: None, "train flowers.csv --target specie", "flowers.csv has no column 'specie'; it has sepal length"),
+    (lambda: None, "train flowers.csv --target species --drop colour", "flowers.csv has no column 'colour'"),
+    (lambda: None, "train missing.csv --target y", "No such file or directory: 'missing.csv'"),
+    (lambda: None, "train flowers.csv --target species --out nowhere/m", "--out is nowhere/m, which is in no folder"),
+    (lambda: None, "train flowers.csv --target species --hidden 0", "layer_sizes[1] is 0, but must be at least 1"),
+    (lambda: None, "predict flowers.csv flowers.csv", "flowers.csv cannot be read as a model"),
+    (lambda: fastnn.Network([4, 3]).save("bare"), "predict bare flowers.csv", "does not know which columns it needs"),
+    (lambda: main("train flowers.csv --target species --epochs 1 --out m".split()), "predict m patients.csv",
+     "patients.csv has no column 'sepal length', 'sepal width', 'petal length', 'petal width', which the model needs"),
+])
+def test_mistakes_are_one_line_and_leave_no_file(folder, capsys, change, arguments, message):
+    change()
+    capsys.readouterr()
+    before = set(os.listdir())
+    code, out, err = run(capsys, *arguments.split())
+    assert (code, out) == (1, "")
+    assert err.startswith("fastnn: error: ") and message in err and err.count("\n") == 1
+    assert set(os.listdir()) == before
+
+
+def test_a_recipe_that_does_not_fit_is_refused(folder):
+    network = tables.train(tables.Table.read("flowers.csv"), "species", epochs=1).network
+    for wrong in ({}, {"columns": ["a"]}, {"inputs": {"mean": [1], "scale": [1]}}, {"labels": ["a", "b"]},
+                  {"inputs": None}, {"columns": 3}):
+        network.metadata = {"table": {**tables.train(tables.Table.read("flowers.csv"), "species",
+                                                     epochs=1).network.metadata["table"], **wrong} if wrong else {}}
+        with pytest.raises(ValueError, match="what the model says of its table is not what fastnn writes"):
+            tables.Recipe.of(network)
+
+
+def test_as_a_program(folder):
+    def fastnn_program(*arguments, **more):
+        return subprocess.run([sys.executable, "-m", "fastnn", *arguments], capture_output=True, text=True, **more)
+    assert fastnn_program("config").stdout.startswith("fastnn:")
+    assert fastnn_program().returncode == fastnn_program("fly").returncode == 2
+    assert "usage: fastnn" in fastnn_program("--help").stdout
+    failed = fastnn_program("info", "missing")
+    assert failed.returncode == 1 and "Traceback" not in failed.stderr
+    assert fastnn_program("train", "flowers.csv", "--target", "species", "--epochs", "2").returncode == 0
+    reader, writer = os.pipe()
+    os.close(reader)        # as `head` does when it has had enough
+    early = subprocess.run([sys.executable, "-m", "fastnn", "predict", "model.safetensors", "flowers.csv"],
+                           stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert (early.returncode, early.stderr) == (1, "")
+
+
+def test_ctrl_c(folder, capsys, monkeypatch):
+    def interrupted(*arguments, **more):
+        raise KeyboardInterrupt
+    monkeypatch.setattr(tables, "train", interrupted)
+    assert run(capsys, "train", "flowers.csv", "--target", "species") == (130, "", "fastnn: interrupted\n")
