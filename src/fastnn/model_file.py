@@ -40,7 +40,7 @@ def write_model(path, description, tensors):
     if (size := int.from_bytes(data[:8], "little")) > LARGEST_HEADER:
         raise ValueError(
             f"the description and the arrays' names take {size} bytes, but must fit in {LARGEST_HEADER}")
-    _replace(os.path.realpath(path), data)
+    replace_file(path, data)
 
 
 def read_model(path):
@@ -106,8 +106,12 @@ def _to_json(value, sort_keys=True, ensure_ascii=True):
         value, sort_keys=sort_keys, ensure_ascii=ensure_ascii, separators=(",", ":"), allow_nan=False)
 
 
-def _replace(target, data):
-    """Makes data the content of the file target, in one step, and returns when it is on the disk."""
+def replace_file(path, data):
+    """Makes data the content of the file path, in one step, and returns when it is on the disk.
+
+    A symbolic link stays, and what it points to is replaced.
+    """
+    target = os.path.realpath(path)
     temporary = f"{target}.tmp"     # always the same: what a killed save leaves, the next one clears away
     with _open_alone(temporary) as file:
         try:

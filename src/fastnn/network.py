@@ -341,6 +341,14 @@ class Network(Running):
         """
         persistence.save(self, path)
 
+    def to_c(self, path):
+        """Writes the network to one dependency-free C99 header, such as policy.h with `policy_predict(input, output)`.
+
+        See `fastnn.interchange.to_c`.
+        """
+        from .interchange import to_c  # which needs this module
+        to_c(self, path)
+
     def __reduce__(self):
         return persistence.rebuilt, (type(self), *persistence.parts(self))
 

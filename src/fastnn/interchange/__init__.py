@@ -1,0 +1,14 @@
+"""Models come in and go out: ONNX, PyTorch, scikit-learn, Keras and C.
+
+The network alone travels, without the state of its training. Each foreign library is imported
+when it is used, and none is needed for `from_keras` and `to_c`. What cannot be carried exactly
+is refused by name, never approximated.
+"""
+
+from .c import to_c
+from .keras import from_keras
+from .onnx import from_onnx, to_onnx
+from .sklearn import from_sklearn, to_sklearn
+from .torch import from_torch, to_torch
+
+__all__ = ["from_keras", "from_onnx", "from_sklearn", "from_torch", "to_c", "to_onnx", "to_sklearn", "to_torch"]

@@ -1,0 +1,114 @@
+"""scikit-learn: fitted MLPClassifier and MLPRegressor as a Network, and back.
+
+scikit-learn has one activation for all hidden layers: identity, logistic (here sigmoid), tanh or
+relu. Its classifiers end in softmax, or in sigmoid for two classes and for several labels at once;
+its regressors in identity, or in exp with the Poisson loss.
+"""
+
+import numpy as np
+
+from ..losses import default_loss
+from .chain import Chain, layers, library
+
+NAMES = {"identity": "identity", "logistic": "sigmoid", "tanh": "tanh", "relu": "relu", "softmax": "softmax",
+         "exp": "exp"}
+HIDDEN = {"identity": "identity", "sigmoid": "logistic", "tanh": "tanh", "relu": "relu"}
+
+
+def from_sklearn(estimator):
+    """The Network that computes what a fitted sklearn.neural_network MLP computes, with its dtype.
+
+    Its outputs are `predict_proba` for a classifier (of two classes: the probability of the second
+    alone) and `predict` for a regressor. The loss is scikit-learn's: cross-entropy, "half_mse" or "poisson".
+
+    TypeError for another object, ValueError for one that is not fitted, ImportError without scikit-learn.
+
+    >>> import fastnn
+    >>> from sklearn.neural_network import MLPRegressor
+    >>> mlp = MLPRegressor([5], activation="tanh", solver="lbfgs").fit([[0.0], [1.0]], [1.0, 3.0])
+    >>> fastnn.interchange.from_sklearn(mlp)
+    Network([1, 5, 1], activation=['tanh'], output='identity', loss='half_mse', dtype='float64', seed=0)
+    """
+    neural = library("sklearn.neural_network", "scikit-learn", "sklearn", "from_sklearn")
+    if not isinstance(estimator, (neural.MLPClassifier, neural.MLPRegressor)):
+        raise TypeError(f"estimator is a {type(estimator).__name__}, but must be an MLPClassifier or an MLPRegressor")
+    if not hasattr(estimator, "coefs_"):
+        raise ValueError(f"estimator is {estimator!r}, which is not fitted; call its fit first")
+    output = NAMES[estimator.out_activation_]
+    chain = Chain()
+    for layer, (weights, biases) in enumerate(zip(estimator.coefs_, estimator.intercepts_, strict=True)):
+        chain.linear(f"layer {layer}", weights, biases)
+        chain.activation(f"layer {layer}", output if layer == len(estimator.coefs_) - 1
+                         else NAMES[estimator.activation])
+    loss = {"identity": "half_mse", "exp": "poisson"}.get(output) or default_loss(output)
+    return chain.network(loss, seed=0)
+
+
+def to_sklearn(network, classes=None):
+    """The network as a fitted MLPClassifier (output softmax or sigmoid) or MLPRegressor (identity or exp).
+
+    `predict`, `predict_proba` and `score` are those of the network; `partial_fit` trains on from its
+    parameters with scikit-learn's defaults, which `set_params` changes.
+
+    Parameters
+    ----------
+    network : Network
+        With one of identity, sigmoid, tanh and relu in all hidden layers. A softmax of two outputs
+        becomes scikit-learn's one logistic output.
+    classes : array (n_classes,) or None
+        What the classifier's outputs stand for, in ascending order; None is 0, 1, … Several sigmoid
+        outputs are labels that do not exclude each other, whose columns have no other names.
+
+    ValueError for other activations and other classes, ImportError without scikit-learn.
+
+    >>> import fastnn
+    >>> net = fastnn.Network([4, 8, 3], output="softmax")
+    >>> fastnn.interchange.to_sklearn(net, classes=["a", "b", "c"]).classes_.tolist()
+    ['a', 'b', 'c']
+    """
+    neural = library("sklearn.neural_network", "scikit-learn", "sklearn", "to_sklearn")
+    *hidden, output = network.activations
+    n_outputs = network.layer_sizes[-1]
+    if len(set(hidden)) > 1:
+        raise ValueError(f"the hidden layers have the activations {', '.join(hidden)}, but scikit-learn has one for "
+                         "all of them")
+    if hidden and hidden[0] not in HIDDEN:
+        raise ValueError(f"the hidden layers' activation is {hidden[0]!r}, but scikit-learn has only "
+                         f"{', '.join(HIDDEN)}")
+    if output not in ("softmax", "sigmoid", "identity", "exp") or (output, n_outputs) == ("softmax", 1):
+        raise ValueError(f"the output is {output!r} of {n_outputs}, but scikit-learn has only softmax (of two or more) "
+                         "and sigmoid for classes, identity and exp for numbers")
+    settings = {"hidden_layer_sizes": network.layer_sizes[1:-1], "activation": HIDDEN[hidden[0]] if hidden else "relu"}
+    parameters = [(weights.copy(), biases.copy()) for weights, biases, _ in layers(network)]
+    if output in ("softmax", "sigmoid"):
+        several = output == "sigmoid" and n_outputs > 1
+        classes = checked_classes(classes, n_outputs if n_outputs > 1 else 2, several)
+        if (output, n_outputs) == ("softmax", 2):
+            parameters[-1] = tuple(part[..., 1:] - part[..., :1] for part in parameters[-1])
+        estimator = neural.MLPClassifier(**settings)
+        targets, more = (np.eye(n_outputs, dtype=int), (np.arange(n_outputs),)) if several else (classes, (classes,))
+    else:
+        if classes is not None:
+            raise ValueError(f"classes is {classes!r}, but the output {output!r} makes a regressor, which has none")
+        estimator = neural.MLPRegressor(loss="poisson" if output == "exp" else "squared_error", **settings)
+        targets, more = np.ones((2, n_outputs))[:, 0 if n_outputs == 1 else slice(None)], ()
+    # One step on nothing makes every attribute that this version of scikit-learn expects; then it is undone.
+    estimator.partial_fit(np.zeros((len(targets), network.layer_sizes[0]), network.dtype), targets, *more)
+    estimator.coefs_, estimator.intercepts_ = map(list, zip(*parameters, strict=True))
+    estimator.loss_curve_, estimator.best_loss_, estimator.loss_ = [], np.inf, np.inf
+    estimator.n_iter_ = estimator.t_ = 0
+    del estimator._optimizer
+    return estimator
+
+
+def checked_classes(classes, number, several):
+    """The classes of a classifier, in ascending order as scikit-learn keeps them."""
+    if classes is None:
+        return np.arange(number)
+    if several:
+        raise ValueError(f"classes is {classes!r}, but {number} sigmoid outputs are {number} labels that do not "
+                         "exclude each other, which scikit-learn gives no names; leave classes out")
+    result = np.asarray(classes)
+    if result.shape != (number,) or not np.array_equal(np.unique(result), result):
+        raise ValueError(f"classes is {classes!r}, but must be {number} different ones in ascending order")
+    return result
