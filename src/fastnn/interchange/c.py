@@ -86,10 +86,12 @@ static inline void {name}_dense({T} *y, const {T} *x, const {T} *weights, const 
 {{
     int i, j;
     for (j = 0; j < n_out; j++)
-        y[j] = biases[j];
+        y[j] = 0;
     for (i = 0; i < n_in; i++)
         for (j = 0; j < n_out; j++)
             y[j] += x[i] * weights[i * n_out + j];
+    for (j = 0; j < n_out; j++)
+        y[j] += biases[j];
 }}
 
 {functions}

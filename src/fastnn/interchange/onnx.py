@@ -4,7 +4,7 @@ An activation is a list of steps (`Step`): the writer makes nodes of them, the r
 them, and what the writer makes is what the reader knows. They are ONNX's own operators wherever
 ONNX Runtime computes these in the network's dtype. In float64 it lacks kernels for LeakyRelu, Elu,
 Selu, Softplus and Erf; the first four are composed of simpler operators, and Erf is computed in
-float32 between two casts, so that a float64 gelu is exact to 1e-7 there.
+float32 between two casts: a float64 gelu of z errs by up to 1e-7 |z| there.
 
 Files are written for opset 13, in which each of these operators got its present meaning (Softmax
 along the last axis): every ONNX Runtime since 1.6 reads them.

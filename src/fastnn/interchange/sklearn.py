@@ -25,7 +25,7 @@ def from_sklearn(estimator):
 
     >>> import fastnn
     >>> from sklearn.neural_network import MLPRegressor
-    >>> mlp = MLPRegressor([5], activation="tanh", solver="lbfgs").fit([[0.0], [1.0]], [1.0, 3.0])
+    >>> mlp = MLPRegressor(hidden_layer_sizes=[5], activation="tanh", solver="lbfgs").fit([[0.0], [1.0]], [1.0, 3.0])
     >>> fastnn.interchange.from_sklearn(mlp)
     Network([1, 5, 1], activation=['tanh'], output='identity', loss='half_mse', dtype='float64', seed=0)
     """
@@ -86,14 +86,14 @@ def to_sklearn(network, classes=None):
         if (output, n_outputs) == ("softmax", 2):
             parameters[-1] = tuple(part[..., 1:] - part[..., :1] for part in parameters[-1])
         estimator = neural.MLPClassifier(**settings)
-        targets, more = (np.eye(n_outputs, dtype=int), (np.arange(n_outputs),)) if several else (classes, (classes,))
+        targets, more = np.eye(n_outputs, dtype=int) if several else classes, {"classes": classes}
     else:
         if classes is not None:
             raise ValueError(f"classes is {classes!r}, but the output {output!r} makes a regressor, which has none")
         estimator = neural.MLPRegressor(loss="poisson" if output == "exp" else "squared_error", **settings)
-        targets, more = np.ones((2, n_outputs))[:, 0 if n_outputs == 1 else slice(None)], ()
+        targets, more = np.ones((2, n_outputs))[:, 0 if n_outputs == 1 else slice(None)], {}
     # One step on nothing makes every attribute that this version of scikit-learn expects; then it is undone.
-    estimator.partial_fit(np.zeros((len(targets), network.layer_sizes[0]), network.dtype), targets, *more)
+    estimator.partial_fit(np.zeros((len(targets), network.layer_sizes[0]), network.dtype), targets, **more)
     estimator.coefs_, estimator.intercepts_ = map(list, zip(*parameters, strict=True))
     estimator.loss_curve_, estimator.best_loss_, estimator.loss_ = [], np.inf, np.inf
     estimator.n_iter_ = estimator.t_ = 0

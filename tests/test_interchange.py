@@ -1,0 +1,599 @@
+"""Models come in and go out: ONNX, scikit-learn, Keras and C; PyTorch is in test_interchange_torch.py.
+
+Whatever goes out computes what the network computes, and comes back with the same bits; whatever no
+network can hold is refused in one sentence that names it.
+"""
+
+import copy
+import ctypes
+import json
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import fastnn
+from fastnn import interchange
+from fastnn.activations import ACTIVATIONS, HIDDEN
+from fastnn.interchange import from_keras, from_onnx, from_sklearn, to_c, to_onnx, to_sklearn
+
+pytestmark = pytest.mark.any_isa
+DTYPES = ["float32", "float64"]
+X = np.random.default_rng(5).normal(scale=2, size=(50, 5))
+CC, CXX = shutil.which("cc"), shutil.which("c++")
+STRICT = ["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-O2"]
+
+
+def filled(network, scale=1.0):
+    """The network, with random biases and its weights multiplied by scale."""
+    rng = np.random.default_rng(1)
+    for weights, biases in zip(network.weights, network.biases, strict=True):
+        weights[...] *= scale
+        biases[...] = rng.normal(size=biases.shape)
+    return network
+
+
+def network_of(activation, dtype, sizes=(5, 17, 9, 4), scale=1.0):
+    """A network that has the activation in its output, and in its hidden layers if they can have it."""
+    hidden = activation if activation in HIDDEN else "tanh"
+    return filled(fastnn.Network(sizes, activation=hidden, output=activation, dtype=dtype, seed=3), scale)
+
+
+@st.composite
+def networks(draw):
+    sizes = draw(st.lists(st.integers(1, 20), min_size=2, max_size=5))
+    hidden = [draw(st.sampled_from(sorted(HIDDEN))) for _ in sizes[2:]]
+    return filled(fastnn.Network(sizes, activation=hidden, output=draw(st.sampled_from(sorted(ACTIVATIONS))),
+                                 dtype=draw(st.sampled_from(DTYPES)), seed=draw(st.integers(0, 1000))))
+
+
+def error(actual, expected):
+    """The largest error: absolute for numbers up to 1, relative beyond."""
+    assert actual.shape == expected.shape
+    return (np.abs(actual - expected) / np.maximum(np.abs(expected), 1)).max()
+
+
+def assert_same_network(actual, expected):
+    assert actual.layer_sizes == expected.layer_sizes and actual.activations == expected.activations
+    assert actual.dtype == expected.dtype
+    assert actual.get_parameters().tobytes() == expected.get_parameters().tobytes()
+
+
+# ONNX
+
+
+@pytest.fixture
+def run():
+    """Runs an ONNX file in ONNX Runtime."""
+    runtime = pytest.importorskip("onnxruntime", reason="NOT TESTED: onnxruntime is not installed")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = 1, 4
+
+    def run_file(path, X):
+        session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        return session.run(["output"], {"input": X})[0]
+    return run_file
+
+
+@pytest.fixture
+def onnx():
+    return pytest.importorskip("onnx", reason="NOT TESTED: onnx is not installed")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("scale", [1.0, 100.0], ids=["usual", "large"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_onnx_runtime_computes_what_the_network_computes(activation, scale, dtype, run, tmp_path):
+    if activation == "exp" and scale > 1:
+        scale = 3.0                     # larger, it overflows
+    network = network_of(activation, dtype, scale=scale)
+    to_onnx(network, tmp_path / "model.onnx")
+    inputs = X.astype(dtype)
+    # Sums in another order err by the products that cancel in them: this is compared with what they are.
+    size = max(1, *(np.abs(z).max() for z in network.layer_outputs(inputs)))
+    bound = 1e-5 if dtype == "float32" or activation == "gelu" else 1e-12
+    assert np.abs(run(tmp_path / "model.onnx", inputs) - network.predict(inputs)).max() <= bound * size
+    assert run(tmp_path / "model.onnx", inputs[:1]).shape == (1, 4)
+    assert_same_network(from_onnx(tmp_path / "model.onnx"), network)
+
+
+@settings(max_examples=40)
+@given(networks())
+def test_every_network_comes_back_from_onnx(tmp_path_factory, network):
+    pytest.importorskip("onnx", reason="NOT TESTED: onnx is not installed")
+    path = tmp_path_factory.mktemp("onnx") / "model.onnx"
+    to_onnx(network, path)
+    again = from_onnx(path, seed=network.seed)
+    assert_same_network(again, network)
+    assert repr(again) == repr(network)
+
+
+def test_an_onnx_file_depends_on_the_network_alone(onnx, tmp_path):
+    for name in ("a", "b"):
+        to_onnx(network_of("gelu", "float64"), tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    model = onnx.load(tmp_path / "a")
+    onnx.checker.check_model(model, full_check=True)
+    assert (model.producer_name, model.producer_version) == ("fastnn", fastnn.__version__)
+    assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 13)]
+    [dimension, _] = model.graph.input[0].type.tensor_type.shape.dim
+    assert dimension.dim_param == "n"
+
+
+@pytest.mark.parametrize("activation, dtype", [
+    ("leaky_relu", "float32"), ("selu", "float32"), ("gelu", "float32"), ("leaky_relu", "float64"), ("elu", "float64"),
+    ("selu", "float64"), ("softplus", "float64"), ("gelu", "float64")])
+def test_a_wrong_constant_in_a_file_is_noticed(activation, dtype, run, onnx, tmp_path):
+    network = network_of(activation, dtype)
+    to_onnx(network, tmp_path / "model.onnx")
+    model = onnx.load(tmp_path / "model.onnx")
+    constants = [tensor for tensor in model.graph.initializer if tensor.name.startswith("constant")]
+    attributes = [attribute for node in model.graph.node for attribute in node.attribute if attribute.HasField("f")]
+    if constants:
+        wrong = onnx.numpy_helper.to_array(constants[0]) + 0.001
+        constants[0].CopyFrom(onnx.numpy_helper.from_array(np.asarray(wrong), constants[0].name))
+    else:
+        attributes[0].f += 0.001
+    onnx.save(model, tmp_path / "model.onnx")
+    inputs = X.astype(dtype)
+    assert error(run(tmp_path / "model.onnx", inputs), network.predict(inputs)) > 1e-5
+    with pytest.raises(ValueError, match="node"):
+        from_onnx(tmp_path / "model.onnx")
+
+
+@pytest.fixture
+def write(onnx, tmp_path):
+    """Writes a graph from "x" to "y", of nodes (operator, inputs, output, attributes) and named arrays."""
+    def write_graph(*nodes, inputs=("x",), outputs=("y",), **arrays):
+        value = onnx.helper.make_tensor_value_info
+        graph = onnx.helper.make_graph(
+            [onnx.helper.make_node(operator, given.split(), [output], f"the_{operator}", **dict(*more))
+             for operator, given, output, *more in nodes], "graph",
+            [value(name, 1, ["n", 2]) for name in inputs], [value(name, 1, ["n", "k"]) for name in outputs],
+            [onnx.numpy_helper.from_array(array, name) for name, array in arrays.items()])
+        opsets = [onnx.helper.make_opsetid("", 20), onnx.helper.make_opsetid("com.microsoft", 1)]
+        onnx.save(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=9), tmp_path / "other.onnx")
+        return tmp_path / "other.onnx"
+    return write_graph
+
+
+W, B = np.array([[1, -2, 3], [4, 5, -6]], "f"), np.array([0.5, -0.25, 0.125], "f")
+GEMM = ("Gemm", "x w b", "z")
+
+
+@pytest.mark.parametrize("nodes", [
+    [("Gemm", "x w b", "y")], [("Gemm", "x w", "y")], [("Gemm", "x wt b", "y", {"transB": 1})],
+    [("Gemm", "x w b", "y", {"alpha": 0.5, "beta": 2.0})], [("Gemm", "x w scalar", "y")], [("Gemm", "x w row", "y")],
+    [("MatMul", "x w", "y")], [("MatMul", "x w", "z"), ("Add", "z b", "y")], [("MatMul", "x w", "z"), ("Add", "b z", "y")],
+    [("Identity", "x", "i"), ("Flatten", "i", "f", {"axis": 1}), ("Gemm", "f w b", "z"), ("Relu", "z", "r"),
+     ("Identity", "r", "y")],
+    [GEMM, ("Gemm", "z v", "y")], [GEMM, ("Add", "z scalar", "a"), ("Tanh", "a", "y")],
+    [GEMM, ("Gelu", "z", "y")], [GEMM, ("Gelu", "z", "y", {"approximate": "none"})], [GEMM, ("LeakyRelu", "z", "y")],
+    [GEMM, ("Elu", "z", "y")], [GEMM, ("Selu", "z", "y")], [GEMM, ("Softmax", "z", "y", {"axis": 1})],
+    [GEMM, ("Sigmoid", "z", "s"), ("Mul", "s z", "y")],
+    [("Constant", "", "c", {"value_floats": [1.0]}), GEMM, ("Softplus", "z", "y")],
+], ids=lambda nodes: " ".join(node[0] for node in nodes))
+def test_what_others_write_is_read(nodes, write):
+    reference = pytest.importorskip("onnx.reference")
+    arrays = {"w": W, "wt": W.T.copy(), "b": B, "scalar": np.array([3], "f"), "row": B[None], "v": W.T.copy()}
+    path = write(*nodes, **arrays)
+    inputs = X[:, :2].astype("f")
+    expected = reference.ReferenceEvaluator(str(path)).run(None, {"x": inputs})[0]
+    assert error(from_onnx(path).predict(inputs), expected) < 1e-6
+    assert from_onnx(path, loss="huber" if nodes[-1][0] != "Softmax" else "focal", seed=7).seed == 7
+
+
+@pytest.mark.parametrize("sentence, nodes", [
+    (r"node 1 'the_LeakyRelu' \(LeakyRelu\) is LeakyRelu\(alpha=0.2.*\), but only", [GEMM, ("LeakyRelu", "z", "y", {"alpha": 0.2})]),
+    (r"node 1 'the_Gelu' .*approximate='tanh'", [GEMM, ("Gelu", "z", "y", {"approximate": "tanh"})]),
+    (r"node 1 'the_HardSigmoid'.*activations are identity, sigmoid", [GEMM, ("HardSigmoid", "z", "y")]),
+    (r"node 1 'the_Softmax' .*axis=0", [GEMM, ("Softmax", "z", "y", {"axis": 0})]),
+    (r"node 0 'the_Gemm' .*transA=1", [("Gemm", "x w", "y", {"transA": 1})]),
+    (r"node 0 'the_MatMul' .*MatMul\(\)", [("MatMul", "w x", "y")]),
+    (r"node 0 'the_Gemm' .*product of \['x', 'x'\]", [("Gemm", "x x", "y")]),
+    (r"node 0 'the_Gemm' .*constant of shape \(5, 3\)", [("Gemm", "x w many", "y")]),
+    (r"node 1 'the_Add' .*constant of shape \(5, 3\)", [("MatMul", "x w", "z"), ("Add", "z many", "y")]),
+    (r"node 0 'the_Add' .*adds a constant", [("Add", "x scalar", "z"), ("Gemm", "z w", "y")]),
+    (r"node 2 'the_Add' .*adds a constant", [GEMM, ("Relu", "z", "r"), ("Add", "r b", "y")]),
+    (r"node 0 'the_Relu' .*no layer of weights before", [("Relu", "x", "y")]),
+    (r"node 2 'the_Relu' .*has its own", [GEMM, ("Tanh", "z", "t"), ("Relu", "t", "y")]),
+    (r"node 2 'the_Gemm' .*follows 'softmax', which only the output", [GEMM, ("Softmax", "z", "s"), ("Gemm", "s v", "y")]),
+    (r"node 2 'the_Add' .*reads \['z'\] beside 'r': the graph is no chain", [GEMM, ("Relu", "z", "r"), ("Add", "r z", "y")]),
+    (r"node 1 'the_Gemm' .*reads \['x'.*the graph is no chain", [GEMM, ("Gemm", "x w b", "y")]),
+    (r"node 1 'the_Gemm' .*takes 2 inputs, but .* 3 outputs", [GEMM, ("Gemm", "z w", "y")]),
+    (r"gives 'r', but the graph's output is 'y': the graph is no chain", [("Gemm", "x w b", "y"), ("Relu", "y", "r")]),
+    (r"node 1 'the_Gelu' \(com.microsoft.Gelu\)", [GEMM, ("Gelu", "z", "y", {"domain": "com.microsoft"})]),
+    (r"node 0 'the_Gemm' .*int64", [("Gemm", "x wi", "y")]),
+    (r"there is no layer of weights", [("Identity", "x", "y")]),
+])
+def test_what_is_no_chain_of_layers_is_refused(sentence, nodes, write):
+    arrays = {"w": W, "b": B, "many": np.ones((5, 3), "f"), "v": W.T.copy(), "scalar": np.array(3, "f"),
+              "wi": W.astype(int)}
+    with pytest.raises(ValueError, match=sentence):
+        from_onnx(write(*nodes, **arrays))
+
+
+def test_a_graph_with_two_inputs_or_outputs_is_refused(write):
+    with pytest.raises(ValueError, match=r"inputs \['x', 'x2'\] and the outputs \['y'\]"):
+        from_onnx(write(("Gemm", "x w", "y"), inputs=("x", "x2"), w=W))
+    with pytest.raises(ValueError, match=r"the outputs \['y', 'r'\]"):
+        from_onnx(write(("Gemm", "x w", "y"), ("Relu", "y", "r"), outputs=("y", "r"), w=W))
+
+
+def test_what_is_no_onnx_file_is_a_format_error(onnx, tmp_path):
+    to_onnx(network_of("relu", "float32"), tmp_path / "model.onnx")
+    whole = (tmp_path / "model.onnx").read_bytes()
+    fastnn.Network([2, 1]).save(tmp_path / "other")
+    for data in (b"", b"\0", b"hello, world", whole[:50], whole[:-50], whole[40:], (tmp_path / "other").read_bytes(),
+                 np.random.default_rng(0).bytes(500)):
+        (tmp_path / "broken").write_bytes(data)
+        with pytest.raises(fastnn.FormatError, match="broken is not a"):
+            from_onnx(tmp_path / "broken")
+    with pytest.raises(FileNotFoundError):
+        from_onnx(tmp_path / "nothing")
+
+
+def test_weights_in_other_files_are_not_read(onnx, tmp_path):
+    to_onnx(network_of("relu", "float32"), tmp_path / "model.onnx")
+    onnx.save(onnx.load(tmp_path / "model.onnx"), tmp_path / "parts.onnx", save_as_external_data=True, location="parts",
+              size_threshold=0)
+    with pytest.raises(ValueError, match="'weights.0' lies in another file"):
+        from_onnx(tmp_path / "parts.onnx")
+
+
+# scikit-learn
+
+
+SKLEARN_DATA = np.random.default_rng(2).normal(size=(40, 5))
+
+
+def fitted(kind, y, **settings):
+    from sklearn import neural_network
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")     # it does not converge in 20 steps
+        return getattr(neural_network, kind)(max_iter=20, random_state=0, **settings).fit(SKLEARN_DATA, y)
+
+
+@pytest.mark.parametrize("activation", ["identity", "logistic", "tanh", "relu"])
+@pytest.mark.parametrize("kind, targets, loss", [
+    ("MLPClassifier", np.arange(40) % 3, "cross_entropy"), ("MLPClassifier", np.arange(40) % 2, "binary_cross_entropy"),
+    ("MLPClassifier", SKLEARN_DATA[:, :3] > 0, "binary_cross_entropy"), ("MLPRegressor", SKLEARN_DATA[:, 0], "half_mse"),
+    ("MLPRegressor", SKLEARN_DATA[:, :2], "half_mse"), ("MLPRegressor", np.arange(40) % 4, "poisson")])
+def test_scikit_learn_comes_in_and_goes_out(kind, targets, loss, activation):
+    more = {"loss": "poisson"} if loss == "poisson" else {}
+    estimator = fitted(kind, targets, activation=activation, hidden_layer_sizes=(7, 6), **more)
+    network = from_sklearn(estimator)
+    assert network.loss == loss and network.dtype == "float64"
+    again = to_sklearn(network)
+    assert_same_network(from_sklearn(again), network)
+    outputs = estimator.predict_proba(SKLEARN_DATA) if kind == "MLPClassifier" else estimator.predict(SKLEARN_DATA)
+    mine = network.predict(SKLEARN_DATA)
+    columns = outputs[:, 1:] if mine.shape[1] == 1 and outputs.ndim == 2 else outputs.reshape(mine.shape)
+    assert error(mine, columns) < 1e-12
+    np.testing.assert_array_equal(again.predict(SKLEARN_DATA), estimator.predict(SKLEARN_DATA))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("output, n_outputs", [("softmax", 4), ("softmax", 2), ("sigmoid", 1), ("sigmoid", 3)])
+def test_a_classifier_of_scikit_learn_agrees_and_works(output, n_outputs, dtype):
+    from sklearn.base import clone
+    network = filled(fastnn.Network([5, 8, n_outputs], activation="tanh", output=output, dtype=dtype, seed=1))
+    estimator = to_sklearn(network)
+    inputs = SKLEARN_DATA.astype(dtype)
+    expected = network.predict(inputs)
+    if n_outputs == 1:
+        expected = np.hstack([1 - expected, expected])
+    assert error(estimator.predict_proba(inputs), expected) < (1e-6 if dtype == "float32" else 1e-14)
+    labels = (expected > 0.5).astype(int) if output == "sigmoid" and n_outputs > 1 else expected.argmax(axis=1)
+    np.testing.assert_array_equal(estimator.predict(inputs), labels)
+    assert estimator.score(inputs, labels) == 1
+    twin = pickle.loads(pickle.dumps(estimator))
+    np.testing.assert_array_equal(twin.predict_proba(inputs), estimator.predict_proba(inputs))
+    assert not hasattr(clone(estimator), "coefs_")
+    before = [weights.copy() for weights in estimator.coefs_]
+    estimator.partial_fit(inputs, labels)
+    assert (estimator.n_iter_, len(estimator.loss_curve_), estimator.t_) == (1, 1, 40)
+    changes = [np.abs(new - old).max() for new, old in zip(estimator.coefs_, before, strict=True)]
+    assert 0 < max(changes) < 1e-2      # it went on from there
+    assert network.predict(inputs[:1]).dtype == dtype
+
+
+def test_the_classes_of_a_classifier():
+    network = filled(fastnn.Network([5, 3], output="softmax"))
+    estimator = to_sklearn(network, classes=["a", "b", "c"])
+    expected = np.array(["a", "b", "c"])[network.predict(X).argmax(axis=1)]
+    np.testing.assert_array_equal(estimator.predict(X.astype("f")), expected)
+    for classes in (["a", "b"], ["b", "a", "c"], ["a", "a", "b"]):
+        with pytest.raises(ValueError, match="must be 3 different ones in ascending order"):
+            to_sklearn(network, classes)
+    with pytest.raises(ValueError, match="2 sigmoid outputs are 2 labels"):
+        to_sklearn(fastnn.Network([5, 2], output="sigmoid"), [0, 1])
+    with pytest.raises(ValueError, match="makes a regressor, which has none"):
+        to_sklearn(fastnn.Network([5, 2]), [0, 1])
+
+
+@pytest.mark.parametrize("sentence, hidden, output, n_outputs", [
+    ("relu, tanh, but scikit-learn has one for all", ["relu", "tanh"], "identity", 1),
+    ("activation is 'gelu', but scikit-learn has only identity", "gelu", "identity", 1),
+    ("output is 'tanh' of 1, but scikit-learn has only", "relu", "tanh", 1),
+    ("output is 'softmax' of 1", "relu", "softmax", 1)])
+def test_what_scikit_learn_cannot_hold_is_refused(sentence, hidden, output, n_outputs):
+    with pytest.raises(ValueError, match=sentence):
+        to_sklearn(fastnn.Network([5, 4, 4, n_outputs], activation=hidden, output=output))
+
+
+def test_what_is_no_fitted_mlp_is_refused():
+    from sklearn.linear_model import LinearRegression
+    from sklearn.neural_network import MLPRegressor
+    with pytest.raises(TypeError, match="LinearRegression, but must be an MLPClassifier or"):
+        from_sklearn(LinearRegression())
+    with pytest.raises(ValueError, match=r"MLPRegressor\(\), which is not fitted"):
+        from_sklearn(MLPRegressor())
+
+
+# Keras
+
+
+def dense(units, activation="linear", **more):
+    return {"class_name": "Dense", "config": {"name": "dense", "units": units, "activation": activation,
+                                              "use_bias": True} | more}
+
+
+def layer(kind, **config):
+    return {"class_name": kind, "config": {"name": kind.lower()} | config}
+
+
+KERAS_WEIGHTS = [W, B, np.array([[1.0], [2], [-3]], "f"), np.array([0.5], "f")]
+KERAS_FUNCTIONS = {"linear": "identity", "swish": "silu", "exponential": "exp"} | {
+    name: name for name in ACTIVATIONS if name not in ("identity", "exp", "leaky_relu")}
+
+
+@pytest.mark.parametrize("name", KERAS_FUNCTIONS)
+@pytest.mark.parametrize("spell", [
+    lambda name: dense(1, name), lambda name: dense(1, {"class_name": "function", "config": name, "module": "builtins"}),
+    lambda name: dense(1, {"class_name": name, "config": {}}), lambda name: [dense(1), layer("Activation", activation=name)],
+], ids=["name", "function", "class", "layer"])
+def test_activations_of_keras(name, spell):
+    last = spell(name)
+    config = {"layers": [layer("InputLayer"), dense(3, "tanh"), *(last if isinstance(last, list) else [last])]}
+    network = from_keras(config, KERAS_WEIGHTS)
+    assert network.activations == ("tanh", KERAS_FUNCTIONS[name])
+    assert network.dtype == "float32" and (network.weights[0] == W).all() and (network.biases[1] == 0.5).all()
+
+
+@pytest.mark.parametrize("wrap", [
+    lambda layers: {"name": "m", "layers": layers}, lambda layers: layers,
+    lambda layers: {"class_name": "Sequential", "config": {"name": "m", "layers": layers}},
+    lambda layers: {"class_name": "Sequential", "config": layers},
+    lambda layers: {"layers": [{"class_name": "Sequential", "config": {"layers": layers}}]}],
+    ids=["get_config", "old get_config", "to_json", "old to_json", "nested"])
+def test_layers_of_keras(wrap):
+    config = wrap([layer("InputLayer"), layer("Flatten", data_format="channels_last"), dense(3),
+                   layer("LeakyReLU", negative_slope=0.01), layer("Dropout", rate=0.25, noise_shape=None),
+                   dense(1, None, use_bias=False)])
+    network = from_keras(json.loads(json.dumps(config)), KERAS_WEIGHTS[:3], loss="huber", seed=4)
+    assert (network.activations, network.dropout) == (("leaky_relu", "identity"), (0.25,))
+    assert (network.loss, network.seed, network.biases[1].item()) == ("huber", 4, 0)
+
+
+@pytest.mark.parametrize("activation", [
+    layer("ReLU", max_value=None, negative_slope=0.0, threshold=0.0), layer("LeakyReLU", alpha=float(np.float32(0.01))),
+    layer("ELU", alpha=1.0), layer("Softmax", axis=-1)], ids=lambda layer: layer["class_name"])
+def test_activation_layers_of_keras_stand_alone_and_in_dense(activation):
+    alone = from_keras([dense(3), activation], KERAS_WEIGHTS[:2])
+    assert alone.activations == from_keras([dense(3, activation)], KERAS_WEIGHTS[:2]).activations
+    assert alone.activations[0].replace("_", "") == activation["class_name"].lower()
+
+
+@pytest.mark.parametrize("sentence, config", [
+    ("activation 'leaky_relu', whose slope in Keras is 0.2", [dense(3, "leaky_relu")]),
+    ("leaky_relu with negative_slope=0.3, but fastnn's is that of negative_slope=0.01",
+     [dense(3), layer("LeakyReLU", negative_slope=0.3)]),
+    ("leaky_relu with Keras's own slope 0.3", [dense(3), layer("LeakyReLU")]),
+    ("relu with max_value=6.0", [dense(3), layer("ReLU", max_value=6.0)]), ("elu with alpha=0.5", [dense(3), layer("ELU", alpha=0.5)]),
+    ("softmax with axis=0", [dense(3), layer("Softmax", axis=0)]), ("activation 'mish', which fastnn", [dense(3, "mish")]),
+    ("has the activation {'class_name': 'gelu'.*approximate", [dense(3, {"class_name": "gelu", "config": {"approximate": True}})]),
+    ("has the activation 3", [dense(3, 3)]),
+    (r"layer 1 \(batchnormalization\) is a BatchNormalization\(name='batchnormalization', epsilon=0.001\), but only",
+     [dense(3), layer("BatchNormalization", epsilon=0.001)]),
+    (r"is a Flatten\(.*channels_first", [layer("Flatten", data_format="channels_first"), dense(3)]),
+    ("is a Dropout", [dense(3), layer("Dropout", rate=0.5, noise_shape=[1, 3])]),
+    (r"layer 0 \(dense\) has 4 units, but its weights are for 3", [dense(4)]),
+    (r"layer 1 \(dense\) takes 2 arrays, but weights has 0 left", [dense(3), dense(1)]),
+    ("holds 2 arrays, but the layers of config take 1", [dense(3, use_bias=False)]),
+    ("the outputs have dropout 0.5, but only hidden", [dense(3), layer("Dropout", rate=0.5)]),
+    (r"layer 0 \(dropout\) drops out inputs", [layer("Dropout", rate=0.5), dense(3)]),
+    ("is that of a Functional", {"class_name": "Functional", "config": {}}),
+    ("functional model", {"name": "m", "layers": [], "input_layers": [], "output_layers": []}),
+    ("config is not the configuration", {}), ("config is not the configuration", None),
+    ("config is not the configuration", [3]), ("no layer of weights", []),
+])
+def test_what_keras_has_and_fastnn_has_not_is_refused(sentence, config):
+    with pytest.raises(ValueError, match=sentence):
+        from_keras(config, KERAS_WEIGHTS[:2] if config != [] else [])
+
+
+# C
+
+
+needs_cc = pytest.mark.skipif(CC is None, reason="NOT TESTED: there is no C compiler")
+
+
+def compiled(folder, networks, flags=()):
+    """{name: network} as functions of arrays (n, n_inputs), from one library that includes all headers."""
+    source = ""
+    for name, network in networks.items():
+        to_c(network, folder / f"{name}.h")
+        kind = "float" if network.dtype == "float32" else "double"
+        source += (f'#include "{name}.h"\nvoid run_{name}(const {kind} *x, {kind} *y);\n'
+                   f"void run_{name}(const {kind} *x, {kind} *y) {{ {name}_predict(x, y); }}\n")
+    (folder / "all.c").write_text(source)
+    subprocess.run([CC, "-std=c99", *STRICT, *flags, "-shared", "-fPIC", "all.c", "-o", "all.so", "-lm"], cwd=folder,
+                   check=True, capture_output=True, text=True)
+    library = ctypes.CDLL(str(folder / "all.so"))
+
+    def runner(name, network):
+        function = getattr(library, f"run_{name}")
+        function.argtypes, function.restype = [ctypes.c_void_p] * 2, None
+
+        def run(X):
+            outputs = np.full((len(X), network.layer_sizes[-1]), np.nan, network.dtype)
+            for x, y in zip(np.ascontiguousarray(X, network.dtype), outputs, strict=True):
+                function(x.ctypes.data, y.ctypes.data)
+            return outputs
+        return run
+    return {name: runner(name, network) for name, network in networks.items()}
+
+
+@needs_cc
+def test_c_computes_what_the_network_computes(tmp_path):
+    """Every activation and dtype, with pre-activations of the usual size."""
+    networks = {f"{activation}_{dtype}": network_of(activation, dtype) for activation in ACTIVATIONS for dtype in DTYPES}
+    for name, run in compiled(tmp_path, networks).items():
+        bound = 2e-6 if name.endswith("32") else 1e-14      # fused multiply-adds here, none there
+        assert error(run(X), networks[name].predict(X)) < bound, name
+
+
+@needs_cc
+def test_c_stays_finite_where_the_network_does(tmp_path):
+    """One layer that hands on what comes: pre-activations up to the edge of overflow."""
+    networks = {}
+    for activation in ACTIVATIONS:
+        for dtype in DTYPES:
+            network = networks[f"{activation}_{dtype}"] = fastnn.Network([3, 3], output=activation, dtype=dtype)
+            network.weights[0][...] = np.eye(3)
+    for name, run in compiled(tmp_path, networks).items():
+        largest = 85 if name.startswith("exp_") else 1e4
+        steps = np.geomspace(1e-6, largest, 300)
+        z = np.concatenate([-steps[::-1], [0], steps, [88, 89, -88, -104, 709, -746][:0 if largest == 85 else 6]])
+        z = np.stack([z, np.zeros_like(z), -z / 2], axis=1)
+        expected = networks[name].predict(z)
+        assert np.isfinite(expected).all(), name
+        assert error(run(z), expected) < (1e-6 if name.endswith("32") else 1e-13), name
+        if not name.startswith(("relu", "softmax")):
+            assert np.isnan(run(np.full((1, 3), np.nan))).all(), name
+
+
+@needs_cc
+def test_random_networks_in_c(tmp_path):
+    """Thirty architectures in one library."""
+    rng = np.random.default_rng(8)
+    networks = {}
+    for index in range(30):
+        sizes = rng.integers(1, 40, size=rng.integers(2, 7)).tolist()
+        networks[f"net_{index}"] = filled(fastnn.Network(
+            sizes, activation=rng.choice(sorted(HIDDEN), len(sizes) - 2).tolist(), seed=index,
+            output=str(rng.choice(sorted(ACTIVATIONS))), dtype=str(rng.choice(DTYPES))), 0.7)
+    for name, run in compiled(tmp_path, networks).items():
+        network = networks[name]
+        inputs = rng.normal(size=(20, network.layer_sizes[0])).astype(network.dtype)
+        assert error(run(inputs), network.predict(inputs)) < (1e-5 if network.dtype == "float32" else 1e-12), name
+
+
+def self_test(folder, name, expect):
+    subprocess.run([CC, "-std=c99", *STRICT, f"-D{name.upper()}_SELF_TEST", "-x", "c", f"{name}.h", "-lm", "-o", "test"],
+                   cwd=folder, check=True, capture_output=True, text=True)
+    done = subprocess.run([folder / "test"], capture_output=True, text=True)
+    assert (done.stdout, done.returncode) == (f"{expect} of 8 recorded predictions failed\n", expect > 0)
+
+
+@needs_cc
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_self_test_passes_and_notices_a_wrong_constant(dtype, tmp_path):
+    to_c(network_of("leaky_relu", dtype), tmp_path / "policy.h")
+    self_test(tmp_path, "policy", 0)
+    text = (tmp_path / "policy.h").read_text()
+    assert text.count("z < 0 ? 0.01") == 1
+    (tmp_path / "policy.h").write_text(text.replace("z < 0 ? 0.01", "z < 0 ? 0.02"))
+    self_test(tmp_path, "policy", 8)
+
+
+@needs_cc
+@pytest.mark.skipif(CXX is None, reason="NOT TESTED: there is no C++ compiler")
+def test_a_header_alone_compiles_as_c_and_as_cpp(tmp_path):
+    """Twice included, nothing called; with and without hidden layers and activations."""
+    for index, network in enumerate([network_of("softmax", "float32"), network_of("gelu", "float64"),
+                                     fastnn.Network([2, 3])]):
+        to_c(network, tmp_path / f"m{index}.h")
+    source = "".join(f'#include "m{index}.h"\n#include "m{index}.h"\n' for index in range(3)) + "int unused;\n"
+    (tmp_path / "a.c").write_text(source)
+    (tmp_path / "a.cpp").write_text(source)
+    for command in ([CC, "-std=c99", "a.c"], [CXX, "-std=c++11", "a.cpp"], [CXX, "-std=c++20", "a.cpp"]):
+        done = subprocess.run([*command, *STRICT, "-c", "-o", "a.o"], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+
+def test_a_header_depends_on_the_network_and_the_name_alone(tmp_path):
+    network = network_of("tanh", "float32")
+    (tmp_path / "other").mkdir()
+    network.to_c(tmp_path / "a.h")
+    to_c(copy.deepcopy(network), str(tmp_path / "other" / "a.h"))
+    assert (tmp_path / "a.h").read_bytes() == (tmp_path / "other" / "a.h").read_bytes()
+    assert max(map(len, (tmp_path / "a.h").read_text().splitlines())) <= 200
+
+
+@pytest.mark.parametrize("file, name", [
+    ("policy.h", "policy"), ("my-net 2.hpp", "my_net_2"), ("2024.h", "network_2024"), ("_x.h", "x"), ("é.h", "network"),
+    ("a.b.h", "a_b"), ("int.h", "int"), ("*?.h", "network")])
+def test_names_in_c_come_from_the_name_of_the_file(file, name, tmp_path):
+    to_c(fastnn.Network([2, 1]), tmp_path / file)
+    text = (tmp_path / file).read_text()
+    assert f"void {name}_predict(" in text and f"#ifndef {name.upper()}_H" in text
+    if CC:
+        subprocess.run([CC, "-std=c99", *STRICT, "-x", "c", "-c", file, "-o", "a.o"], cwd=tmp_path, check=True)
+
+
+def test_what_is_not_finite_is_not_written_in_c(tmp_path):
+    network = fastnn.Network([2, 1])
+    network.weights[0][0] = np.inf
+    with pytest.raises(ValueError, match="hold NaN or infinity, but must be finite"):
+        to_c(network, tmp_path / "a.h")
+    assert not list(tmp_path.iterdir())
+
+
+# All of them
+
+
+@pytest.mark.parametrize("write", [to_onnx, to_c])
+def test_a_file_is_written_wholly_or_not_at_all(write, tmp_path, monkeypatch):
+    if write is to_onnx:
+        pytest.importorskip("onnx", reason="NOT TESTED: onnx is not installed")
+    write(fastnn.Network([2, 1]), tmp_path / "file")
+    before = (tmp_path / "file").read_bytes()
+
+    def fail(*_):
+        raise OSError("disk full")
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="disk full"):
+        patch.setattr(os, "fsync", fail)
+        write(fastnn.Network([3, 1]), tmp_path / "file")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"] and (tmp_path / "file").read_bytes() == before
+    with pytest.raises(FileNotFoundError):
+        write(fastnn.Network([2, 1]), tmp_path / "no" / "file")
+
+
+@pytest.mark.parametrize("name, library, module, extra, arguments", [
+    ("to_onnx", "ONNX", "onnx", "onnx", (fastnn.Network([2, 1]), "x")), ("from_onnx", "ONNX", "onnx", "onnx", ("x",)),
+    ("to_torch", "PyTorch", "torch", "torch", (fastnn.Network([2, 1]),)), ("from_torch", "PyTorch", "torch", "torch", ("x",)),
+    ("to_sklearn", "scikit-learn", "sklearn.neural_network", "sklearn", (fastnn.Network([2, 1]),)),
+    ("from_sklearn", "scikit-learn", "sklearn.neural_network", "sklearn", ("x",))])
+def test_a_missing_library_is_named_with_its_cure(name, library, module, extra, arguments, monkeypatch):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ImportError) as caught:
+        getattr(interchange, name)(*arguments)
+    assert str(caught.value) == f"{name} needs {library}, which is not installed: pip install 'fastnn-mlp[{extra}]'"
+
+
+def test_a_network_with_a_python_loss_goes_out(tmp_path, onnx):
+    def loss(outputs, targets):
+        return ((outputs - targets) ** 2).mean(), 2 * (outputs - targets) / outputs.size
+    network = fastnn.Network([2, 3, 1], loss=loss)
+    to_onnx(network, tmp_path / "model.onnx")
+    network.to_c(tmp_path / "model.h")
+    assert from_onnx(tmp_path / "model.onnx").loss == from_sklearn(to_sklearn(network)).loss.replace("half_", "") == "mse"
