@@ -7,11 +7,16 @@ import pytest
 
 import fastnn
 
+OPTIONAL = {".interchange.onnx": "onnx", ".interchange.sklearn": "sklearn", ".interchange.torch": "torch"}
+
 
 @pytest.mark.any_isa
 @pytest.mark.parametrize("name", [
-    "", ".activations", ".callbacks", ".lbfgs", ".losses", ".network", ".ops", ".optimizers", ".schedules"])
+    "", ".activations", ".callbacks", ".interchange.c", ".interchange.keras", ".interchange.onnx",
+    ".interchange.sklearn", ".interchange.torch", ".lbfgs", ".losses", ".network", ".ops", ".optimizers", ".schedules"])
 def test_examples(name):
+    if name in OPTIONAL:
+        pytest.importorskip(OPTIONAL[name], reason=f"NOT TESTED: {OPTIONAL[name]} is not installed")
     results = doctest.testmod(import_module(fastnn.__name__ + name), optionflags=doctest.NORMALIZE_WHITESPACE)
     assert results.attempted > 0
     assert results.failed == 0

@@ -103,6 +103,20 @@ def test_number_of_epochs_is_an_argument(run, name):
     assert len(losses) == 2
 
 
+def test_onnx_out(capsys, tmp_path):
+    pytest.importorskip("onnx", reason="NOT TESTED: onnx is not installed")
+    pytest.importorskip("onnxruntime", reason="NOT TESTED: onnxruntime is not installed")
+    assert load_example("onnx_out").main(["--folder", str(tmp_path)]) < 1e-5
+    assert_prints(capsys.readouterr().out, ["error of", "surface.onnx", "ONNX Runtime differs by", "surface.h"])
+
+
+def test_pytorch_in(capsys):
+    pytest.importorskip("torch", reason="NOT TESTED: torch is not installed")
+    torch_seconds, seconds, difference = load_example("pytorch_in").main(["--rows", "200"])
+    assert seconds < torch_seconds and difference < 1e-5
+    assert_prints(capsys.readouterr().out, ["in PyTorch:", "in fastnn:", "differ by"])
+
+
 def test_the_accuracy_check_can_fail(run):
     accuracy, _ = run("digits", seed=0, epochs=1)
     assert accuracy < 0.965

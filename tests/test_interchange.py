@@ -171,7 +171,8 @@ GEMM = ("Gemm", "x w b", "z")
 @pytest.mark.parametrize("nodes", [
     [("Gemm", "x w b", "y")], [("Gemm", "x w", "y")], [("Gemm", "x wt b", "y", {"transB": 1})],
     [("Gemm", "x w b", "y", {"alpha": 0.5, "beta": 2.0})], [("Gemm", "x w scalar", "y")], [("Gemm", "x w row", "y")],
-    [("MatMul", "x w", "y")], [("MatMul", "x w", "z"), ("Add", "z b", "y")], [("MatMul", "x w", "z"), ("Add", "b z", "y")],
+    [("MatMul", "x w", "y")], [("MatMul", "x w", "z"), ("Add", "z b", "y")],
+    [("MatMul", "x w", "z"), ("Add", "b z", "y")],
     [("Identity", "x", "i"), ("Flatten", "i", "f", {"axis": 1}), ("Gemm", "f w b", "z"), ("Relu", "z", "r"),
      ("Identity", "r", "y")],
     [GEMM, ("Gemm", "z v", "y")], [GEMM, ("Add", "z scalar", "a"), ("Tanh", "a", "y")],
@@ -191,7 +192,8 @@ def test_what_others_write_is_read(nodes, write):
 
 
 @pytest.mark.parametrize("sentence, nodes", [
-    (r"node 1 'the_LeakyRelu' \(LeakyRelu\) is LeakyRelu\(alpha=0.2.*\), but only", [GEMM, ("LeakyRelu", "z", "y", {"alpha": 0.2})]),
+    (r"node 1 'the_LeakyRelu' \(LeakyRelu\) is LeakyRelu\(alpha=0.2.*\), but only",
+     [GEMM, ("LeakyRelu", "z", "y", {"alpha": 0.2})]),
     (r"node 1 'the_Gelu' .*approximate='tanh'", [GEMM, ("Gelu", "z", "y", {"approximate": "tanh"})]),
     (r"node 1 'the_HardSigmoid'.*activations are identity, sigmoid", [GEMM, ("HardSigmoid", "z", "y")]),
     (r"node 1 'the_Softmax' .*axis=0", [GEMM, ("Softmax", "z", "y", {"axis": 0})]),
@@ -204,8 +206,10 @@ def test_what_others_write_is_read(nodes, write):
     (r"node 2 'the_Add' .*adds a constant", [GEMM, ("Relu", "z", "r"), ("Add", "r b", "y")]),
     (r"node 0 'the_Relu' .*no layer of weights before", [("Relu", "x", "y")]),
     (r"node 2 'the_Relu' .*has its own", [GEMM, ("Tanh", "z", "t"), ("Relu", "t", "y")]),
-    (r"node 2 'the_Gemm' .*follows 'softmax', which only the output", [GEMM, ("Softmax", "z", "s"), ("Gemm", "s v", "y")]),
-    (r"node 2 'the_Add' .*reads \['z'\] beside 'r': the graph is no chain", [GEMM, ("Relu", "z", "r"), ("Add", "r z", "y")]),
+    (r"node 2 'the_Gemm' .*follows 'softmax', which only the output",
+     [GEMM, ("Softmax", "z", "s"), ("Gemm", "s v", "y")]),
+    (r"node 2 'the_Add' .*reads \['z'\] beside 'r': the graph is no chain",
+     [GEMM, ("Relu", "z", "r"), ("Add", "r z", "y")]),
     (r"node 1 'the_Gemm' .*reads \['x'.*the graph is no chain", [GEMM, ("Gemm", "x w b", "y")]),
     (r"node 1 'the_Gemm' .*takes 2 inputs, but .* 3 outputs", [GEMM, ("Gemm", "z w", "y")]),
     (r"gives 'r', but the graph's output is 'y': the graph is no chain", [("Gemm", "x w b", "y"), ("Relu", "y", "r")]),
@@ -264,8 +268,9 @@ def fitted(kind, y, **settings):
 @pytest.mark.parametrize("activation", ["identity", "logistic", "tanh", "relu"])
 @pytest.mark.parametrize("kind, targets, loss", [
     ("MLPClassifier", np.arange(40) % 3, "cross_entropy"), ("MLPClassifier", np.arange(40) % 2, "binary_cross_entropy"),
-    ("MLPClassifier", SKLEARN_DATA[:, :3] > 0, "binary_cross_entropy"), ("MLPRegressor", SKLEARN_DATA[:, 0], "half_mse"),
-    ("MLPRegressor", SKLEARN_DATA[:, :2], "half_mse"), ("MLPRegressor", np.arange(40) % 4, "poisson")])
+    ("MLPClassifier", SKLEARN_DATA[:, :3] > 0, "binary_cross_entropy"),
+    ("MLPRegressor", SKLEARN_DATA[:, 0], "half_mse"), ("MLPRegressor", SKLEARN_DATA[:, :2], "half_mse"),
+    ("MLPRegressor", np.arange(40) % 4, "poisson")])
 def test_scikit_learn_comes_in_and_goes_out(kind, targets, loss, activation):
     more = {"loss": "poisson"} if loss == "poisson" else {}
     estimator = fitted(kind, targets, activation=activation, hidden_layer_sizes=(7, 6), **more)
@@ -357,8 +362,10 @@ KERAS_FUNCTIONS = {"linear": "identity", "swish": "silu", "exponential": "exp"} 
 
 @pytest.mark.parametrize("name", KERAS_FUNCTIONS)
 @pytest.mark.parametrize("spell", [
-    lambda name: dense(1, name), lambda name: dense(1, {"class_name": "function", "config": name, "module": "builtins"}),
-    lambda name: dense(1, {"class_name": name, "config": {}}), lambda name: [dense(1), layer("Activation", activation=name)],
+    lambda name: dense(1, name),
+    lambda name: dense(1, {"class_name": "function", "config": name, "module": "builtins"}),
+    lambda name: dense(1, {"class_name": name, "config": {}}),
+    lambda name: [dense(1), layer("Activation", activation=name)],
 ], ids=["name", "function", "class", "layer"])
 def test_activations_of_keras(name, spell):
     last = spell(name)
@@ -397,9 +404,12 @@ def test_activation_layers_of_keras_stand_alone_and_in_dense(activation):
     ("leaky_relu with negative_slope=0.3, but fastnn's is that of negative_slope=0.01",
      [dense(3), layer("LeakyReLU", negative_slope=0.3)]),
     ("leaky_relu with Keras's own slope 0.3", [dense(3), layer("LeakyReLU")]),
-    ("relu with max_value=6.0", [dense(3), layer("ReLU", max_value=6.0)]), ("elu with alpha=0.5", [dense(3), layer("ELU", alpha=0.5)]),
-    ("softmax with axis=0", [dense(3), layer("Softmax", axis=0)]), ("activation 'mish', which fastnn", [dense(3, "mish")]),
-    ("has the activation {'class_name': 'gelu'.*approximate", [dense(3, {"class_name": "gelu", "config": {"approximate": True}})]),
+    ("relu with max_value=6.0", [dense(3), layer("ReLU", max_value=6.0)]),
+    ("elu with alpha=0.5", [dense(3), layer("ELU", alpha=0.5)]),
+    ("softmax with axis=0", [dense(3), layer("Softmax", axis=0)]),
+    ("activation 'mish', which fastnn", [dense(3, "mish")]),
+    ("has the activation {'class_name': 'gelu'.*approximate",
+     [dense(3, {"class_name": "gelu", "config": {"approximate": True}})]),
     ("has the activation 3", [dense(3, 3)]),
     (r"layer 1 \(batchnormalization\) is a BatchNormalization\(name='batchnormalization', epsilon=0.001\), but only",
      [dense(3), layer("BatchNormalization", epsilon=0.001)]),
@@ -455,7 +465,8 @@ def compiled(folder, networks, flags=()):
 @needs_cc
 def test_c_computes_what_the_network_computes(tmp_path):
     """Every activation and dtype, with pre-activations of the usual size."""
-    networks = {f"{activation}_{dtype}": network_of(activation, dtype) for activation in ACTIVATIONS for dtype in DTYPES}
+    networks = {f"{activation}_{dtype}": network_of(activation, dtype)
+                for activation in ACTIVATIONS for dtype in DTYPES}
     for name, run in compiled(tmp_path, networks).items():
         bound = 2e-6 if name.endswith("32") else 1e-14      # fused multiply-adds here, none there
         assert error(run(X), networks[name].predict(X)) < bound, name
@@ -498,7 +509,8 @@ def test_random_networks_in_c(tmp_path):
 
 
 def self_test(folder, name, expect):
-    subprocess.run([CC, "-std=c99", *STRICT, f"-D{name.upper()}_SELF_TEST", "-x", "c", f"{name}.h", "-lm", "-o", "test"],
+    define = f"-D{name.upper()}_SELF_TEST"
+    subprocess.run([CC, "-std=c99", *STRICT, define, "-x", "c", f"{name}.h", "-lm", "-o", "test"],
                    cwd=folder, check=True, capture_output=True, text=True)
     done = subprocess.run([folder / "test"], capture_output=True, text=True)
     assert (done.stdout, done.returncode) == (f"{expect} of 8 recorded predictions failed\n", expect > 0)
@@ -540,8 +552,8 @@ def test_a_header_depends_on_the_network_and_the_name_alone(tmp_path):
 
 
 @pytest.mark.parametrize("file, name", [
-    ("policy.h", "policy"), ("my-net 2.hpp", "my_net_2"), ("2024.h", "network_2024"), ("_x.h", "x"), ("é.h", "network"),
-    ("a.b.h", "a_b"), ("int.h", "int"), ("*?.h", "network")])
+    ("policy.h", "policy"), ("my-net 2.hpp", "my_net_2"), ("2024.h", "network_2024"), ("_x.h", "x"),
+    ("é.h", "network"), ("a.b.h", "a_b"), ("int.h", "int"), ("*?.h", "network")])
 def test_names_in_c_come_from_the_name_of_the_file(file, name, tmp_path):
     to_c(fastnn.Network([2, 1]), tmp_path / file)
     text = (tmp_path / file).read_text()
@@ -580,7 +592,8 @@ def test_a_file_is_written_wholly_or_not_at_all(write, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name, library, module, extra, arguments", [
     ("to_onnx", "ONNX", "onnx", "onnx", (fastnn.Network([2, 1]), "x")), ("from_onnx", "ONNX", "onnx", "onnx", ("x",)),
-    ("to_torch", "PyTorch", "torch", "torch", (fastnn.Network([2, 1]),)), ("from_torch", "PyTorch", "torch", "torch", ("x",)),
+    ("to_torch", "PyTorch", "torch", "torch", (fastnn.Network([2, 1]),)),
+    ("from_torch", "PyTorch", "torch", "torch", ("x",)),
     ("to_sklearn", "scikit-learn", "sklearn.neural_network", "sklearn", (fastnn.Network([2, 1]),)),
     ("from_sklearn", "scikit-learn", "sklearn.neural_network", "sklearn", ("x",))])
 def test_a_missing_library_is_named_with_its_cure(name, library, module, extra, arguments, monkeypatch):
@@ -596,4 +609,5 @@ def test_a_network_with_a_python_loss_goes_out(tmp_path, onnx):
     network = fastnn.Network([2, 3, 1], loss=loss)
     to_onnx(network, tmp_path / "model.onnx")
     network.to_c(tmp_path / "model.h")
-    assert from_onnx(tmp_path / "model.onnx").loss == from_sklearn(to_sklearn(network)).loss.replace("half_", "") == "mse"
+    assert from_onnx(tmp_path / "model.onnx").loss == "mse"
+    assert from_sklearn(to_sklearn(network)).loss == "half_mse"

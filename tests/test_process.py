@@ -101,7 +101,8 @@ def test_the_check_of_traces_can_fail():
 def test_import_needs_numpy_and_safetensors_alone():
     run = python("""
         import sys, fastnn
-        others = {"scipy", "sklearn", "pytest", "hypothesis", "Cython", "pandas", "tqdm", "matplotlib", "torch"}
+        others = {"scipy", "sklearn", "pytest", "hypothesis", "Cython", "pandas", "tqdm", "matplotlib", "torch",
+                  "onnx", "onnxruntime"}
         print(others.intersection(sys.modules))
     """)
     assert run.stdout == "set()\n", run.stderr

@@ -24,7 +24,7 @@ def test_example():
 @pytest.mark.any_isa
 def test_every_block_of_python_runs(tmp_path, monkeypatch):
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     monkeypatch.chdir(tmp_path)
     names = {}
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
@@ -32,6 +32,9 @@ def test_every_block_of_python_runs(tmp_path, monkeypatch):
             exec(block, names)
     assert names["net"].epochs_trained == len(names["history"].loss)
     assert max(names["history"].validation_accuracy) > 0.98
+    X = names["X"] / 16
+    assert (names["again"].predict(X) == names["net"].predict(X)).all()
+    assert names["mlp"].score(X, names["y"]) > 0.98
 
 
 def numbers(text):
