@@ -238,10 +238,26 @@ def test_what_is_no_onnx_file_is_a_format_error(onnx, tmp_path):
     for data in (b"", b"\0", b"hello, world", whole[:50], whole[:-50], whole[40:], (tmp_path / "other").read_bytes(),
                  np.random.default_rng(0).bytes(500)):
         (tmp_path / "broken").write_bytes(data)
-        with pytest.raises(fastnn.FormatError, match="broken is not a"):
+        with pytest.raises(fastnn.FormatError, match="broken is not a valid ONNX file"):
             from_onnx(tmp_path / "broken")
     with pytest.raises(FileNotFoundError):
         from_onnx(tmp_path / "nothing")
+
+
+def test_a_changed_file_is_a_network_or_a_sentence(onnx, tmp_path):
+    to_onnx(network_of("gelu", "float64", (3, 4, 2)), tmp_path / "model.onnx")
+    whole, rng = (tmp_path / "model.onnx").read_bytes(), np.random.default_rng(0)
+    refused = 0
+    for _ in range(400):
+        data = bytearray(whole)
+        data[rng.integers(len(data))] = rng.integers(256)
+        (tmp_path / "changed").write_bytes(data)
+        try:
+            from_onnx(tmp_path / "changed")
+        except ValueError as error:
+            assert type(error) in (ValueError, fastnn.FormatError)
+            refused += 1
+    assert refused > 100
 
 
 def test_weights_in_other_files_are_not_read(onnx, tmp_path):

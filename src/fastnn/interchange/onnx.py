@@ -147,13 +147,7 @@ def from_onnx(path, *, loss=None, seed=0):
         Where the file cannot be read; without ONNX.
     """
     onnx = library("onnx", "ONNX", "onnx", "from_onnx")
-    graph = read_graph(onnx, path)
-    nodes, constants = [], {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    for node in graph.node:
-        if node.op_type == "Constant":
-            constants[node.output[0]] = constant_value(onnx, node)
-        else:
-            nodes.append(node)
+    graph, nodes, constants = read_graph(onnx, path)
     inputs = [value.name for value in graph.input if value.name not in constants]
     outputs = [value.name for value in graph.output]
     if len(inputs) != 1 or len(outputs) != 1:
@@ -186,22 +180,26 @@ def from_onnx(path, *, loss=None, seed=0):
 
 
 def read_graph(onnx, path):
-    """The graph in a file, which is valid ONNX and has all its weights with it."""
+    """What is in a file of valid ONNX that has all its weights with it: (graph, nodes, {name: constant})."""
+    from google.protobuf.message import DecodeError  # which ONNX is built on
     with open(path, "rb") as file:
         data = file.read()
     try:
-        model = onnx.load_model_from_string(data)
-    except Exception as error:      # of protobuf, whose errors have no class that all its versions share
-        raise FormatError(f"{os.fspath(path)} is not an ONNX file: {error}") from None
-    for tensor in model.graph.initializer:
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            raise ValueError(f"the tensor {tensor.name!r} lies in another file, which is not read; save the model as "
-                             "one file")
-    try:
-        onnx.checker.check_model(model)
-    except onnx.checker.ValidationError as error:
+        graph = (model := onnx.load_model_from_string(data)).graph
+        tensors = [*graph.initializer, *(attribute.t for node in graph.node for attribute in node.attribute)]
+        elsewhere = [tensor.name for tensor in tensors if tensor.data_location == onnx.TensorProto.EXTERNAL]
+        if not elsewhere:
+            onnx.checker.check_model(model)
+            nodes = [node for node in graph.node if node.op_type != "Constant"]
+            constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+            constants |= {node.output[0]: constant_value(onnx, node) for node in graph.node
+                          if node.op_type == "Constant"}
+    except (DecodeError, onnx.checker.ValidationError, ValueError, TypeError, LookupError) as error:
         raise FormatError(f"{os.fspath(path)} is not a valid ONNX file: {error}") from None
-    return model.graph
+    if elsewhere:
+        raise ValueError(f"the tensor {elsewhere[0]!r} lies in another file, which is not read; save the model as one "
+                         "file")
+    return graph, nodes, constants
 
 
 def constant_value(onnx, node):
