@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,6 +23,10 @@ FLOWERS = ["sepal length", "sepal width", "petal length", "petal width"]
 def write(path, header, rows):
     with open(path, "w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([header, *rows])
+
+
+def text(path):
+    return Path(path).read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -76,15 +81,15 @@ def test_a_number_and_columns_in_another_order(folder, capsys):
     table = tables.Table.read("patients.csv").cells
     write("turned.csv", list(table)[::-1], zip(*list(table.values())[::-1], strict=True))
     run(capsys, "predict", "model.safetensors", "turned.csv", "--out", "q.csv")
-    assert open("p.csv").read() == open("q.csv").read()
+    assert text("p.csv") == text("q.csv")
 
 
 def test_the_same_seed_gives_the_same_file(folder, capsys):
     arguments = ["train", "flowers.csv", "--target", "species", "--epochs", 5]
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         run(capsys, *arguments, "--out", name, "--seed", seed)
-    files = [open(name, "rb").read() for name in "abc"]
-    assert files[0] == files[1] != files[2]
+    a, b, c = (path.read_bytes() for path in map(Path, "abc"))
+    assert a == b != c
 
 
 def test_scores_are_about_rows_that_training_did_not_see(folder, monkeypatch):
@@ -106,14 +111,15 @@ def test_scores_are_about_rows_that_training_did_not_see(folder, monkeypatch):
 
 @pytest.mark.parametrize("cells, task, labels", [
     (["b", "a", "b"], None, ["a", "b"]), (["10", "9", "10"], None, ["9", "10"]), (["0.5", "1", "1"], None, None),
-    (["1", "2", "x"], None, ["1", "2", "x"]), ([str(i) for i in range(21)], None, None), (["1", "2"], "regression", None),
+    (["1", "2", "x"], None, ["1", "2", "x"]), ([str(i) for i in range(21)], None, None),
+    (["1", "2"], "regression", None),
     (["0.5", "1"], "classification", ["0.5", "1"])])
 def test_what_a_target_is(cells, task, labels):
     assert tables.labels_of(cells, task) == labels
 
 
 def broken(line, column, cell):
-    rows = [row.split(",") for row in open("flowers.csv").read().splitlines()]
+    rows = [row.split(",") for row in text("flowers.csv").splitlines()]
     rows[line - 1][column] = cell
     write("broken.csv", rows[0], rows[1:])
 
@@ -130,17 +136,20 @@ def broken(line, column, cell):
     (lambda: write("broken.csv", ["a", "b"], [[1, 2], [1, 2, 3]]), "train broken.csv --target a",
      "broken.csv: row 3 has 3 cells, but there are 2 columns"),
     (lambda: write("broken.csv", ["a", "b"], [[1, 2]] * 5), "train broken.csv --target a", "at least 20 are needed"),
-    (lambda: write("broken.csv", ["a", "b"], [[1, 2]] * 50), "train broken.csv --target a", "there must be two classes"),
-    (lambda: open("broken.csv", "wb").write(b"\xff\xfe\x00"), "train broken.csv --target a", "not a CSV file in UTF-8"),
-    (lambda: open("broken.csv", "w").close(), "train broken.csv --target a", "broken.csv has 0 rows"),
+    (lambda: write("broken.csv", ["a", "b"], [[1, 2]] * 50), "train broken.csv --target a", "must be two classes"),
+    (lambda: Path("broken.csv").write_bytes(b"\xff\xfe\x00"), "train broken.csv --target a", "not a CSV file in UTF-8"),
+    (Path("broken.csv").touch, "train broken.csv --target a", "broken.csv has 0 rows"),
     (lambda: None, "train flowers.csv --target specie", "flowers.csv has no column 'specie'; it has sepal length"),
     (lambda: None, "train flowers.csv --target species --drop colour", "flowers.csv has no column 'colour'"),
+    (lambda: None, "train flowers.csv --target species --task regression",
+     "row 2, column 'species' is 'setosa', but must be a finite number"),
     (lambda: None, "train missing.csv --target y", "No such file or directory: 'missing.csv'"),
     (lambda: None, "train flowers.csv --target species --out nowhere/m", "--out is nowhere/m, which is in no folder"),
     (lambda: None, "train flowers.csv --target species --hidden 0", "layer_sizes[1] is 0, but must be at least 1"),
     (lambda: None, "predict flowers.csv flowers.csv", "flowers.csv cannot be read as a model"),
     (lambda: fastnn.Network([4, 3]).save("bare"), "predict bare flowers.csv", "does not know which columns it needs"),
-    (lambda: main("train flowers.csv --target species --epochs 1 --out m".split()), "predict m patients.csv",
+    (lambda: tables.train(tables.Table.read("flowers.csv"), "species", epochs=1).network.save("m"),
+     "predict m patients.csv",
      "patients.csv has no column 'sepal length', 'sepal width', 'petal length', 'petal width', which the model needs"),
 ])
 def test_mistakes_are_one_line_and_leave_no_file(folder, capsys, change, arguments, message):

@@ -35,7 +35,9 @@ class LBFGS:
         self.history_size = checked_integer("history_size", history_size, 1)
         self.tolerance_gradient = number("tolerance_gradient", tolerance_gradient, low=0)
         self.tolerance_change = number("tolerance_change", tolerance_change, low=0)
-        self.max_evaluations = None if max_evaluations is None else checked_integer("max_evaluations", max_evaluations, 1)
+        self.max_evaluations = max_evaluations
+        if max_evaluations is not None:
+            self.max_evaluations = checked_integer("max_evaluations", max_evaluations, 1)
         self.steps = self.epochs = 0
 
     def arguments(self):
@@ -112,16 +114,17 @@ def run(fit, rows, optimizer):
             raise StopIteration
 
     minimize = scipy_minimize()
+    most = optimizer.max_evaluations or math.inf
     with callbacks_begun(fit):
         if fit.epochs:
             try:
                 result = minimize(
                     objective, accepted.astype(np.float64), jac=True, method="L-BFGS-B", callback=after_iteration,
-                    options={"maxiter": fit.epochs, "maxfun": optimizer.max_evaluations or math.inf, "maxcor": optimizer.history_size,
+                    options={"maxiter": fit.epochs, "maxfun": most, "maxcor": optimizer.history_size,
                              "gtol": optimizer.tolerance_gradient, "ftol": optimizer.tolerance_change})
             finally:
                 network.set_parameters(accepted)
             if fit.history.stopped_by is None and fit.epoch < fit.epochs:
                 fit.stop("converged" if result.success else
-                         "line_search" if result.nfev < (optimizer.max_evaluations or math.inf) else "evaluations")
+                         "line_search" if result.nfev < most else "evaluations")
     return fit.history

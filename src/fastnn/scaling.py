@@ -46,7 +46,8 @@ def folded(network: Network, inputs: Scaling | None = None, targets: Scaling | N
     be scaled back only after an output 'identity'.
     """
     if targets is not None and network.activations[-1] != "identity":
-        raise ValueError(f"the output is {network.activations[-1]!r}, but targets are scaled back only after 'identity'")
+        raise ValueError(f"the output is {network.activations[-1]!r}, but targets are scaled back only after "
+                         "'identity'")
     result = Network(network.layer_sizes, network.activations[:-1], network.activations[-1], loss=network.loss,
                      dtype=network.dtype, seed=network.seed)
     weights = [w.astype(np.float64) for w in network.weights]

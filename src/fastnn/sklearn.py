@@ -9,7 +9,6 @@ between epochs into a callback. Rows are trained on and predicted elsewhere. Nee
 import copy
 import warnings
 from contextlib import suppress
-from itertools import chain
 
 import numpy as np
 
@@ -318,7 +317,8 @@ class _Multilayer(CallbackSupportMixin, BaseEstimator):
         if not hasattr(X, "toarray"):
             return network.predict(self._scaled(X))
         rows = max(1, CHUNK_BYTES // (X.shape[1] * X.dtype.itemsize))
-        return np.vstack([network.predict(self._scaled(X[first:first + rows])) for first in range(0, X.shape[0], rows)])
+        parts = [X[first:first + rows] for first in range(0, X.shape[0], rows)]
+        return np.vstack([network.predict(self._scaled(part)) for part in parts])
 
     def _reconstruction(self):
         """The attributes that make a copy what this estimator is now."""
@@ -326,8 +326,9 @@ class _Multilayer(CallbackSupportMixin, BaseEstimator):
         return {"network_": network, "coefs_": list(network.weights), "intercepts_": list(network.biases)}
 
     def to_network(self):
-        """A new `fastnn.Network` that takes rows as they come and computes `predict_proba`, or `predict` of a
-        regressor: with `standardize`, the scalings are part of its first and last layer. It can be saved and exported."""
+        """A new `fastnn.Network` that takes rows as they come and computes `predict_proba` (of two classes: the
+        second's), or `predict` of a regressor. With `standardize`, the scalings are part of its first and last layer.
+        It can be saved, and go where `fastnn.interchange` leads."""
         return folded(self._linked(), self._input_scaling, self._target_scaling)
 
     def __getstate__(self):

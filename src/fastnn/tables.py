@@ -25,7 +25,9 @@ MOST_CLASSES = 20           # so many different whole numbers are classes, if no
 HELD_OUT = 0.2              # of the rows: the report is about these
 VALIDATING = 0.1            # of the others: they say when to stop
 FEWEST_ROWS = 20
-PATIENCE = 30               # epochs without a better one, before training stops
+PATIENCE = 30               # epochs without a better one, before training stops;
+PATIENT_STEPS = 1000        # more where they are so short that they have fewer steps than this
+BATCH = 32
 LEARNING_RATE = 1e-3
 L2 = 0.02                   # on standardised columns; small tables need it, large ones hardly notice
 
@@ -42,9 +44,11 @@ class Table:
         """Reads a file whose first row names the columns."""
         with open(path, newline="", encoding="utf-8-sig") as file:
             try:
-                rows = [row for row in csv.reader(file) if row]
+                rows = list(csv.reader(file))
             except (csv.Error, UnicodeDecodeError) as error:
                 raise ValueError(f"{path} is not a CSV file in UTF-8: {error}") from None
+        while rows and not rows[-1]:        # empty lines at the end
+            rows.pop()
         if len(rows) < 2:
             raise ValueError(f"{path} has {len(rows)} rows, but must have a row of column names and rows of cells")
         names = [name.strip() for name in rows[0]]
@@ -76,7 +80,7 @@ class Table:
             if as_number(cell) is None:
                 what = repr(cell) if cell else "empty"
                 raise ValueError(f"{self.path}: row {row}, column {name!r} is {what}, but must be a finite number; "
-                                 f"fill it, or leave the column out with --drop {name!r}")
+                                 "fill it, or leave the row or the column (--drop) out")
         return np.array(cells, np.float64)
 
 
@@ -117,7 +121,8 @@ class Recipe:
             columns, labels = plain["columns"], plain["labels"]
             inputs = scaling(plain["inputs"], len(columns))
             targets = scaling(plain["targets"], 1) if labels is None else None
-            if (network.layer_sizes[0], network.layer_sizes[-1]) != (len(columns), 1 if labels is None else len(labels)):
+            outputs = 1 if labels is None else len(labels)
+            if (network.layer_sizes[0], network.layer_sizes[-1]) != (len(columns), outputs):
                 raise ValueError("the network has other sizes")
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"what the model says of its table is not what fastnn writes: {error}") from None
@@ -182,11 +187,11 @@ def train(table: Table, target: str, *, drop: Sequence[str] = (), task: str | No
     if not columns:
         raise ValueError(f"{table.path} has no column left to learn from beside {target!r}")
     if len(table) < FEWEST_ROWS:
-        raise ValueError(f"{table.path} has {len(table)} rows, but at least {FEWEST_ROWS} are needed: some are held out")
+        raise ValueError(f"{table.path} has {len(table)} rows to learn from, but at least {FEWEST_ROWS} are needed")
     for row, cell in enumerate(cells, 2):
         if not cell:
-            raise ValueError(f"{table.path}: row {row}, column {target!r} is empty, but is what to learn; leave the row "
-                             "out")
+            raise ValueError(f"{table.path}: row {row}, column {target!r} is empty, but is what to learn; leave the "
+                             "row out")
     X = table.numbers(columns)
     labels = labels_of(cells, task)
     order = random_order(len(table), seed, 0)
@@ -204,8 +209,10 @@ def train(table: Table, target: str, *, drop: Sequence[str] = (), task: str | No
         y = targets.apply(y)
         network = Network([len(columns), *hidden, 1], seed=seed, l2=L2)
     recipe = Recipe(target, columns, inputs, targets, labels)
-    network.fit(inputs.apply(X[rows]), y[rows], epochs=epochs, optimizer=Adam(LEARNING_RATE), validation_data=VALIDATING,
-                early_stopping=EarlyStopping(PATIENCE), callbacks=callbacks, progress=progress)
+    patience = max(PATIENCE, PATIENT_STEPS * BATCH // len(rows))
+    network.fit(inputs.apply(X[rows]), y[rows], epochs=epochs, batch_size=BATCH, optimizer=Adam(LEARNING_RATE),
+                validation_data=VALIDATING, early_stopping=EarlyStopping(patience), callbacks=callbacks,
+                progress=progress)
     network.metadata[KEY] = recipe.as_metadata()
     return Trained(network, network.epochs_trained, len(rows), len(held_out),
                    scores(network.predict(inputs.apply(X[held_out])), y[held_out], recipe))

@@ -31,7 +31,8 @@ def from_sklearn(estimator):
     """
     neural = library("sklearn.neural_network", "scikit-learn", "sklearn", "from_sklearn")
     if not isinstance(estimator, (neural.MLPClassifier, neural.MLPRegressor)):
-        raise TypeError(f"estimator is a {type(estimator).__name__}, but must be an MLPClassifier or an MLPRegressor")
+        raise TypeError(f"estimator is a {type(estimator).__module__}.{type(estimator).__name__}, but must be "
+                        "scikit-learn's MLPClassifier or MLPRegressor; fastnn.sklearn's have to_network()")
     if not hasattr(estimator, "coefs_"):
         raise ValueError(f"estimator is {estimator!r}, which is not fitted; call its fit first")
     output = NAMES[estimator.out_activation_]
