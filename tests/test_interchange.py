@@ -353,7 +353,7 @@ def test_what_scikit_learn_cannot_hold_is_refused(sentence, hidden, output, n_ou
 def test_what_is_no_fitted_mlp_is_refused():
     from sklearn.linear_model import LinearRegression
     from sklearn.neural_network import MLPRegressor
-    with pytest.raises(TypeError, match="LinearRegression, but must be an MLPClassifier or"):
+    with pytest.raises(TypeError, match="LinearRegression, but must be scikit-learn.s MLPClassifier or MLPRegressor"):
         from_sklearn(LinearRegression())
     with pytest.raises(ValueError, match=r"MLPRegressor\(\), which is not fitted"):
         from_sklearn(MLPRegressor())
