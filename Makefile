@@ -44,9 +44,12 @@ sweep: build    ## time widths and batches, and draw docs/sweep.png
 instructions: build     ## count the instructions of training steps, beside those recorded
 	$(BIN)/python benchmarks/instructions.py
 
-lint: build     ## ruff and cython-lint
+lint: build     ## ruff, cython-lint, mypy, and its stubtest for compiled modules
 	$(BIN)/ruff check .
 	PATH=$(BIN):$$PATH $(BIN)/cython-lint src
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest fastnn --mypy-config-file pyproject.toml \
+	    --allowlist tests/typechecking/stubtest_allowlist.txt
 
 wheel: $(BIN)/python    ## build a wheel and an sdist into dist/
 	$(BIN)/pip install -q build

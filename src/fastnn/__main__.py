@@ -10,7 +10,9 @@ import importlib.util
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from . import tables
 from ._config import show_config
@@ -20,7 +22,7 @@ from .network import load
 EXPORTS = {"onnx": ".onnx", "c": ".h", "torch": ".pt"}
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> int | None:
     parser = argparse.ArgumentParser(prog="fastnn", description="Trains and runs dense neural networks.")
     commands = parser.add_subparsers(dest="command", required=True)
     for add in (add_train, add_predict, add_info, add_export, add_bench, add_config):
@@ -160,7 +162,7 @@ def add_config(commands):
     parser.set_defaults(run=lambda options: show_config())
 
 
-def add_bench(commands):
+def add_bench(commands: Any) -> None:
     parser = commands.add_parser(
         "bench", help="time fastnn beside its peers",
         description="Times fastnn beside whichever of its peers are installed: proves first that all compute the same, "
@@ -177,7 +179,7 @@ def add_bench(commands):
     parser.set_defaults(run=lambda options: bench(parser, options))
 
 
-def bench(parser, options):
+def bench(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     from . import _dispatch
     from .bench import race, report
     from .bench.cells import select

@@ -4,16 +4,24 @@ A sentence names the argument, what came and what was expected. TypeError where 
 thing is wrong, ValueError where its value is. Nothing here knows networks or kernels.
 """
 
+from __future__ import annotations
+
 import math
 import sys
 from difflib import get_close_matches
 from itertools import pairwise
 from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
 
-def choose(argument, name, known):
+    from ._types import Array, Integers, Weights
+
+
+def choose(argument: str, name: object, known: Collection[str]) -> str:
     """Returns name if it is one of known; else raises an error that suggests the nearest."""
     if isinstance(name, str) and name in known:
         return name
@@ -24,7 +32,8 @@ def choose(argument, name, known):
     raise ValueError(f"{argument} is {name!r}, which does not exist; {hint}known are {', '.join(known)}")
 
 
-def number(name, value, low=-math.inf, high=math.inf, open_low=False, finite=True):
+def number(name: str, value: object, low: float = -math.inf, high: float = math.inf, open_low: bool = False,
+           finite: bool = True) -> float:
     """value as a float, or an error: finite, low <= value < high (low < value with open_low)."""
     if not isinstance(value, Real):
         raise TypeError(f"{name} is {value!r}, but must be a number")
@@ -41,7 +50,7 @@ def number(name, value, low=-math.inf, high=math.inf, open_low=False, finite=Tru
     return result
 
 
-def real_array(name, values):
+def real_array(name: str, values: object) -> Array:
     """values as a NumPy array of real numbers or booleans."""
     try:
         array = np.asarray(values)
@@ -54,17 +63,17 @@ def real_array(name, values):
     return array
 
 
-def checked_integer(name, value, low, high=sys.maxsize):
+def checked_integer(name: str, value: object, low: int, high: int = sys.maxsize) -> int:
     """value as an int in low … high."""
     if not isinstance(value, Integral) or isinstance(value, bool):
         raise TypeError(f"{name} is {value!r}, but must be an integer")
-    if not low <= value <= high:
+    if not low <= int(value) <= high:
         raise ValueError(f"{name} is {value}, " + (
             f"but must be at least {low}" if value < low else f"which is too large: at most {high}"))
     return int(value)
 
 
-def checked_sizes(layer_sizes):
+def checked_sizes(layer_sizes: Sequence[int]) -> tuple[int, ...]:
     """layer_sizes as a tuple of at least two positive integers."""
     try:
         sizes = tuple(layer_sizes)
@@ -75,7 +84,8 @@ def checked_sizes(layer_sizes):
     return tuple(checked_integer(f"layer_sizes[{i}]", size, 1) for i, size in enumerate(sizes))
 
 
-def checked_hidden(activation, layers, known, output_too):
+def checked_hidden(activation: str | Sequence[str], layers: int, known: Collection[str],
+                   output_too: Collection[str]) -> tuple[str, ...]:
     """The activations of the hidden layers, from one name or one per layer."""
     if isinstance(activation, str):
         return (checked_activation("activation", activation, known, output_too),) * layers
@@ -88,14 +98,14 @@ def checked_hidden(activation, layers, known, output_too):
     return tuple(checked_activation(f"activation[{i}]", name, known, output_too) for i, name in enumerate(names))
 
 
-def checked_activation(argument, name, known, output_too):
+def checked_activation(argument: str, name: object, known: Collection[str], output_too: Collection[str]) -> str:
     """The name of a hidden layer's activation."""
     if isinstance(name, str) and name in output_too and name not in known:
         raise ValueError(f"{argument} is {name!r}, which only the output can have; known are {', '.join(known)}")
     return choose(argument, name, known)
 
 
-def checked_shares(name, values, layers):
+def checked_shares(name: str, values: Any, layers: int) -> tuple[float, ...]:
     """Numbers from 0 to below 1, one per hidden layer, from one number or one per layer."""
     if isinstance(values, Real):
         return (number(name, values, low=0, high=1),) * layers
@@ -108,7 +118,7 @@ def checked_shares(name, values, layers):
     return tuple(number(f"{name}[{i}]", value, low=0, high=1) for i, value in enumerate(values))
 
 
-def checked_dtype(dtype):
+def checked_dtype(dtype: Any) -> str:
     """The name of a float type, from anything that NumPy takes for one."""
     try:
         name = np.dtype(dtype).name if dtype is not None else None
@@ -117,7 +127,7 @@ def checked_dtype(dtype):
     return choose("dtype", name, ("float32", "float64"))
 
 
-def check_memory(sizes, dtype):
+def check_memory(sizes: Sequence[int], dtype: str) -> None:
     """Refuses a network whose parameters cannot be addressed."""
     n_parameters = sum((n_in + 1) * (n_out + 64) for n_in, n_out in pairwise(sizes))
     if n_parameters * np.dtype(dtype).itemsize > sys.maxsize // 8:
@@ -125,7 +135,7 @@ def check_memory(sizes, dtype):
             f"layer_sizes is {list(sizes)}, which makes {n_parameters:.3g} parameters: more than memory can hold")
 
 
-def checked_labels(y, classes):
+def checked_labels(y: Array, classes: int) -> Integers:
     """Integer labels (n,) in 0 … classes-1."""
     if y.dtype.kind not in "iu":
         raise TypeError(
@@ -137,7 +147,7 @@ def checked_labels(y, classes):
     return np.array(y, np.intp)     # a copy: the caller may change y while the kernels read it
 
 
-def check_range(name, values, low, high, meaning):
+def check_range(name: str, values: Array, low: float, high: float, meaning: str) -> None:
     """Refuses values (n, k) outside low … high."""
     wrong = (values < low) | (values > high)
     if wrong.any():
@@ -147,14 +157,14 @@ def check_range(name, values, low, high, meaning):
             f"{name} holds {values[row, column]:g} in row {row}, column {column}, but {meaning} must be {bounds}")
 
 
-def checked_weights(name, weights, rows, whole=True):
+def checked_weights(name: str, weights: Any, rows: int, whole: bool = True) -> Weights:
     """Weights (n,) in float64, or None; without `whole` they are a part of the rows, and may all be zero."""
     if weights is None:
         return None
     weights = real_array(name, weights)
     if weights.shape != (rows,):
         raise ValueError(f"{name} has shape {weights.shape}, but must have shape ({rows},): one weight a row")
-    weights = np.require(weights, np.float64, "CA")
+    weights = np.require(weights, np.float64, ("C", "A"))
     wrong = ~(np.isfinite(weights) & (weights >= 0))
     if wrong.any():
         row = int(wrong.argmax())
@@ -168,7 +178,7 @@ def checked_weights(name, weights, rows, whole=True):
     return weights
 
 
-def check_out(out, shape, dtype):
+def check_out(out: object, shape: tuple[int, ...], dtype: str) -> Array:
     """The memory to predict into: `out` itself, or a stand-in where its layout does not fit."""
     if not isinstance(out, np.ndarray):
         raise TypeError(f"out is a {type(out).__name__}, but must be a NumPy array")

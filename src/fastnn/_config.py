@@ -1,5 +1,7 @@
 """show_config: what was built, what runs here, what is in use."""
 
+from typing import Any, Literal, overload
+
 import numpy as np
 
 from . import _cpu, _dispatch
@@ -7,7 +9,11 @@ from ._threads import get_num_threads
 from ._version import __version__
 
 
-def show_config(mode="stdout"):
+@overload
+def show_config(mode: Literal["stdout"] = "stdout") -> None: ...
+@overload
+def show_config(mode: Literal["dict"]) -> dict[str, Any]: ...
+def show_config(mode: str = "stdout") -> dict[str, Any] | None:
     """Prints version, compiler and instruction sets (built, found here, in use); mode="dict" returns them instead."""
     config = {
         "fastnn": __version__,
@@ -24,3 +30,4 @@ def show_config(mode="stdout"):
         raise ValueError(f"mode is {mode!r}, but must be 'stdout' or 'dict'")
     for name, value in config.items():
         print(f"{name + ':':24}{', '.join(value) if isinstance(value, tuple) else value}")
+    return None

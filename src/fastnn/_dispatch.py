@@ -19,7 +19,7 @@ BUILT = tuple(
 FOUND = tuple(name for name in _cpu.supported() if name in BUILT)
 
 
-def load(instruction_set):
+def load(instruction_set: str) -> Kernels:
     """The kernels of one instruction set, which must be in FOUND."""
     tables = (
         import_module(f"{kernel_modules.__name__}._{instruction_set}_{dtype}").table for dtype in ("f32", "f64")
@@ -27,7 +27,7 @@ def load(instruction_set):
     return Kernels(*tables)
 
 
-def choose():
+def choose() -> Kernels:
     """The kernels to use: those that FASTNN_ISA names, else the best that runs here."""
     if not FOUND:
         raise ImportError(f"fastnn was built for {', '.join(BUILT)}, but this processor runs none of them")

@@ -13,7 +13,7 @@ from ._checks import checked_integer
 MOST = 1024
 
 
-def cgroup_quota(memberships="/proc/self/cgroup", root="/sys/fs/cgroup"):
+def cgroup_quota(memberships: str = "/proc/self/cgroup", root: str = "/sys/fs/cgroup") -> float | None:
     """The processors' worth of time that this process's control groups allow it (Linux), or None."""
     quotas = []
     with suppress(OSError, ValueError):             # version 2: a group and all above it
@@ -25,16 +25,16 @@ def cgroup_quota(memberships="/proc/self/cgroup", root="/sys/fs/cgroup"):
                 quotas.append(int(quota) / int(period))
             folder = folder.parent if folder != Path(root) else None
     with suppress(OSError, ValueError):             # version 1
-        quota = int(Path(root, "cpu/cpu.cfs_quota_us").read_text())
-        if quota > 0:
-            quotas.append(quota / int(Path(root, "cpu/cpu.cfs_period_us").read_text()))
+        microseconds = int(Path(root, "cpu/cpu.cfs_quota_us").read_text())
+        if microseconds > 0:
+            quotas.append(microseconds / int(Path(root, "cpu/cpu.cfs_period_us").read_text()))
     return min(quotas, default=None)
 
 
 QUOTA = cgroup_quota()
 
 
-def available_processors():
+def available_processors() -> int:
     """Processors that this process may keep busy: its affinity mask, and its control group's quota rounded up."""
     try:
         processors = len(os.sched_getaffinity(0))
@@ -43,7 +43,7 @@ def available_processors():
     return processors if QUOTA is None else max(1, min(processors, -int(-QUOTA // 1)))
 
 
-def get_num_threads():
+def get_num_threads() -> int:
     """The number of threads that share a step or a prediction that is large enough.
 
     What `set_num_threads` or FASTNN_NUM_THREADS said, else as many as the process may use.
@@ -51,7 +51,7 @@ def get_num_threads():
     return limit or available_processors()
 
 
-def set_num_threads(n):
+def set_num_threads(n: int | None) -> None:
     """Sets how many threads share large work; None: as many as the process may use.
 
     Steps and predictions of less than some ten million operations run on one thread in any
@@ -67,7 +67,7 @@ def set_num_threads(n):
     limit = None if n is None else checked_integer("n", n, 1, MOST)
 
 
-def limit_from_environment():
+def limit_from_environment() -> int | None:
     text = os.environ.get("FASTNN_NUM_THREADS")
     if not text:
         return None
@@ -84,20 +84,20 @@ try:
 except ImportError:
     pass
 else:
-    class ThreadpoolController(threadpoolctl.LibController):
+    class ThreadpoolController(threadpoolctl.LibController):    # type: ignore[misc]  # a base without types
         """fastnn's threads, as threadpoolctl sees them: user_api and internal_api are "fastnn"."""
 
         user_api = internal_api = "fastnn"
         filename_prefixes = ("_core",)
         check_symbols = ("fastnn_team_size",)
 
-        def get_num_threads(self):
+        def get_num_threads(self) -> int:
             return get_num_threads()
 
-        def set_num_threads(self, num_threads):
+        def set_num_threads(self, num_threads: int) -> None:
             set_num_threads(num_threads)
 
-        def get_version(self):
+        def get_version(self) -> str:
             from ._version import __version__
             return __version__
 

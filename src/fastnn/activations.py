@@ -10,10 +10,17 @@ They run the kernels that networks run, and so give the same bits; the formulas 
 `kernels/activations.pxd` (fast) and `reference.py` (readable).
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from . import _dispatch
 from ._checks import real_array
+
+if TYPE_CHECKING:
+    from ._types import ArrayLike, FloatArray
 
 __all__ = [
     "Activation", "elu", "exp", "gelu", "identity", "leaky_relu", "relu", "selu", "sigmoid", "silu", "softmax",
@@ -27,23 +34,23 @@ class Activation:
     Arrays of any shape, and numbers, are taken; float32 gives float32, everything else float64.
     """
 
-    def __init__(self, name, formula, initializer="glorot_uniform", output_only=False):
+    def __init__(self, name: str, formula: str, initializer: str = "glorot_uniform", output_only: bool = False) -> None:
         self.name = name
         self.initializer = initializer
         self.output_only = output_only
         self.__doc__ = formula
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"<activation {self.name}: {self.__doc__}>"
 
-    def __call__(self, z):
+    def __call__(self, z: ArrayLike) -> FloatArray:
         """The value at z: an array of z's shape."""
         z, rows = as_rows(z)
         y = np.empty_like(rows)
         _dispatch.kernels.activation_forward(y, rows, self.name)
         return y.reshape(z.shape)[()]
 
-    def derivative(self, z):
+    def derivative(self, z: ArrayLike) -> FloatArray:
         """The derivative with respect to z, at z: an array of z's shape.
 
         Softmax's is its Jacobian: for z of shape (..., k), an array (..., k, k) of d y_i / d z_j.
@@ -60,11 +67,11 @@ class Activation:
         return slope.reshape(z.shape)[()]
 
 
-def as_rows(z):
+def as_rows(z: ArrayLike) -> tuple[FloatArray, FloatArray]:
     """z as a float array, and the same as contiguous rows of its last axis."""
     z = real_array("z", z)
     single = z.dtype.kind == "f" and z.dtype.itemsize == 4
-    z = np.require(z, np.float32 if single else np.float64, "CA")
+    z = np.require(z, np.float32 if single else np.float64, ("C", "A"))
     return z, z.reshape(-1, z.shape[-1] if z.ndim else 1) if z.size else z.reshape(0, 1)
 
 

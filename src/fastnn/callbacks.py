@@ -4,13 +4,24 @@ A callback that raises ends the fit: the network keeps the parameters of the epo
 the other callbacks' `on_fit_end` are called, and the error reaches the caller of `fit`.
 """
 
+from __future__ import annotations
+
 import math
 from time import monotonic
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ._checks import checked_integer, choose, number
 from .metrics import METRICS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ._core import Engine
+    from ._types import FloatArray, Path
+    from .network import Network
+    from .training import Fit
 
 
 class Callback:
@@ -21,7 +32,7 @@ class Callback:
 
     >>> import numpy as np, fastnn
     >>> class StopAtTen(fastnn.Callback):
-    ...     def on_epoch_end(self, fit):
+    ...     def on_epoch_end(self, fit: Fit) -> None:
     ...         if fit.epoch == 10:
     ...             fit.stop()
     >>> net = fastnn.Network([2, 1], output="identity")
@@ -29,13 +40,13 @@ class Callback:
     10
     """
 
-    def on_fit_begin(self, fit):
+    def on_fit_begin(self, fit: Fit) -> None:
         """Before the first epoch."""
 
-    def on_epoch_end(self, fit):
+    def on_epoch_end(self, fit: Fit) -> None:
         """After every epoch, when it has been recorded in the history."""
 
-    def on_fit_end(self, fit):
+    def on_fit_end(self, fit: Fit) -> None:
         """After the last epoch, or after the error that ended the fit."""
 
 
@@ -63,7 +74,8 @@ class EarlyStopping(Callback):
     network; they are saved with it: `fastnn.load(path).early_stopping` is it again.
     """
 
-    def __init__(self, patience=10, min_change=0.0, monitor=None, mode=None, restore_best=True):
+    def __init__(self, patience: int = 10, min_change: float = 0.0, monitor: str | None = None,
+                 mode: str | None = None, restore_best: bool = True) -> None:
         self.patience = checked_integer("patience", patience, 1)
         self.min_change = number("min_change", min_change, low=0)
         if monitor is not None and not isinstance(monitor, str):
@@ -71,22 +83,25 @@ class EarlyStopping(Callback):
         self.monitor = monitor
         self.mode = None if mode is None else choose("mode", mode, ("min", "max"))
         self.restore_best = bool(restore_best)
-        self.best, self.best_epoch, self.waited, self.best_parameters = None, None, 0, None
-        self._engine = None         # of the network that it belongs to
+        self.best: float | None = None
+        self.best_epoch: int | None = None
+        self.waited = 0
+        self.best_parameters: FloatArray | None = None
+        self._engine: Engine | None = None      # of the network that it belongs to
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[type[EarlyStopping], tuple[Any, ...]]:
         """A copy has the settings, and belongs to no network yet."""
         return EarlyStopping, tuple(self.settings().values())
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         settings = ", ".join(f"{name}={value!r}" for name, value in self.settings().items())
         return f"EarlyStopping({settings})"
 
-    def settings(self):
+    def settings(self) -> dict[str, Any]:
         """The arguments that would make it again."""
         return {name: getattr(self, name) for name in ("patience", "min_change", "monitor", "mode", "restore_best")}
 
-    def watch(self, fit):
+    def watch(self, fit: Fit) -> None:
         """Refuses what it cannot watch in a fit, and makes ready for it."""
         if self._engine not in (None, fit.network._engine):
             raise ValueError("early_stopping holds the best parameters of another network; create one for each")
@@ -103,14 +118,14 @@ class EarlyStopping(Callback):
                              "pass mode='max' or 'min'")
         self._sign = 1 if mode == "min" else -1
 
-    def on_fit_begin(self, fit):
+    def on_fit_begin(self, fit: Fit) -> None:
         self._engine = fit.network._engine
 
-    def on_epoch_end(self, fit):
+    def on_epoch_end(self, fit: Fit) -> None:
         value = getattr(fit.history, self._name)[-1]
         if math.isfinite(value) and (self.best is None or self._sign * (self.best - value) > self.min_change):
             self.best, self.best_epoch, self.waited = value, fit.network.epochs_trained, 0
-            block = self._engine.parameters
+            block = fit.network._engine.parameters
             if self.best_parameters is None:
                 self.best_parameters = np.empty_like(block)
             np.copyto(self.best_parameters, block)
@@ -121,7 +136,7 @@ class EarlyStopping(Callback):
             if self.restore_best:
                 self.restore(fit.network)
 
-    def restore(self, network):
+    def restore(self, network: Network) -> None:
         """Gives the network the parameters of the best epoch."""
         if self.best_parameters is None or network._engine is not self._engine:
             raise ValueError("no epoch of this network has been watched, so there are no best parameters to restore")
@@ -147,32 +162,32 @@ class CheckpointEvery(Callback):
                 callbacks=[fastnn.CheckpointEvery(path)])
     """
 
-    def __init__(self, path, epochs=None, *, seconds=None):
+    def __init__(self, path: Path, epochs: int | None = None, *, seconds: float | None = None) -> None:
         if epochs is not None and seconds is not None:
             raise ValueError(f"epochs is {epochs!r} and seconds is {seconds!r}, but only one of them can be given")
         self.path = path
         self.epochs = 1 if epochs is None else checked_integer("epochs", epochs, 1)
         self.seconds = None if seconds is None else number("seconds", seconds, low=0)
 
-    def on_fit_begin(self, fit):
+    def on_fit_begin(self, fit: Fit) -> None:
         self._time, self._saved = monotonic(), fit.network.epochs_trained
 
-    def on_epoch_end(self, fit):
+    def on_epoch_end(self, fit: Fit) -> None:
         done = fit.network.epochs_trained
         due = done % self.epochs == 0 if self.seconds is None else monotonic() - self._time >= self.seconds
         if due or fit.epoch == fit.epochs or fit.history.stopped_by is not None:
             self._save(fit)
 
-    def on_fit_end(self, fit):
+    def on_fit_end(self, fit: Fit) -> None:
         if fit.history.stopped_by is not None and self._saved != fit.network.epochs_trained:   # stopped after that
             self._save(fit)
 
-    def _save(self, fit):
+    def _save(self, fit: Fit) -> None:
         self._time, self._saved = monotonic(), fit.network.epochs_trained
         fit.network.save(self.path)
 
 
-def checked_callbacks(callbacks):
+def checked_callbacks(callbacks: Iterable[Callback]) -> list[Callback]:
     """A list of callbacks."""
     try:
         callbacks = list(callbacks)

@@ -5,17 +5,29 @@ whose `epoch` drives a Trainer once over them: `InMemory`, `Mapped` (a memory-ma
 rows are converted some at a time) and `Batches` (an iterable). The first two give the same bits.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from ._checks import check_range, checked_labels, checked_weights, number, real_array
 from ._core import Rows, called, random_order
 from .losses import CLASSIFYING
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ._core import Engine, Trainer
+    from ._types import Array, ClassWeight, FloatArray, Integers, Labels, Weights
+    from .network import Network
+    from .optimizers import Optimizer
+
 CHUNK_BYTES = 1 << 24           # of a memory-mapped file that are converted together
 VALIDATION = 2**64 - 1          # where an epoch's number makes the rows' order: which rows are held out
 
 
-def check_inputs(X, n_inputs):
+def check_inputs(X: object, n_inputs: int) -> Array:
     """X as an array (n, n_inputs) with at least one row."""
     X = real_array("X", X)
     if X.shape[:1] == (0,):
@@ -27,18 +39,18 @@ def check_inputs(X, n_inputs):
     return X
 
 
-def fits(array, engine):
+def fits(array: Array, engine: Engine) -> bool:
     """Whether kernels can read an array where it stands."""
     return array.dtype == engine.dtype and array.flags.carray
 
 
-def converted(name, array, engine, numbers=None):
+def converted(name: str, array: Array, engine: Engine, numbers: Integers | None = None) -> FloatArray:
     """A 2-D array in the network's dtype, aligned and C-contiguous; refuses NaN and infinity. `numbers` are those of
     its rows, for the error, if these are not 0, 1, …"""
     result = array
     if not fits(array, engine):
         with np.errstate(over="ignore"):
-            result = np.require(array, engine.dtype, "CA")
+            result = np.require(array, engine.dtype, ("C", "A"))
     if not engine.kernels.all_finite(result):
         row, column = np.argwhere(~np.isfinite(result))[0]
         raise ValueError(
@@ -47,17 +59,17 @@ def converted(name, array, engine, numbers=None):
     return result
 
 
-def inputs(engine, X):
+def inputs(engine: Engine, X: object) -> FloatArray:
     """X as the engine wants it: (n, n_inputs), finite, C-contiguous, of the network's dtype."""
     return converted("X", check_inputs(X, engine.layer_sizes[0]), engine)
 
 
-def takes_labels(engine):
+def takes_labels(engine: Engine) -> bool:
     """Whether targets are classes that exclude each other, or probabilities of these."""
     return engine.activations[-1] == "softmax"
 
 
-def targets(engine, y, rows):
+def targets(engine: Engine, y: object, rows: int) -> tuple[FloatArray | None, Labels]:
     """(targets (n, n_outputs) of the network's dtype, None), or (None, labels) for integer labels."""
     outputs = engine.layer_sizes[-1]
     y = real_array("y", y)
@@ -89,7 +101,8 @@ def targets(engine, y, rows):
     return values, None
 
 
-def weights(engine, values, labels, sample_weight, class_weight, whole=True):
+def weights(engine: Engine, values: FloatArray | None, labels: Labels, sample_weight: object,
+            class_weight: ClassWeight | None, whole: bool = True) -> Weights:
     """One weight a row, the product of both kinds; None where there is neither."""
     rows = len(labels if values is None else values)
     if (sample_weight is not None or class_weight is not None) and callable(engine.loss):
@@ -104,7 +117,7 @@ def weights(engine, values, labels, sample_weight, class_weight, whole=True):
             f"class_weight is {class_weight!r}, but goes with classes that exclude each other: output 'softmax', or "
             f"one output 'sigmoid' with a classification loss; here are {engine.layer_sizes[-1]} outputs "
             f"{engine.activations[-1]!r} with loss {engine.loss!r}")
-    if labels is not None:
+    if values is None:
         shares = None
         counts = np.bincount(labels, minlength=engine.layer_sizes[-1])
     else:
@@ -116,7 +129,7 @@ def weights(engine, values, labels, sample_weight, class_weight, whole=True):
                            else factors * sample_weight, rows, whole)
 
 
-def class_factors(class_weight, counts):
+def class_factors(class_weight: ClassWeight, counts: Array) -> FloatArray:
     """The weight of each class: n / (classes * count) for "balanced", else from a dictionary {class: weight}."""
     if isinstance(class_weight, str) and class_weight == "balanced":
         return np.divide(counts.sum(), np.count_nonzero(counts) * counts, out=np.zeros(len(counts)), where=counts > 0)
@@ -130,7 +143,8 @@ def class_factors(class_weight, counts):
     return factors
 
 
-def as_rows(engine, X, y, sample_weight=None, class_weight=None, whole=True):
+def as_rows(engine: Engine, X: object, y: object, sample_weight: object = None,
+            class_weight: ClassWeight | None = None, whole: bool = True) -> Rows:
     """The engine's `Rows` of these arrays; without `whole` they are a part of the rows to learn from."""
     X = inputs(engine, X)
     values, labels = targets(engine, y, len(X))
@@ -138,7 +152,7 @@ def as_rows(engine, X, y, sample_weight=None, class_weight=None, whole=True):
                 engine.label_smoothing)
 
 
-def mean_loss(network, rows):
+def mean_loss(network: Network, rows: Rows) -> float:
     """The mean loss of a network over some Rows; a Python loss is asked once, for all of them."""
     loss = network._engine.loss
     if not callable(loss):
@@ -151,7 +165,8 @@ def mean_loss(network, rows):
     return called(loss, outputs, values.copy())[0]
 
 
-def split(engine, X, y, sample_weight, fraction):
+def split(engine: Engine, X: object, y: object, sample_weight: object,
+          fraction: float) -> list[tuple[Array, Array, Weights]]:
     """(X, y, sample_weight) to train on and the same to validate with: a random `fraction` of the rows, always the
     same for one seed."""
     fraction = number("validation_data", fraction, low=0, high=1, open_low=True)
@@ -171,7 +186,8 @@ def split(engine, X, y, sample_weight, fraction):
     return [(X[part], y[part], None if sample_weight is None else sample_weight[part]) for part in parts]
 
 
-def source(engine, X, y, sample_weight, class_weight, batch_size, shuffle):
+def source(engine: Engine, X: Any, y: object, sample_weight: object, class_weight: ClassWeight | None,
+           batch_size: int | None, shuffle: bool) -> Source:
     """Where a fit takes its rows from."""
     if y is None:
         return Batches(engine, X, batch_size, sample_weight, class_weight)
@@ -184,12 +200,12 @@ def source(engine, X, y, sample_weight, class_weight, batch_size, shuffle):
 class InMemory:
     """Rows that the kernels read where they stand."""
 
-    def __init__(self, rows, batch, shuffle):
+    def __init__(self, rows: Rows, batch: int, shuffle: bool) -> None:
         self.rows, self.batch, self.gather = rows, min(batch, len(rows)), shuffle
         self.count = len(rows)
         self.steps = -(-len(rows) // self.batch)
 
-    def epoch(self, trainer, optimizer, number):
+    def epoch(self, trainer: Trainer, optimizer: Optimizer, number: int) -> float:
         """One pass; returns the mean loss, NaN where it is not finite."""
         return trainer.epoch(self.rows, self.batch, optimizer.rates(self.steps), number)
 
@@ -199,7 +215,8 @@ class Mapped:
 
     gather = False              # rows come in the order in which they are read
 
-    def __init__(self, engine, X, y, sample_weight, class_weight, batch, shuffle):
+    def __init__(self, engine: Engine, X: Array, y: object, sample_weight: object,
+                 class_weight: ClassWeight | None, batch: int, shuffle: bool) -> None:
         self.engine, self.X, self.shuffle = engine, check_inputs(X, engine.layer_sizes[0]), shuffle
         self.values, self.labels = targets(engine, y, len(X))
         self.weights = weights(engine, self.values, self.labels, sample_weight, class_weight)
@@ -208,16 +225,17 @@ class Mapped:
         row_bytes = engine.layer_sizes[0] * np.dtype(engine.dtype).itemsize
         self.chunk = self.batch * max(1, CHUNK_BYTES // (self.batch * row_bytes))
 
-    def epoch(self, trainer, optimizer, number):
+    def epoch(self, trainer: Trainer, optimizer: Optimizer, number: int) -> float:
         """One pass; returns the mean loss, NaN where it is not finite."""
         order = random_order(len(self.X), self.engine.seed, number) if self.shuffle else None
+        arrays: tuple[Any, ...] = self.X, self.values, self.labels, self.weights
         trainer.begin()
         for first in range(0, len(self.X), self.chunk):
-            part = slice(first, first + self.chunk)
+            part: slice | Integers = slice(first, first + self.chunk)
             numbers = np.arange(len(self.X))[part] if order is None else order[part]
             part = part if order is None else numbers
             x, values, labels, row_weights = (
-                None if array is None else array[part] for array in (self.X, self.values, self.labels, self.weights))
+                None if array is None else array[part] for array in arrays)
             rows = Rows(converted("X", np.asarray(x), self.engine, numbers), values, labels, row_weights,
                         self.engine.label_smoothing)
             if not trainer.advance(rows, self.batch, optimizer.rates(-(-len(rows) // self.batch))):
@@ -230,7 +248,8 @@ class Batches:
 
     gather = False
 
-    def __init__(self, engine, batches, batch_size, sample_weight, class_weight):
+    def __init__(self, engine: Engine, batches: Iterable[Any], batch_size: int | None, sample_weight: object,
+                 class_weight: ClassWeight | None) -> None:
         if not hasattr(batches, "__iter__") or hasattr(batches, "__array__"):
             raise TypeError(f"y is missing: without it X must be an iterable of batches (X, y), "
                             f"but is a {type(batches).__name__}")
@@ -242,7 +261,7 @@ class Batches:
                              "batches; pass a dictionary {class: weight}")
         self.engine, self.batches, self.class_weight = engine, batches, class_weight
 
-    def epoch(self, trainer, optimizer, number):
+    def epoch(self, trainer: Trainer, optimizer: Optimizer, number: int) -> float:
         """One pass; returns the mean loss, NaN where it is not finite."""
         trainer.begin()
         self.count = 0
@@ -250,7 +269,8 @@ class Batches:
             if not (isinstance(batch, (tuple, list)) and len(batch) in (2, 3)):
                 raise TypeError(f"X yielded a {type(batch).__name__}, but each batch must be a tuple (X, y) or "
                                 "(X, y, sample_weight)")
-            rows = as_rows(self.engine, *batch, class_weight=self.class_weight, whole=False)
+            X, y, sample_weight = (*batch, None)[:3]
+            rows = as_rows(self.engine, X, y, sample_weight, self.class_weight, whole=False)
             self.count += len(rows)
             if not trainer.advance(rows, len(rows), optimizer.rates(1)):
                 break
@@ -258,3 +278,6 @@ class Batches:
             raise ValueError("X gave no batch for this epoch: an iterator can be read only once; pass something that "
                              "starts anew, such as a list or an object with __iter__")
         return trainer.finish()
+
+
+Source = InMemory | Mapped | Batches

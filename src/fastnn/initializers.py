@@ -5,13 +5,22 @@ between versions; what is made of them here uses only + - * / and square roots, 
 machine rounds alike.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from ._core import random_bits
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ._types import Array
+
 # Variance of the weights: 2 / n_in (He et al., 2015), 2 / (n_in + n_out) (Glorot and Bengio,
 # 2010), 1 / n_in (LeCun et al., 1998).
-VARIANCES = {
+VARIANCES: dict[str, Callable[[int, int], float]] = {
     "he": lambda n_in, n_out: 2 / n_in,
     "glorot": lambda n_in, n_out: 2 / (n_in + n_out),
     "lecun": lambda n_in, n_out: 1 / n_in,
@@ -19,7 +28,7 @@ VARIANCES = {
 INITIALIZERS = tuple(f"{scheme}_{shape}" for scheme in VARIANCES for shape in ("normal", "uniform"))
 
 
-def initial_weights(name, n_in, n_out, seed, layer):
+def initial_weights(name: str, n_in: int, n_out: int, seed: int, layer: int) -> Array:
     """Weights (n_in, n_out) in float64, of this seed and layer number alone."""
     scheme, shape = name.split("_")
     deviation = np.sqrt(VARIANCES[scheme](n_in, n_out))
@@ -51,7 +60,7 @@ TAIL = (
 )
 
 
-def normal_quantile(p):
+def normal_quantile(p: Array) -> Array:
     """The standard normal quantile of p in 0 … 1, to 1e-15 (algorithm AS 241, Wichura, 1988)."""
     q = p - 0.5
     quantile = q * ratio(CENTRE, 0.180625 - q * q)
@@ -61,16 +70,17 @@ def normal_quantile(p):
     return quantile
 
 
-def ratio(coefficients, x):
+def ratio(coefficients: Sequence[Sequence[float]], x: Array) -> Array:
     """A rational function, by Horner's rule."""
     numerator, denominator = coefficients
-    above = below = 0
+    above: Any = 0
+    below: Any = 0
     for a, b in zip(reversed(numerator), reversed(denominator), strict=True):
         above, below = above * x + a, below * x + b
     return above / below
 
 
-def natural_log(x):
+def natural_log(x: Array) -> Array:
     """log(x), by the series 2 artanh((f - 1) / (f + 1)) for x = f 2^e: numpy.log's bits depend on the machine."""
     f, e = np.frexp(x)
     low = f < np.sqrt(0.5)

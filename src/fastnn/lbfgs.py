@@ -4,13 +4,24 @@ Here SciPy has the loop, and an iteration is an epoch; everything between epochs
 training.py. SciPy is imported when it is used.
 """
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import data
 from ._checks import checked_integer, number
 from .training import DivergenceError, callbacks_begun
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ._core import Engine, Rows
+    from ._types import ArrayLike, ClassWeight, FloatArray
+    from .network import Network
+    from .training import Fit, History
 
 
 class LBFGS:
@@ -31,7 +42,8 @@ class LBFGS:
     True
     """
 
-    def __init__(self, history_size=10, tolerance_gradient=1e-7, tolerance_change=1e-9, max_evaluations=None):
+    def __init__(self, history_size: int = 10, tolerance_gradient: float = 1e-7, tolerance_change: float = 1e-9,
+                 max_evaluations: int | None = None) -> None:
         self.history_size = checked_integer("history_size", history_size, 1)
         self.tolerance_gradient = number("tolerance_gradient", tolerance_gradient, low=0)
         self.tolerance_change = number("tolerance_change", tolerance_change, low=0)
@@ -40,30 +52,30 @@ class LBFGS:
             self.max_evaluations = checked_integer("max_evaluations", max_evaluations, 1)
         self.steps = self.epochs = 0
 
-    def arguments(self):
+    def arguments(self) -> dict[str, float]:
         """The arguments that would make it again."""
         return {name: getattr(self, name)
                 for name in ("history_size", "tolerance_gradient", "tolerance_change", "max_evaluations")}
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"LBFGS({', '.join(f'{name}={value!r}' for name, value in self.arguments().items())})"
 
-    def bind(self, engine):
+    def bind(self, engine: Engine) -> None:
         """Sees whether it can train this network."""
         if any(engine.dropout):
             raise ValueError("optimizer is LBFGS, which needs a loss that stays the same, but the network has dropout")
         scipy_minimize()
 
-    def count_epoch(self):
+    def count_epoch(self) -> None:
         """One more iteration is done."""
         self.steps += 1
         self.epochs += 1
 
-    def observe(self, loss):
+    def observe(self, loss: float) -> None:
         """There is no schedule to tell."""
 
 
-def scipy_minimize():
+def scipy_minimize() -> Callable[..., Any]:
     try:
         from scipy.optimize import minimize
     except ImportError:
@@ -71,7 +83,8 @@ def scipy_minimize():
     return minimize
 
 
-def whole_batch(network, X, y, sample_weight, class_weight, batch_size):
+def whole_batch(network: Network, X: object, y: object, sample_weight: ArrayLike | None,
+                class_weight: ClassWeight | None, batch_size: int | None) -> Rows:
     """All rows, which L-BFGS takes at once."""
     if y is None:
         raise ValueError("optimizer is LBFGS, which needs all rows at once, but X is an iterable of batches")
@@ -84,14 +97,14 @@ def whole_batch(network, X, y, sample_weight, class_weight, batch_size):
     return rows
 
 
-def run(fit, rows, optimizer):
+def run(fit: Fit, rows: Rows, optimizer: LBFGS) -> History:
     """Trains for the fit's epochs, or until something stops it; returns the History."""
     network, engine = fit.network, fit.network._engine
     l1, l2 = engine.l1, engine.l2
     fit.rows = len(rows)
     accepted = network.get_parameters()     # of the last iteration
 
-    def objective(v):
+    def objective(v: FloatArray) -> tuple[float, FloatArray]:
         network.set_parameters(v)
         loss, block = engine.gradients(rows)
         for weights, gradient in zip(network.weights, engine.views(block)[0], strict=True):
@@ -101,11 +114,11 @@ def run(fit, rows, optimizer):
             raise DivergenceError(network.epochs_trained + 1, 1, math.nan)
         return loss + penalty(), gradient.astype(np.float64)
 
-    def penalty():
+    def penalty() -> float:
         return float(sum(l1 * np.abs(w, dtype=np.float64).sum() + l2 / 2 * np.square(w, dtype=np.float64).sum()
                          for w in network.weights))
 
-    def after_iteration(intermediate_result):
+    def after_iteration(intermediate_result: Any) -> None:
         nonlocal accepted
         network.set_parameters(intermediate_result.x)
         accepted = network.get_parameters()

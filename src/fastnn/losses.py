@@ -9,9 +9,15 @@ Python function `(outputs, targets) -> (value, gradient)`. The formulas are in
 quantile(0.9)
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ._checks import choose, number
+
+if TYPE_CHECKING:
+    from ._types import AnyLoss
 
 __all__ = ["Loss", "focal", "quantile"]
 
@@ -31,11 +37,11 @@ class Loss:
     name: str
     parameter: float = 0.0
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"{self.name}({self.parameter})" if self.name in PARAMETERS else repr(self.name)
 
 
-def quantile(q=0.5):
+def quantile(q: float = 0.5) -> Loss:
     """The quantile or pinball loss (Koenker and Bassett, 1978), whose minimum is the q-quantile of the targets.
 
     max(q (t - a), (q - 1) (t - a)), a mean over elements; 0 < q < 1. `loss="quantile"` is the median's.
@@ -43,7 +49,7 @@ def quantile(q=0.5):
     return Loss("quantile", number("q", q, low=0, high=1, open_low=True))
 
 
-def focal(gamma=2.0):
+def focal(gamma: float = 2.0) -> Loss:
     """The focal loss (Lin et al., 2017): cross-entropy times (1 - p)**gamma, p being the target class's probability.
 
     Well-predicted samples count less, so that rare classes are learned. With sigmoid a mean over elements, with
@@ -52,19 +58,19 @@ def focal(gamma=2.0):
     return Loss("focal", number("gamma", gamma, low=0))
 
 
-def as_loss(loss):
+def as_loss(loss: AnyLoss | str) -> AnyLoss:
     """A Loss from a name or a Loss; a Python function stays one."""
     if isinstance(loss, Loss) or callable(loss):
         return loss
     return Loss(choose("loss", loss, NAMES), PARAMETERS.get(loss, 0.0))
 
 
-def default_loss(output):
+def default_loss(output: str) -> str:
     """The loss that a network with this output activation gets when none is named."""
     return {"softmax": "cross_entropy", "sigmoid": "binary_cross_entropy"}.get(output, "mse")
 
 
-def check_pair(loss, output, argument="output"):
+def check_pair(loss: str, output: str, argument: str = "output") -> None:
     """Refuses a loss that does not go with the output activation, and names what does."""
     needed = PAIRED.get(loss)
     if needed is not None and output not in needed:

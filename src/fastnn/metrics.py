@@ -5,21 +5,28 @@ name below, or any callable `(y, outputs) -> float`. They are taken on the valid
 where there are some (and are called `validation_<name>` then), else on the training rows.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ._checks import choose, number
 
+if TYPE_CHECKING:
+    from ._types import AnyLoss, Array, Float, FloatArray, MetricFunction, Metrics
+    from .network import Network
 
-def accuracy(y, outputs):
+
+def accuracy(y: Array, outputs: Array) -> Float:
     """The share of rows whose class is right: the largest of several outputs, or one output above 0.5."""
     if outputs.shape[1] == 1:
         return np.mean((outputs[:, 0] > 0.5) == (np.reshape(y, -1) > 0.5))
     return np.mean(outputs.argmax(axis=1) == (y.argmax(axis=1) if np.ndim(y) == 2 else y))
 
 
-def r2(y, outputs):
+def r2(y: Array, outputs: Array) -> Float:
     """1 - sum of squared errors / sum of squared deviations from the mean, a mean over outputs; 0 where y is constant
     and missed, 1 where it is met."""
     y = np.reshape(y, outputs.shape).astype(np.float64)
@@ -29,17 +36,17 @@ def r2(y, outputs):
     return 1 - ratios.mean()
 
 
-def mae(y, outputs):
+def mae(y: Array, outputs: Array) -> Float:
     """The mean absolute error."""
     return np.abs(np.reshape(y, outputs.shape) - outputs.astype(np.float64)).mean()
 
 
-def mse(y, outputs):
+def mse(y: Array, outputs: Array) -> Float:
     """The mean squared error."""
     return ((np.reshape(y, outputs.shape) - outputs.astype(np.float64)) ** 2).mean()
 
 
-def rmse(y, outputs):
+def rmse(y: Array, outputs: Array) -> Float:
     """The root of the mean squared error."""
     return np.sqrt(mse(y, outputs))
 
@@ -48,7 +55,7 @@ def rmse(y, outputs):
 class Metric:
     """A function of targets and outputs, and which of its values are better."""
 
-    function: callable
+    function: MetricFunction
     mode: str
     classes: bool = False
 
@@ -60,18 +67,17 @@ METRICS = {"accuracy": Metric(accuracy, "max", classes=True), "r2": Metric(r2, "
 RECORDED = ("loss", "validation_loss", "learning_rate", "seconds", "stopped_by", "as_dict", "to_frame", "last")
 
 
-def checked_metrics(metrics, loss, classifying):
+def checked_metrics(metrics: Metrics, loss: AnyLoss | str, classifying: bool) -> dict[str, MetricFunction]:
     """{name: function} from names and callables."""
     if isinstance(metrics, str) or callable(metrics):
         metrics = [metrics]
-    functions = {}
+    functions: dict[str, MetricFunction] = {}
     for metric in metrics:
-        name, function = metric, metric
         if callable(metric):
-            name = getattr(metric, "__name__", type(metric).__name__)
+            name, function = getattr(metric, "__name__", type(metric).__name__), metric
         else:
             known = METRICS[choose("metrics", metric, METRICS)]
-            function = known.function
+            name, function = metric, known.function
             if known.classes != classifying:
                 kind = "classes that exclude each other: softmax, or one sigmoid" if known.classes else "numbers"
                 raise ValueError(f"metrics names {metric!r}, which is for {kind}, but the loss is {loss!r}; "
@@ -86,8 +92,8 @@ def checked_metrics(metrics, loss, classifying):
 class Scored:
     """A metric of a network on some rows, called after each epoch."""
 
-    def __init__(self, name, function, network, X, y):
+    def __init__(self, name: str, function: MetricFunction, network: Network, X: FloatArray, y: object) -> None:
         self.name, self.function, self.network, self.X, self.y = name, function, network, X, np.asarray(y)
 
-    def __call__(self):
+    def __call__(self) -> float:
         return number(f"the metric {self.name}", self.function(self.y, self.network.predict(self.X)), finite=False)

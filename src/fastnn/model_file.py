@@ -7,27 +7,36 @@ The same content makes the same bytes. Nothing in a file is ever run, and readin
 Nothing here knows networks: what a description says, and which arrays it needs, is the caller's.
 """
 
+from __future__ import annotations
+
 import fcntl
 import hashlib
 import json
 import os
 from contextlib import suppress
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import safetensors.numpy
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ._types import Array, Path
 
 FORMAT_VERSION = 1
 LARGEST_HEADER = 2**19      # bytes of names, shapes and description: a parser makes up to 50 times as much of them
 
 # What parsers raise at malformed bytes. Anything else, such as MemoryError, is not the file's fault.
-MALFORMED = (ValueError, TypeError, LookupError, AttributeError, RecursionError, safetensors.SafetensorError)
+MALFORMED: tuple[type[Exception], ...] = (
+    ValueError, TypeError, LookupError, AttributeError, RecursionError, safetensors.SafetensorError)
 
 
 class FormatError(ValueError):
     """A file that is not a valid model file."""
 
 
-def write_model(path, description, tensors):
+def write_model(path: Path, description: dict[str, Any], tensors: Mapping[str, Array]) -> None:
     """Saves a dict that JSON can express, and a dict of arrays, as the file path.
 
     Whatever happens, path is afterwards what it was before or the new file. A symbolic link stays, and
@@ -43,7 +52,7 @@ def write_model(path, description, tensors):
     replace_file(path, data)
 
 
-def read_model(path):
+def read_model(path: Path) -> tuple[dict[str, Any], dict[str, Array]]:
     """Returns the description and the arrays that write_model saved as path; or raises FormatError or OSError."""
     path = os.fspath(path)
     with open(path, "rb") as file:
@@ -85,7 +94,7 @@ def read_model(path):
         raise FormatError(f"{path} cannot be read as a model: expected {expected}, but got: {error}") from error
 
 
-def _content(description, arrays):
+def _content(description: object, arrays: Mapping[str, Array]) -> dict[str, Any]:
     """The metadata: the checksum covers the rest of it, and each array's name, dtype, shape and bytes.
 
     The first part of what is hashed is JSON, which tells its own end and how many bytes follow for which array.
@@ -97,16 +106,16 @@ def _content(description, arrays):
     kinds = [(name, array.dtype.name, array.shape) for name, array in arrays.items()]
     digest = hashlib.sha256(_to_json([content, kinds]).encode())
     for array in arrays.values():
-        digest.update(array.reshape(-1))
+        digest.update(array.reshape(-1).data)
     return content | {"checksum": f"sha256:{digest.hexdigest()}"}
 
 
-def _to_json(value, sort_keys=True, ensure_ascii=True):
+def _to_json(value: object, sort_keys: bool = True, ensure_ascii: bool = True) -> str:
     return json.dumps(
         value, sort_keys=sort_keys, ensure_ascii=ensure_ascii, separators=(",", ":"), allow_nan=False)
 
 
-def replace_file(path, data):
+def replace_file(path: Path, data: bytes) -> None:
     """Makes data the content of the file path, in one step, and returns when it is on the disk.
 
     A symbolic link stays, and what it points to is replaced.
@@ -131,7 +140,7 @@ def replace_file(path, data):
         os.close(folder)
 
 
-def _open_alone(name):
+def _open_alone(name: str) -> BinaryIO:
     """The file of that name, opened for writing when nobody else has it."""
     while True:
         file = open(name, "ab")         # "wb" would empty it under the other's hands  # noqa: SIM115

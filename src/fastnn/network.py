@@ -1,8 +1,10 @@
 """Network: the face of the library. Checks what users pass, and hands arrays to the engine."""
 
+from __future__ import annotations
+
 from itertools import pairwise
 from operator import attrgetter
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
@@ -29,13 +31,41 @@ from .metrics import Scored, checked_metrics
 from .optimizers import Adam, Optimizer
 from .progress import ProgressBar
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from ._types import (
+        ActivationName,
+        AnyLoss,
+        AnyOptimizer,
+        Array,
+        ArrayLike,
+        Batch,
+        ClassWeight,
+        DType,
+        FloatArray,
+        HiddenName,
+        InitializerName,
+        LossFunction,
+        LossName,
+        Metrics,
+        Path,
+        Validation,
+    )
+    from .callbacks import Callback
+
 
 class Gradients(NamedTuple):
     """A mean loss and its gradient with respect to every layer's weights and biases."""
 
     loss: float
-    weights: tuple
-    biases: tuple
+    weights: tuple[FloatArray, ...]
+    biases: tuple[FloatArray, ...]
+
+
+def shown(path: str) -> Any:
+    """An attribute that shows another and cannot be set."""
+    return property(attrgetter(path))
 
 
 class Network(Running):
@@ -101,8 +131,11 @@ class Network(Running):
     array([0., 1., 1., 0.], dtype=float32)
     """
 
-    def __init__(self, layer_sizes, activation="relu", output="identity", loss=None, initializer=None,
-                 dtype="float32", seed=0, *, dropout=0.0, l1=0.0, l2=0.0, label_smoothing=0.0):
+    def __init__(self, layer_sizes: Sequence[int], activation: HiddenName | str | Sequence[str] = "relu",
+                 output: ActivationName | str = "identity", loss: LossName | str | AnyLoss | None = None,
+                 initializer: InitializerName | str | None = None, dtype: DType = "float32", seed: int = 0, *,
+                 dropout: float | Sequence[float] = 0.0, l1: float = 0.0, l2: float = 0.0,
+                 label_smoothing: float = 0.0) -> None:
         sizes = checked_sizes(layer_sizes)
         hidden = checked_hidden(activation, len(sizes) - 2, HIDDEN, ACTIVATIONS)
         activations = (*hidden, choose("output", output, ACTIVATIONS))
@@ -125,15 +158,16 @@ class Network(Running):
         self._weights, self._biases = self._engine.views(self._engine.parameters)
         self._initializer = initializer
         self._optimizer = None
-        self._early_stopping = None
+        self._early_stopping: EarlyStopping | None = None
         self._epochs_trained = 0
-        self.metadata = {}
-        self._last_good = []        # blocks to go back to, see training.py
+        self.metadata: dict[str, Any] = {}
+        self._last_good: list[FloatArray] = []      # blocks to go back to, see training.py
         for layer, (weights, name) in enumerate(zip(self.weights, self.activations, strict=True)):
             scheme = initializer or ACTIVATIONS[name].initializer
-            weights[...] = initial_weights(scheme, *weights.shape, self.seed, layer)
+            n_in, n_out = weights.shape
+            weights[...] = initial_weights(scheme, n_in, n_out, self.seed, layer)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         text = (f"Network({list(self.layer_sizes)}, activation={list(self.activations[:-1])}, "
                 f"output={self.activations[-1]!r}, loss={self.loss!r}, dtype={self.dtype!r}, seed={self.seed}")
         extras = {"dropout": list(self.dropout) if any(self.dropout) else 0, "l1": self.l1, "l2": self.l2,
@@ -141,69 +175,69 @@ class Network(Running):
         return text + "".join(f", {name}={value!r}" for name, value in extras.items() if value) + ")"
 
     # What it is cannot be changed, so it always agrees with the engine.
-    layer_sizes = property(attrgetter("_engine.layer_sizes"))
-    activations = property(attrgetter("_engine.activations"))
-    dtype = property(attrgetter("_engine.dtype"))
-    seed = property(attrgetter("_engine.seed"))
-    label_smoothing = property(attrgetter("_engine.label_smoothing"))
-    weights = property(attrgetter("_weights"))
-    biases = property(attrgetter("_biases"))
-    optimizer = property(attrgetter("_optimizer"))
-    early_stopping = property(attrgetter("_early_stopping"))
-    epochs_trained = property(attrgetter("_epochs_trained"))
+    layer_sizes: Final[tuple[int, ...]] = shown("_engine.layer_sizes")
+    activations: Final[tuple[str, ...]] = shown("_engine.activations")
+    dtype: Final[str] = shown("_engine.dtype")
+    seed: Final[int] = shown("_engine.seed")
+    label_smoothing: Final[float] = shown("_engine.label_smoothing")
+    weights: Final[tuple[FloatArray, ...]] = shown("_weights")
+    biases: Final[tuple[FloatArray, ...]] = shown("_biases")
+    optimizer: Final[AnyOptimizer | None] = shown("_optimizer")
+    early_stopping: Final[EarlyStopping | None] = shown("_early_stopping")
+    epochs_trained: Final[int] = shown("_epochs_trained")
 
     @property
-    def loss(self):
+    def loss(self) -> str | AnyLoss:
         """The name of the loss; a Loss where it has a parameter of its own, or the Python function."""
         loss = self._engine.loss
         return loss.name if isinstance(loss, Loss) and as_loss(loss.name) == loss else loss
 
     @property
-    def l1(self):
+    def l1(self) -> float:
         """The factor of |w| in the loss; may be set between fits."""
         return self._engine.l1
 
     @l1.setter
-    def l1(self, value):
+    def l1(self, value: float) -> None:
         self._engine.l1 = number("l1", value, low=0)
         self._penalties_changed()
 
     @property
-    def l2(self):
+    def l2(self) -> float:
         """Twice the factor of w**2 in the loss; may be set between fits."""
         return self._engine.l2
 
     @l2.setter
-    def l2(self, value):
+    def l2(self, value: float) -> None:
         self._engine.l2 = number("l2", value, low=0)
         self._penalties_changed()
 
-    def _penalties_changed(self):
+    def _penalties_changed(self) -> None:
         if isinstance(self._optimizer, Optimizer):
             self._optimizer.stale = True
 
     @property
-    def dropout(self):
+    def dropout(self) -> tuple[float, ...]:
         """One share per hidden layer."""
         return self._engine.dropout[:-1]
 
     @property
-    def n_parameters(self):
+    def n_parameters(self) -> int:
         """The number of weights and biases."""
         return sum((n_in + 1) * n_out for n_in, n_out in pairwise(self.layer_sizes))
 
-    def get_parameters(self):
+    def get_parameters(self) -> FloatArray:
         """A copy of all parameters, shape (n_parameters,): W0, b0, W1, b1, … row by row."""
         return self._engine.packed(self._engine.parameters)
 
-    def set_parameters(self, v):
+    def set_parameters(self, v: ArrayLike) -> None:
         """Sets all parameters from a 1-D array in the order of `get_parameters`."""
         v = real_array("v", v)
         if v.shape != (self.n_parameters,):
             raise ValueError(f"v has shape {v.shape}, but this network has {self.n_parameters} parameters")
         self._engine.unpack(data.converted("v", v[None], self._engine)[0], self._engine.parameters)
 
-    def _predict_converted(self, X, out):
+    def _predict_converted(self, X: object, out: Array | None) -> FloatArray:
         """`predict` for arguments that must be checked and converted first."""
         X = real_array("X", X)
         single = X.ndim == 1
@@ -220,7 +254,7 @@ class Network(Running):
             out[...] = result
         return result if out is None else out
 
-    def layer_outputs(self, X):
+    def layer_outputs(self, X: ArrayLike) -> list[FloatArray]:
         """A list of what flows through the layers for X (n, n_inputs): X itself, then every layer's activation."""
         outputs = [data.inputs(self._engine, X)]
         for weights, biases, activation in zip(self.weights, self.biases, self.activations, strict=True):
@@ -228,18 +262,22 @@ class Network(Running):
             self._engine.kernels.dense_forward(outputs[-1], outputs[-2], weights, biases, activation)
         return outputs
 
-    def evaluate(self, X, y, *, sample_weight=None):
+    def evaluate(self, X: ArrayLike, y: ArrayLike, *, sample_weight: ArrayLike | None = None) -> float:
         """The mean loss over the rows of X, a float."""
         return data.mean_loss(self, data.as_rows(self._engine, X, y, sample_weight))
 
-    def gradients(self, X, y, *, sample_weight=None):
+    def gradients(self, X: ArrayLike, y: ArrayLike, *, sample_weight: ArrayLike | None = None) -> Gradients:
         """The mean loss over the rows of X and its gradients: `Gradients(loss, weights, biases)`. Changes nothing."""
         loss, block = self._engine.gradients(data.as_rows(self._engine, X, y, sample_weight))
         return Gradients(loss, *self._engine.views(block))
 
-    def fit(self, X, y=None, *, epochs=1, batch_size=None, optimizer=None, shuffle=True, validation_data=None,
-            sample_weight=None, class_weight=None, metrics=(), tol=None, early_stopping=None, time_budget=None,
-            callbacks=(), progress=False, threads=None):
+    def fit(self, X: ArrayLike | Iterable[Batch], y: ArrayLike | None = None, *, epochs: int = 1,
+            batch_size: int | None = None, optimizer: AnyOptimizer | None = None, shuffle: bool = True,
+            validation_data: Validation | None = None, sample_weight: ArrayLike | None = None,
+            class_weight: ClassWeight | None = None,
+            metrics: Metrics = (), tol: float | None = None, early_stopping: EarlyStopping | None = None,
+            time_budget: float | None = None, callbacks: Iterable[Callback] = (), progress: bool = False,
+            threads: int | None = None) -> training.History:
         """Trains on the rows of X, and goes on where the last fit stopped.
 
         Parameters
@@ -319,7 +357,7 @@ class Network(Running):
         validation = self._checked_validation(validation_data)
         scores = self._checked_scores(metrics, X, y, validation_data) if metrics else {}
         if isinstance(optimizer, lbfgs.LBFGS):
-            source = lbfgs.whole_batch(self, X, y, sample_weight, class_weight, batch_size)
+            rows = lbfgs.whole_batch(self, X, y, sample_weight, class_weight, batch_size)
         else:
             source = data.source(engine, X, y, sample_weight, class_weight, batch_size, bool(shuffle))
         self._check_finite()
@@ -329,10 +367,10 @@ class Network(Running):
         optimizer.bind(engine)
         self._optimizer, self._early_stopping = optimizer, early_stopping
         if isinstance(optimizer, lbfgs.LBFGS):
-            return lbfgs.run(fit, source, optimizer)
+            return lbfgs.run(fit, rows, optimizer)
         return training.run(fit, source, optimizer, threads)
 
-    def save(self, path):
+    def save(self, path: Path) -> None:
         """Saves the network and the whole state of its training to one safetensors file.
 
         What `fastnn.load(path)` returns goes on training to the same bits. The file is written
@@ -341,7 +379,7 @@ class Network(Running):
         """
         persistence.save(self, path)
 
-    def to_c(self, path):
+    def to_c(self, path: Path) -> None:
         """Writes the network to one dependency-free C99 header, such as policy.h with `policy_predict(input, output)`.
 
         See `fastnn.interchange.to_c`.
@@ -349,10 +387,10 @@ class Network(Running):
         from .interchange import to_c  # which needs this module
         to_c(self, path)
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Callable[..., Network], tuple[Any, ...]]:
         return persistence.rebuilt, (type(self), *persistence.parts(self))
 
-    def _checked_optimizer(self, optimizer):
+    def _checked_optimizer(self, optimizer: object) -> AnyOptimizer:
         """The optimizer to train with: the last one for None."""
         if optimizer is None:
             return self.optimizer or Adam()
@@ -360,7 +398,7 @@ class Network(Running):
             raise TypeError(f"optimizer is {optimizer!r}, but must be an optimizer such as fastnn.SGD(0.1)")
         return optimizer
 
-    def _checked_validation(self, validation_data):
+    def _checked_validation(self, validation_data: Validation | None) -> Callable[[], float] | None:
         """The function that gives the validation loss, or None."""
         if validation_data is None:
             return None
@@ -373,7 +411,8 @@ class Network(Running):
             raise type(error)(f"validation_data: {error}") from None
         return lambda: data.mean_loss(self, rows)
 
-    def _checked_scores(self, metrics, X, y, validation_data):
+    def _checked_scores(self, metrics: Metrics, X: object, y: ArrayLike | None,
+                        validation_data: Batch | None) -> dict[str, Scored]:
         """{name in the History: function that takes the metric}, on the validation rows if there are some."""
         exclusive = data.takes_labels(self._engine) or (
             getattr(self._engine.loss, "name", None) in CLASSIFYING and self.layer_sizes[-1] == 1)
@@ -384,11 +423,12 @@ class Network(Running):
         X = data.inputs(self._engine, X)
         return {prefix + name: Scored(name, function, self, X, y) for name, function in functions.items()}
 
-    def _check_finite(self):
+    def _check_finite(self) -> None:
         if not self._engine.kernels.all_finite(self._engine.parameters):
             raise ValueError("weights or biases hold NaN or infinity, but must be finite; set them before training")
 
-    def _train_converted(self, X, y, sample_weight, optimizer):
+    def _train_converted(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None,
+                         optimizer: object) -> float:
         """`train_on_batch` for arguments that must be checked and converted first, or a new optimizer."""
         optimizer = self._checked_optimizer(optimizer)
         if isinstance(optimizer, lbfgs.LBFGS):
@@ -408,7 +448,7 @@ class Network(Running):
         return trainer.loss
 
 
-def load(path, *, loss=None):
+def load(path: Path, *, loss: LossFunction | None = None) -> Network:
     """The network that `Network.save` wrote to a file, with the whole state of its training.
 
     `loss` is the Python function that it learned with, which a file cannot hold; None for all

@@ -18,7 +18,14 @@ TypeError, a wrong shape a ValueError. The GIL is released while a kernel runs.
 array([[0.]])
 '''
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from . import _dispatch
+
+if TYPE_CHECKING:
+    from ._types import ActivationName, FloatArray, LossName, Weights
 
 __all__ = [
     "activation_backward", "activation_forward", "adam_update", "dense_backward", "dense_forward",
@@ -26,12 +33,14 @@ __all__ = [
 ]
 
 
-def dense_forward(y, x, w, b, activation="identity"):
+def dense_forward(y: FloatArray, x: FloatArray, w: FloatArray, b: FloatArray,
+                  activation: ActivationName | str = "identity") -> None:
     """y := activation(x @ w + b), for y (m, n), x (m, k), w (k, n), b (n,)."""
     _dispatch.kernels.dense_forward(y, x, w, b, activation)
 
 
-def dense_backward(dx, dw, db, dz, x, w):
+def dense_backward(dx: FloatArray | None, dw: FloatArray | None, db: FloatArray | None, dz: FloatArray,
+                   x: FloatArray | None, w: FloatArray | None) -> None:
     """The gradients of z = x @ w + b from dz (m, n): dx := dz @ w.T, dw := x.T @ dz, db := dz.sum(axis=0).
 
     dx (m, k), dw (k, n), db (n,); any of them may be None, and then x or w too where no other output needs it.
@@ -39,17 +48,19 @@ def dense_backward(dx, dw, db, dz, x, w):
     _dispatch.kernels.dense_backward(dx, dw, db, dz, x, w)
 
 
-def activation_forward(y, z, activation):
+def activation_forward(y: FloatArray, z: FloatArray, activation: ActivationName | str) -> None:
     """y := activation(z), for y and z (m, n); softmax works along rows."""
     _dispatch.kernels.activation_forward(y, z, activation)
 
 
-def activation_backward(dz, dy, y, z, activation):
+def activation_backward(dz: FloatArray, dy: FloatArray, y: FloatArray, z: FloatArray,
+                        activation: ActivationName | str) -> None:
     """dz := dy * activation'(z), for dz, dy, y, z (m, n) and y = activation(z); for softmax, its Jacobian times dy."""
     _dispatch.kernels.activation_backward(dz, dy, y, z, activation)
 
 
-def loss_forward_backward(dz, z, t, loss, activation="identity", weights=None):
+def loss_forward_backward(dz: FloatArray | None, z: FloatArray, t: FloatArray, loss: LossName | str,
+                          activation: ActivationName | str = "identity", weights: Weights = None) -> float:
     """The mean loss of outputs activation(z) against targets t, as a float; dz := its gradient with respect to z.
 
     dz, z, t (m, n). The mean is over m*n elements ("cross_entropy": over m rows); with weights (m,), float64, it is
@@ -58,7 +69,8 @@ def loss_forward_backward(dz, z, t, loss, activation="identity", weights=None):
     return _dispatch.kernels.loss_forward_backward(dz, z, t, loss, activation, weights)
 
 
-def sgd_update(parameters, gradients, learning_rate, velocity=None, momentum=0.0, weight_decay=0.0, nesterov=False):
+def sgd_update(parameters: FloatArray, gradients: FloatArray, learning_rate: float, velocity: FloatArray | None = None,
+               momentum: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False) -> None:
     """parameters := parameters - learning_rate * step, all arrays of shape (size,).
 
     g = gradients + weight_decay * parameters; step is g, or with velocity, which is updated too,
@@ -67,7 +79,8 @@ def sgd_update(parameters, gradients, learning_rate, velocity=None, momentum=0.0
     _dispatch.kernels.sgd_update(parameters, gradients, learning_rate, velocity, momentum, weight_decay, nesterov)
 
 
-def adam_update(parameters, gradients, first, second, step, learning_rate=1e-3, beta1=0.9, beta2=0.999, epsilon=1e-8):
+def adam_update(parameters: FloatArray, gradients: FloatArray, first: FloatArray, second: FloatArray, step: int,
+                learning_rate: float = 1e-3, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8) -> None:
     """Adam's update of parameters and of its moments first and second, all of shape (size,); step counts from 1.
 
     The rule is that of `fastnn.Adam`; moments are zeros before the first step.

@@ -10,13 +10,24 @@ update rules and, where nothing else is written, the defaults are PyTorch's.
 before the step, first each element to ±clip_value, then all of it to the norm clip_norm.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from ._checks import number
 from ._core import Updating, aligned_zeros
 from .schedules import as_schedule
 
-BOUNDS = {
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ._core import Engine
+    from ._types import FloatArray, LearningRate
+    from .schedules import Schedule
+
+BOUNDS: dict[str, dict[str, Any]] = {
     "momentum": {"low": 0, "high": 1},
     "weight_decay": {"low": 0},
     "beta1": {"low": 0, "high": 1},
@@ -35,18 +46,21 @@ class Optimizer(Updating):
     Attributes: the constants; `steps` and `epochs` done with it.
     """
 
-    kernel = None               # its update in kernels/updates.pxd
-    constants = ()              # what it is made from, beside learning_rate and clipping
+    kernel: str                         # its update in kernels/updates.pxd
+    constants: tuple[str, ...] = ()     # what it is made from, beside learning_rate and clipping
 
-    def __init__(self, learning_rate, clip_norm, clip_value, **constants):
-        self.learning_rate = learning_rate
-        self.clip_norm = clip_norm
-        self.clip_value = clip_value
-        for name, value in constants.items():
+    learning_rate: float | Schedule
+    clip_norm: float | None
+    clip_value: float | None
+
+    def __init__(self, learning_rate: LearningRate, clip_norm: float | None, clip_value: float | None,
+                 **constants: object) -> None:
+        clipping = {"clip_norm": clip_norm, "clip_value": clip_value}
+        for name, value in {"learning_rate": learning_rate, **clipping, **constants}.items():
             setattr(self, name, value)
         self.kernel_constants()             # refuses what does not go together
 
-    def __setattr__(self, name, value):
+    def __setattr__(self, name: str, value: Any) -> None:
         if name == "learning_rate":
             value = self.checked_rate(value)
         elif name in BOUNDS and not (value is None and name.startswith("clip")):
@@ -55,36 +69,36 @@ class Optimizer(Updating):
         if name in ("learning_rate", "clip_norm", "clip_value", *self.constants):
             self.stale = True
 
-    def checked_rate(self, learning_rate):
+    def checked_rate(self, learning_rate: LearningRate) -> float | Schedule:
         """A number as a float, or a schedule."""
         return as_schedule(learning_rate)
 
-    def settings(self):
+    def settings(self) -> dict[str, Any]:
         """The arguments that would make it again, beside the learning rate."""
         return {name: getattr(self, name) for name in self.constants}
 
-    def arguments(self):
+    def arguments(self) -> dict[str, Any]:
         """All arguments that would make it again."""
         clipping = {"clip_norm": self.clip_norm, "clip_value": self.clip_value}
         return {"learning_rate": self.learning_rate, **self.settings(), **clipping}
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Callable[..., Optimizer], tuple[type[Optimizer], dict[str, Any]]]:
         """A copy has the constants, and belongs to no network yet."""
         return remade, (type(self), self.arguments())
 
-    def kernel_constants(self):
+    def kernel_constants(self) -> dict[str, Any]:
         """The constants as the kernel names them."""
         return self.settings()
 
-    def state_blocks(self):
+    def state_blocks(self) -> int:
         """How many blocks of state the kernel keeps."""
         raise NotImplementedError
 
-    def initial_state(self, size, dtype):
+    def initial_state(self, size: int, dtype: str) -> tuple[FloatArray, ...]:
         """The blocks before the first step."""
         return tuple(aligned_zeros(size, dtype) for _ in range(self.state_blocks()))
 
-    def bind(self, engine):
+    def bind(self, engine: Engine) -> None:
         """Makes this the optimizer of one network, with state of that network's size, and tells the kernel its
         constants."""
         if self.network_engine is engine and not self.stale:
@@ -93,9 +107,9 @@ class Optimizer(Updating):
             raise ValueError(
                 "optimizer holds the state of another network and cannot train this one too; create one for each"
             )
-        if "epsilon" in self.constants and self.epsilon < np.finfo(engine.dtype).tiny:
-            raise ValueError(f"epsilon is {self.epsilon!r}, but must be at least {np.finfo(engine.dtype).tiny:.3g} "
-                             f"in {engine.dtype}")
+        epsilon, smallest = self.settings().get("epsilon", np.inf), np.finfo(engine.dtype).tiny
+        if epsilon < smallest:
+            raise ValueError(f"epsilon is {epsilon!r}, but must be at least {smallest:.3g} in {engine.dtype}")
         constants = self.kernel_constants()
         if self.network_engine is None or len(self.state) != self.state_blocks():   # or momentum was set since
             kept = self.state[:self.state_blocks()]
@@ -103,7 +117,7 @@ class Optimizer(Updating):
         self.prepare(self.kernel, self.learning_rate, clip_norm=self.clip_norm, clip_value=self.clip_value,
                      **constants)
 
-    def rates(self, steps):
+    def rates(self, steps: int) -> float | FloatArray:
         """The learning rates of so many coming steps: a float, or an array if they differ."""
         if isinstance(self.learning_rate, float):
             return self.learning_rate
@@ -112,14 +126,14 @@ class Optimizer(Updating):
             return float(rates)
         if rates.shape != (steps,):
             raise ValueError(f"{self.learning_rate!r} gave rates of shape {rates.shape} for {steps} steps")
-        return np.require(rates, np.float64, "CA")
+        return np.require(rates, np.float64, ("C", "A"))
 
-    def observe(self, loss):
+    def observe(self, loss: float) -> None:
         """Tells a schedule the loss of an epoch: the validation's if there is one."""
         if not isinstance(self.learning_rate, float):
             self.learning_rate.observe(loss)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         arguments = ", ".join(f"{name}={value!r}" for name, value in self.arguments().items() if value is not None)
         return f"{type(self).__name__}({arguments})"
 
@@ -138,17 +152,21 @@ class SGD(Optimizer):
     kernel = "sgd"
     constants = ("momentum", "nesterov", "weight_decay")
 
-    def __init__(self, learning_rate=0.01, momentum=0.0, nesterov=False, weight_decay=0.0, *,
-                 clip_norm=None, clip_value=None):
+    momentum: float
+    nesterov: bool
+    weight_decay: float
+
+    def __init__(self, learning_rate: LearningRate = 0.01, momentum: float = 0.0, nesterov: bool = False,
+                 weight_decay: float = 0.0, *, clip_norm: float | None = None, clip_value: float | None = None) -> None:
         super().__init__(learning_rate, clip_norm, clip_value, momentum=momentum, nesterov=bool(nesterov),
                          weight_decay=weight_decay)
 
-    def kernel_constants(self):
+    def kernel_constants(self) -> dict[str, Any]:
         if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov is True, but momentum is 0; Nesterov's step needs a momentum above 0")
         return self.settings()
 
-    def state_blocks(self):
+    def state_blocks(self) -> int:
         return 1 if self.momentum else 0
 
 
@@ -166,10 +184,15 @@ class Adam(Optimizer):
     kernel = "adam"
     constants = ("beta1", "beta2", "epsilon")
 
-    def __init__(self, learning_rate=1e-3, beta1=0.9, beta2=0.999, epsilon=1e-8, *, clip_norm=None, clip_value=None):
+    beta1: float
+    beta2: float
+    epsilon: float
+
+    def __init__(self, learning_rate: LearningRate = 1e-3, beta1: float = 0.9, beta2: float = 0.999,
+                 epsilon: float = 1e-8, *, clip_norm: float | None = None, clip_value: float | None = None) -> None:
         super().__init__(learning_rate, clip_norm, clip_value, beta1=beta1, beta2=beta2, epsilon=epsilon)
 
-    def state_blocks(self):
+    def state_blocks(self) -> int:
         return 2
 
 
@@ -185,12 +208,18 @@ class AdamW(Optimizer):
     kernel = "adamw"
     constants = ("beta1", "beta2", "epsilon", "weight_decay")
 
-    def __init__(self, learning_rate=1e-3, beta1=0.9, beta2=0.999, epsilon=1e-8, weight_decay=0.01, *,
-                 clip_norm=None, clip_value=None):
+    beta1: float
+    beta2: float
+    epsilon: float
+    weight_decay: float
+
+    def __init__(self, learning_rate: LearningRate = 1e-3, beta1: float = 0.9, beta2: float = 0.999,
+                 epsilon: float = 1e-8, weight_decay: float = 0.01, *,
+                 clip_norm: float | None = None, clip_value: float | None = None) -> None:
         super().__init__(learning_rate, clip_norm, clip_value, beta1=beta1, beta2=beta2, epsilon=epsilon,
                          weight_decay=weight_decay)
 
-    def state_blocks(self):
+    def state_blocks(self) -> int:
         return 2
 
 
@@ -208,16 +237,22 @@ class RMSprop(Optimizer):
     kernel = "rmsprop"
     constants = ("alpha", "epsilon", "momentum", "weight_decay")
 
-    def __init__(self, learning_rate=0.01, alpha=0.99, epsilon=1e-8, momentum=0.0, weight_decay=0.0, *,
-                 clip_norm=None, clip_value=None):
+    alpha: float
+    epsilon: float
+    momentum: float
+    weight_decay: float
+
+    def __init__(self, learning_rate: LearningRate = 0.01, alpha: float = 0.99, epsilon: float = 1e-8,
+                 momentum: float = 0.0, weight_decay: float = 0.0, *,
+                 clip_norm: float | None = None, clip_value: float | None = None) -> None:
         super().__init__(learning_rate, clip_norm, clip_value, alpha=alpha, epsilon=epsilon, momentum=momentum,
                          weight_decay=weight_decay)
 
-    def kernel_constants(self):
+    def kernel_constants(self) -> dict[str, Any]:
         return {"beta2": self.alpha, "epsilon": self.epsilon, "momentum": self.momentum,
                 "weight_decay": self.weight_decay}
 
-    def state_blocks(self):
+    def state_blocks(self) -> int:
         return 2 if self.momentum else 1
 
 
@@ -235,15 +270,20 @@ class Adagrad(Optimizer):
     kernel = "adagrad"
     constants = ("learning_rate_decay", "weight_decay", "epsilon")
 
-    def __init__(self, learning_rate=0.01, learning_rate_decay=0.0, weight_decay=0.0, epsilon=1e-10, *,
-                 clip_norm=None, clip_value=None):
+    learning_rate_decay: float
+    weight_decay: float
+    epsilon: float
+
+    def __init__(self, learning_rate: LearningRate = 0.01, learning_rate_decay: float = 0.0,
+                 weight_decay: float = 0.0, epsilon: float = 1e-10, *,
+                 clip_norm: float | None = None, clip_value: float | None = None) -> None:
         super().__init__(learning_rate, clip_norm, clip_value, learning_rate_decay=learning_rate_decay,
                          weight_decay=weight_decay, epsilon=epsilon)
 
-    def kernel_constants(self):
+    def kernel_constants(self) -> dict[str, Any]:
         return {"rate_decay": self.learning_rate_decay, "weight_decay": self.weight_decay, "epsilon": self.epsilon}
 
-    def state_blocks(self):
+    def state_blocks(self) -> int:
         return 1
 
 
@@ -261,18 +301,23 @@ class Rprop(Optimizer):
     kernel = "rprop"
     constants = ("etas", "step_sizes")
 
-    def __init__(self, learning_rate=0.01, etas=(0.5, 1.2), step_sizes=(1e-6, 50.0), *,
-                 clip_norm=None, clip_value=None):
+    learning_rate: float
+    etas: tuple[float, float]
+    step_sizes: tuple[float, float]
+
+    def __init__(self, learning_rate: float = 0.01, etas: Sequence[float] = (0.5, 1.2),
+                 step_sizes: Sequence[float] = (1e-6, 50.0), *,
+                 clip_norm: float | None = None, clip_value: float | None = None) -> None:
         super().__init__(learning_rate, clip_norm, clip_value, etas=pair("etas", etas),
                          step_sizes=pair("step_sizes", step_sizes))
 
-    def checked_rate(self, learning_rate):
+    def checked_rate(self, learning_rate: LearningRate) -> float:
         rate = super().checked_rate(learning_rate)
         if not isinstance(rate, float):
             raise TypeError(f"learning_rate is {rate!r}, but Rprop finds the sizes of its steps itself; pass a number")
         return rate
 
-    def kernel_constants(self):
+    def kernel_constants(self) -> dict[str, Any]:
         shrink, growth = self.etas
         smallest, largest = self.step_sizes
         if not 0 < shrink < 1 < growth:
@@ -281,20 +326,20 @@ class Rprop(Optimizer):
             raise ValueError(f"step_sizes is {self.step_sizes!r}, but must hold two positive numbers, smaller first")
         return {"shrink": shrink, "growth": growth, "smallest_step": smallest, "largest_step": largest}
 
-    def state_blocks(self):
+    def state_blocks(self) -> int:
         return 2
 
-    def initial_state(self, size, dtype):
+    def initial_state(self, size: int, dtype: str) -> tuple[FloatArray, ...]:
         gradient, steps = super().initial_state(size, dtype)
         steps[:] = self.learning_rate
         return gradient, steps
 
 
-def remade(kind, arguments):
+def remade(kind: type[Optimizer], arguments: dict[str, Any]) -> Optimizer:
     return kind(**arguments)
 
 
-def pair(name, values):
+def pair(name: str, values: Sequence[float]) -> tuple[float, float]:
     """Two numbers as a tuple of floats."""
     try:
         first, second = values
@@ -303,4 +348,4 @@ def pair(name, values):
     return number(name, first), number(name, second)
 
 
-OPTIMIZERS = {kind.__name__: kind for kind in (SGD, Adam, AdamW, RMSprop, Adagrad, Rprop)}
+OPTIMIZERS: dict[str, type[Optimizer]] = {kind.__name__: kind for kind in (SGD, Adam, AdamW, RMSprop, Adagrad, Rprop)}

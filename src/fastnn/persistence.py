@@ -5,8 +5,11 @@ are, and for files (model_file.py) with everything in the description as plain d
 no code, and loading runs none. What a file cannot hold are Python functions: see `save`.
 """
 
+from __future__ import annotations
+
 import warnings
 from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,18 +18,26 @@ from .callbacks import EarlyStopping
 from .lbfgs import LBFGS
 from .losses import Loss, as_loss
 from .model_file import FormatError, read_model, write_model
-from .optimizers import OPTIMIZERS
+from .optimizers import OPTIMIZERS, Optimizer
 
-KINDS = OPTIMIZERS | {"LBFGS": LBFGS}
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ._types import AnyLoss, AnyOptimizer, Array, LossFunction, Path
+    from .network import Network
+
+Description = dict[str, Any]        # what JSON can hold, and for pickle a Loss, a function or a Schedule too
+
+KINDS: dict[str, type[AnyOptimizer]] = OPTIMIZERS | {"LBFGS": LBFGS}
 
 
-def parts(network):
+def parts(network: Network) -> tuple[Description, dict[str, Array]]:
     """(description, tensors) of a network."""
     engine, optimizer, stopping = network._engine, network.optimizer, network.early_stopping
     tensors = {f"{kind}.{layer}": array.copy()
                for kind, arrays in (("weights", network.weights), ("biases", network.biases))
                for layer, array in enumerate(arrays)}
-    description = {
+    description: Description = {
         "network": {
             "layer_sizes": list(network.layer_sizes), "activation": list(network.activations[:-1]),
             "output": network.activations[-1], "loss": engine.loss, "initializer": network._initializer,
@@ -54,7 +65,7 @@ def parts(network):
     return description, tensors
 
 
-def rebuilt(kind, description, tensors):
+def rebuilt(kind: type[Network], description: Description, tensors: Mapping[str, Array]) -> Network:
     """The network that `parts` took apart; `kind` is its class. ValueError, KeyError and TypeError for other parts."""
     tensors = dict(tensors)
     check_tensors(tensors, **description["network"])
@@ -69,7 +80,7 @@ def rebuilt(kind, description, tensors):
     if description["optimizer"] is not None:
         saved = description["optimizer"]
         optimizer = KINDS[saved["name"]](**saved["arguments"])
-        if saved["name"] != "LBFGS":
+        if isinstance(optimizer, Optimizer):
             optimizer.bind(engine)
             for index in range(count(saved, "blocks")):
                 values = vector(network, tensors, f"optimizer.{index}")
@@ -91,7 +102,7 @@ def rebuilt(kind, description, tensors):
     return network
 
 
-def check_tensors(tensors, layer_sizes, dtype, **_):
+def check_tensors(tensors: Mapping[str, Array], layer_sizes: Sequence[int], dtype: str, **_: object) -> None:
     """Refuses sizes that the tensors do not have, before anything is made for them, and other dtypes."""
     wrong = [name for name, array in tensors.items() if array.dtype != dtype]
     if wrong:
@@ -103,7 +114,7 @@ def check_tensors(tensors, layer_sizes, dtype, **_):
                              f"{n_in}, {n_out}")
 
 
-def vector(network, tensors, name):
+def vector(network: Network, tensors: dict[str, Array], name: str) -> Array:
     """A tensor as long as there are parameters."""
     values = tensors.pop(name)
     if values.shape != (network.n_parameters,):
@@ -111,7 +122,7 @@ def vector(network, tensors, name):
     return values
 
 
-def count(description, name):
+def count(description: Description, name: str) -> int:
     """A number of steps or epochs."""
     value = description[name]
     if type(value) is not int or not 0 <= value < 2**62:
@@ -119,19 +130,19 @@ def count(description, name):
     return value
 
 
-def save(network, path):
+def save(network: Network, path: Path) -> None:
     """Writes a network to a file. A Python loss is left out, and `load` asks for it; of a learning rate that is a
     Python function the latest value is kept, with a warning."""
     description, tensors = parts(network)
     loss, optimizer = description["network"]["loss"], description["optimizer"]
     description["network"]["loss"] = asdict(loss) if isinstance(loss, Loss) else None
-    if optimizer is not None and isinstance(optimizer["arguments"].get("learning_rate"), schedules.Schedule):
-        rate = optimizer["arguments"]["learning_rate"]
+    trained = network.optimizer
+    if isinstance(trained, Optimizer) and isinstance(rate := trained.learning_rate, schedules.Schedule):
         try:
-            saved = {"settings": rate.settings(), "state": rate.state()}
+            saved: Any = {"settings": rate.settings(), "state": rate.state()}
             schedules.from_settings(saved["settings"])      # refuses a subclass
         except (TypeError, ValueError):
-            saved = max(network.optimizer.last_rate, 1e-300)        # 0 would be no learning rate
+            saved = max(trained.last_rate, 1e-300)        # 0 would be no learning rate
             warnings.warn(f"learning_rate is {rate!r}, and a file cannot hold a Python function: who loads the network "
                           f"goes on with the latest rate, {saved:g}, and must set optimizer.learning_rate again",
                           stacklevel=3)
@@ -139,7 +150,7 @@ def save(network, path):
     write_model(path, description, tensors)
 
 
-def load(kind, path, loss):
+def load(kind: type[Network], path: Path, loss: LossFunction | None) -> Network:
     """The network that `save` wrote."""
     description, tensors = read_model(path)
     try:
@@ -166,11 +177,11 @@ def load(kind, path, loss):
     return rebuilt(kind, description, tensors)
 
 
-def unknown_loss(outputs, targets):
+def unknown_loss(outputs: Array, targets: Array) -> tuple[float, Array]:
     """Stands for the Python loss that a file could not hold."""
     raise NotImplementedError
 
 
-def saved_loss(name, parameter):
+def saved_loss(name: str, parameter: float) -> AnyLoss:
     """A Loss from its name and its parameter, checked."""
     return getattr(losses, name)(parameter) if name in losses.PARAMETERS else as_loss(name)

@@ -7,18 +7,24 @@ built and never changed; equal arguments make equal schedules. Only ReduceOnPlat
 way back. Nothing here knows networks, optimizers or kernels.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import Field, dataclass, fields
 from numbers import Real
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from ._checks import checked_integer, choose, number
 
-POSITIVE = {"low": 0, "open_low": True}
-INSIDE_0_1 = {"low": 0, "open_low": True, "high": 1}
-BOUNDS = {
+if TYPE_CHECKING:
+    from ._types import FloatArray, Integers, LearningRate
+
+POSITIVE: dict[str, Any] = {"low": 0, "open_low": True}
+INSIDE_0_1: dict[str, Any] = {"low": 0, "open_low": True, "high": 1}
+BOUNDS: dict[str, dict[str, Any]] = {
     "rate": POSITIVE,
     "highest_rate": POSITIVE,
     "final_rate": {"low": 0},
@@ -33,7 +39,7 @@ LEAST = {"every": 1, "length": 1, "patience": 0}
 SMALLEST_CHANGE = 1e-8      # of ReduceOnPlateau's rate; PyTorch's `eps`
 
 
-def as_schedule(learning_rate, name="learning_rate"):
+def as_schedule(learning_rate: LearningRate, name: str = "learning_rate") -> float | Schedule:
     """What an optimizer keeps as its learning rate: a Schedule stays, a number is returned as a float.
 
     A callable becomes `Function(learning_rate)`. TypeError for anything else, ValueError for a number that
@@ -51,7 +57,7 @@ def as_schedule(learning_rate, name="learning_rate"):
     return number(name, learning_rate, **POSITIVE)
 
 
-def from_settings(settings):
+def from_settings(settings: dict[str, Any]) -> Schedule:
     """The schedule whose `settings()` these are. ValueError if they are no schedule's, as files may hold anything.
 
     >>> from_settings({"schedule": "StepDecay", "rate": 0.1, "every": 10})
@@ -65,7 +71,7 @@ def from_settings(settings):
         raise ValueError(f"these are not the settings of a schedule: {error}") from None
 
 
-def _checked(name, value):
+def _checked(name: str, value: Any) -> object:
     """The argument `name` of a schedule."""
     if name in BOUNDS:
         return number(name, value, **BOUNDS[name])
@@ -83,17 +89,19 @@ def _checked(name, value):
 class Schedule:
     """What all schedules share. A schedule gives `at`, or its own `rates`."""
 
-    by = "epoch"
+    by: str = "epoch"
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]       # for type checkers: each is a dataclass
+    _memory: dict[str, Any]                                     # of one that remembers something
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for argument in fields(self):
             object.__setattr__(self, argument.name, _checked(argument.name, getattr(self, argument.name)))
 
-    def at(self, t):
+    def at(self, t: Integers) -> FloatArray:
         """The rates (n,) at the times t (n,), integers."""
         raise NotImplementedError
 
-    def rates(self, epoch, first_step, steps):
+    def rates(self, epoch: int, first_step: int, steps: int) -> float | FloatArray:
         """The rates of the coming epoch: one float, or an array (steps,) if they may differ.
 
         `epoch` and `first_step` count from 0, since the optimizer's first step.
@@ -102,20 +110,20 @@ class Schedule:
             return float(self.at(np.arange(epoch, epoch + 1))[0])
         return self.at(np.arange(first_step, first_step + steps))
 
-    def observe(self, loss):
+    def observe(self, loss: float) -> None:
         """Told after each epoch: the validation loss if there is one, else the training loss."""
 
-    def settings(self):
+    def settings(self) -> dict[str, Any]:
         """The name and the arguments, which JSON can hold; TypeError if one is a Python function."""
         arguments = {argument.name: getattr(self, argument.name) for argument in fields(self)}
         return {"schedule": type(self).__name__} | {
             name: value.settings() if isinstance(value, Schedule) else value for name, value in arguments.items()}
 
-    def state(self):
+    def state(self) -> dict[str, Any]:
         """What this schedule remembers, as a new dict that JSON can hold."""
         return {}
 
-    def set_state(self, state):
+    def set_state(self, state: dict[str, Any]) -> None:
         """Remembers what `state()` gave; ValueError if it is not such a state."""
         if state != {}:
             raise ValueError(f"{type(self).__name__} remembers nothing, but was given the state {state!r}")
@@ -134,7 +142,7 @@ class StepDecay(Schedule):
     factor: float = 0.1
     by: str = "epoch"
 
-    def at(self, t):
+    def at(self, t: Integers) -> FloatArray:
         return self.rate * self.factor ** (t // self.every)
 
 
@@ -150,7 +158,7 @@ class ExponentialDecay(Schedule):
     factor: float
     by: str = "epoch"
 
-    def at(self, t):
+    def at(self, t: Integers) -> FloatArray:
         return self.rate * self.factor ** t
 
 
@@ -170,7 +178,7 @@ class CosineDecay(Schedule):
     final_rate: float = 0.0
     by: str = "epoch"
 
-    def at(self, t):
+    def at(self, t: Integers) -> FloatArray:
         p = np.minimum(t, self.length) / self.length
         return self.final_rate + (self.rate - self.final_rate) * ((1 + np.cos(np.pi * p)) / 2)
 
@@ -193,7 +201,7 @@ class OneCycle(Schedule):
     final_divisor: float = 1e4
     by: str = "step"
 
-    def at(self, t):
+    def at(self, t: Integers) -> FloatArray:
         top, end = self.rise * self.length - 1, self.length - 1
         p = np.interp(t, (0, top, end), (0, 1, 2)) if top > 0 else np.interp(t, (top, end), (1, 2))
         start_rate = self.highest_rate / self.start_divisor
@@ -222,14 +230,14 @@ class ReduceOnPlateau(Schedule):
     min_change: float = 1e-4
     lowest_rate: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "_memory", {"rate": self.rate, "best": None, "bad_epochs": 0})
 
-    def rates(self, epoch, first_step, steps):
+    def rates(self, epoch: int, first_step: int, steps: int) -> float | FloatArray:
         return self._memory["rate"]
 
-    def observe(self, loss):
+    def observe(self, loss: float) -> None:
         memory, best = self._memory, self._memory["best"]
         if math.isfinite(loss) and (best is None or loss < best - self.min_change * abs(best)):
             memory.update(best=float(loss), bad_epochs=0)
@@ -241,10 +249,10 @@ class ReduceOnPlateau(Schedule):
                 memory["rate"] = lower
             memory["bad_epochs"] = 0
 
-    def state(self):
+    def state(self) -> dict[str, Any]:
         return dict(self._memory)
 
-    def set_state(self, state):
+    def set_state(self, state: dict[str, Any]) -> None:
         try:
             self._memory.update(
                 rate=number("rate", state["rate"], low=0),
@@ -270,23 +278,23 @@ class WarmUp(Schedule):
     by: str = "step"
 
     @property
-    def _schedule(self):
+    def _schedule(self) -> Schedule:
         inner = self.schedule_or_rate
         return inner if isinstance(inner, Schedule) else _Constant(inner)
 
-    def at(self, t):
+    def at(self, t: Integers) -> FloatArray:
         return np.minimum(1, (t + 1) / self.length)
 
-    def rates(self, epoch, first_step, steps):
+    def rates(self, epoch: int, first_step: int, steps: int) -> float | FloatArray:
         return super().rates(epoch, first_step, steps) * self._schedule.rates(epoch, first_step, steps)
 
-    def observe(self, loss):
+    def observe(self, loss: float) -> None:
         self._schedule.observe(loss)
 
-    def state(self):
+    def state(self) -> dict[str, Any]:
         return self._schedule.state()
 
-    def set_state(self, state):
+    def set_state(self, state: dict[str, Any]) -> None:
         self._schedule.set_state(state)
 
 
@@ -296,7 +304,7 @@ class _Constant(Schedule):
 
     rate: float
 
-    def rates(self, epoch, first_step, steps):
+    def rates(self, epoch: int, first_step: int, steps: int) -> float | FloatArray:
         return self.rate
 
 
@@ -314,12 +322,12 @@ class Function(Schedule):
     function: Callable[[int], float]
     by: str = "epoch"
 
-    def at(self, t):
+    def at(self, t: Integers) -> FloatArray:
         return np.array([number(f"the learning rate from function({i})", self.function(i), low=0) for i in t.tolist()])
 
-    def settings(self):
+    def settings(self) -> dict[str, Any]:
         raise TypeError(f"{self!r} cannot be saved, as it holds a Python function; use one of {', '.join(SAVED)}")
 
 
-SAVED = {kind.__name__: kind for kind in
+SAVED: dict[str, Callable[..., Schedule]] = {kind.__name__: kind for kind in
          (StepDecay, ExponentialDecay, CosineDecay, OneCycle, ReduceOnPlateau, WarmUp)}

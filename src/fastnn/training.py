@@ -4,13 +4,27 @@
 themselves run in `_core.Trainer`, without Python.
 """
 
+from __future__ import annotations
+
 import math
 from contextlib import ExitStack, nullcontext
 from time import perf_counter
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from ._core import Trainer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    import pandas
+
+    from ._types import AnyOptimizer
+    from .callbacks import Callback
+    from .data import Source
+    from .network import Network
+    from .optimizers import Optimizer
 
 
 class DivergenceError(ValueError):
@@ -20,11 +34,11 @@ class DivergenceError(ValueError):
     epoch, from 1), `learning_rate`.
     """
 
-    def __init__(self, epoch, step, learning_rate):
+    def __init__(self, epoch: int, step: int, learning_rate: float) -> None:
         self.epoch, self.step, self.learning_rate = epoch, step, learning_rate
         super().__init__(epoch, step, learning_rate)
 
-    def __str__(self):
+    def __str__(self) -> str:
         return (
             f"the loss stopped being finite in epoch {self.epoch}, step {self.step}, with learning rate "
             f"{self.learning_rate:g}; parameters of the last good epoch are restored: try a smaller learning rate"
@@ -51,33 +65,39 @@ class History:
     Each metric is a list too, under its name: `history.validation_accuracy`.
     """
 
-    def __init__(self, metrics=()):
+    loss: list[float]
+    validation_loss: list[float]
+    learning_rate: list[float]
+    seconds: list[float]
+    stopped_by: str | None
+
+    def __init__(self, metrics: Iterable[str] = ()) -> None:
         self.loss, self.validation_loss, self.learning_rate, self.seconds = [], [], [], []
         self.stopped_by = None
-        self._metrics = {name: [] for name in metrics}
+        self._metrics: dict[str, list[float]] = {name: [] for name in metrics}
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> list[float]:
         if not name.startswith("_") and name in self._metrics:
             return self._metrics[name]
         raise AttributeError(f"History has no {name!r}; it has {', '.join(self.as_dict())}"
                              if not name.startswith("_") else name)
 
-    def as_dict(self):
+    def as_dict(self) -> dict[str, list[float]]:
         """{name: list}, for everything that was recorded."""
         lists = {"loss": self.loss, "validation_loss": self.validation_loss, **self._metrics,
                  "learning_rate": self.learning_rate, "seconds": self.seconds}
         return {name: values for name, values in lists.items() if values or name == "loss"}
 
-    def to_frame(self):
+    def to_frame(self) -> pandas.DataFrame:
         """The same as a pandas DataFrame with one row per epoch, numbered from 1. Needs pandas."""
         import pandas
         return pandas.DataFrame(self.as_dict(), index=pandas.RangeIndex(1, len(self.loss) + 1, name="epoch"))
 
-    def last(self):
+    def last(self) -> dict[str, float]:
         """{name: its latest value}"""
         return {name: values[-1] for name, values in self.as_dict().items() if values}
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"History({', '.join(f'{name}={values!r}' for name, values in self.as_dict().items())})"
 
 
@@ -88,18 +108,20 @@ class Fit:
     these are done; `rows`, those of an epoch. `stop()` ends the fit after this epoch.
     """
 
-    def __init__(self, network, optimizer, epochs, validation, metrics, tol, time_budget, callbacks):
+    def __init__(self, network: Network, optimizer: AnyOptimizer, epochs: int, validation: Callable[[], float] | None,
+                 metrics: Mapping[str, Callable[[], float]], tol: float | None, time_budget: float | None,
+                 callbacks: Sequence[Callback]) -> None:
         self.network, self.epochs, self.epoch, self.rows = network, epochs, 0, 0
         self.history = History(metrics)
         self._optimizer, self._validation, self._metrics = optimizer, validation, metrics
         self._tol, self._time_budget, self._callbacks = tol, time_budget, callbacks
         self._start = self._epoch_start = perf_counter()
 
-    def stop(self, reason="callback"):
+    def stop(self, reason: str = "callback") -> None:
         """Ends the fit after this epoch; `reason` becomes `history.stopped_by`."""
         self.history.stopped_by = reason
 
-    def after_epoch(self, loss, learning_rate):
+    def after_epoch(self, loss: float, learning_rate: float) -> bool:
         """Records an epoch, and returns whether the fit goes on."""
         history = self.history
         self.network._epochs_trained += 1
@@ -128,7 +150,7 @@ class Fit:
         return history.stopped_by is None
 
 
-def run(fit, source, optimizer, threads):
+def run(fit: Fit, source: Source, optimizer: Optimizer, threads: int | None) -> History:
     """Trains for the fit's epochs, or until something stops it; returns the History."""
     network = fit.network
     blocks = (network._engine.parameters, *optimizer.state)
@@ -154,14 +176,14 @@ def run(fit, source, optimizer, threads):
     return fit.history
 
 
-class callbacks_begun(ExitStack):
+class callbacks_begun(ExitStack[None]):
     """Within it every callback's on_fit_begin has been called; their on_fit_end follow, whatever happens."""
 
-    def __init__(self, fit):
+    def __init__(self, fit: Fit) -> None:
         super().__init__()
         self.fit = fit
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         super().__enter__()
         with ExitStack() as begun:
             for callback in self.fit._callbacks:

@@ -1,0 +1,53 @@
+"""Types as signatures name them. Type checkers alone read this: no module imports it at run time.
+
+Where a signature says `LossName | str`, editors offer the names and checkers take any string: programs read names from
+files and loop over lists of them, and a wrong one is answered at run time with the right ones. tests/test_typing.py
+compares the lists here with the registries.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .lbfgs import LBFGS
+from .losses import Loss
+from .optimizers import Optimizer
+from .schedules import Schedule
+
+__all__ = [
+    "ActivationName", "AnyLoss", "AnyOptimizer", "Array", "ArrayLike", "Batch", "ClassWeight", "DType", "Float",
+    "FloatArray", "HiddenName", "InitializerName", "Integers", "Labels", "LearningRate", "LossFunction", "LossName",
+    "Metric", "MetricFunction", "MetricName", "Metrics", "Path", "Validation", "Weights",
+]
+
+Path = str | PathLike[str]
+Float = float | np.floating                 # what a user's own function returns
+
+Array = NDArray[Any]                        # of any dtype; a user's own function may ask for the network's
+FloatArray = NDArray[np.floating]           # of the network's dtype
+Integers = NDArray[np.intp]
+Labels = Any                                # Integers where there are no other targets, else None: checkers cannot know
+Weights = NDArray[np.float64] | None        # one a row
+
+HiddenName = Literal["identity", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "selu", "softplus", "silu", "gelu"]
+ActivationName = HiddenName | Literal["softmax", "exp"]
+LossName = Literal["mse", "half_mse", "mae", "huber", "poisson", "binary_cross_entropy", "cross_entropy", "quantile",
+                   "focal"]
+InitializerName = Literal["he_normal", "he_uniform", "glorot_normal", "glorot_uniform", "lecun_normal", "lecun_uniform"]
+MetricName = Literal["accuracy", "r2", "mae", "mse", "rmse"]
+DType = Literal["float32", "float64"] | str | type[float] | type[np.floating] | np.dtype[np.floating]
+
+LossFunction = Callable[[Array, Array], tuple[Float, ArrayLike]]    # (outputs, targets) -> (value, gradient)
+AnyLoss = Loss | LossFunction
+MetricFunction = Callable[[Array, Array], Float]                    # (y, outputs) -> value
+Metric = MetricName | str | MetricFunction
+Metrics = Metric | Sequence[Metric]
+LearningRate = float | Schedule | Callable[[int], float]
+AnyOptimizer = Optimizer | LBFGS
+
+Batch = tuple[ArrayLike, ArrayLike] | tuple[ArrayLike, ArrayLike, ArrayLike | None]
+Validation = Batch | float
+ClassWeight = Mapping[int, float] | Literal["balanced"]

@@ -1,0 +1,36 @@
+"""What type checkers read of fastnn is installed, and says what runs. `make lint` runs the checkers themselves."""
+
+import runpy
+from importlib.resources import files
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from fastnn import _types, activations, initializers, losses, metrics
+
+pytestmark = pytest.mark.any_isa
+
+
+@pytest.mark.parametrize("name", ["py.typed", "_core.pyi", "_cpu.pyi"])
+def test_types_of_compiled_modules_are_installed(name):
+    assert (files("fastnn") / name).is_file()
+
+
+@pytest.mark.parametrize("names, registry", [
+    (_types.HiddenName, activations.HIDDEN),
+    (_types.InitializerName, initializers.INITIALIZERS),
+    (_types.LossName, losses.NAMES),
+    (_types.MetricName, metrics.METRICS),
+])
+def test_an_editor_offers_the_names_that_there_are(names, registry):
+    assert sorted(get_args(names)) == sorted(registry)
+
+
+def test_an_editor_offers_every_activation_for_the_output():
+    names = {name for part in get_args(_types.ActivationName) for name in get_args(part)}
+    assert names == set(activations.ACTIVATIONS)
+
+
+def test_the_program_that_mypy_checks_runs():
+    runpy.run_path(str(Path(__file__).parent / "typechecking" / "user_program.py"))
