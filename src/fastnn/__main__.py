@@ -18,6 +18,7 @@ from . import tables
 from ._config import show_config
 from .callbacks import Callback
 from .network import load
+from .training import Fit
 
 EXPORTS = {"onnx": ".onnx", "c": ".h", "torch": ".pt"}
 
@@ -41,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int | None:
         return 130
 
 
-def add_train(commands):
+def add_train(commands: Any) -> None:
     parser = commands.add_parser(
         "train", help="learn a column of a CSV file from its others",
         description="Learns one column of a CSV file from the others: classes, if it holds text or at most "
@@ -58,7 +59,7 @@ def add_train(commands):
     parser.set_defaults(run=train)
 
 
-def train(options):
+def train(options: argparse.Namespace) -> None:
     if not Path(options.out).absolute().parent.is_dir():
         raise ValueError(f"--out is {options.out}, which is in no folder that exists")
     table = tables.Table.read(options.data)
@@ -78,13 +79,13 @@ def train(options):
 class Lines(Callback):
     """A line for every tenth of the epochs, where there is no terminal for a bar."""
 
-    def on_epoch_end(self, fit):
+    def on_epoch_end(self, fit: Fit) -> None:
         if fit.epoch % max(1, fit.epochs // 10) == 0 or fit.history.stopped_by is not None:
             values = ", ".join(f"{name} {value:.4g}" for name, value in fit.history.last().items() if "loss" in name)
             print(f"epoch {fit.epoch}/{fit.epochs}: {values}", file=sys.stderr, flush=True)
 
 
-def add_predict(commands):
+def add_predict(commands: Any) -> None:
     parser = commands.add_parser(
         "predict", help="what a model makes of the rows of a CSV file",
         description="Writes a CSV file with one row for each row of the data: the number, or the class and the "
@@ -95,7 +96,7 @@ def add_predict(commands):
     parser.set_defaults(run=predict)
 
 
-def predict(options):
+def predict(options: argparse.Namespace) -> None:
     rows = list(tables.predictions(load(options.model), tables.Table.read(options.data)))
     if options.out is None:
         csv.writer(sys.stdout, lineterminator="\n").writerows(rows)
@@ -105,13 +106,13 @@ def predict(options):
             csv.writer(file, lineterminator="\n").writerows(rows)
 
 
-def add_info(commands):
+def add_info(commands: Any) -> None:
     parser = commands.add_parser("info", help="what a model file holds")
     parser.add_argument("model", help="a file that fastnn wrote")
     parser.set_defaults(run=info)
 
 
-def info(options):
+def info(options: argparse.Namespace) -> None:
     network = load(options.model)
     recipe = tables.Recipe.of(network)
     facts = {
@@ -127,7 +128,7 @@ def info(options):
             print(f"{name:{width}}  {value}")
 
 
-def add_export(commands):
+def add_export(commands: Any) -> None:
     parser = commands.add_parser(
         "export", help="write a model for ONNX, C or PyTorch",
         description="Writes the network for another tool. Its inputs are the model's columns as they come, in the "
@@ -139,7 +140,7 @@ def add_export(commands):
     parser.set_defaults(run=export)
 
 
-def export(options):
+def export(options: argparse.Namespace) -> None:
     from . import interchange
     network = load(options.model)
     recipe = tables.Recipe.of(network)
@@ -157,7 +158,7 @@ def export(options):
     print(f"saved {path}")
 
 
-def add_config(commands):
+def add_config(commands: Any) -> None:
     parser = commands.add_parser("config", help="version, compiler, instruction sets, threads")
     parser.set_defaults(run=lambda options: show_config())
 

@@ -21,7 +21,7 @@ class Scaling:
     scale: NDArray[np.float64]
 
     @classmethod
-    def of(cls, columns: ArrayLike, weights: ArrayLike | None = None) -> "Scaling":
+    def of(cls, columns: ArrayLike, weights: NDArray[np.float64] | None = None) -> "Scaling":
         """That of an array (rows, n_columns), whose rows may have weights (rows,)."""
         columns = np.asarray(columns, np.float64)
         mean = np.average(columns, axis=0, weights=weights)

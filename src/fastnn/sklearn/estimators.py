@@ -1,0 +1,324 @@
+"""MLPClassifier and MLPRegressor: what is a class here and a number there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.special import xlogy
+from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.callback import with_callbacks
+from sklearn.metrics import r2_score
+from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
+
+from .._checks import choose
+from ..losses import Loss
+from ..scaling import Scaling
+from .multilayer import Multilayer, set_all
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Self
+
+    from .._types import AnyLoss, AnyOptimizer, Array, ArrayLike, DType, FloatArray, HiddenName, Weights
+    from ..callbacks import Callback
+
+LOSSES = {"squared_error": "half_mse", "absolute_error": "mae", "huber": "huber", "quantile": "quantile",
+          "poisson": "poisson"}
+
+
+class MLPClassifier(ClassifierMixin, Multilayer):
+    """scikit-learn's MLPClassifier, and more: a network that tells classes, or several labels, of rows.
+
+    Its parameters, and what they do, are scikit-learn's (see its documentation of `MLPClassifier`), but:
+
+    Parameters
+    ----------
+    activation : str or sequence of str, default="relu"
+        One for all hidden layers, or one per hidden layer: also those of `fastnn.activations`.
+    solver : {"lbfgs", "sgd", "adam"} or an optimizer, default="adam"
+        An optimizer such as `fastnn.AdamW(fastnn.schedules.CosineDecay(1e-3, length=200))` brings its
+        learning rate and constants along: `learning_rate`, `learning_rate_init`, `power_t`, `momentum`,
+        `nesterovs_momentum`, `beta_1`, `beta_2`, `epsilon` and `max_fun` are not used then.
+    dropout : float or sequence of float, default=0.0
+        The share of each hidden layer's outputs that a training step leaves out.
+    class_weight : dict {class: weight}, "balanced" or None
+        Multiplies the weight of each row.
+    loss : {"log_loss", "focal"} or one of `fastnn.losses`, default="log_loss"
+    standardize : bool, default=False
+        Whether the network learns from inputs brought to mean 0 and deviation 1, as they were in the
+        first fit: `predict` does the same. `coefs_` belong to inputs like that.
+    dtype : {"float32", "float64"} or None
+        Of the network. None: float64 where X is an array of that, else float32.
+    callbacks : sequence of fastnn.Callback, default=()
+        Called in every fit; scikit-learn's own are set by `set_callbacks`.
+
+    Attributes are scikit-learn's too, and `network_`, the `fastnn.Network`; `validation_loss_curve_`.
+    `loss_curve_` is there for each solver. With `early_stopping` the best parameters are kept, by the score
+    of the rows held out, or of `validation_data`.
+
+    It differs in this: Ctrl-C raises KeyboardInterrupt; all batches of an epoch have the same penalty
+    `alpha`, also a shorter last one; negative sample weights are refused; and a loss that stops being
+    finite is a ValueError that leaves the parameters of the epoch before it (with `early_stopping` a
+    ConvergenceWarning, and the best ones).
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from fastnn.sklearn import MLPClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = MLPClassifier(32, max_iter=300, learning_rate_init=0.01, standardize=True, random_state=0).fit(X, y)
+    >>> model.score(X, y) > 0.95
+    True
+    """
+
+    _numeric_targets = False
+    class_weight: Mapping[Any, float] | str | None
+    loss: str | Loss
+    classes_: Array
+    _multilabel: bool
+
+    def __init__(self, hidden_layer_sizes: int | Sequence[int] = (100,),
+                 activation: HiddenName | str | Sequence[str] = "relu", *,
+                 solver: str | AnyOptimizer = "adam", alpha: float = 0.0001, batch_size: int | str = "auto",
+                 learning_rate: str = "constant", learning_rate_init: float = 0.001, power_t: float = 0.5,
+                 max_iter: int = 200, shuffle: bool = True, random_state: Any = None, tol: float = 1e-4,
+                 verbose: bool | int = False, warm_start: bool = False, momentum: float = 0.9,
+                 nesterovs_momentum: bool = True, early_stopping: bool = False, validation_fraction: float = 0.1,
+                 beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8, n_iter_no_change: float = 10,
+                 max_fun: int = 15000, dropout: float | Sequence[float] = 0.0,
+                 class_weight: Mapping[Any, float] | str | None = None, loss: str | Loss = "log_loss",
+                 standardize: bool = False, dtype: DType | None = None, callbacks: Sequence[Callback] = ()) -> None:
+        set_all(self, locals())
+
+    @with_callbacks
+    def fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None,
+            validation_data: Sequence[Any] | None = None) -> Self:
+        """Trains on all rows until `tol` or `max_iter` stops it, and returns itself.
+
+        Parameters
+        ----------
+        X : array, sparse matrix or data frame (n, n_features)
+        y : array (n,) of classes, or (n, n_labels) of 0 and 1
+        sample_weight : array (n,) or None
+        validation_data : (X, y), (X, y, sample_weight) or None
+            Rows to validate with, instead of a share of the others: their loss becomes
+            `validation_loss_curve_`, and with `early_stopping` their score decides.
+        """
+        return self._fit(X, y, sample_weight, validation_data)
+
+    @available_if(Multilayer._check_stochastic)
+    def partial_fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None,
+                    classes: ArrayLike | None = None) -> Self:
+        """One epoch on these rows, from where the last call stopped; returns itself.
+
+        `classes`, array (n_classes,), are all that will ever come: needed in the first call.
+        """
+        return self._fit(X, y, sample_weight, incremental=True, classes=classes)
+
+    def predict(self, X: Any) -> Array:
+        """The class of each row, (n,), or its labels, (n, n_labels) of 0 and 1."""
+        outputs = self._outputs(X)
+        if self._multilabel:
+            return (outputs > 0.5).astype(int)
+        codes = outputs.argmax(axis=1) if outputs.shape[1] > 1 else (outputs[:, 0] > 0.5).astype(np.intp)
+        return self.classes_.take(codes, mode="clip")       # a single class is all that there is
+
+    def predict_proba(self, X: Any) -> FloatArray:
+        """The probability of each class, in the order of `classes_`, (n, n_classes); of several labels each its own."""
+        outputs = self._outputs(X)
+        return np.hstack([1 - outputs, outputs]) if outputs.shape[1] == 1 else outputs
+
+    def predict_log_proba(self, X: Any) -> FloatArray:
+        """The logarithm of `predict_proba`."""
+        return np.log(self.predict_proba(X))
+
+    def _weights(self, y: Array, sample_weight: Weights, incremental: bool) -> Weights:
+        if self.class_weight is None:
+            return sample_weight
+        if incremental and self.class_weight == "balanced":
+            raise ValueError("class_weight is 'balanced', which needs all rows at once; partial_fit takes a dictionary "
+                             "{class: weight}")
+        weights = compute_sample_weight(self.class_weight, y)
+        return weights if sample_weight is None else weights * sample_weight
+
+    def _learn_classes(self, y: Array, incremental: bool, classes: ArrayLike | None) -> None:
+        """Which classes there are, or whether these are the ones known already."""
+        check_classification_targets(y)
+        multilabel = type_of_target(y) == "multilabel-indicator"
+        present = unique_labels(y)
+        if incremental and classes is None and not hasattr(self, "classes_"):
+            raise ValueError("classes must be passed on the first call to partial_fit.")
+        given = None if classes is None else unique_labels(classes)
+        if given is not None and hasattr(self, "classes_") and not np.array_equal(given, self.classes_):
+            raise ValueError(f"`classes={given}` is not the same as on last call to partial_fit, was: {self.classes_}")
+        if not hasattr(self, "classes_") or not (incremental or self.warm_start):
+            known = present if given is None or multilabel else given
+        else:
+            known = self.classes_
+        unseen = np.setdiff1d(present, known)
+        if self.warm_start and not incremental and set(present) != set(known):
+            raise ValueError("warm_start can only be used where `y` has the same classes as in the previous call to "
+                             f"fit. Previously got {known}, `y` has {present}")
+        if len(unseen):
+            raise ValueError(f"`y` has classes not in `self.classes_`. `self.classes_` has {known}. 'y' has {present}.")
+        self.classes_, self._multilabel = known, multilabel
+
+    def _encoded(self, y: Array) -> Array:
+        """The numbers of classes, or labels as they are."""
+        if self._multilabel:
+            return y
+        codes = np.searchsorted(self.classes_, y).clip(max=len(self.classes_) - 1)
+        if (wrong := self.classes_[codes] != y).any():
+            raise ValueError(f"`y` has the class {y[wrong][0]}, which is not in `self.classes_`: {self.classes_}")
+        return codes
+
+    def _n_outputs(self, codes: Array) -> int:
+        if self._multilabel:
+            return codes.shape[1]
+        return len(self.classes_) if len(self.classes_) > 2 else 1
+
+    def _out_activation(self) -> str:
+        return "softmax" if len(self.classes_) > 2 and not self._multilabel else "logistic"
+
+    def _network_loss(self) -> str | AnyLoss | None:
+        if self.loss == "log_loss":
+            return None             # the one that goes with the output
+        return self.loss if isinstance(self.loss, Loss) else choose("loss", self.loss, ("log_loss", "focal"))
+
+    def _loss_summed(self) -> bool:
+        return True
+
+    def _loss_constant(self, codes: Array, weight: Weights = None) -> float:
+        return 0.0
+
+    def _strata(self, codes: Array) -> Array | None:
+        return codes.astype(bool)[:, None] if self.n_outputs_ == 1 else None     # as scikit-learn does it
+
+    def _scaling_of_targets(self, codes: Array, weight: Weights) -> Scaling | None:
+        return None
+
+    def _score(self, outputs: FloatArray, codes: Array, weight: Weights = None) -> float:
+        """The share of rows that are right."""
+        if self.out_activation_ == "softmax":
+            right = outputs.argmax(axis=1) == codes
+        else:
+            right = ((outputs > 0.5) == (codes.reshape(outputs.shape) > 0.5)).all(axis=1)
+        return float(np.average(right, weights=weight))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
+
+class MLPRegressor(RegressorMixin, Multilayer):
+    """scikit-learn's MLPRegressor, and more: a network that computes one number or several of each row.
+
+    Its parameters are scikit-learn's, with what `MLPClassifier` says of further ones and of differences, and:
+
+    Parameters
+    ----------
+    loss : {"squared_error", "poisson", "absolute_error", "huber", "quantile"}, one of `fastnn.losses`, or a function
+        default="squared_error", half of it; "poisson" with output exp and targets >= 0; "quantile" is
+        the median's, and `fastnn.losses.quantile(0.9)` another; a Python function as for `Network`.
+    standardize : bool, default=False
+        Whether the network learns from inputs, and (but for "poisson") targets, of mean 0 and deviation 1, as they
+        were in the first fit; `predict` gives numbers like those of y. `coefs_` and `loss_curve_` belong to
+        standardised ones.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from fastnn.sklearn import MLPRegressor
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> model = MLPRegressor(16, solver="lbfgs", max_iter=30, standardize=True, random_state=0)
+    >>> import warnings
+    >>> with warnings.catch_warnings(action="ignore"):       # 30 iterations are few
+    ...     model.fit(X, y).score(X, y) > 0.5
+    True
+    """
+
+    _numeric_targets = True
+    loss: str | AnyLoss
+
+    def __init__(self, loss: str | AnyLoss = "squared_error", hidden_layer_sizes: int | Sequence[int] = (100,),
+                 activation: HiddenName | str | Sequence[str] = "relu", *,
+                 solver: str | AnyOptimizer = "adam", alpha: float = 0.0001, batch_size: int | str = "auto",
+                 learning_rate: str = "constant", learning_rate_init: float = 0.001, power_t: float = 0.5,
+                 max_iter: int = 200, shuffle: bool = True, random_state: Any = None, tol: float = 1e-4,
+                 verbose: bool | int = False, warm_start: bool = False, momentum: float = 0.9,
+                 nesterovs_momentum: bool = True, early_stopping: bool = False, validation_fraction: float = 0.1,
+                 beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8, n_iter_no_change: float = 10,
+                 max_fun: int = 15000, dropout: float | Sequence[float] = 0.0,
+                 standardize: bool = False, dtype: DType | None = None, callbacks: Sequence[Callback] = ()) -> None:
+        set_all(self, locals())
+
+    @with_callbacks
+    def fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None,
+            validation_data: Sequence[Any] | None = None) -> Self:
+        """Trains on all rows until `tol` or `max_iter` stops it, and returns itself.
+
+        X is (n, n_features), an array, sparse matrix or data frame, y (n,) or (n, n_outputs), sample_weight
+        (n,); `validation_data`, (X, y) or (X, y, sample_weight), as for `MLPClassifier.fit`.
+        """
+        return self._fit(X, y, sample_weight, validation_data)
+
+    @available_if(Multilayer._check_stochastic)
+    def partial_fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
+        """One epoch on these rows, from where the last call stopped; returns itself."""
+        return self._fit(X, y, sample_weight, incremental=True)
+
+    def predict(self, X: Any) -> Array:
+        """The number for each row, (n,), or (n, n_outputs) where there are several."""
+        outputs = self._outputs(X)
+        if self._target_scaling is not None:
+            outputs = self._target_scaling.undo(outputs).astype(outputs.dtype)
+        return outputs[:, 0] if outputs.shape[1] == 1 else outputs
+
+    def _weights(self, y: Array, sample_weight: Weights, incremental: bool) -> Weights:
+        return sample_weight
+
+    def _learn_classes(self, y: Array, incremental: bool, classes: ArrayLike | None) -> None:
+        """There are none."""
+
+    def _encoded(self, y: Array) -> Array:
+        return y
+
+    def _n_outputs(self, codes: Array) -> int:
+        return 1 if codes.ndim == 1 else codes.shape[1]
+
+    def _out_activation(self) -> str:
+        return "exp" if self._network_loss() == "poisson" else "identity"
+
+    def _network_loss(self) -> str | AnyLoss | None:
+        if isinstance(self.loss, Loss) or callable(self.loss):
+            return self.loss
+        return LOSSES[choose("loss", self.loss, LOSSES)]
+
+    def _loss_summed(self) -> bool:
+        return self.out_activation_ == "exp"
+
+    def _loss_constant(self, codes: Array, weight: Weights = None) -> float:
+        """What scikit-learn's Poisson loss has beside ours, so that it is 0 at best."""
+        if self.out_activation_ != "exp":
+            return 0.0
+        return float(np.average(xlogy(codes, codes) - codes, weights=weight, axis=0).sum())
+
+    def _strata(self, codes: Array) -> Array | None:
+        return None
+
+    def _scaling_of_targets(self, codes: Array, weight: Weights) -> Scaling | None:
+        standardise = self.standardize and self.out_activation_ == "identity"
+        return Scaling.of(codes.reshape(len(codes), -1), weight) if standardise else None
+
+    def _score(self, outputs: FloatArray, codes: Array, weight: Weights = None) -> float:
+        """The coefficient of determination."""
+        return float(r2_score(codes, outputs, sample_weight=weight))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags

@@ -1,0 +1,447 @@
+"""What the estimators share: parameters, rows before the first epoch, and the network after the last one."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from contextlib import suppress
+from numbers import Integral
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.callback import CallbackSupportMixin
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state, column_or_1d
+from sklearn.utils.validation import validate_data
+
+from .._checks import checked_dtype, checked_hidden, checked_integer, checked_shares, checked_weights, choose, number
+from ..activations import ACTIVATIONS, HIDDEN
+from ..data import CHUNK_BYTES
+from ..lbfgs import LBFGS
+from ..network import Network
+from ..optimizers import SGD, Adam, Optimizer
+from ..scaling import Scaling, folded
+from ..training import DivergenceError
+from .epochs import Books, Forwarded
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from .._types import AnyLoss, AnyOptimizer, Array, ArrayLike, DType, FloatArray, HiddenName, Weights
+    from ..callbacks import Callback
+
+    HeldOut = tuple[Any, Array, Weights]    # rows, codes, weights
+
+SOLVERS = ("lbfgs", "sgd", "adam")
+LEARNING_RATES = ("constant", "invscaling", "adaptive")
+BOUNDS: dict[str, dict[str, Any]] = {
+    "alpha": {"low": 0},
+    "learning_rate_init": {"low": 0, "open_low": True},
+    "power_t": {"low": 0},
+    "tol": {"low": 0},
+    "momentum": {"low": 0, "high": 1},
+    "validation_fraction": {"low": 0, "high": 1},
+    "beta_1": {"low": 0, "high": 1},
+    "beta_2": {"low": 0, "high": 1},
+    "epsilon": {"low": 0, "open_low": True},
+}
+RELATIVE_CHANGE = 2.220446049250313e-09     # of the loss, at which SciPy's L-BFGS-B stops by default
+
+
+class Multilayer(CallbackSupportMixin, BaseEstimator):
+    """What both estimators share."""
+
+    # The parameters, which set_all keeps as they are.
+    hidden_layer_sizes: int | Sequence[int]
+    activation: HiddenName | str | Sequence[str]
+    solver: str | AnyOptimizer
+    alpha: float
+    batch_size: Any                     # an int or "auto"
+    learning_rate: str
+    learning_rate_init: float
+    power_t: float
+    max_iter: int
+    shuffle: bool
+    random_state: Any
+    tol: float
+    verbose: bool | int
+    warm_start: bool
+    momentum: float
+    nesterovs_momentum: bool
+    early_stopping: bool
+    validation_fraction: float
+    beta_1: float
+    beta_2: float
+    epsilon: float
+    n_iter_no_change: float
+    max_fun: int
+    dropout: float | Sequence[float]
+    standardize: bool
+    dtype: DType | None
+    callbacks: Sequence[Callback]
+
+    # What a fit finds.
+    network_: Network
+    coefs_: list[FloatArray]
+    intercepts_: list[FloatArray]
+    n_features_in_: int
+    n_iter_: int
+    n_layers_: int
+    n_outputs_: int
+    out_activation_: str
+    t_: int
+    loss_: float
+    loss_curve_: list[float]
+    validation_loss_curve_: list[float]
+    best_loss_: Any                     # a float; None with early_stopping
+    validation_scores_: Any             # a list of floats; None without
+    best_validation_score_: Any
+
+    _numeric_targets: bool
+    _no_improvement_count: int
+    _best_parameters: FloatArray
+    _input_scaling: Scaling | None = None       # without `standardize`, and where parameters came from elsewhere
+    _target_scaling: Scaling | None = None
+
+    # What the kinds of targets differ in: see estimators.py.
+
+    def _weights(self, y: Array, sample_weight: Weights, incremental: bool) -> Weights:
+        raise NotImplementedError
+
+    def _learn_classes(self, y: Array, incremental: bool, classes: ArrayLike | None) -> None:
+        raise NotImplementedError
+
+    def _encoded(self, y: Array) -> Array:
+        raise NotImplementedError
+
+    def _n_outputs(self, codes: Array) -> int:
+        raise NotImplementedError
+
+    def _out_activation(self) -> str:
+        raise NotImplementedError
+
+    def _network_loss(self) -> str | AnyLoss | None:
+        raise NotImplementedError
+
+    def _loss_summed(self) -> bool:
+        raise NotImplementedError
+
+    def _loss_constant(self, codes: Array, weight: Weights = None) -> float:
+        raise NotImplementedError
+
+    def _strata(self, codes: Array) -> Array | None:
+        raise NotImplementedError
+
+    def _scaling_of_targets(self, codes: Array, weight: Weights) -> Scaling | None:
+        raise NotImplementedError
+
+    def _score(self, outputs: FloatArray, codes: Array, weight: Weights = None) -> float:
+        raise NotImplementedError
+
+    # Fitting.
+
+    def _fit(self, X: Any, y: Any, sample_weight: ArrayLike | None, validation_data: Any = None,
+             incremental: bool = False, classes: ArrayLike | None = None) -> Any:
+        self._check_parameters()
+        if incremental and self.early_stopping:
+            raise ValueError("partial_fit does not support early_stopping=True")
+        first = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
+        X, y = self._checked_rows(X, y, reset=first)
+        sample_weight = checked_weights("sample_weight", sample_weight, X.shape[0])
+        weight = self._weights(y, sample_weight, incremental)
+        self._learn_classes(y, incremental, classes)
+        codes = self._encoded(y)
+        if validation_data is not None:
+            validation_data = self._checked_validation(validation_data)
+
+        random = check_random_state(self.random_state)
+        if first:
+            self._forget(X, codes, weight)
+            initial = self._initial_parameters(random)
+        rows: Any = slice(None)
+        held_out = validation_data
+        if self.early_stopping and not self._by_lbfgs() and validation_data is None:
+            rows, held_out = self._split(X, codes, sample_weight, random)
+        if first or not hasattr(self, "network_"):
+            seed = int(random.randint(2**31 - 1))
+            self.network_ = Network(
+                self._layer_sizes(), self._activations(), self._output(), loss=self._network_loss(),
+                dtype=self._network_dtype(X), seed=seed, dropout=self.dropout)
+        if first and initial is not None:
+            self.network_.set_parameters(initial)
+        if first:
+            self.coefs_, self.intercepts_ = list(self.network_.weights), list(self.network_.biases)
+
+        context = None if incremental else self._init_callback_context(task_name="fit", max_subtasks=self.max_iter)
+        hooks = {"estimator": self, "X": X, "y": y,
+                 "metadata": None if sample_weight is None else {"sample_weight": sample_weight}}
+        if context is not None:
+            context.call_on_fit_task_begin(**hooks)
+        self._train(X[rows], codes[rows], None if weight is None else weight[rows], held_out, incremental,
+                    context, hooks)
+        if context is not None:
+            context.call_on_fit_task_end(**hooks, reconstruction_attributes=self._reconstruction)
+        return self
+
+    def _train(self, X: Any, codes: Array, weight: Weights, held_out: HeldOut | None, incremental: bool, context: Any,
+               hooks: Mapping[str, Any]) -> None:
+        """Epochs over rows that are ready."""
+        network = self._linked()
+        batch = self._batch(X.shape[0])
+        outputs = self._summed_outputs()
+        # scikit-learn divides alpha by the rows of a batch, or by their weights; and where a loss is a mean over
+        # outputs, here and there, its gradient is that of their sum: so all else is in proportion.
+        network.l2 = self.alpha / (outputs * batch * (1 if weight is None else weight.mean()))
+        optimizer = (incremental and self._optimizer) or self._new_optimizer(outputs)
+        if not incremental:
+            self.n_iter_, self._no_improvement_count = 0, 0
+        validation = None
+        if held_out is not None:
+            validation = self._scaled(held_out[0]), self._scaled_targets(held_out[1]), *held_out[2:]
+        callbacks = [Books(self, optimizer, outputs, codes, weight, validation), *self.callbacks]
+        if hasattr(self, "_skl_callbacks") and context is not None:
+            callbacks.append(Forwarded(context, hooks))
+        stopped_by = None
+        try:
+            stopped_by = network.fit(
+                self._scaled(X), self._scaled_targets(codes), epochs=1 if incremental else self.max_iter,
+                batch_size=None if self._by_lbfgs() else batch, optimizer=optimizer, shuffle=self.shuffle,
+                sample_weight=weight, validation_data=validation, callbacks=callbacks).stopped_by
+        except DivergenceError as error:
+            if not self.early_stopping:
+                raise ValueError("Solver produced non-finite parameter weights. The input data may contain large "
+                                 "values and need to be preprocessed.") from error
+            self.validation_scores_.append(np.nan)
+            warnings.warn(f"training ended early: {error}", ConvergenceWarning, stacklevel=4)
+            stopped_by = "divergence"
+        if self._by_lbfgs() and stopped_by in (None, "evaluations", "line_search"):
+            reason = {None: f"max_iter={self.max_iter} is reached", "evaluations": f"max_fun={self.max_fun} is reached",
+                      "line_search": "the line search found no better point"}[stopped_by]
+            warnings.warn(f"lbfgs failed to converge after {self.n_iter_} iteration(s): {reason}. Increase max_iter or "
+                          "max_fun, or scale the data.", ConvergenceWarning, stacklevel=4)
+        elif stopped_by is None and not incremental:
+            warnings.warn(f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization "
+                          "hasn't converged yet.", ConvergenceWarning, stacklevel=4)
+        if self.early_stopping and not self._by_lbfgs():
+            network.set_parameters(self._best_parameters)
+
+    # What the parameters say.
+
+    def _check_parameters(self) -> None:
+        if isinstance(self.solver, str):
+            choose("solver", self.solver, SOLVERS)
+        elif not isinstance(self.solver, (Optimizer, LBFGS)):
+            raise TypeError(f"solver is {self.solver!r}, but must be one of {', '.join(SOLVERS)}, or an optimizer such "
+                            "as fastnn.AdamW(1e-3)")
+        choose("learning_rate", self.learning_rate, LEARNING_RATES)
+        for name, bounds in BOUNDS.items():
+            number(name, getattr(self, name), **bounds)
+        for name in ("max_iter", "max_fun"):
+            checked_integer(name, getattr(self, name), 1)
+        if self.batch_size != "auto":
+            checked_integer("batch_size", self.batch_size, 1)
+        if self.n_iter_no_change != np.inf:
+            checked_integer("n_iter_no_change", self.n_iter_no_change, 1)
+        if self.dtype is not None:
+            checked_dtype(self.dtype)
+        hidden = len(self._hidden())
+        checked_hidden(self._activations(), hidden, HIDDEN, ACTIVATIONS)
+        checked_shares("dropout", self.dropout, hidden)
+
+    def _by_lbfgs(self) -> bool:
+        return self.solver == "lbfgs" or isinstance(self.solver, LBFGS)
+
+    def _hidden(self) -> list[int]:
+        sizes: Any = self.hidden_layer_sizes
+        sizes = [sizes] if isinstance(sizes, Integral) else list(sizes)
+        if not all(size > 0 for size in sizes):
+            raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
+        return sizes
+
+    def _layer_sizes(self) -> list[int]:
+        return [self.n_features_in_, *self._hidden(), self.n_outputs_]
+
+    def _activations(self) -> str | list[str]:
+        """Those of the hidden layers, in fastnn's words."""
+        names = self.activation
+        if isinstance(names, str):
+            return "sigmoid" if names == "logistic" else names
+        return ["sigmoid" if name == "logistic" else name for name in names]
+
+    def _output(self) -> str:
+        return "sigmoid" if self.out_activation_ == "logistic" else self.out_activation_
+
+    def _network_dtype(self, X: Any) -> DType:
+        """What was asked for, else that of the checked X."""
+        return X.dtype.name if self.dtype is None else self.dtype
+
+    def _summed_outputs(self) -> int:
+        """Over how many outputs scikit-learn sums the loss that it takes the gradient of."""
+        return 1 if self.out_activation_ == "softmax" else self.n_outputs_
+
+    def _batch(self, rows: int) -> int:
+        if self._by_lbfgs():
+            return rows
+        if self.batch_size == "auto":
+            return min(200, rows)
+        if self.batch_size > rows:
+            warnings.warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped",
+                          stacklevel=5)
+        return min(int(self.batch_size), rows)
+
+    def _new_optimizer(self, outputs: int) -> AnyOptimizer:
+        """The optimizer that `solver` names; `outputs` is how much smaller our gradient is than scikit-learn's."""
+        if not isinstance(self.solver, str):
+            return copy.deepcopy(self.solver)
+        if self.solver == "lbfgs":
+            return LBFGS(tolerance_gradient=self.tol / outputs, tolerance_change=RELATIVE_CHANGE,
+                         max_evaluations=self.max_fun)
+        if self.solver == "sgd":
+            return SGD(self.learning_rate_init * outputs, momentum=self.momentum,
+                       nesterov=bool(self.nesterovs_momentum and self.momentum))
+        return Adam(self.learning_rate_init, beta1=self.beta_1, beta2=self.beta_2, epsilon=self.epsilon / outputs)
+
+    # Before the first epoch.
+
+    def _checked_rows(self, X: Any, y: Any, reset: bool) -> tuple[Any, Array]:
+        double = not isinstance(X, (list, tuple))       # numbers of Python's own ask for no dtype
+        X, y = validate_data(self, X, y, accept_sparse=["csr", "csc"], multi_output=True, reset=reset,
+                             y_numeric=self._numeric_targets)
+        if not (double and X.dtype == np.float64):
+            X = X.astype(np.float32, copy=False)
+        y = y.toarray() if hasattr(y, "toarray") else y
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        return X, y
+
+    def _checked_validation(self, validation_data: Any) -> HeldOut:
+        """(X, codes) or (X, codes, sample_weight), as the network takes them."""
+        if not (isinstance(validation_data, (tuple, list)) and len(validation_data) in (2, 3)):
+            raise TypeError(f"validation_data is a {type(validation_data).__name__}, but must be a tuple (X, y) or "
+                            "(X, y, sample_weight)")
+        X, y = self._checked_rows(validation_data[0], validation_data[1], reset=False)
+        weight = checked_weights("validation_data's sample_weight", (*validation_data, None)[2], X.shape[0])
+        return X, self._encoded(y), weight
+
+    def _forget(self, X: Any, codes: Array, weight: Weights) -> None:
+        """Makes ready for the first epoch of all."""
+        self.n_iter_, self.t_, self.loss_curve_, self.validation_loss_curve_ = 0, 0, [], []
+        self.n_outputs_ = self._n_outputs(codes)
+        self.out_activation_ = self._out_activation()
+        self.n_layers_ = len(self._layer_sizes())
+        self.best_loss_, self.validation_scores_, self.best_validation_score_ = np.inf, None, None
+        if self.early_stopping:
+            self.best_loss_, self.validation_scores_, self.best_validation_score_ = None, [], -np.inf
+        self._input_scaling = Scaling.of(dense(X), weight) if self.standardize else None
+        self._target_scaling = self._scaling_of_targets(codes, weight)
+        self.__dict__.pop("network_", None)
+
+    def _initial_parameters(self, random: np.random.RandomState) -> Array | None:
+        """scikit-learn's initial weights and biases, packed (Glorot and Bengio, 2010); None leaves it to the Network,
+        where scikit-learn has no such activation."""
+        if self.activation not in ("identity", "logistic", "tanh", "relu"):
+            return None
+        factor = 2.0 if self.activation == "logistic" else 6.0
+        sizes, arrays = self._layer_sizes(), []
+        for fan_in, fan_out in zip(sizes, sizes[1:], strict=False):
+            bound = np.sqrt(factor / (fan_in + fan_out))
+            arrays.append(random.uniform(-bound, bound, (fan_in, fan_out)).ravel())
+            arrays.append(random.uniform(-bound, bound, fan_out))
+        return np.concatenate(arrays)
+
+    def _split(self, X: Any, codes: Array, sample_weight: Weights,
+               random: np.random.RandomState) -> tuple[Array, HeldOut]:
+        """(numbers of the rows to train on, what is held out of them)"""
+        rows, held_out = train_test_split(np.arange(X.shape[0]), random_state=random,
+                                          test_size=self.validation_fraction, stratify=self._strata(codes))
+        if len(held_out) < 2:
+            raise ValueError("The validation set is too small. Increase 'validation_fraction' or the size of your "
+                             "dataset.")
+        return rows, (X[held_out], codes[held_out], None if sample_weight is None else sample_weight[held_out])
+
+    def _scaled(self, X: Any) -> Array:
+        X = dense(X)
+        return X if self._input_scaling is None else self._input_scaling.apply(X)
+
+    def _scaled_targets(self, codes: Array) -> Array:
+        return codes if self._target_scaling is None else self._target_scaling.apply(codes.reshape(len(codes), -1))
+
+    # After it.
+
+    def _linked(self) -> Network:
+        """The network, with what stands in coefs_ and intercepts_: its own arrays, unless others were put there."""
+        network = self.network_
+        own, public = (*network.weights, *network.biases), (*self.coefs_, *self.intercepts_)
+        if any(array is not other for array, other in zip(own, public, strict=True)):
+            for array, other in zip(own, public, strict=True):
+                array[...] = other
+            self.coefs_, self.intercepts_ = list(network.weights), list(network.biases)
+        return network
+
+    @property
+    def _optimizer(self) -> AnyOptimizer | None:
+        return self.network_.optimizer
+
+    def _outputs(self, X: Any) -> FloatArray:
+        """What the network gives for rows as they come, before they are called classes or numbers."""
+        if "network_" not in self.__dict__:
+            raise NotFittedError(f"This {type(self).__name__} instance is not fitted yet. Call 'fit' with appropriate "
+                                 "arguments before using this estimator.")
+        network = self._linked()
+        if type(X) is np.ndarray and X.ndim == 2 and X.dtype.kind == "f" and not hasattr(self, "feature_names_in_"):
+            with suppress(ValueError):      # that is explained below, in scikit-learn's words
+                return network.predict(self._scaled(X))
+        X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
+        if not hasattr(X, "toarray"):
+            return network.predict(self._scaled(X))
+        rows = max(1, CHUNK_BYTES // (X.shape[1] * X.dtype.itemsize))
+        parts = [X[first:first + rows] for first in range(0, X.shape[0], rows)]
+        return np.vstack([network.predict(self._scaled(part)) for part in parts])
+
+    def _reconstruction(self) -> dict[str, Any]:
+        """The attributes that make a copy what this estimator is now."""
+        network = copy.deepcopy(self._linked())
+        return {"network_": network, "coefs_": list(network.weights), "intercepts_": list(network.biases)}
+
+    def to_network(self) -> Network:
+        """A new `fastnn.Network` that takes rows as they come and computes `predict_proba` (of two classes: the
+        second's), or `predict` of a regressor. With `standardize`, the scalings are part of its first and last layer.
+        It can be saved, and go where `fastnn.interchange` leads."""
+        return folded(self._linked(), self._input_scaling, self._target_scaling)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without coefs_ and intercepts_, which are the network's."""
+        state = dict(super().__getstate__())
+        if "network_" in state:
+            self._linked()
+            del state["coefs_"], state["intercepts_"]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if "network_" in state:
+            self.coefs_, self.intercepts_ = list(self.network_.weights), list(self.network_.biases)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+    def _check_stochastic(self) -> bool:
+        if self._by_lbfgs():
+            raise AttributeError(
+                f"partial_fit is only available for stochastic optimizers. {self.solver} is not stochastic.")
+        return True
+
+
+def set_all(estimator: Multilayer, arguments: dict[str, Any]) -> None:
+    """Keeps the arguments of __init__ as they are: get_params, clone and the check of them belong to scikit-learn."""
+    for name, value in arguments.items():
+        if name != "self":
+            setattr(estimator, name, value)
+
+
+def dense(X: Any) -> Array:
+    return X.toarray() if hasattr(X, "toarray") else X
