@@ -117,6 +117,24 @@ def test_pytorch_in(capsys):
     assert_prints(capsys.readouterr().out, ["in PyTorch:", "in fastnn:", "differ by"])
 
 
+def test_grid_search(capsys):
+    assert load_example("grid_search").main([]) > 0.95
+    assert_prints(capsys.readouterr().out, ["best of 6 settings", "450 held-out digits 0.9", "fastnn:"])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_cartpole_learns_to_balance(capsys, seed):
+    example = load_example("cartpole")
+    mean, microseconds = example.main(["--seed", str(seed)])
+    assert mean >= example.SOLVED and microseconds < 100
+    assert_prints(capsys.readouterr().out, ["steps", "decisions", "the network takes"])
+
+
+def test_cartpole_falls_without_learning(capsys):
+    mean, _ = load_example("cartpole").main(["--rounds", "1"])
+    assert mean < 60
+
+
 def test_the_accuracy_check_can_fail(run):
     accuracy, _ = run("digits", seed=0, epochs=1)
     assert accuracy < 0.965
