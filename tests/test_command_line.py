@@ -84,6 +84,17 @@ def test_a_number_and_columns_in_another_order(folder, capsys):
     assert text("p.csv") == text("q.csv")
 
 
+def test_what_the_readme_shows(folder, capsys):
+    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    shown = re.search(r"```\n(\$ fastnn train.*?)```", readme, re.DOTALL)[1]
+    commands = re.findall(r"\$ fastnn (.*)\n((?:[^$].*\n)*)", shown)
+    assert [command.split()[0] for command, _ in commands] == ["train", "predict", "export"]
+    for command, expected in commands:
+        code, out, err = run(capsys, *command.split())
+        pattern = ".*".join(map(re.escape, expected.split("…\n")))
+        assert code == 0 and re.fullmatch(pattern, err + out, re.DOTALL), err + out
+
+
 def test_the_same_seed_gives_the_same_file(folder, capsys):
     arguments = ["train", "flowers.csv", "--target", "species", "--epochs", 5]
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):

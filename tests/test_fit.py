@@ -373,6 +373,21 @@ def test_a_python_loss_of_several_outputs_is_the_mean_that_it_says():
     assert history.loss[-1] == pytest.approx(network.evaluate(X, y)) and type(history.loss[-1]) is float
 
 
+@pytest.mark.parametrize("most", [1, 4, 9])
+def test_lbfgs_stops_after_so_many_evaluations(most):
+    calls = 0
+
+    def loss(outputs, targets):
+        nonlocal calls
+        calls += 1
+        return mse(outputs, targets)
+
+    history = regressor(loss=loss).fit(X, Y, epochs=50, optimizer=fastnn.LBFGS(max_evaluations=most))
+    assert history.stopped_by == "evaluations"
+    assert most <= calls <= most + 20 and len(history.loss) <= calls     # a line search that has begun may end
+    assert regressor().fit(X, Y, epochs=3, optimizer=fastnn.LBFGS(max_evaluations=1000)).stopped_by is None
+
+
 def test_a_python_loss_runs_in_the_float_state_of_its_caller():
     seen = []
 

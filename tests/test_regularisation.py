@@ -113,6 +113,34 @@ def test_penalties_add_their_gradient_to_weights_and_not_to_biases(l1, l2, dtype
                                    atol=3e-7 if dtype == "float32" else 1e-15)
 
 
+def test_penalties_can_be_set_between_fits():
+    X, y = regression_data(20, 4, 2, seed=69)
+    built = fastnn.Network([4, 8, 2], seed=64, l1=0.1, l2=0.2)
+    changed = fastnn.Network([4, 8, 2], seed=64)
+    changed.l1, changed.l2 = 0.1, 0.2
+    for network in (built, changed):
+        network.fit(X, y, optimizer=fastnn.SGD(0.1, momentum=0.5))
+    assert same_bits(built.get_parameters(), changed.get_parameters())
+    built.l2 = changed.l2 = 0.0             # now the optimizer knows the old ones, and a trainer of single steps too
+    for network in (built, changed):
+        network.train_on_batch(X, y)
+    changed.l1 = built.l1 = 0.0
+    plain = fastnn.Network([4, 8, 2], seed=64)
+    plain.set_parameters(changed.get_parameters())
+    before = changed.get_parameters()
+    changed.train_on_batch(X, y, optimizer=fastnn.SGD(0.1))
+    plain.train_on_batch(X, y, optimizer=fastnn.SGD(0.1))
+    assert same_bits(changed.get_parameters(), plain.get_parameters())
+    changed.l2 = 1.0
+    changed.train_on_batch(X, y)
+    plain.train_on_batch(X, y)
+    assert not same_bits(changed.get_parameters(), plain.get_parameters())
+    assert not same_bits(changed.get_parameters(), before)
+    with pytest.raises(ValueError, match="l2 is -1, but must be a finite number at least 0"):
+        changed.l2 = -1
+    assert changed.l2 == 1.0
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("sizes", [[3, 1], [5, 17, 3], [40, 65, 130, 10]])
 @pytest.mark.parametrize("factor", [0.3, 3.0])

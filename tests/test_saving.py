@@ -32,11 +32,12 @@ def mse(outputs, targets):
 def test_a_network_comes_back_as_it_was(optimizer, dtype, tmp_path):
     network = fastnn.Network([4, 9, 3, 2], activation=["tanh", "gelu"], initializer="he_uniform", dtype=dtype, seed=7,
                              l1=0.1, l2=0.2, loss=fastnn.losses.quantile(0.3))
+    network.metadata = {"columns": ["a", "b"], "mean": [0.1, 1e300], "note": None}
     network.fit(X, Y, epochs=3, optimizer=copy.deepcopy(optimizer))
     network.save(tmp_path / "model.safetensors")
     loaded = fastnn.load(str(tmp_path / "model.safetensors"))
     for name in ("layer_sizes", "activations", "loss", "dtype", "seed", "dropout", "l1", "l2", "label_smoothing",
-                 "epochs_trained"):
+                 "epochs_trained", "metadata"):
         assert getattr(loaded, name) == getattr(network, name), name
     assert repr(loaded) == repr(network) and repr(loaded.optimizer) == repr(network.optimizer)
     assert (loaded.optimizer.steps, loaded.optimizer.epochs) == (network.optimizer.steps, network.optimizer.epochs)
@@ -163,3 +164,27 @@ def test_what_is_no_file_is_an_oserror(tmp_path):
         fastnn.load(tmp_path / "nothing")
     with pytest.raises(FileNotFoundError):
         fastnn.Network([4, 2]).save(tmp_path / "no" / "folder")
+
+
+def test_metadata_that_json_cannot_hold_is_refused_before_the_disk_is_touched(tmp_path):
+    network = fastnn.Network([2, 1])
+    network.metadata = {"array": np.zeros(3)}
+    with pytest.raises(TypeError):
+        network.save(tmp_path / "model.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_copies_have_metadata_of_their_own():
+    network = fastnn.Network([2, 1])
+    network.metadata = {"columns": ["a", "b"]}
+    twin = copy.deepcopy(network)
+    twin.metadata["columns"].append("c")
+    assert network.metadata == {"columns": ["a", "b"]}
+
+
+def test_a_file_without_metadata_is_one_of_an_older_version(tmp_path):
+    fastnn.Network([2, 1]).save(tmp_path / "new")
+    description, tensors = read_model(tmp_path / "new")
+    del description["metadata"]
+    write_model(tmp_path / "old", description, tensors)
+    assert fastnn.load(tmp_path / "old").metadata == {}

@@ -155,6 +155,9 @@ def export(options: argparse.Namespace) -> None:
         import torch
         torch.save(module.state_dict(), path)
         print(module)
+    if recipe is not None:
+        print(f"inputs: {', '.join(recipe.columns)}")
+        print(f"outputs: {', '.join(recipe.outputs())}")
     print(f"saved {path}")
 
 

@@ -41,9 +41,10 @@ class Scaling:
 def folded(network: Network, inputs: Scaling | None = None, targets: Scaling | None = None) -> Network:
     """A new network that takes rows as they come, and gives results as they are read.
 
-    It computes what `network` computes between `inputs.apply` and `targets.undo` (up to rounding, in
-    its dtype), with the scalings in the weights and biases of its first and last layer. Targets can
-    be scaled back only after an output 'identity'.
+    It computes what `network` computes between `inputs.apply` and `targets.undo`, with the scalings in
+    the weights and biases of its first and last layer. It rounds in its dtype, so a column whose mean
+    is many deviations from 0 loses as many digits. Targets can be scaled back only after an output
+    'identity'.
     """
     if targets is not None and network.activations[-1] != "identity":
         raise ValueError(f"the output is {network.activations[-1]!r}, but targets are scaled back only after "

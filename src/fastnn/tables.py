@@ -128,6 +128,10 @@ class Recipe:
             raise ValueError(f"what the model says of its table is not what fastnn writes: {error}") from None
         return cls(plain["target"], columns, inputs, targets, labels)
 
+    def outputs(self) -> list[str]:
+        """What each of the network's outputs is called."""
+        return [self.target] if self.labels is None else [f"p({label})" for label in self.labels]
+
     def folded(self, network: Network) -> Network:
         """The network that needs no recipe for its numbers: it takes columns as they come."""
         return folded(network, self.inputs, self.targets)
@@ -209,10 +213,10 @@ def train(table: Table, target: str, *, drop: Sequence[str] = (), task: str | No
         y = targets.apply(y)
         network = Network([len(columns), *hidden, 1], seed=seed, l2=L2)
     recipe = Recipe(target, columns, inputs, targets, labels)
-    patience = max(PATIENCE, PATIENT_STEPS * BATCH // len(rows))
+    stopping = EarlyStopping(max(PATIENCE, PATIENT_STEPS * BATCH // len(rows)))
     network.fit(inputs.apply(X[rows]), y[rows], epochs=epochs, batch_size=BATCH, optimizer=Adam(LEARNING_RATE),
-                validation_data=VALIDATING, early_stopping=EarlyStopping(patience), callbacks=callbacks,
-                progress=progress)
+                validation_data=VALIDATING, early_stopping=stopping, callbacks=callbacks, progress=progress)
+    stopping.restore(network)       # the best parameters, also where the last epoch came first
     network.metadata[KEY] = recipe.as_metadata()
     return Trained(network, network.epochs_trained, len(rows), len(held_out),
                    scores(network.predict(inputs.apply(X[held_out])), y[held_out], recipe))
@@ -242,9 +246,9 @@ def predictions(network: Network, table: Table) -> Iterator[list[str]]:
     outputs = network.predict(recipe.inputs.apply(table.numbers(recipe.columns)))
     if recipe.labels is None:
         assert recipe.targets is not None
-        yield [recipe.target]
+        yield recipe.outputs()
         yield from ([f"{value:.9g}"] for value in recipe.targets.undo(outputs)[:, 0])
         return
-    yield [recipe.target, *(f"p({label})" for label in recipe.labels)]
+    yield [recipe.target, *recipe.outputs()]
     for row in outputs:
         yield [recipe.labels[row.argmax()], *(f"{share:.6f}" for share in row)]

@@ -1,0 +1,41 @@
+"""Standardising: what scikit-learn's StandardScaler computes, and networks with it inside."""
+
+import numpy as np
+import pytest
+from sklearn.preprocessing import StandardScaler
+
+import fastnn
+from fastnn.scaling import Scaling, folded
+
+pytestmark = pytest.mark.any_isa
+RNG = np.random.default_rng(0)
+COLUMNS = RNG.normal(size=(50, 4)) * [1, 1e3, 1e-3, 0] + [0, 5e4, 3, 7.1]     # the last one is constant
+Y = RNG.normal(size=(50, 2)) * 30 - 200
+
+
+@pytest.mark.parametrize("weights", [None, RNG.uniform(0, 2, 50)])
+def test_it_is_scikit_learns(weights):
+    theirs = StandardScaler().fit(COLUMNS, sample_weight=weights)
+    scaling = Scaling.of(COLUMNS, weights)
+    np.testing.assert_allclose(scaling.mean, theirs.mean_, rtol=1e-12)
+    np.testing.assert_allclose(scaling.scale, theirs.scale_, rtol=1e-12)
+    np.testing.assert_allclose(scaling.apply(COLUMNS)[:, :3], theirs.transform(COLUMNS)[:, :3], rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(scaling.undo(scaling.apply(COLUMNS)), COLUMNS, rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype, tolerance", [("float32", 1e-3), ("float64", 1e-11)])
+@pytest.mark.parametrize("sizes", [[4, 2], [4, 9, 2]])
+def test_a_folded_network_computes_the_same(sizes, dtype, tolerance):
+    network = fastnn.Network(sizes, activation="tanh", dtype=dtype, seed=3)
+    inputs, targets = Scaling.of(COLUMNS), Scaling.of(Y)
+    expected = targets.undo(network.predict(inputs.apply(COLUMNS)))
+    np.testing.assert_allclose(folded(network, inputs, targets).predict(COLUMNS), expected, rtol=tolerance)
+    np.testing.assert_allclose(folded(network, inputs).predict(COLUMNS), network.predict(inputs.apply(COLUMNS)),
+                               rtol=tolerance, atol=tolerance)
+    same = folded(network)
+    assert same is not network and np.array_equal(same.get_parameters(), network.get_parameters())
+
+
+def test_targets_are_scaled_after_identity_alone():
+    with pytest.raises(ValueError, match="the output is 'softmax', but targets are scaled back only after 'identity'"):
+        folded(fastnn.Network([4, 2], output="softmax"), None, Scaling.of(Y))
