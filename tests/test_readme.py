@@ -24,12 +24,14 @@ def test_example():
 @pytest.mark.any_isa
 def test_every_block_of_python_runs(tmp_path, monkeypatch):
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     monkeypatch.chdir(tmp_path)
     names = {}
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(io.StringIO()):
         for block in blocks:
             exec(block, names)
+    assert output.getvalue().splitlines()[-1] == re.search(r"cross_val_score.*\n```\n\n```\n(.*)\n", README)[1]
     assert names["net"].epochs_trained == len(names["history"].loss)
     assert max(names["history"].validation_accuracy) > 0.98
     X = names["X"] / 16
