@@ -17,6 +17,7 @@ from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils.validation import validate_data
 
 from .._checks import checked_dtype, checked_hidden, checked_integer, checked_shares, checked_weights, choose, number
+from .._core import random_order
 from ..activations import ACTIVATIONS, HIDDEN
 from ..data import CHUNK_BYTES
 from ..lbfgs import LBFGS
@@ -27,7 +28,7 @@ from ..training import DivergenceError
 from .epochs import Books, Forwarded
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from .._types import AnyLoss, AnyOptimizer, Array, ArrayLike, DType, FloatArray, HiddenName, Weights
     from ..callbacks import Callback
@@ -203,12 +204,16 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
         callbacks = [Books(self, optimizer, outputs, codes, weight, validation), *self.callbacks]
         if hasattr(self, "_skl_callbacks") and context is not None:
             callbacks.append(Forwarded(context, hooks))
+        rows: dict[str, Any]
+        if hasattr(X, "toarray") and not self._by_lbfgs() and not self.standardize:
+            rows = {"X": SparseBatches(network, X, codes, weight, batch, self.shuffle)}
+        else:
+            rows = {"X": self._scaled(X), "y": self._scaled_targets(codes), "sample_weight": weight,
+                    "batch_size": None if self._by_lbfgs() else batch, "shuffle": self.shuffle}
         stopped_by = None
         try:
-            stopped_by = network.fit(
-                self._scaled(X), self._scaled_targets(codes), epochs=1 if incremental else self.max_iter,
-                batch_size=None if self._by_lbfgs() else batch, optimizer=optimizer, shuffle=self.shuffle,
-                sample_weight=weight, validation_data=validation, callbacks=callbacks).stopped_by
+            stopped_by = network.fit(**rows, epochs=1 if incremental else self.max_iter, optimizer=optimizer,
+                                     validation_data=validation, callbacks=callbacks).stopped_by
         except DivergenceError as error:
             if not self.early_stopping:
                 raise ValueError("Solver produced non-finite parameter weights. The input data may contain large "
@@ -434,6 +439,24 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
             raise AttributeError(
                 f"partial_fit is only available for stochastic optimizers. {self.solver} is not stochastic.")
         return True
+
+
+class SparseBatches:
+    """Sparse rows, of which a batch at a time is made dense: an epoch of the batches that dense rows would make."""
+
+    def __init__(self, network: Network, X: Any, codes: Array, weight: Weights, batch: int, shuffle: bool) -> None:
+        self.network, self.X, self.codes, self.weight = network, X.tocsr(), codes, weight
+        self.batch, self.shuffle = batch, shuffle
+
+    def __iter__(self) -> Iterator[tuple[Array, ...]]:
+        count = len(self.codes)
+        order = np.arange(count)
+        if self.shuffle:
+            order = random_order(count, self.network.seed, self.network.epochs_trained)
+        for first in range(0, count, self.batch):
+            part = order[first:first + self.batch]
+            weight = () if self.weight is None else (self.weight[part],)
+            yield self.X[part].toarray(), self.codes[part], *weight
 
 
 def set_all(estimator: Multilayer, arguments: dict[str, Any]) -> None:
