@@ -15,7 +15,7 @@ from .lbfgs import LBFGS
 from .model_file import FormatError
 from .network import Gradients, Network, load
 from .optimizers import SGD, Adagrad, Adam, AdamW, RMSprop, Rprop
-from .training import DivergenceError, History
+from .training import DivergenceError, Fit, History
 
 __all__ = [
     "LBFGS",
@@ -27,6 +27,7 @@ __all__ = [
     "CheckpointEvery",
     "DivergenceError",
     "EarlyStopping",
+    "Fit",
     "FormatError",
     "Gradients",
     "History",
