@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 import fastnn
 from fastnn import schedules
-from fastnn.training import Fit
+from fastnn.sklearn import MLPClassifier, MLPRegressor
 
 X = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
 y = X[:, 0] - X[:, 1]
@@ -20,7 +20,7 @@ class Stop(fastnn.Callback):
     def __init__(self, epoch: int) -> None:
         self.epoch = epoch
 
-    def on_epoch_end(self, fit: Fit) -> None:
+    def on_epoch_end(self, fit: fastnn.Fit) -> None:
         if fit.epoch == self.epoch and fit.history.loss[-1] < np.inf:
             fit.stop()
 
@@ -91,6 +91,19 @@ def keeping(network: fastnn.Network) -> None:
         assert_type(fastnn.load(str(path), loss=squared), fastnn.Network)
         with suppress(fastnn.FormatError):
             fastnn.load(__file__)
+        network.to_c(Path(folder) / "model.h")
+        fastnn.interchange.to_onnx(network, Path(folder) / "model.onnx")
+        assert_type(fastnn.interchange.from_onnx(Path(folder) / "model.onnx", loss="mae"), fastnn.Network)
+        network.l2 = 0.1
+        assert_type(network.metadata, dict[str, Any])
+
+
+def estimating() -> None:
+    model = MLPRegressor("huber", (16, 8), ["relu", "gelu"], solver=fastnn.AdamW(1e-3), max_iter=2, standardize=True)
+    assert_type(model.partial_fit(X, y, sample_weight=np.ones(40)), MLPRegressor)
+    assert_type(model.network_, fastnn.Network)
+    assert_type(model.coefs_, list[NDArray[np.floating]])
+    assert_type(MLPClassifier(dropout=0.1, class_weight="balanced").warm_start, bool)
 
 
 def mistakes(network: fastnn.Network) -> None:
@@ -112,3 +125,4 @@ network = building()
 training(network)
 using(network)
 keeping(network)
+estimating()

@@ -4,14 +4,21 @@ The text below is the header, piece by piece; it is a function of the network an
 alone. Numbers have 9 or 17 significant digits, so they read back as the same floats.
 """
 
+from __future__ import annotations
+
 import os
 import re
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .._version import __version__
 from ..model_file import replace_file
 from .chain import layers
+
+if TYPE_CHECKING:
+    from .._types import Array, Path
+    from ..network import Network
 
 # Values of an element z. They are finite wherever the result is: the argument of exp is never positive
 # in a quotient or a logarithm. A NaN stays one.
@@ -137,7 +144,7 @@ N_TESTS = 8
 TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
 
 
-def to_c(network, path):
+def to_c(network: Network, path: Path) -> None:
     """Writes the network to one C header that needs nothing but <math.h>: see the comment on top of it.
 
     Its names begin with the file's: policy.h has `policy_predict(input, output)`, `POLICY_INPUTS` and
@@ -181,15 +188,16 @@ def to_c(network, path):
     replace_file(path, text.encode())
 
 
-def identifier(stem):
+def identifier(stem: str) -> str:
     """The stem of a file's name as the beginning of names in C."""
     words = re.sub("[^A-Za-z0-9]+", "_", stem).strip("_")
     return words if words[:1].isalpha() else f"network_{words}".strip("_")
 
 
-def body(network, words):
+def body(network: Network, words: dict[str, str]) -> tuple[list[tuple[str, int]], str]:
     """The buffers of `predict`, as (name, size), and its statements. Hidden layers take turns in two buffers."""
-    buffers, source, calls = {}, "input", ""
+    buffers: dict[str, int] = {}
+    source, calls = "input", ""
     for layer, (weights, _, activation) in enumerate(layers(network)):
         last = layer == len(network.weights) - 1
         target = "output" if last else "even" if layer % 2 == 0 else "odd"
@@ -204,7 +212,7 @@ def body(network, words):
     return list(buffers.items()), calls
 
 
-def function(words, activation):
+def function(words: dict[str, str], activation: str) -> str:
     """The function in C that applies an activation."""
     if activation == "softmax":
         return SOFTMAX.format(**words)
@@ -212,7 +220,7 @@ def function(words, activation):
     return ELEMENT_WISE.format(**words, activation=activation, formula=formula.replace("@", words["f"]))
 
 
-def array(words, name, values):
+def array(words: dict[str, str], name: str, values: Array) -> str:
     """The definition of an array in C, a few numbers a line."""
     numbers = [literal(value, words) for value in values.ravel().tolist()]
     lines = [", ".join(numbers[start:start + 8]) for start in range(0, len(numbers), 8)]
@@ -220,7 +228,7 @@ def array(words, name, values):
             + ",\n    ".join(lines) + "\n};\n")
 
 
-def literal(value, words):
+def literal(value: float, words: dict[str, str]) -> str:
     """A number in C, of as many digits as give it back."""
     text = f"{value:.9g}" if words["f"] else f"{value:.17g}"
     return text + ("" if "." in text or "e" in text else ".0") + words["f"]

@@ -5,20 +5,28 @@ A reader calls `linear`, `activation` and `dropout` in the order in which data f
 the reader names the piece, such as "layer 3". Nothing here knows a foreign library.
 """
 
+from __future__ import annotations
+
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..activations import ACTIVATIONS, HIDDEN
 from ..network import Network
 
+if TYPE_CHECKING:
+    from types import ModuleType
 
-def layers(network):
+    from .._types import AnyLoss, Array, ArrayLike, FloatArray
+
+
+def layers(network: Network) -> list[tuple[FloatArray, FloatArray, str]]:
     """A network's layers in order: (weights (n_in, n_out), biases (n_out,), name of the activation)."""
     return list(zip(network.weights, network.biases, network.activations, strict=True))
 
 
-def library(module, name, extra, user):
+def library(module: str, name: str, extra: str, user: str) -> ModuleType:
     """The module of an optional library; an ImportError that says who needs it and how to get it."""
     try:
         return import_module(module)
@@ -29,10 +37,13 @@ def library(module, name, extra, user):
 class Chain:
     """Layers, as they come in."""
 
-    def __init__(self):
-        self.weights, self.biases, self.activations, self.rates = [], [], [], []
+    def __init__(self) -> None:
+        self.weights: list[Array] = []
+        self.biases: list[Array] = []
+        self.activations: list[str | None] = []     # None as long as it may still come
+        self.rates: list[float] = []
 
-    def linear(self, where, weights, biases=None):
+    def linear(self, where: str, weights: ArrayLike, biases: ArrayLike | None = None) -> None:
         """A layer of weights (n_in, n_out) and biases (n_out,), None for zeros."""
         weights = np.asarray(weights)
         if weights.dtype not in (np.float32, np.float64):
@@ -59,13 +70,13 @@ class Chain:
         self.activations.append(None)
         self.rates.append(0.0)
 
-    def add(self, where, biases):
+    def add(self, where: str, biases: Array) -> None:
         """Numbers that are added to the outputs of the latest layer, before its activation."""
         if not self.activations or self.activations[-1] is not None:
             raise ValueError(f"{where} adds a constant, which only a layer of weights can take up, right after it")
         self.biases[-1] = self.biases[-1] + biases
 
-    def activation(self, where, name):
+    def activation(self, where: str, name: str) -> None:
         """The activation of the latest layer."""
         if not self.activations:
             raise ValueError(f"{where} is the activation {name!r}, but there is no layer of weights before it")
@@ -74,7 +85,7 @@ class Chain:
                              f"already: a layer is weights, biases, one activation, and then dropout")
         self.activations[-1] = name
 
-    def dropout(self, where, rate):
+    def dropout(self, where: str, rate: float) -> None:
         """The share of the latest layer's outputs that a training step leaves out."""
         if not rate:
             return
@@ -85,14 +96,13 @@ class Chain:
         self._settle()
         self.rates[-1] = rate
 
-    def network(self, loss, seed):
+    def network(self, loss: str | AnyLoss | None, seed: int) -> Network:
         """The Network of these layers; `loss` None is the default of its output."""
         if not self.weights:
             raise ValueError("there is no layer of weights, but a network needs at least one")
         if self.rates[-1]:
             raise ValueError(f"the outputs have dropout {self.rates[-1]:g}, but only hidden layers can have it")
-        self._settle()
-        *hidden, output = self.activations
+        *hidden, output = (activation or "identity" for activation in self.activations)
         sizes = [len(self.weights[0]), *map(len, self.biases)]
         network = Network(sizes, activation=hidden, output=output, loss=loss, dtype=self.weights[0].dtype, seed=seed,
                           dropout=self.rates[:-1])
@@ -101,12 +111,12 @@ class Chain:
             to_weights[...], to_biases[...] = weights, biases
         return network
 
-    def _settle(self):
+    def _settle(self) -> None:
         """A layer that was not followed by an activation has none."""
         if self.activations[-1] is None:
             self.activations[-1] = "identity"
 
 
-def unsupported(where, what, instead):
+def unsupported(where: str, what: str, instead: str) -> ValueError:
     """The error for a piece that no Network can hold."""
     return ValueError(f"{where} is {what}, but {instead}; activations are {', '.join(ACTIVATIONS)}")

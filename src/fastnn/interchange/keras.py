@@ -5,9 +5,19 @@ The spellings of Keras 2 and 3 are read. Two of its functions are not what their
 for fastnn's is 0.01; "gelu" is the exact one, as here, unless a layer says approximate=True.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from .chain import Chain, unsupported
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .._types import AnyLoss, ArrayLike, LossName
+    from ..network import Network
 
 FUNCTIONS = {
     "linear": "identity", "sigmoid": "sigmoid", "tanh": "tanh", "relu": "relu", "elu": "elu", "selu": "selu",
@@ -16,7 +26,7 @@ FUNCTIONS = {
 }
 SLOPES = (0.01, float(np.float32(0.01)))     # Keras 2 keeps it in float32
 # Layers that are activations, each with the values that its constants may have.
-LAYERS = {
+LAYERS: dict[str, tuple[str, dict[str, tuple[Any, ...]]]] = {
     "ReLU": ("relu", {"max_value": (None,), "negative_slope": (0, None), "threshold": (0, None)}),
     "LeakyReLU": ("leaky_relu", {"negative_slope": SLOPES, "alpha": SLOPES}),
     "ELU": ("elu", {"alpha": (1,)}),
@@ -26,7 +36,8 @@ SUPPORTED = (f"only InputLayer, Dense, Activation, {', '.join(LAYERS)}, Dropout,
              "fastnn.Network")
 
 
-def from_keras(config, weights, *, loss=None, seed=0):
+def from_keras(config: dict[str, Any] | list[Any], weights: Sequence[ArrayLike], *,
+               loss: LossName | str | AnyLoss | None = None, seed: int = 0) -> Network:
     """The Network that computes what a Keras Sequential model computes.
 
     Parameters
@@ -60,7 +71,7 @@ def from_keras(config, weights, *, loss=None, seed=0):
     return chain.network(loss, seed)
 
 
-def listed(config):
+def listed(config: Any) -> list[dict[str, Any]]:
     """The list of layers in a model's configuration, which is wrapped in one dict or two, or (in old files) in none."""
     if isinstance(config, dict) and config.get("class_name") not in (None, "Sequential"):
         raise ValueError(f"config is that of a {config['class_name']}, but only that of a Sequential can be read")
@@ -75,7 +86,7 @@ def listed(config):
     return layers
 
 
-def read(layers, weights, chain, place="layer "):
+def read(layers: list[dict[str, Any]], weights: list[ArrayLike], chain: Chain, place: str = "layer ") -> None:
     """Takes up layers, and from the front of the list `weights` what belongs to them."""
     for index, layer in enumerate(layers):
         kind, config = layer["class_name"], layer["config"]
@@ -102,13 +113,13 @@ def read(layers, weights, chain, place="layer "):
             raise unsupported(where, f"a {kind}({shown(config)})", SUPPORTED)
 
 
-def activate(where, activation, chain):
+def activate(where: str, activation: Any, chain: Chain) -> None:
     """Takes up an activation: a name, or what Keras serialises a function or a layer to. None and "linear" are none."""
-    name, constants = activation, {}
+    name, constants = activation, None
     if isinstance(activation, dict):
         name, constants = activation.get("class_name"), activation.get("config")
         if isinstance(constants, str):      # {"class_name": "function", "config": "relu", …}
-            name, constants = constants, {}
+            name, constants = constants, None
     constants = constants or {}
     if name is None or name == "linear":
         return
@@ -131,6 +142,6 @@ def activate(where, activation, chain):
                          f"{', '.join(FUNCTIONS)}, and the layers {', '.join(LAYERS)}")
 
 
-def shown(config):
+def shown(config: dict[str, Any]) -> str:
     """A configuration as arguments, as far as they are short."""
     return ", ".join(f"{key}={value!r}" for key, value in config.items() if isinstance(value, (int, float, str)))

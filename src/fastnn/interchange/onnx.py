@@ -10,14 +10,22 @@ Files are written for opset 13, in which each of these operators got its present
 along the last axis): every ONNX Runtime since 1.6 reads them.
 """
 
+from __future__ import annotations
+
 import os
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from .._version import __version__
 from ..model_file import FormatError, replace_file
 from .chain import Chain, layers, library, unsupported
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .._types import AnyLoss, Array, LossName, Path
+    from ..network import Network
 
 STANDARD = ("", "ai.onnx")      # the names of ONNX's own domain
 OPSET, IR_VERSION = 13, 7       # of the same release, ONNX 1.8
@@ -28,11 +36,11 @@ class Step(NamedTuple):
     """A node: its operator, its inputs ("z", the results of earlier steps as "0", "1", …, numbers), its attributes."""
 
     operator: str
-    inputs: tuple = ("z",)
-    attributes: dict = {}
+    inputs: tuple[str | float, ...] = ("z",)
+    attributes: dict[str, Any] = {}
 
 
-def composed(*steps):
+def composed(*steps: tuple[Any, ...]) -> list[Step]:
     """Steps from (operator, inputs), each of one more line of a formula."""
     return [Step(operator, tuple(inputs)) for operator, *inputs in steps]
 
@@ -40,7 +48,7 @@ def composed(*steps):
 SQRT2 = 2.0**0.5
 SELU_SCALE, SELU_SCALE_ALPHA = 1.0507009873554804934, 1.7580993408473768599
 EXPM1_NEGATIVE = [("Min", "z", 0.0), ("Exp", "0"), ("Sub", "1", 1.0), ("Max", "z", 0.0)]
-COMMON = {
+COMMON: dict[str, list[Step]] = {
     "identity": [],
     "sigmoid": [Step("Sigmoid")],
     "tanh": [Step("Tanh")],
@@ -77,14 +85,15 @@ READ = sorted(
     ((name, steps) for table in (*WRITTEN.values(), OTHERS) for name, steps in table.items() if steps),
     key=lambda spelling: -len(spelling[1]))
 # Attributes that a node may leave out.
-DEFAULTS = {"LeakyRelu": {"alpha": 0.01}, "Elu": {"alpha": 1.0}, "Selu": {"alpha": 1.67326319, "gamma": 1.05070102},
-            "Softmax": {"axis": -1}, "Gelu": {"approximate": "none"}, "Swish": {"alpha": 1.0}, "Flatten": {"axis": 1},
-            "Gemm": {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 0}}
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "LeakyRelu": {"alpha": 0.01}, "Elu": {"alpha": 1.0}, "Selu": {"alpha": 1.67326319, "gamma": 1.05070102},
+    "Softmax": {"axis": -1}, "Gelu": {"approximate": "none"}, "Swish": {"alpha": 1.0}, "Flatten": {"axis": 1},
+    "Gemm": {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 0}}
 SUPPORTED = ("only chains of Gemm (without transA) or MatMul and Add, of Identity, Flatten and of fastnn's activations "
              "with their constants can become a fastnn.Network")
 
 
-def to_onnx(network, path):
+def to_onnx(network: Network, path: Path) -> None:
     """Writes the network to an ONNX file: from "input" (n, n_inputs) to "output" (n, n_outputs), n being free.
 
     The file is written wholly or not at all, and the same network makes the same bytes. `from_onnx`
@@ -99,9 +108,10 @@ def to_onnx(network, path):
     """
     onnx = library("onnx", "ONNX", "onnx", "to_onnx")
     dtype = np.dtype(network.dtype)
-    nodes, constants = [], {}
+    nodes: list[Any] = []
+    constants: dict[str, Array] = {}
 
-    def constant(name, value):
+    def constant(name: str, value: Any) -> str:
         constants.setdefault(name, np.array(value, dtype))
         return name
 
@@ -110,9 +120,9 @@ def to_onnx(network, path):
         inputs = [value, constant(f"weights.{index}", weights), constant(f"biases.{index}", biases)]
         z = value = f"layer.{index}"
         nodes.append(onnx.helper.make_node("Gemm", inputs, [z], z))
-        for number, (operator, inputs, attributes) in enumerate(WRITTEN[network.dtype][activation]):
+        for number, (operator, givens, attributes) in enumerate(WRITTEN[network.dtype][activation]):
             inputs = [constant(f"constant.{given!r}", given) if isinstance(given, float) else
-                      z if given == "z" else f"{z}.{activation}.{given}" for given in inputs]
+                      z if given == "z" else f"{z}.{activation}.{given}" for given in givens]
             value = f"{z}.{activation}.{number}"
             nodes.append(onnx.helper.make_node(operator, inputs, [value], value, **attributes))
     nodes[-1].output[0] = "output"
@@ -127,7 +137,7 @@ def to_onnx(network, path):
     replace_file(path, model.SerializeToString(deterministic=True))
 
 
-def from_onnx(path, *, loss=None, seed=0):
+def from_onnx(path: Path, *, loss: LossName | str | AnyLoss | None = None, seed: int = 0) -> Network:
     """The Network that computes what an ONNX file computes.
 
     Parameters
@@ -179,7 +189,7 @@ def from_onnx(path, *, loss=None, seed=0):
     return chain.network(loss, seed)
 
 
-def read_graph(onnx, path):
+def read_graph(onnx: Any, path: Path) -> tuple[Any, list[Any], dict[str, Array]]:
     """What is in a file of valid ONNX that has all its weights with it: (graph, nodes, {name: constant})."""
     from google.protobuf.message import DecodeError  # which ONNX is built on
     with open(path, "rb") as file:
@@ -202,20 +212,20 @@ def read_graph(onnx, path):
     return graph, nodes, constants
 
 
-def constant_value(onnx, node):
+def constant_value(onnx: Any, node: Any) -> Array:
     """The value of a Constant node, which has one attribute."""
     value = onnx.helper.get_attribute_value(node.attribute[0])
     return onnx.numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else np.array(value)
 
 
-def attributes(onnx, node):
+def attributes(onnx: Any, node: Any) -> dict[str, Any]:
     """The attributes of a node, those that it leaves out among them."""
     given = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
     given = {name: value.decode() if isinstance(value, bytes) else value for name, value in given.items()}
     return DEFAULTS.get(node.op_type, {}) | given
 
 
-def gemm(onnx, where, node, value, constants, chain):
+def gemm(onnx: Any, where: str, node: Any, value: str, constants: Mapping[str, Array], chain: Chain) -> None:
     """Takes up alpha * value @ B + beta * C, B being transposed if transB says so."""
     settings = attributes(onnx, node)
     missing = [name for name in node.input[1:] if name and name not in constants]
@@ -230,7 +240,7 @@ def gemm(onnx, where, node, value, constants, chain):
     chain.linear(where, weights * weights.dtype.type(settings["alpha"]), biases)
 
 
-def row(where, values, n):
+def row(where: str, values: Array, n: int) -> Array:
     """A constant that is broadcast to rows of n numbers, as one such row."""
     try:
         return np.broadcast_to(values, (1, n))[0]
@@ -239,12 +249,13 @@ def row(where, values, n):
                          f"and fits {n} outputs was expected") from None
 
 
-def the_other(node, value):
+def the_other(node: Any, value: str) -> str | None:
     """The name of the input that is not `value`, of a node with two."""
     return next((name for name in node.input if name != value), None)
 
 
-def activation(onnx, where, nodes, z, constants):
+def activation(onnx: Any, where: str, nodes: list[Any], z: str,
+               constants: Mapping[str, Array]) -> tuple[str, int]:
     """The activation that begins with the first of these nodes, and how many of them it takes."""
     for name, steps in READ:
         results = {"z": z}
@@ -261,7 +272,8 @@ def activation(onnx, where, nodes, z, constants):
     raise unsupported(where, f"{nodes[0].op_type}({text})", SUPPORTED)
 
 
-def same_step(onnx, step, node, results, constants):
+def same_step(onnx: Any, step: Step, node: Any, results: Mapping[str, str],
+              constants: Mapping[str, Array]) -> bool:
     """Whether a node does what a step says."""
     settings = attributes(onnx, node)
     orders = [node.input] if step.operator in ("Sub", "Div") else [node.input, node.input[::-1]]
@@ -273,7 +285,8 @@ def same_step(onnx, step, node, results, constants):
             and all(close(settings[key], value) for key, value in step.attributes.items()))
 
 
-def same_input(given, name, results, constants):
+def same_input(given: str | float, name: str, results: Mapping[str, str],
+               constants: Mapping[str, Array]) -> bool:
     """Whether an input is what a step says: a number, or the result of a step."""
     if isinstance(given, float):
         values = constants.get(name, np.empty(0))
@@ -281,6 +294,6 @@ def same_input(given, name, results, constants):
     return name == results[given]
 
 
-def close(a, b):
+def close(a: Any, b: Any) -> bool:
     """Whether two constants are the same, up to float32's rounding."""
     return a == b or isinstance(b, float) and abs(a - b) < 1e-6 * abs(b)

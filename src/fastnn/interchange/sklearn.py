@@ -5,17 +5,25 @@ relu. Its classifiers end in softmax, or in sigmoid for two classes and for seve
 its regressors in identity, or in exp with the Poisson loss.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from ..losses import default_loss
 from .chain import Chain, layers, library
+
+if TYPE_CHECKING:
+    from .._types import Array, ArrayLike
+    from ..network import Network
 
 NAMES = {"identity": "identity", "logistic": "sigmoid", "tanh": "tanh", "relu": "relu", "softmax": "softmax",
          "exp": "exp"}
 HIDDEN = {"identity": "identity", "sigmoid": "logistic", "tanh": "tanh", "relu": "relu"}
 
 
-def from_sklearn(estimator):
+def from_sklearn(estimator: Any) -> Network:
     """The Network that computes what a fitted sklearn.neural_network MLP computes, with its dtype.
 
     Its outputs are `predict_proba` for a classifier (of two classes: the probability of the second
@@ -45,7 +53,7 @@ def from_sklearn(estimator):
     return chain.network(loss, seed=0)
 
 
-def to_sklearn(network, classes=None):
+def to_sklearn(network: Network, classes: ArrayLike | None = None) -> Any:
     """The network as a fitted MLPClassifier (output softmax or sigmoid) or MLPRegressor (identity or exp).
 
     `predict`, `predict_proba` and `score` are those of the network; `partial_fit` trains on from its
@@ -80,7 +88,7 @@ def to_sklearn(network, classes=None):
         raise ValueError(f"the output is {output!r} of {n_outputs}, but scikit-learn has only softmax (of two or more) "
                          "and sigmoid for classes, identity and exp for numbers")
     settings = {"hidden_layer_sizes": network.layer_sizes[1:-1], "activation": HIDDEN[hidden[0]] if hidden else "relu"}
-    parameters = [(weights.copy(), biases.copy()) for weights, biases, _ in layers(network)]
+    parameters: list[tuple[Array, ...]] = [(weights.copy(), biases.copy()) for weights, biases, _ in layers(network)]
     if output in ("softmax", "sigmoid"):
         several = output == "sigmoid" and n_outputs > 1
         classes = checked_classes(classes, n_outputs if n_outputs > 1 else 2, several)
@@ -102,7 +110,7 @@ def to_sklearn(network, classes=None):
     return estimator
 
 
-def checked_classes(classes, number, several):
+def checked_classes(classes: ArrayLike | None, number: int, several: bool) -> Array:
     """The classes of a classifier, in ascending order as scikit-learn keeps them."""
     if classes is None:
         return np.arange(number)

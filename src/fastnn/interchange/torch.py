@@ -3,10 +3,20 @@
 Parameters are copied bit by bit. PyTorch keeps weights as (n_out, n_in), and has no module for exp.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from .chain import Chain, layers, library, unsupported
 
+if TYPE_CHECKING:
+    import torch
+
+    from .._types import AnyLoss, Array, LossName
+    from ..network import Network
+
 # Modules by the activation that they are, each with its constants.
-MODULES = {
+MODULES: dict[str, tuple[str, dict[str, Any]]] = {
     "sigmoid": ("Sigmoid", {}), "tanh": ("Tanh", {}), "relu": ("ReLU", {}),
     "leaky_relu": ("LeakyReLU", {"negative_slope": 0.01}), "elu": ("ELU", {"alpha": 1.0}), "selu": ("SELU", {}),
     "softplus": ("Softplus", {"beta": 1.0, "threshold": 20.0}), "silu": ("SiLU", {}),
@@ -16,7 +26,7 @@ SUPPORTED = ("only Linear, Flatten, Identity, Dropout and the modules of fastnn'
              f"({', '.join(module for module, _ in MODULES.values())}) can become a fastnn.Network")
 
 
-def to_torch(network):
+def to_torch(network: Network) -> torch.nn.Sequential:
     """The network as a torch.nn.Sequential of Linear and activation modules, with its dtype and its parameters.
 
     Dropout is a matter of training, and is left out. ValueError for the output "exp", for which
@@ -48,7 +58,8 @@ def to_torch(network):
     return torch.nn.Sequential(*modules)
 
 
-def from_torch(module, *, loss=None, seed=0):
+def from_torch(module: torch.nn.Module, *, loss: LossName | str | AnyLoss | None = None,
+               seed: int = 0) -> Network:
     """The Network that computes what a torch.nn.Sequential computes in evaluation mode.
 
     Parameters
@@ -78,7 +89,7 @@ def from_torch(module, *, loss=None, seed=0):
     return chain.network(loss, seed)
 
 
-def read(torch, modules, chain, place="layer "):
+def read(torch: Any, modules: Any, chain: Chain, place: str = "layer ") -> None:
     """Takes up the modules of a Sequential; a nested one's places are numbers with dots."""
     activations = {getattr(torch.nn, name): (activation, constants)
                    for activation, (name, constants) in MODULES.items()}
@@ -104,7 +115,7 @@ def read(torch, modules, chain, place="layer "):
             raise unsupported(where, repr(module), SUPPORTED)
 
 
-def array(where, tensor):
+def array(where: str, tensor: Any) -> Array:
     """A parameter as an array."""
     if str(tensor.dtype) not in ("torch.float32", "torch.float64"):
         raise ValueError(f"{where} has dtype {tensor.dtype}, but must be torch.float32 or torch.float64; convert it "

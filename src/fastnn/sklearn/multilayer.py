@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from .._types import AnyLoss, AnyOptimizer, Array, ArrayLike, DType, FloatArray, HiddenName, Weights
     from ..callbacks import Callback
 
-    HeldOut = tuple[Any, Array, Weights]    # rows, codes, weights
+    _HeldOut = tuple[Any, Array, Weights]    # rows, codes, weights
 
 SOLVERS = ("lbfgs", "sgd", "adam")
 LEARNING_RATES = ("constant", "invscaling", "adaptive")
@@ -186,7 +186,7 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
             context.call_on_fit_task_end(**hooks, reconstruction_attributes=self._reconstruction)
         return self
 
-    def _train(self, X: Any, codes: Array, weight: Weights, held_out: HeldOut | None, incremental: bool, context: Any,
+    def _train(self, X: Any, codes: Array, weight: Weights, held_out: _HeldOut | None, incremental: bool, context: Any,
                hooks: Mapping[str, Any]) -> None:
         """Epochs over rows that are ready."""
         network = self._linked()
@@ -321,7 +321,7 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
             y = column_or_1d(y, warn=True)
         return X, y
 
-    def _checked_validation(self, validation_data: Any) -> HeldOut:
+    def _checked_validation(self, validation_data: Any) -> _HeldOut:
         """(X, codes) or (X, codes, sample_weight), as the network takes them."""
         if not (isinstance(validation_data, (tuple, list)) and len(validation_data) in (2, 3)):
             raise TypeError(f"validation_data is a {type(validation_data).__name__}, but must be a tuple (X, y) or "
@@ -357,7 +357,7 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
         return np.concatenate(arrays)
 
     def _split(self, X: Any, codes: Array, sample_weight: Weights,
-               random: np.random.RandomState) -> tuple[Array, HeldOut]:
+               random: np.random.RandomState) -> tuple[Array, _HeldOut]:
         """(numbers of the rows to train on, what is held out of them)"""
         rows, held_out = train_test_split(np.arange(X.shape[0]), random_state=random,
                                           test_size=self.validation_fraction, stratify=self._strata(codes))
