@@ -100,7 +100,8 @@ def keeping(network: fastnn.Network) -> None:
 
 def estimating() -> None:
     model = MLPRegressor("huber", (16, 8), ["relu", "gelu"], solver=fastnn.AdamW(1e-3), max_iter=2, standardize=True)
-    assert_type(model.partial_fit(X, y, sample_weight=np.ones(40)), MLPRegressor)
+    model.partial_fit(X, y, sample_weight=np.ones(40))
+    assert_type(model.predict(X), NDArray[Any])
     assert_type(model.network_, fastnn.Network)
     assert_type(model.coefs_, list[NDArray[np.floating]])
     assert_type(MLPClassifier(dropout=0.1, class_weight="balanced").warm_start, bool)
