@@ -72,13 +72,13 @@ TASKS = {
     "numbers": ("MLPRegressor", XO, scale(YO), {}),
     "counts": ("MLPRegressor", XR, np.random.default_rng(0).poisson(np.exp(0.3 * scale(YR))), {"loss": "poisson"}),
 }
-# Adam's epsilon stands elsewhere in PyTorch's formula (so it is next to nothing here), and scikit-learn's velocity
-# keeps old rates: with a rate that falls, they agree only without momentum.
+# Adam's epsilon stands elsewhere in scikit-learn's formula, so it is next to nothing here.
 SOLVERS = {
     "sgd": ({"solver": "sgd", "learning_rate_init": 0.02}, 1e-9),
-    "invscaling": ({"solver": "sgd", "learning_rate": "invscaling", "momentum": 0, "learning_rate_init": 0.05}, 1e-9),
-    "adaptive": ({"solver": "sgd", "learning_rate": "adaptive", "momentum": 0, "n_iter_no_change": 2, "tol": 0.01,
-                  "learning_rate_init": 0.05}, 1e-9),
+    "invscaling": ({"solver": "sgd", "learning_rate": "invscaling", "learning_rate_init": 0.1}, 1e-9),
+    "adaptive": ({"solver": "sgd", "learning_rate": "adaptive", "n_iter_no_change": 2, "tol": 0.01,
+                  "learning_rate_init": 0.02}, 1e-9),
+    "no momentum": ({"solver": "sgd", "momentum": 0, "learning_rate": "invscaling", "learning_rate_init": 0.05}, 1e-9),
     "early": ({"solver": "sgd", "early_stopping": True, "validation_fraction": 0.2, "batch_size": 160}, 1e-9),
     "adam": ({"solver": "adam", "learning_rate_init": 1e-3, "epsilon": 1e-30}, 1e-8),
     "lbfgs": ({"solver": "lbfgs", "max_iter": 8}, 1e-5),
@@ -212,6 +212,24 @@ def test_clone_copy_and_pickle():
     assert len(pickle.dumps(model)) < 2.5 * 4 * 2 * model.network_.n_parameters + 8000     # weights and momentum, once
 
 
+def test_what_a_network_is_made_of_stays():
+    model = MLPClassifier(**SMALL, warm_start=True).fit(X, Y)
+    for change in ({"hidden_layer_sizes": (5,)}, {"activation": "tanh"}, {"dropout": 0.5}, {"standardize": True},
+                   {"dtype": "float32"}, {"loss": "focal"}):
+        name, = change
+        changed = copy.deepcopy(model).set_params(**change)
+        with pytest.raises(ValueError, match=f"{name} is .*, but was .* when the network was built"):
+            changed.fit(X, Y)
+        with pytest.raises(ValueError, match=f"{name} is .*, but was .* when the network was built"):
+            changed.partial_fit(X, Y)
+        np.testing.assert_array_equal(changed.set_params(**{name: getattr(model, name)}).predict(X), model.predict(X))
+        changed.set_params(**change, warm_start=False).fit(X, Y)
+    model.set_params(early_stopping=True, alpha=1.0, solver="sgd").fit(X, Y)
+    assert len(model.validation_scores_) == model.n_iter_
+    model.set_params(early_stopping=False).fit(X, Y)
+    assert model.best_loss_ < np.inf
+
+
 def test_partial_fit_is_fit():
     whole = MLPClassifier(**SMALL, tol=0).fit(X, Y)
     parts = MLPClassifier(**SMALL, tol=0)
@@ -321,6 +339,10 @@ def test_dtypes():
     ({"batch_size": "all"}, "batch_size is 'all', but must be an integer"),
     ({"loss": "logloss"}, "loss is 'logloss', which does not exist"),
     ({"dtype": "float16"}, "dtype is 'float16', which does not exist"),
+    ({"hidden_layer_sizes": "7"}, "hidden_layer_sizes is '7', but must be a sequence of integers, or one integer"),
+    ({"shuffle": "no"}, "shuffle is 'no', but must be True or False"),
+    ({"early_stopping": True, "validation_fraction": 0}, "validation_fraction is 0, but early_stopping needs rows"),
+    ({"class_weight": "even"}, "class_weight is 'even', but must be 'balanced', a dictionary {class: weight} or None"),
 ])
 def test_wrong_parameters(arguments, message):
     model = MLPClassifier(**arguments)
@@ -329,8 +351,9 @@ def test_wrong_parameters(arguments, message):
 
 
 def test_before_the_first_fit():
-    with pytest.raises(NotFittedError, match="This MLPClassifier instance is not fitted yet"):
-        MLPClassifier().predict(X)
+    for call in (lambda model: model.predict(X), lambda model: model.to_network()):
+        with pytest.raises(NotFittedError, match="This MLPClassifier instance is not fitted yet"):
+            call(MLPClassifier())
 
 
 def test_a_refused_fit_changes_nothing():

@@ -54,12 +54,13 @@ class Books(Callback):
         if estimator.verbose:
             print(f"Iteration {estimator.n_iter_}, loss = {estimator.loss_:.8f}")
         if estimator._by_lbfgs():
+            estimator.best_loss_ = min(estimator.loss_curve_)
             return
         estimator.t_ += fit.rows
         improved = self.score(network) if self.scored else self.compare_loss()
         estimator._no_improvement_count = 0 if improved else estimator._no_improvement_count + 1
         if self.sgd is not None and estimator.learning_rate == "invscaling":
-            self.sgd.learning_rate = self.first_rate / (estimator.t_ + 1) ** estimator.power_t
+            self.change_rate(self.first_rate / (estimator.t_ + 1) ** estimator.power_t)
         if estimator._no_improvement_count > estimator.n_iter_no_change:
             self.stop_or_slow_down(fit)
 
@@ -87,6 +88,13 @@ class Books(Callback):
         estimator.best_loss_ = min(estimator.best_loss_, estimator.loss_)
         return improved
 
+    def change_rate(self, rate: float) -> None:
+        """Sets SGD's learning rate. scikit-learn's velocity has the rates of its steps in it, ours has not."""
+        assert self.sgd is not None
+        for velocity in self.sgd.state:
+            velocity *= self.sgd.learning_rate / rate
+        self.sgd.learning_rate = rate
+
     def stop_or_slow_down(self, fit: Fit) -> None:
         estimator = self.estimator
         what = "Validation score" if self.scored else "Training loss"
@@ -94,7 +102,7 @@ class Books(Callback):
                    "consecutive epochs.")
         if self.sgd is not None and estimator.learning_rate == "adaptive":
             if self.sgd.learning_rate > SMALLEST_RATE * estimator._summed_outputs():
-                self.sgd.learning_rate /= SLOWER
+                self.change_rate(self.sgd.learning_rate / SLOWER)
                 estimator._no_improvement_count = 0
                 if estimator.verbose:
                     print(f"{message} Setting learning rate to {self.sgd.learning_rate:f}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from ..scaling import Scaling
 from .multilayer import Multilayer, set_all
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from typing import Self
 
     from .._types import AnyLoss, AnyOptimizer, Array, ArrayLike, DType, FloatArray, HiddenName, Weights
@@ -46,23 +47,30 @@ class MLPClassifier(ClassifierMixin, Multilayer):
         The share of each hidden layer's outputs that a training step leaves out.
     class_weight : dict {class: weight}, "balanced" or None
         Multiplies the weight of each row.
-    loss : {"log_loss", "focal"} or one of `fastnn.losses`, default="log_loss"
+    loss : {"log_loss", "focal"} or what `fastnn.losses.focal` makes, default="log_loss"
     standardize : bool, default=False
         Whether the network learns from inputs brought to mean 0 and deviation 1, as they were in the
         first fit: `predict` does the same. `coefs_` belong to inputs like that.
     dtype : {"float32", "float64"} or None
-        Of the network. None: float64 where X is an array of that, else float32.
+        Of the network and of what it predicts. None: float64 where the first X is an array, a sparse
+        matrix or a data frame of that; else, also for lists and integers, float32.
     callbacks : sequence of fastnn.Callback, default=()
         Called in every fit; scikit-learn's own are set by `set_callbacks`.
 
-    Attributes are scikit-learn's too, and `network_`, the `fastnn.Network`; `validation_loss_curve_`.
-    `loss_curve_` is there for each solver. With `early_stopping` the best parameters are kept, by the score
-    of the rows held out, or of `validation_data`.
+    Attributes are scikit-learn's too, and `network_`, the `fastnn.Network`; `validation_loss_curve_`, empty
+    where nothing is validated. `loss_curve_` is there for each solver. With `early_stopping` the best
+    parameters are kept, by the score of the rows held out, or of `validation_data`.
 
-    It differs in this: Ctrl-C raises KeyboardInterrupt; all batches of an epoch have the same penalty
-    `alpha`, also a shorter last one; negative sample weights are refused; and a loss that stops being
-    finite is a ValueError that leaves the parameters of the epoch before it (with `early_stopping` a
-    ConvergenceWarning, and the best ones).
+    It differs in this:
+
+    - Ctrl-C raises KeyboardInterrupt. A loss that stops being finite is a ValueError, and the parameters are
+      those of the epoch before it; with `early_stopping` a ConvergenceWarning, and the best ones.
+    - Adam's `epsilon` is added where Kingma and Ba (2014) and PyTorch add it, after the correction of the bias.
+    - All batches of an epoch have the same penalty `alpha`, also a shorter last one. `loss_curve_` has the penalty
+      of the weights after the epoch, and with `sample_weight` the weighted mean over the epoch.
+    - What the network is made of (`hidden_layer_sizes`, `activation`, `loss`, `dropout`, `standardize`) cannot be
+      changed for a `warm_start`; and this counts epochs without improvement anew.
+    - `momentum` is below 1, sample weights are not negative, labels (several a row) are predicted as a dense array.
 
     Examples
     --------
@@ -138,6 +146,9 @@ class MLPClassifier(ClassifierMixin, Multilayer):
     def _weights(self, y: Array, sample_weight: Weights, incremental: bool) -> Weights:
         if self.class_weight is None:
             return sample_weight
+        if not (self.class_weight == "balanced" or isinstance(self.class_weight, Mapping)):
+            raise ValueError(f"class_weight is {self.class_weight!r}, but must be 'balanced', a dictionary "
+                             "{class: weight} or None")
         if incremental and self.class_weight == "balanced":
             raise ValueError("class_weight is 'balanced', which needs all rows at once; partial_fit takes a dictionary "
                              "{class: weight}")
@@ -221,9 +232,9 @@ class MLPRegressor(RegressorMixin, Multilayer):
 
     Parameters
     ----------
-    loss : {"squared_error", "poisson", "absolute_error", "huber", "quantile"}, one of `fastnn.losses`, or a function
+    loss : {"squared_error", "poisson", "absolute_error", "huber", "quantile"}, a Loss or a function
         default="squared_error", half of it; "poisson" with output exp and targets >= 0; "quantile" is
-        the median's, and `fastnn.losses.quantile(0.9)` another; a Python function as for `Network`.
+        the median's, `fastnn.losses.quantile(0.9)` another; a Python function as for `Network`.
     standardize : bool, default=False
         Whether the network learns from inputs, and (but for "poisson") targets, of mean 0 and deviation 1, as they
         were in the first fit; `predict` gives numbers like those of y. `coefs_` and `loss_curve_` belong to
@@ -234,7 +245,7 @@ class MLPRegressor(RegressorMixin, Multilayer):
     >>> from sklearn.datasets import load_diabetes
     >>> from fastnn.sklearn import MLPRegressor
     >>> X, y = load_diabetes(return_X_y=True)
-    >>> model = MLPRegressor(16, solver="lbfgs", max_iter=30, standardize=True, random_state=0)
+    >>> model = MLPRegressor(hidden_layer_sizes=16, solver="lbfgs", max_iter=30, standardize=True, random_state=0)
     >>> import warnings
     >>> with warnings.catch_warnings(action="ignore"):       # 30 iterations are few
     ...     model.fit(X, y).score(X, y) > 0.5

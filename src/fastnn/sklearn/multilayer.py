@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from collections.abc import Iterable
 from contextlib import suppress
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,7 @@ BOUNDS: dict[str, dict[str, Any]] = {
     "beta_2": {"low": 0, "high": 1},
     "epsilon": {"low": 0, "open_low": True},
 }
+STRUCTURE = ("hidden_layer_sizes", "activation", "loss", "dtype", "dropout", "standardize")
 RELATIVE_CHANGE = 2.220446049250313e-09     # of the loss, at which SciPy's L-BFGS-B stops by default
 
 
@@ -102,6 +104,7 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
 
     _numeric_targets: bool
     _no_improvement_count: int
+    _built_from: dict[str, str] = {}            # see _structure
     _best_parameters: FloatArray
     _input_scaling: Scaling | None = None       # without `standardize`, and where parameters came from elsewhere
     _target_scaling: Scaling | None = None
@@ -157,6 +160,9 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
         if validation_data is not None:
             validation_data = self._checked_validation(validation_data)
 
+        if not first:
+            self._check_unchanged()
+
         random = check_random_state(self.random_state)
         if first:
             self._forget(X, codes, weight)
@@ -170,6 +176,7 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
             self.network_ = Network(
                 self._layer_sizes(), self._activations(), self._output(), loss=self._network_loss(),
                 dtype=self._network_dtype(X), seed=seed, dropout=self.dropout)
+            self._built_from = self._structure()
         if first and initial is not None:
             self.network_.set_parameters(initial)
         if first:
@@ -196,8 +203,11 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
         # outputs, here and there, its gradient is that of their sum: so all else is in proportion.
         network.l2 = self.alpha / (outputs * batch * (1 if weight is None else weight.mean()))
         optimizer = (incremental and self._optimizer) or self._new_optimizer(outputs)
+        self.n_iter_ = 0
         if not incremental:
-            self.n_iter_, self._no_improvement_count = 0, 0
+            self._no_improvement_count = 0
+        if self.early_stopping and self.validation_scores_ is None:     # it was off when the network was built
+            self.validation_scores_, self.best_validation_score_ = [], -np.inf
         validation = None
         if held_out is not None:
             validation = self._scaled(held_out[0]), self._scaled_targets(held_out[1]), *held_out[2:]
@@ -249,17 +259,35 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
             checked_integer("batch_size", self.batch_size, 1)
         if self.n_iter_no_change != np.inf:
             checked_integer("n_iter_no_change", self.n_iter_no_change, 1)
+        for name in ("shuffle", "warm_start", "nesterovs_momentum", "early_stopping", "standardize"):
+            if not isinstance(getattr(self, name), (bool, np.bool_)):
+                raise TypeError(f"{name} is {getattr(self, name)!r}, but must be True or False")
+        if self.early_stopping and self.validation_fraction == 0:
+            raise ValueError("validation_fraction is 0, but early_stopping needs rows to validate with")
         if self.dtype is not None:
             checked_dtype(self.dtype)
         hidden = len(self._hidden())
         checked_hidden(self._activations(), hidden, HIDDEN, ACTIVATIONS)
         checked_shares("dropout", self.dropout, hidden)
 
+    def _structure(self) -> dict[str, str]:
+        """The parameters that a network is built from."""
+        return {name: repr(getattr(self, name)) for name in STRUCTURE}
+
+    def _check_unchanged(self) -> None:
+        """Refuses to go on with a network that is not what the parameters say now."""
+        for name, value in self._structure().items():
+            if self._built_from.get(name, value) != value:
+                raise ValueError(f"{name} is {value}, but was {self._built_from[name]} when the network was built that "
+                                 "goes on; set it back, or fit without warm_start")
+
     def _by_lbfgs(self) -> bool:
         return self.solver == "lbfgs" or isinstance(self.solver, LBFGS)
 
     def _hidden(self) -> list[int]:
         sizes: Any = self.hidden_layer_sizes
+        if isinstance(sizes, str) or not isinstance(sizes, (Integral, Iterable)):
+            raise TypeError(f"hidden_layer_sizes is {sizes!r}, but must be a sequence of integers, or one integer")
         sizes = [sizes] if isinstance(sizes, Integral) else list(sizes)
         if not all(size > 0 for size in sizes):
             raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
@@ -324,7 +352,7 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
     def _checked_validation(self, validation_data: Any) -> _HeldOut:
         """(X, codes) or (X, codes, sample_weight), as the network takes them."""
         if not (isinstance(validation_data, (tuple, list)) and len(validation_data) in (2, 3)):
-            raise TypeError(f"validation_data is a {type(validation_data).__name__}, but must be a tuple (X, y) or "
+            raise TypeError(f"validation_data is {short(validation_data)}, but must be a tuple (X, y) or "
                             "(X, y, sample_weight)")
         X, y = self._checked_rows(validation_data[0], validation_data[1], reset=False)
         weight = checked_weights("validation_data's sample_weight", (*validation_data, None)[2], X.shape[0])
@@ -377,6 +405,9 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
 
     def _linked(self) -> Network:
         """The network, with what stands in coefs_ and intercepts_: its own arrays, unless others were put there."""
+        if "network_" not in self.__dict__:
+            raise NotFittedError(f"This {type(self).__name__} instance is not fitted yet. Call 'fit' with appropriate "
+                                 "arguments before using this estimator.")
         network = self.network_
         own, public = (*network.weights, *network.biases), (*self.coefs_, *self.intercepts_)
         if any(array is not other for array, other in zip(own, public, strict=True)):
@@ -391,9 +422,6 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
 
     def _outputs(self, X: Any) -> FloatArray:
         """What the network gives for rows as they come, before they are called classes or numbers."""
-        if "network_" not in self.__dict__:
-            raise NotFittedError(f"This {type(self).__name__} instance is not fitted yet. Call 'fit' with appropriate "
-                                 "arguments before using this estimator.")
         network = self._linked()
         if type(X) is np.ndarray and X.ndim == 2 and X.dtype.kind == "f" and not hasattr(self, "feature_names_in_"):
             with suppress(ValueError):      # that is explained below, in scikit-learn's words
@@ -457,6 +485,11 @@ class SparseBatches:
             part = order[first:first + self.batch]
             weight = () if self.weight is None else (self.weight[part],)
             yield self.X[part].toarray(), self.codes[part], *weight
+
+
+def short(value: Any) -> str:
+    """What a value is, in a few words."""
+    return f"a {type(value).__name__}" + (f" of {len(value)}" if isinstance(value, (tuple, list)) else "")
 
 
 def set_all(estimator: Multilayer, arguments: dict[str, Any]) -> None:
