@@ -49,7 +49,8 @@ def run_c(network, path):
         print(f"{path.name}: {path.stat().st_size} bytes; there is no cc to compile it")
         return
     program = path.with_name("surface_test")
-    subprocess.run([compiler, "-std=c99", "-DSURFACE_SELF_TEST", "-x", "c", path, "-lm", "-o", program], check=True)
+    options = ["-std=c99", "-DSURFACE_SELF_TEST_MAIN", "-x", "c"]
+    subprocess.run([compiler, *options, path, "-lm", "-o", program], check=True)
     done = subprocess.run([program.resolve()], check=True, capture_output=True, text=True)
     print(f"{path.name}: {path.stat().st_size} bytes, in C {done.stdout.strip()}")
 

@@ -71,6 +71,7 @@ def test_a_number_and_columns_in_another_order(folder, capsys):
     network = fastnn.load("model.safetensors")
     recipe = tables.Recipe.of(network)
     assert network.layer_sizes == (9, 16, 1) and "sex" not in recipe.columns
+    capsys.readouterr()
     assert run(capsys, "predict", "model.safetensors", "patients.csv", "--out", "p.csv") == (0, "", "")
     values = np.loadtxt("p.csv", skiprows=1)
     X, y = load_diabetes(return_X_y=True, scaled=False)
@@ -143,7 +144,8 @@ def broken(line, column, cell):
     (lambda: broken(9, 0, "nan"), "train broken.csv --target species", "column 'sepal length' is 'nan', but must be"),
     (lambda: broken(5, 4, ""), "train broken.csv --target species",
      "row 5, column 'species' is empty, but is what to learn"),
-    (lambda: broken(1, 1, "sepal length"), "train broken.csv --target species", "each must have a name of its own"),
+    (lambda: broken(1, 1, "sepal length"), "train broken.csv --target species",
+     "2 columns called 'sepal length', but each must"),
     (lambda: write("broken.csv", ["a", "b"], [[1, 2], [1, 2, 3]]), "train broken.csv --target a",
      "broken.csv: row 3 has 3 cells, but there are 2 columns"),
     (lambda: write("broken.csv", ["a", "b"], [[1, 2]] * 5), "train broken.csv --target a", "at least 20 are needed"),
@@ -155,7 +157,19 @@ def broken(line, column, cell):
     (lambda: None, "train flowers.csv --target species --task regression",
      "row 2, column 'species' is 'setosa', but must be a finite number"),
     (lambda: None, "train missing.csv --target y", "No such file or directory: 'missing.csv'"),
-    (lambda: None, "train flowers.csv --target species --out nowhere/m", "--out is nowhere/m, which is in no folder"),
+    (lambda: None, "train flowers.csv --target species --out nowhere/m", "--out is 'nowhere/m', which is no file in"),
+    (lambda: None, "train flowers.csv --target species --out .", "--out is '.', which is no file in a folder"),
+    (lambda: None, "train flowers.csv --target species --out flowers.csv", "which is what is read; give another name"),
+    (lambda: fastnn.Network([4, 3]).save("net.onnx"), "export net.onnx --to onnx", "which is what is read"),
+    (lambda: fastnn.Network([4, 3]).save("net"), "export net --to c --out nowhere/net.h", "which is no file in"),
+    (lambda: None, "train flowers.csv --target species --drop species", "'species' is the target, and cannot be"),
+    (lambda: None, "train flowers.csv --target species --seed -1", "seed is -1, but must be at least 0"),
+    (lambda: None, "train flowers.csv --target species --epochs 0", "epochs is 0, but must be at least 1"),
+    (lambda: broken(9, 0, "1e300"), "train broken.csv --target species", "column 'sepal length' is '1e300', but must"),
+    (lambda: write("broken.csv", ["a", "b"], [[1, 2.5]] * 30 + [[1, "NA"]]), "train broken.csv --target b",
+     "row 32, column 'b' is 'NA', but other rows hold numbers; leave the row out, or say --task classification"),
+    (lambda: write("broken.csv", ["a;b"], [["1;2"]] * 30), "train broken.csv --target b",
+     "broken.csv has one column, 'a;b': cells must be separated by commas"),
     (lambda: None, "train flowers.csv --target species --hidden 0", "layer_sizes[1] is 0, but must be at least 1"),
     (lambda: None, "predict flowers.csv flowers.csv", "flowers.csv cannot be read as a model"),
     (lambda: fastnn.Network([4, 3]).save("bare"), "predict bare flowers.csv", "does not know which columns it needs"),
@@ -198,6 +212,27 @@ def test_as_a_program(folder):
                            stdout=writer, stderr=subprocess.PIPE, text=True)
     os.close(writer)
     assert (early.returncode, early.stderr) == (1, "")
+
+
+@pytest.mark.parametrize("to, ending", [("c", ".h"), ("onnx", ".onnx"), ("torch", ".pt")])
+def test_export(folder, capsys, to, ending):
+    if to == "torch":
+        pytest.importorskip("torch", reason="NOT TESTED: torch is not installed")
+    trained = tables.train(tables.Table.read("patients.csv"), "progression", epochs=5)
+    trained.network.save("m.safetensors")
+    code, out, err = run(capsys, "export", "m.safetensors", "--to", to)
+    assert (code, err) == (0, "") and out.endswith(
+        f"inputs: {', '.join(trained.recipe.columns)}\noutputs: progression\nsaved m{ending}\n")
+    X = load_diabetes(scaled=False).data.astype("float32")
+    expected = trained.recipe.targets.undo(trained.network.predict(trained.recipe.inputs.apply(X)))
+    if to == "onnx":
+        read = fastnn.interchange.from_onnx("m.onnx")
+        np.testing.assert_allclose(read.predict(X), expected, rtol=1e-4, atol=1e-3)
+    if to == "torch":
+        import torch
+        module = fastnn.interchange.to_torch(fastnn.Network(trained.network.layer_sizes))
+        module.load_state_dict(torch.load("m.pt"))
+        np.testing.assert_allclose(module(torch.from_numpy(X)).detach(), expected, rtol=1e-4, atol=1e-3)
 
 
 def test_ctrl_c(folder, capsys, monkeypatch):

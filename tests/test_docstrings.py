@@ -1,22 +1,29 @@
-"""The examples in the docstrings of public modules run and print what they say."""
+"""The examples in the docstrings of all modules run and print what they say."""
 
 import doctest
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
 import fastnn
 
-OPTIONAL = {".interchange.onnx": "onnx", ".interchange.sklearn": "sklearn", ".interchange.torch": "torch"}
+SOURCE = Path(fastnn.__file__).parent
+OPTIONAL = {"interchange/onnx.py": "onnx", "interchange/torch.py": "torch"}
+WITH_EXAMPLES = sorted(path.relative_to(SOURCE).as_posix() for path in SOURCE.rglob("*.py")
+                       if ">>>" in path.read_text(encoding="utf-8"))
+
+
+def test_they_are_found():
+    assert len(WITH_EXAMPLES) > 12 and {"network.py", "sklearn/estimators.py", "interchange/c.py"} <= set(WITH_EXAMPLES)
 
 
 @pytest.mark.any_isa
-@pytest.mark.parametrize("name", [
-    "", ".activations", ".callbacks", ".interchange.c", ".interchange.keras", ".interchange.onnx",
-    ".interchange.sklearn", ".interchange.torch", ".lbfgs", ".losses", ".network", ".ops", ".optimizers", ".schedules"])
-def test_examples(name):
-    if name in OPTIONAL:
-        pytest.importorskip(OPTIONAL[name], reason=f"NOT TESTED: {OPTIONAL[name]} is not installed")
-    results = doctest.testmod(import_module(fastnn.__name__ + name), optionflags=doctest.NORMALIZE_WHITESPACE)
+@pytest.mark.parametrize("path", WITH_EXAMPLES)
+def test_examples(path):
+    if path in OPTIONAL:
+        pytest.importorskip(OPTIONAL[path], reason=f"NOT TESTED: {OPTIONAL[path]} is not installed")
+    name = ".".join(["fastnn", *path.removesuffix(".py").removesuffix("__init__").strip("/").split("/")]).strip(".")
+    results = doctest.testmod(import_module(name), optionflags=doctest.NORMALIZE_WHITESPACE)
     assert results.attempted > 0
     assert results.failed == 0

@@ -525,7 +525,7 @@ def test_random_networks_in_c(tmp_path):
 
 
 def self_test(folder, name, expect):
-    define = f"-D{name.upper()}_SELF_TEST"
+    define = f"-D{name.upper()}_SELF_TEST_MAIN"
     subprocess.run([CC, "-std=c99", *STRICT, define, "-x", "c", f"{name}.h", "-lm", "-o", "test"],
                    cwd=folder, check=True, capture_output=True, text=True)
     done = subprocess.run([folder / "test"], capture_output=True, text=True)
@@ -541,6 +541,15 @@ def test_the_self_test_passes_and_notices_a_wrong_constant(dtype, tmp_path):
     assert text.count("z < 0 ? 0.01") == 1
     (tmp_path / "policy.h").write_text(text.replace("z < 0 ? 0.01", "z < 0 ? 0.02"))
     self_test(tmp_path, "policy", 8)
+
+
+@needs_cc
+def test_a_program_can_call_the_self_test(tmp_path):
+    to_c(network_of("relu", "float32"), tmp_path / "policy.h")
+    (tmp_path / "own.c").write_text('#define POLICY_SELF_TEST\n#include "policy.h"\n'
+                                    "int main(void) { return policy_self_test(); }\n")
+    subprocess.run([CC, "-std=c99", *STRICT, "own.c", "-lm", "-o", "own"], cwd=tmp_path, check=True)
+    assert subprocess.run([tmp_path / "own"]).returncode == 0
 
 
 @needs_cc

@@ -168,8 +168,12 @@ def test_what_is_no_file_is_an_oserror(tmp_path):
 
 def test_metadata_that_json_cannot_hold_is_refused_before_the_disk_is_touched(tmp_path):
     network = fastnn.Network([2, 1])
-    network.metadata = {"array": np.zeros(3)}
-    with pytest.raises(TypeError):
+    for wrong in ({"it": np.zeros(3)}, {"it": (1, 2)}, {"it": {1: 2}}, {"it": float("nan")}, {1: "it"}):
+        network.metadata = wrong
+        with pytest.raises(TypeError, match=r"metadata\[('it'|1)\] is not made of what JSON holds as it is"):
+            network.save(tmp_path / "model.safetensors")
+    network.metadata = [1]
+    with pytest.raises(TypeError, match=r"metadata is \[1\], but must be a dictionary"):
         network.save(tmp_path / "model.safetensors")
     assert list(tmp_path.iterdir()) == []
 

@@ -45,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int | None:
 def add_train(commands: Any) -> None:
     parser = commands.add_parser(
         "train", help="learn a column of a CSV file from its others",
+        usage="fastnn train data.csv --target COLUMN [options]",
         description="Learns one column of a CSV file from the others: classes, if it holds text or at most "
                     f"{tables.MOST_CLASSES} different whole numbers, else a number. A fifth of the rows is held out, "
                     "and what the model makes of them is reported.")
@@ -59,9 +60,16 @@ def add_train(commands: Any) -> None:
     parser.set_defaults(run=train)
 
 
+def check_out(path: str, source: str) -> None:
+    """Refuses, before any work, a file that cannot be written or that the work is done from."""
+    if not path or Path(path).is_dir() or not Path(path).absolute().parent.is_dir():
+        raise ValueError(f"--out is {path!r}, which is no file in a folder that exists")
+    if Path(path).exists() and Path(source).exists() and Path(path).samefile(source):
+        raise ValueError(f"--out is {path!r}, which is what is read; give another name")
+
+
 def train(options: argparse.Namespace) -> None:
-    if not Path(options.out).absolute().parent.is_dir():
-        raise ValueError(f"--out is {options.out}, which is in no folder that exists")
+    check_out(options.out, options.data)
     table = tables.Table.read(options.data)
     bar = sys.stderr.isatty() and importlib.util.find_spec("tqdm") is not None
     trained = tables.train(
@@ -97,6 +105,8 @@ def add_predict(commands: Any) -> None:
 
 
 def predict(options: argparse.Namespace) -> None:
+    if options.out is not None:
+        check_out(options.out, options.data)
     rows = list(tables.predictions(load(options.model), tables.Table.read(options.data)))
     if options.out is None:
         csv.writer(sys.stdout, lineterminator="\n").writerows(rows)
@@ -145,7 +155,8 @@ def export(options: argparse.Namespace) -> None:
     network = load(options.model)
     recipe = tables.Recipe.of(network)
     network = network if recipe is None else recipe.folded(network)
-    path = options.out or str(Path(options.model).with_suffix(EXPORTS[options.to]))
+    path = str(Path(options.model).with_suffix(EXPORTS[options.to])) if options.out is None else options.out
+    check_out(path, options.model)
     if options.to == "onnx":
         interchange.to_onnx(network, path)
     elif options.to == "c":

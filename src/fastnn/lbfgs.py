@@ -31,8 +31,8 @@ class LBFGS:
     step's length. `history_size` pairs of steps approximate the curvature; the fit ends before
     its last epoch where the largest element of the gradient is below `tolerance_gradient`, or
     the loss changes by less than `tolerance_change` of itself ("converged" in
-    `history.stopped_by`), or `max_evaluations` of the loss are done ("evaluations"; None is no
-    limit). Each fit starts with an empty history. Needs SciPy.
+    `history.stopped_by`), or `max_evaluations` of the loss are done, and the line search that
+    goes on then ("evaluations"; None is no limit). Each fit starts with an empty history. Needs SciPy.
 
     >>> import numpy as np, fastnn
     >>> x = np.linspace(-1, 1, 30)[:, None]

@@ -7,6 +7,7 @@ no code, and loading runs none. What a file cannot hold are Python functions: se
 
 from __future__ import annotations
 
+import json
 import warnings
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -134,6 +135,7 @@ def save(network: Network, path: Path) -> None:
     """Writes a network to a file. A Python loss is left out, and `load` asks for it; of a learning rate that is a
     Python function the latest value is kept, with a warning."""
     description, tensors = parts(network)
+    check_metadata(network.metadata)
     loss, optimizer = description["network"]["loss"], description["optimizer"]
     description["network"]["loss"] = asdict(loss) if isinstance(loss, Loss) else None
     trained = network.optimizer
@@ -148,6 +150,20 @@ def save(network: Network, path: Path) -> None:
                           stacklevel=3)
         optimizer["arguments"]["learning_rate"] = saved
     write_model(path, description, tensors)
+
+
+def check_metadata(metadata: Any) -> None:
+    """Refuses metadata that JSON does not hold, or not as they are."""
+    if not isinstance(metadata, dict):
+        raise TypeError(f"metadata is {metadata!r}, but must be a dictionary")
+    for name, value in metadata.items():
+        try:
+            kept = json.loads(json.dumps({name: value}, allow_nan=False)) == {name: value}
+        except (TypeError, ValueError, RecursionError):
+            kept = False
+        if not kept:
+            raise TypeError(f"metadata[{name!r}] is not made of what JSON holds as it is: dictionaries with text as "
+                            "keys, lists, text, finite numbers, True, False, None")
 
 
 def load(kind: type[Network], path: Path, loss: LossFunction | None) -> Network:

@@ -12,6 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from .network import Network
 
+MOST_DEVIATIONS = 1000     # from 0, of a mean in float32: then numbers round to 1/10,000 of a deviation
+
 
 @dataclass(frozen=True)
 class Scaling:
@@ -24,8 +26,12 @@ class Scaling:
     def of(cls, columns: ArrayLike, weights: NDArray[np.float64] | None = None) -> "Scaling":
         """That of an array (rows, n_columns), whose rows may have weights (rows,)."""
         columns = np.asarray(columns, np.float64)
-        mean = np.average(columns, axis=0, weights=weights)
-        scale = np.sqrt(np.average(np.square(columns - mean), axis=0, weights=weights))
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean = np.average(columns, axis=0, weights=weights)
+            scale = np.sqrt(np.average(np.square(columns - mean), axis=0, weights=weights))
+        if not np.isfinite(scale).all():
+            raise ValueError(f"column {int(np.argmin(np.isfinite(scale)))} holds numbers that are too large to be "
+                             "standardised")
         constant = scale <= 10 * np.finfo(np.float64).eps * np.abs(mean)
         return cls(mean, np.where(constant, 1.0, scale))
 
@@ -42,15 +48,17 @@ def folded(network: Network, inputs: Scaling | None = None, targets: Scaling | N
     """A new network that takes rows as they come, and gives results as they are read.
 
     It computes what `network` computes between `inputs.apply` and `targets.undo`, with the scalings in
-    the weights and biases of its first and last layer. It rounds in its dtype, so a column whose mean
-    is many deviations from 0 loses as many digits. Targets can be scaled back only after an output
-    'identity'.
+    the weights and biases of its first and last layer. Its dtype is that of `network`; float64 where
+    some mean is so many deviations from 0 (such as the time in seconds since 1970) that float32 would
+    not tell rows apart. Targets can be scaled back only after an output 'identity'.
     """
     if targets is not None and network.activations[-1] != "identity":
         raise ValueError(f"the output is {network.activations[-1]!r}, but targets are scaled back only after "
                          "'identity'")
+    offsets = [np.abs(scaling.mean / scaling.scale).max() for scaling in (inputs, targets) if scaling is not None]
+    dtype = "float64" if max(offsets, default=0) > MOST_DEVIATIONS else network.dtype
     result = Network(network.layer_sizes, network.activations[:-1], network.activations[-1], loss=network.loss,
-                     dtype=network.dtype, seed=network.seed)
+                     dtype=dtype, seed=network.seed)
     weights = [w.astype(np.float64) for w in network.weights]
     biases = [b.astype(np.float64) for b in network.biases]
     if inputs is not None:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ._checks import checked_integer
 from ._core import random_order
 from .callbacks import Callback, EarlyStopping
 from .network import Network
@@ -25,6 +26,7 @@ MOST_CLASSES = 20           # so many different whole numbers are classes, if no
 HELD_OUT = 0.2              # of the rows: the report is about these
 VALIDATING = 0.1            # of the others: they say when to stop
 FEWEST_ROWS = 20
+LARGEST = 1e100             # of a cell; its square must be finite
 PATIENCE = 30               # epochs without a better one, before training stops;
 PATIENT_STEPS = 1000        # more where they are so short that they have fewer steps than this
 BATCH = 32
@@ -52,9 +54,12 @@ class Table:
         if len(rows) < 2:
             raise ValueError(f"{path} has {len(rows)} rows, but must have a row of column names and rows of cells")
         names = [name.strip() for name in rows[0]]
+        if len(names) == 1 and (";" in names[0] or "\t" in names[0]):
+            raise ValueError(f"{path} has one column, {names[0]!r}: cells must be separated by commas")
         for name in names:
             if not name or names.count(name) > 1:
-                raise ValueError(f"{path} has columns called {names}, but each must have a name of its own")
+                what = f"{names.count(name)} columns called {name!r}" if name else "a column without a name"
+                raise ValueError(f"{path} has {what}, but each must have a name of its own")
         for number, row in enumerate(rows[1:], 2):
             if len(row) != len(names):
                 raise ValueError(f"{path}: row {number} has {len(row)} cells, but there are {len(names)} columns")
@@ -70,27 +75,27 @@ class Table:
             raise ValueError(f"{self.path} has no column {name!r}; it has {', '.join(self.cells)}")
         return self.cells[name]
 
-    def numbers(self, names: list[str]) -> NDArray[np.float64]:
-        """Columns as numbers, (rows, columns)."""
-        return np.column_stack([self._numbers(name) for name in names])
+    def numbers(self, names: list[str], instead: str = "leave the row out") -> NDArray[np.float64]:
+        """Columns as numbers, (rows, columns); `instead` is what else can be done about a cell that is none."""
+        return np.column_stack([self._numbers(name, instead) for name in names])
 
-    def _numbers(self, name: str) -> NDArray[np.float64]:
+    def _numbers(self, name: str, instead: str) -> NDArray[np.float64]:
         cells = self.column(name)
         for row, cell in enumerate(cells, 2):
             if as_number(cell) is None:
                 what = repr(cell) if cell else "empty"
                 raise ValueError(f"{self.path}: row {row}, column {name!r} is {what}, but must be a finite number; "
-                                 "fill it, or leave the row or the column (--drop) out")
+                                 f"fill it, or {instead}")
         return np.array(cells, np.float64)
 
 
 def as_number(cell: str) -> float | None:
-    """The finite number that a cell holds, or None."""
+    """The finite number, below 1e100, that a cell holds, or None."""
     try:
         value = float(cell)
     except ValueError:
         return None
-    return value if np.isfinite(value) else None
+    return value if abs(value) < LARGEST else None
 
 
 @dataclass(frozen=True)
@@ -145,6 +150,15 @@ def scaling(plain: dict[str, list[float]], columns: int) -> Scaling:
     return Scaling(mean, scale)
 
 
+def check_kind(table: Table, target: str) -> None:
+    """Refuses a target that is mostly numbers, and text in a few rows: these are more likely gaps than classes."""
+    cells = table.column(target)
+    text = [row for row, cell in enumerate(cells, 2) if as_number(cell) is None]
+    if text and len(text) < len(cells) / 2:
+        raise ValueError(f"{table.path}: row {text[0]}, column {target!r} is {cells[text[0] - 2]!r}, but other rows "
+                         "hold numbers; leave the row out, or say --task classification")
+
+
 def labels_of(cells: list[str], task: str | None) -> list[str] | None:
     """The classes that a target column names, or None where it holds numbers to predict.
 
@@ -185,8 +199,12 @@ def train(table: Table, target: str, *, drop: Sequence[str] = (), task: str | No
     others says when to stop. Inputs, and a number to predict, are standardised.
     """
     cells = table.column(target)
+    seed = checked_integer("seed", seed, 0, 2**64 - 1)
+    epochs = checked_integer("epochs", epochs, 1)
     for name in drop:
         table.column(name)
+    if target in drop:
+        raise ValueError(f"the column {target!r} is the target, and cannot be dropped")
     columns = [name for name in table.cells if name != target and name not in drop]
     if not columns:
         raise ValueError(f"{table.path} has no column left to learn from beside {target!r}")
@@ -196,7 +214,9 @@ def train(table: Table, target: str, *, drop: Sequence[str] = (), task: str | No
         if not cell:
             raise ValueError(f"{table.path}: row {row}, column {target!r} is empty, but is what to learn; leave the "
                              "row out")
-    X = table.numbers(columns)
+    X = table.numbers(columns, "leave the row or the column (--drop) out")
+    if task is None:
+        check_kind(table, target)
     labels = labels_of(cells, task)
     order = random_order(len(table), seed, 0)
     held_out, rows = np.split(order, [round(HELD_OUT * len(table))])
@@ -247,7 +267,7 @@ def predictions(network: Network, table: Table) -> Iterator[list[str]]:
     if recipe.labels is None:
         assert recipe.targets is not None
         yield recipe.outputs()
-        yield from ([f"{value:.9g}"] for value in recipe.targets.undo(outputs)[:, 0])
+        yield from ([f"{value:.12g}"] for value in recipe.targets.undo(outputs)[:, 0])
         return
     yield [recipe.target, *recipe.outputs()]
     for row in outputs:

@@ -76,7 +76,9 @@ HEADER = """\
  * does has its own copy of the weights. Here are {N_TESTS} recorded pairs of inputs and outputs, to see that your
  * compiler computes the same:
  *
- *     cc -std=c99 -D{NAME}_SELF_TEST -x c {file} -lm -o {name}_test && ./{name}_test
+ *     cc -std=c99 -D{NAME}_SELF_TEST_MAIN -x c {file} -lm -o {name}_test && ./{name}_test
+ *
+ * {NAME}_SELF_TEST alone defines {name}_self_test(), for a program of your own.
  */
 #ifndef {NAME}_H
 #define {NAME}_H
@@ -107,13 +109,11 @@ static inline void {name}_predict(const {T} *input, {T} *output)
 {{
 {buffers}{calls}}}
 
-#ifdef {NAME}_SELF_TEST
-
-#include <stdio.h>
+#if defined({NAME}_SELF_TEST) || defined({NAME}_SELF_TEST_MAIN)
 
 {tests}
 /* How many of the {N_TESTS} recorded pairs come out otherwise, by more than rounding. */
-static int {name}_self_test(void)
+static inline int {name}_self_test(void)
 {{
     int test, j, failed = 0;
     for (test = 0; test < {N_TESTS}; test++) {{
@@ -129,6 +129,11 @@ static int {name}_self_test(void)
     }}
     return failed;
 }}
+
+#endif
+#ifdef {NAME}_SELF_TEST_MAIN
+
+#include <stdio.h>
 
 int main(void)
 {{

@@ -192,6 +192,7 @@ def from_onnx(path: Path, *, loss: LossName | str | AnyLoss | None = None, seed:
 def read_graph(onnx: Any, path: Path) -> tuple[Any, list[Any], dict[str, Array]]:
     """What is in a file of valid ONNX that has all its weights with it: (graph, nodes, {name: constant})."""
     from google.protobuf.message import DecodeError  # which ONNX is built on
+    path = os.fspath(path)
     with open(path, "rb") as file:
         data = file.read()
     try:
@@ -205,7 +206,7 @@ def read_graph(onnx: Any, path: Path) -> tuple[Any, list[Any], dict[str, Array]]
             constants |= {node.output[0]: constant_value(onnx, node) for node in graph.node
                           if node.op_type == "Constant"}
     except (DecodeError, onnx.checker.ValidationError, ValueError, TypeError, LookupError) as error:
-        raise FormatError(f"{os.fspath(path)} is not a valid ONNX file: {error}") from None
+        raise FormatError(f"{path!s} is not a valid ONNX file: {error}") from None
     if elsewhere:
         raise ValueError(f"the tensor {elsewhere[0]!r} lies in another file, which is not read; save the model as one "
                          "file")
