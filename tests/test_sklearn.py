@@ -379,3 +379,12 @@ def test_interrupted_and_diverged_fits_leave_a_model():
     with pytest.raises(ValueError, match="Solver produced non-finite parameter weights"):
         diverging.fit(XR, YR)
     assert np.isfinite(diverging.predict(XR)).all()
+
+
+@pytest.mark.parametrize("hidden", ["sklearn", "sklearn.callback"])
+def test_without_scikit_learn(hidden):
+    code = (f"import sys; sys.modules[{hidden!r}] = None\nimport fastnn\ntry:\n    import fastnn.sklearn\n"
+            "except ImportError as error:\n    print(error)")
+    done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, check=True)
+    assert done.stdout == ("fastnn.sklearn needs scikit-learn 1.9 or newer, which is not installed: "
+                           "pip install 'fastnn-mlp[sklearn]'\n")
