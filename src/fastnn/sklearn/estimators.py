@@ -157,6 +157,8 @@ class MLPClassifier(ClassifierMixin, Multilayer):
 
     def _learn_classes(self, y: Array, incremental: bool, classes: ArrayLike | None) -> None:
         """Which classes there are, or whether these are the ones known already."""
+        if incremental and classes is None and hasattr(self, "classes_") and not self._multilabel and y.ndim == 1:
+            return      # `_encoded` sees what is new; the looks below take ten times as long as a step
         check_classification_targets(y)
         multilabel = type_of_target(y) == "multilabel-indicator"
         present = unique_labels(y)
@@ -169,11 +171,10 @@ class MLPClassifier(ClassifierMixin, Multilayer):
             known = present if given is None or multilabel else given
         else:
             known = self.classes_
-        unseen = np.setdiff1d(present, known)
         if self.warm_start and not incremental and set(present) != set(known):
             raise ValueError("warm_start can only be used where `y` has the same classes as in the previous call to "
                              f"fit. Previously got {known}, `y` has {present}")
-        if len(unseen):
+        if len(np.setdiff1d(present, known)):
             raise ValueError(f"`y` has classes not in `self.classes_`. `self.classes_` has {known}. 'y' has {present}.")
         self.classes_, self._multilabel = known, multilabel
 
@@ -182,8 +183,9 @@ class MLPClassifier(ClassifierMixin, Multilayer):
         if self._multilabel:
             return y
         codes = np.searchsorted(self.classes_, y).clip(max=len(self.classes_) - 1)
-        if (wrong := self.classes_[codes] != y).any():
-            raise ValueError(f"`y` has the class {y[wrong][0]}, which is not in `self.classes_`: {self.classes_}")
+        if (self.classes_[codes] != y).any():
+            raise ValueError(f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. 'y' has "
+                             f"{np.unique(y)}.")
         return codes
 
     def _n_outputs(self, codes: Array) -> int:
