@@ -63,11 +63,12 @@ def test_classes_from_train_to_predict(folder, capsys):
     assert all(abs(sum(float(row[name]) for name in list(row)[1:]) - 1) < 1e-5 for row in rows)
 
     code, out, _ = run(capsys, "info", "iris.safetensors")
-    assert code == 0 and "4 → 64 → 32 → 3" in out and "classes         setosa, versicolor, virginica" in out
+    assert code == 0 and "4 -> 64 -> 32 -> 3" in out and "classes         setosa, versicolor, virginica" in out
 
 
 def test_a_number_and_columns_in_another_order(folder, capsys):
-    assert run(capsys, "train", "patients.csv", "--target", "progression", "--hidden", 16, "--drop", "sex")[0] == 0
+    code, report, _ = run(capsys, "train", "patients.csv", "--target", "progression", "--hidden", 16, "--drop", "sex")
+    assert code == 0
     network = fastnn.load("model.safetensors")
     recipe = tables.Recipe.of(network)
     assert network.layer_sizes == (9, 16, 1) and "sex" not in recipe.columns
@@ -79,6 +80,11 @@ def test_a_number_and_columns_in_another_order(folder, capsys):
     np.testing.assert_allclose(values, recipe.targets.undo(network.predict(recipe.inputs.apply(X)))[:, 0], rtol=1e-6)
     np.testing.assert_allclose(recipe.folded(network).predict(X)[:, 0], values, rtol=1e-4)
     assert np.corrcoef(values, y)[0, 1] > 0.6
+    order = fastnn._core.random_order(442, 0, 0)
+    held_out, rows = order[:88], order[88:]
+    np.testing.assert_allclose(recipe.inputs.mean, X[rows].mean(axis=0), rtol=1e-12)    # nothing of those held out
+    rmse = np.sqrt(np.mean(np.square(values - y)[held_out]))
+    assert float(re.search(r"rmse (\S+),", report)[1]) == pytest.approx(rmse, rel=1e-3)
     table = tables.Table.read("patients.csv").cells
     write("turned.csv", list(table)[::-1], zip(*list(table.values())[::-1], strict=True))
     run(capsys, "predict", "model.safetensors", "turned.csv", "--out", "q.csv")
@@ -125,7 +131,7 @@ def test_scores_are_about_rows_that_training_did_not_see(folder, monkeypatch):
     (["b", "a", "b"], None, ["a", "b"]), (["10", "9", "10"], None, ["9", "10"]), (["0.5", "1", "1"], None, None),
     (["1", "2", "x"], None, ["1", "2", "x"]), ([str(i) for i in range(21)], None, None),
     (["1", "2"], "regression", None),
-    (["0.5", "1"], "classification", ["0.5", "1"])])
+    (["0.5", "1"], "classification", ["0.5", "1"]), (["1.0", "01", "2", "1"], None, ["01", "1", "1.0", "2"])])
 def test_what_a_target_is(cells, task, labels):
     assert tables.labels_of(cells, task) == labels
 
@@ -180,11 +186,11 @@ def broken(line, column, cell):
 def test_mistakes_are_one_line_and_leave_no_file(folder, capsys, change, arguments, message):
     change()
     capsys.readouterr()
-    before = set(os.listdir())
+    before = {name: Path(name).read_bytes() for name in os.listdir()}
     code, out, err = run(capsys, *arguments.split())
     assert (code, out) == (1, "")
     assert err.startswith("fastnn: error: ") and message in err and err.count("\n") == 1
-    assert set(os.listdir()) == before
+    assert {name: Path(name).read_bytes() for name in os.listdir()} == before
 
 
 def test_a_recipe_that_does_not_fit_is_refused(folder):

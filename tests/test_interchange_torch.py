@@ -128,3 +128,10 @@ def test_a_wrong_constant_would_be_noticed():
     module = to_torch(network)
     module[1].negative_slope = 0.0101
     assert error(outputs(module, X.astype("f")), network.predict(X)) > 1e-5
+
+
+def test_hooks_are_refused():
+    module = torch.nn.Sequential(torch.nn.Linear(2, 2))
+    module[0].register_forward_hook(lambda module, inputs, outputs: 3 * outputs)
+    with pytest.raises(ValueError, match=r"layer 0 is Linear.* with hooks, but only"):
+        from_torch(module)

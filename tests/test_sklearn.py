@@ -26,7 +26,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler, scale
 
-import fastnn
+import fastnn.sklearn
 from fastnn.sklearn import MLPClassifier, MLPRegressor
 
 pytestmark = [pytest.mark.any_isa, pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")]
@@ -108,6 +108,39 @@ def test_the_same_numbers_as_scikit_learn(task, solver, weighted):
         assert getattr(ours, name) == getattr(theirs, name)
 
 
+def once(**changes):
+    return lambda model, classes: model.set_params(**changes).fit(X[:200], Y[:200])
+
+
+def some(times=1, **changes):
+    def go_on(model, classes):
+        for _ in range(times):
+            model.set_params(**changes).partial_fit(X[:200], Y[:200], **classes)
+    return go_on
+
+
+@pytest.mark.parametrize("sequence", [
+    [some(5, learning_rate="invscaling")], [some(30, learning_rate="adaptive", n_iter_no_change=2, tol=0.01)],
+    [once(), some(3)], [once(), once(), once(max_iter=10)], [once(), once(solver="lbfgs"), once(solver="adam")],
+    [once(solver="lbfgs", tol=1e6)], [once(solver="lbfgs"), once(alpha=10, tol=1e3)],
+    [once(), once(alpha=1.0, batch_size=40), once(learning_rate="invscaling", momentum=0.5)],
+], ids=range(8))
+def test_the_same_numbers_after_a_sequence(sequence):
+    models = [library.MLPClassifier((8,), activation="tanh", solver="sgd", learning_rate_init=0.1, batch_size=50,
+                                    max_iter=4, warm_start=True, shuffle=False, random_state=0, epsilon=1e-30)
+              for library in (sklearn.neural_network, fastnn.sklearn)]
+    for model in models:
+        classes = {"classes": range(10)}
+        for call in sequence:
+            call(model, classes)
+            classes = {}
+    theirs, ours = models
+    for mine, other in zip(ours.coefs_ + ours.intercepts_, theirs.coefs_ + theirs.intercepts_, strict=True):
+        np.testing.assert_allclose(mine, other, rtol=0, atol=1e-6 * np.abs(other).max())
+    assert (ours.n_iter_, ours.t_) == (theirs.n_iter_, theirs.t_)
+    assert ours.loss_ == pytest.approx(theirs.loss_, rel=2e-2)
+
+
 def test_the_comparison_notices_a_small_difference():
     arguments = {**SMALL, "solver": "sgd", "shuffle": False}
     theirs = sklearn.neural_network.MLPClassifier(**arguments).fit(X, Y)
@@ -162,6 +195,12 @@ def test_sparse_rows_give_the_same_bits(container):
         sparse = kind(**SMALL, early_stopping=True).fit(container(rows), targets)
         np.testing.assert_array_equal(dense.coefs_[0], sparse.coefs_[0])
         np.testing.assert_array_equal(dense.predict(rows), sparse.predict(container(rows)))
+
+
+def test_sparse_rows_are_predicted_some_at_a_time(monkeypatch):
+    model = MLPClassifier(**SMALL).fit(X, Y)
+    monkeypatch.setattr(fastnn.sklearn.multilayer, "CHUNK_BYTES", 64 * 8 * 7)
+    np.testing.assert_array_equal(model.predict_proba(scipy.sparse.csr_array(X)), model.predict_proba(X))
 
 
 def test_metadata_is_routed():
@@ -239,6 +278,12 @@ def test_partial_fit_is_fit():
     np.testing.assert_array_equal(parts.coefs_[0], whole.coefs_[0])
 
 
+def test_partial_fit_after_lbfgs_takes_the_solver_that_is_set():
+    model = MLPClassifier(**{**SMALL, "solver": "lbfgs"}).fit(X, Y)
+    model.set_params(solver="adam", batch_size=10).partial_fit(X, Y)
+    assert isinstance(model.network_.optimizer, fastnn.Adam) and model.network_.optimizer.steps == 30
+
+
 def test_coefficients_can_be_set():
     model = MLPRegressor(**SMALL).fit(XR, YR)
     model.coefs_ = [np.zeros_like(w) for w in model.coefs_]
@@ -269,6 +314,11 @@ def test_classes_weigh():
     weight = np.where(rare == "yes", 150 / (Y == 8).sum(), 150 / (Y != 8).sum())
     by_hand = MLPClassifier(**SMALL).fit(X, rare, weight)
     np.testing.assert_allclose(balanced.coefs_[0], by_hand.coefs_[0])
+    weight = np.random.default_rng(0).uniform(0.1, 2, 300)
+    both = MLPClassifier(**SMALL, class_weight={"yes": 3.0}).fit(X, rare, weight)
+    by_hand = MLPClassifier(**SMALL).fit(X, rare, weight * np.where(rare == "yes", 3, 1))
+    np.testing.assert_array_equal(both.coefs_[0], by_hand.coefs_[0])
+    both.partial_fit(X[rare == "no"], rare[rare == "no"])
     with pytest.raises(ValueError, match="'balanced', which needs all rows"):
         MLPClassifier(**SMALL, class_weight="balanced").partial_fit(X, rare, classes=["no", "yes"])
 
@@ -293,10 +343,11 @@ def test_validation_data_of_ones_own():
     model.fit(X[:200], Y[:200], validation_data=(X[200:], Y[200:]))
     assert len(model.validation_loss_curve_) == len(model.validation_scores_) == model.n_iter_ < 100
     assert model.score(X[200:], Y[200:]) == max(model.validation_scores_)      # the best are kept
-    silent = MLPRegressor(**SMALL, standardize=True).fit(
-        XR[:150], YR[:150], validation_data=(XR[150:], YR[150:], np.ones(50)))
+    weight = np.linspace(0, 2, 50)
+    silent = MLPRegressor(**SMALL, standardize=True)
+    silent.fit(XR[:150], YR[:150], validation_data=(XR[150:], YR[150:], weight))
     assert len(silent.validation_loss_curve_) == 15 and silent.validation_scores_ is None
-    error = np.square((silent.predict(XR[150:]) - YR[150:]) / YR[:150].std()).mean() / 2
+    error = np.average(np.square((silent.predict(XR[150:]) - YR[150:]) / YR[:150].std()), weights=weight) / 2
     assert silent.validation_loss_curve_[-1] == pytest.approx(error, rel=1e-4)
 
 
@@ -316,6 +367,22 @@ def test_standardising_is_part_of_the_model():
     np.testing.assert_allclose(model.to_network().predict(rows)[:, 0], model.predict(rows), rtol=1e-9)
     classifier = MLPClassifier(**SMALL, standardize=True).fit(X, Y)
     np.testing.assert_allclose(classifier.to_network().predict(X), classifier.predict_proba(X), atol=1e-6)
+
+
+def test_large_integers_are_standardised_before_they_are_rounded():
+    seconds = 1_700_000_000 + np.arange(200)[:, None]
+    model, twin = (MLPRegressor(**SMALL, standardize=True, dtype="float32").fit(rows, np.arange(200.0))
+                   for rows in (seconds, seconds.astype(float)))
+    np.testing.assert_array_equal(model.predict(seconds), twin.predict(seconds.astype(float)))
+
+
+def test_warnings_name_the_line_that_called():
+    for call in (lambda: MLPClassifier(**SMALL).fit(X, Y),
+                 lambda: MLPClassifier(batch_size=1000).partial_fit(X, Y, classes=range(10)),
+                 lambda: MLPClassifier(**SMALL, batch_size=1000).fit(X, Y)):
+        with pytest.warns(UserWarning) as caught:
+            call()
+        assert {warning.filename for warning in caught} == {__file__}
 
 
 def test_dtypes():
@@ -364,7 +431,33 @@ def test_a_refused_fit_changes_nothing():
             model.fit(X, Y, **wrong)
     with pytest.raises(ValueError, match="has classes not in"):
         model.partial_fit(X, Y + 1)
+    letters = np.array(list("abcdefghij"))[Y]
+    with pytest.raises(ValueError, match="features"):
+        model.fit(X, letters, validation_data=(X[:, :5], Y))
+    with pytest.raises(ValueError, match="features"):
+        model.fit(X[:, :5], Y, validation_data=(X, Y))
+    with pytest.raises(ValueError, match="least populated class"):
+        model.set_params(early_stopping=True).fit(X, np.arange(300) == 0)
+    model.set_params(early_stopping=False)
+    with pytest.raises(ValueError, match="dropout"):
+        model.set_params(solver="lbfgs", dropout=0.5).fit(X, Y)
+    model.set_params(solver="adam", dropout=0.0)
+    with pytest.raises(TypeError, match=r"callbacks\[0\] is 3"):
+        model.set_params(callbacks=[3]).fit(X, Y)
+    model.set_params(callbacks=())
     assert pickle.dumps(model) == before
+    counts = MLPRegressor("poisson", **SMALL).fit(XR, np.abs(YR))
+    before = pickle.dumps(counts)
+    with pytest.raises(ValueError, match="poisson's targets must"):
+        counts.fit(XR, -np.abs(YR))
+    assert pickle.dumps(counts) == before
+
+
+def test_a_refused_first_fit_leaves_it_unfitted():
+    model = MLPClassifier(**SMALL, early_stopping=True)
+    with pytest.raises(ValueError, match="least populated class"):
+        model.fit(X, np.arange(300) == 0)
+    assert vars(model) == vars(MLPClassifier(**SMALL, early_stopping=True))
 
 
 def test_interrupted_and_diverged_fits_leave_a_model():
@@ -375,10 +468,12 @@ def test_interrupted_and_diverged_fits_leave_a_model():
     with pytest.raises(KeyboardInterrupt):
         model.fit(X, Y)
     assert model.n_iter_ == 1 and model.predict(X).shape == (300,)
-    diverging = MLPRegressor(**{**SMALL, "learning_rate_init": 1e6}, solver="sgd", activation="identity")
+    settings = {**SMALL, "learning_rate_init": 1.0, "max_iter": 100, "solver": "sgd", "activation": "identity"}
+    diverging = MLPRegressor(**settings)
     with pytest.raises(ValueError, match="Solver produced non-finite parameter weights"):
         diverging.fit(XR, YR)
-    assert np.isfinite(diverging.predict(XR)).all()
+    shorter = MLPRegressor(**{**settings, "max_iter": diverging.n_iter_}).fit(XR, YR)
+    np.testing.assert_array_equal(diverging.coefs_[0], shorter.coefs_[0])      # of the last good epoch
 
 
 @pytest.mark.parametrize("hidden", ["sklearn", "sklearn.callback"])

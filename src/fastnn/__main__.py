@@ -7,6 +7,7 @@ is one line; 2 for arguments that are wrong; 130 after Ctrl-C.
 import argparse
 import csv
 import importlib.util
+import io
 import json
 import os
 import sys
@@ -17,6 +18,7 @@ from typing import Any
 from . import tables
 from ._config import show_config
 from .callbacks import Callback
+from .model_file import replace_file
 from .network import load
 from .training import Fit
 
@@ -68,6 +70,11 @@ def check_out(path: str, source: str) -> None:
         raise ValueError(f"--out is {path!r}, which is what is read; give another name")
 
 
+def listed(names: list[str]) -> str:
+    """Names in a line, the first ten of them."""
+    return ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
+
+
 def train(options: argparse.Namespace) -> None:
     check_out(options.out, options.data)
     table = tables.Table.read(options.data)
@@ -77,7 +84,7 @@ def train(options: argparse.Namespace) -> None:
         seed=options.seed, progress=bar, callbacks=[] if bar else [Lines()])
     trained.network.save(options.out)
     recipe = trained.recipe
-    what = "a number" if recipe.labels is None else f"one of {len(recipe.labels)} classes ({', '.join(recipe.labels)})"
+    what = "a number" if recipe.labels is None else f"one of {len(recipe.labels)} classes ({listed(recipe.labels)})"
     print(f"{recipe.target}: {what}, from {len(recipe.columns)} columns")
     print(f"trained on {trained.rows} rows for {trained.epochs} epochs; {trained.held_out} rows held out:")
     print("  " + ", ".join(f"{name} {value:.4g}" for name, value in trained.scores.items()))
@@ -112,8 +119,9 @@ def predict(options: argparse.Namespace) -> None:
         csv.writer(sys.stdout, lineterminator="\n").writerows(rows)
         sys.stdout.flush()          # here, where a reader that has gone is no error
     else:
-        with open(options.out, "w", newline="", encoding="utf-8") as file:
-            csv.writer(file, lineterminator="\n").writerows(rows)
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(rows)
+        replace_file(options.out, text.getvalue().encode())
 
 
 def add_info(commands: Any) -> None:
@@ -126,12 +134,12 @@ def info(options: argparse.Namespace) -> None:
     network = load(options.model)
     recipe = tables.Recipe.of(network)
     facts = {
-        "layers": " → ".join(map(str, network.layer_sizes)), "activations": ", ".join(network.activations),
+        "layers": " -> ".join(map(str, network.layer_sizes)), "activations": ", ".join(network.activations),
         "loss": network.loss, "dtype": network.dtype, "parameters": f"{network.n_parameters:,}",
         "epochs trained": network.epochs_trained, "optimizer": network.optimizer, "seed": network.seed}
     if recipe is not None:
         facts |= {"target": recipe.target, "columns": ", ".join(recipe.columns),
-                  "classes": None if recipe.labels is None else ", ".join(recipe.labels)}
+                  "classes": None if recipe.labels is None else listed(recipe.labels)}
     width = max(map(len, facts))
     for name, value in facts.items():
         if value is not None:
@@ -164,7 +172,9 @@ def export(options: argparse.Namespace) -> None:
     else:
         module = interchange.to_torch(network)
         import torch
-        torch.save(module.state_dict(), path)
+        data = io.BytesIO()
+        torch.save(module.state_dict(), data)
+        replace_file(path, data.getvalue())
         print(module)
     if recipe is not None:
         print(f"inputs: {', '.join(recipe.columns)}")

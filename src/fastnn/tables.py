@@ -170,7 +170,7 @@ def labels_of(cells: list[str], task: str | None) -> list[str] | None:
     whole = numeric and all(float(number).is_integer() for number in numbers)       # type: ignore[arg-type]
     if task == "regression" or (task is None and numeric and not (whole and len(distinct) <= MOST_CLASSES)):
         return None
-    return sorted(distinct, key=float) if numeric else sorted(distinct)
+    return sorted(distinct, key=lambda cell: (float(cell), cell)) if numeric else sorted(distinct)
 
 
 @dataclass(frozen=True)
@@ -222,6 +222,9 @@ def train(table: Table, target: str, *, drop: Sequence[str] = (), task: str | No
     held_out, rows = np.split(order, [round(HELD_OUT * len(table))])
     inputs = Scaling.of(X[rows])
     if labels is not None:
+        if len(labels) > len(table) / 2:
+            raise ValueError(f"{table.path}: column {target!r} has {len(labels)} different texts in {len(table)} rows, "
+                             "which are too many to be classes")
         if len(labels) < 2:
             raise ValueError(f"{table.path}: column {target!r} is {labels[0]!r} in each row, but there must be two "
                              "classes at least")

@@ -95,6 +95,8 @@ def read(torch: Any, modules: Any, chain: Chain, place: str = "layer ") -> None:
                    for activation, (name, constants) in MODULES.items()}
     for index, module in enumerate(modules):
         where, kind = f"{place}{index}", type(module)     # not isinstance: a subclass may compute anything
+        if module._forward_hooks or module._forward_pre_hooks:      # they may change anything
+            raise unsupported(where, f"{module!r} with hooks", SUPPORTED)
         if kind is torch.nn.Sequential:
             read(torch, module, chain, f"{where}.")
         elif kind is torch.nn.Linear:

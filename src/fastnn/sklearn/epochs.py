@@ -25,28 +25,30 @@ class Books(Callback):
 
     def __init__(self, estimator: Multilayer, optimizer: Any, outputs: int, codes: Array, weight: Weights,
                  held_out: tuple[Array, Array, Weights] | None) -> None:
-        self.estimator, self.held_out = estimator, held_out
+        self.estimator, self.held_out, self.outputs = estimator, held_out, outputs
         self.scored = estimator.early_stopping and held_out is not None and not estimator._by_lbfgs()
         self.sgd = optimizer if estimator.solver == "sgd" else None     # whose learning rate moves here
-        self.first_rate = 0.0 if self.sgd is None else self.sgd.learning_rate
+        self.first_rate = estimator.learning_rate_init * outputs
         self.loss_factor = outputs if estimator._loss_summed() else 1
         self.loss_constant = estimator._loss_constant(codes, weight)
         self.validation_constant = 0 if held_out is None else estimator._loss_constant(*held_out[1:])
-        self.penalty_factor = 0.0
+
+    def value(self, loss: float, network: Network) -> float:
+        """A loss of the network's as scikit-learn's, which has the penalty of a batch in it: alpha / 2 * sum(w ** 2) /
+        rows."""
+        value = self.loss_factor * loss + self.loss_constant
+        if network.l2:
+            value += network.l2 / 2 * self.outputs * sum(float(np.vdot(w, w)) for w in network.weights)
+        return value
 
     def on_fit_begin(self, fit: Fit) -> None:
-        """scikit-learn's loss has the penalty of each batch, alpha / 2 * sum(w ** 2) / rows, in it."""
-        outputs = self.estimator._summed_outputs()
-        self.penalty_factor = fit.network.l2 / 2 * outputs
         if self.scored and self.estimator.best_validation_score_ == -np.inf:
             self.estimator._best_parameters = fit.network.get_parameters()
 
     def on_epoch_end(self, fit: Fit) -> None:
         estimator, network = self.estimator, fit.network
         estimator.n_iter_ += 1
-        estimator.loss_ = self.loss_factor * fit.history.loss[-1] + self.loss_constant
-        if self.penalty_factor:
-            estimator.loss_ += self.penalty_factor * sum(float(np.vdot(w, w)) for w in network.weights)
+        estimator.loss_ = self.value(fit.history.loss[-1], network)
         estimator.loss_curve_.append(estimator.loss_)
         if fit.history.validation_loss:
             estimator.validation_loss_curve_.append(

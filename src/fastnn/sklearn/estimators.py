@@ -14,7 +14,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 
-from .._checks import choose
+from .._checks import checked_weights, choose, number
 from ..losses import Loss
 from ..scaling import Scaling
 from .multilayer import Multilayer, set_all
@@ -146,14 +146,24 @@ class MLPClassifier(ClassifierMixin, Multilayer):
     def _weights(self, y: Array, sample_weight: Weights, incremental: bool) -> Weights:
         if self.class_weight is None:
             return sample_weight
-        if not (self.class_weight == "balanced" or isinstance(self.class_weight, Mapping)):
+        if self.class_weight != "balanced" and not isinstance(self.class_weight, Mapping):
             raise ValueError(f"class_weight is {self.class_weight!r}, but must be 'balanced', a dictionary "
                              "{class: weight} or None")
         if incremental and self.class_weight == "balanced":
             raise ValueError("class_weight is 'balanced', which needs all rows at once; partial_fit takes a dictionary "
                              "{class: weight}")
-        weights = compute_sample_weight(self.class_weight, y)
-        return weights if sample_weight is None else weights * sample_weight
+        if not isinstance(self.class_weight, Mapping):
+            weights = compute_sample_weight("balanced", y)
+        elif y.ndim == 2:
+            raise ValueError("class_weight is a dictionary, but y holds several labels a row; weigh the rows with "
+                             "sample_weight")
+        else:
+            weights = np.ones(len(y))
+            for label, factor in self.class_weight.items():
+                weights[y == label] = number(f"class_weight[{label!r}]", factor, low=0)
+        if sample_weight is not None:
+            weights = weights * sample_weight
+        return checked_weights("sample_weight times class_weight", weights, len(y))
 
     def _learn_classes(self, y: Array, incremental: bool, classes: ArrayLike | None) -> None:
         """Which classes there are, or whether these are the ones known already."""

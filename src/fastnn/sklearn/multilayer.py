@@ -20,6 +20,7 @@ from sklearn.utils.validation import validate_data
 from .._checks import checked_dtype, checked_hidden, checked_integer, checked_shares, checked_weights, choose, number
 from .._core import random_order
 from ..activations import ACTIVATIONS, HIDDEN
+from ..callbacks import checked_callbacks
 from ..data import CHUNK_BYTES
 from ..lbfgs import LBFGS
 from ..network import Network
@@ -148,10 +149,27 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
 
     def _fit(self, X: Any, y: Any, sample_weight: ArrayLike | None, validation_data: Any = None,
              incremental: bool = False, classes: ArrayLike | None = None) -> Any:
+        """Trains, or leaves everything as it was if something is wrong before the first epoch is done."""
         self._check_parameters()
         if incremental and self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True")
+        context = None if incremental else self._init_callback_context(task_name="fit", max_subtasks=self.max_iter)
+        before, done = self.__dict__.copy(), self._epochs_done()
+        try:
+            self._go_on(X, y, sample_weight, validation_data, incremental, classes, context)
+        except BaseException:
+            if self._epochs_done() in (0, done):
+                self.__dict__ = before
+            raise
+        return self
+
+    def _epochs_done(self) -> int:
+        return self.network_.epochs_trained if hasattr(self, "network_") else 0
+
+    def _go_on(self, X: Any, y: Any, sample_weight: ArrayLike | None, validation_data: Any, incremental: bool,
+               classes: ArrayLike | None, context: Any) -> None:
         first = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
+        asks_for_double = not isinstance(X, (list, tuple))      # numbers of Python's own ask for no dtype
         X, y = self._checked_rows(X, y, reset=first)
         sample_weight = checked_weights("sample_weight", sample_weight, X.shape[0])
         weight = self._weights(y, sample_weight, incremental)
@@ -175,14 +193,14 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
             seed = int(random.randint(2**31 - 1))
             self.network_ = Network(
                 self._layer_sizes(), self._activations(), self._output(), loss=self._network_loss(),
-                dtype=self._network_dtype(X), seed=seed, dropout=self.dropout)
+                dtype=self.dtype or ("float64" if asks_for_double and X.dtype == np.float64 else "float32"), seed=seed,
+                dropout=self.dropout)
             self._built_from = self._structure()
         if first and initial is not None:
             self.network_.set_parameters(initial)
         if first:
             self.coefs_, self.intercepts_ = list(self.network_.weights), list(self.network_.biases)
 
-        context = None if incremental else self._init_callback_context(task_name="fit", max_subtasks=self.max_iter)
         hooks = {"estimator": self, "X": X, "y": y,
                  "metadata": None if sample_weight is None else {"sample_weight": sample_weight}}
         if context is not None:
@@ -191,7 +209,6 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
                     context, hooks)
         if context is not None:
             context.call_on_fit_task_end(**hooks, reconstruction_attributes=self._reconstruction)
-        return self
 
     def _train(self, X: Any, codes: Array, weight: Weights, held_out: _HeldOut | None, incremental: bool, context: Any,
                hooks: Mapping[str, Any]) -> None:
@@ -202,7 +219,9 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
         # scikit-learn divides alpha by the rows of a batch, or by their weights; and where a loss is a mean over
         # outputs, here and there, its gradient is that of their sum: so all else is in proportion.
         network.l2 = self.alpha / (outputs * batch * (1 if weight is None else weight.mean()))
-        optimizer = (incremental and self._optimizer) or self._new_optimizer(outputs)
+        optimizer = self._optimizer
+        if not (incremental and isinstance(optimizer, Optimizer)):
+            optimizer = self._new_optimizer(outputs)
         self.n_iter_ = 0
         if not incremental:
             self._no_improvement_count = 0
@@ -211,7 +230,8 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
         validation = None
         if held_out is not None:
             validation = self._scaled(held_out[0]), self._scaled_targets(held_out[1]), *held_out[2:]
-        callbacks = [Books(self, optimizer, outputs, codes, weight, validation), *self.callbacks]
+        books = Books(self, optimizer, outputs, codes, weight, validation)
+        callbacks = [books, *self.callbacks]
         if hasattr(self, "_skl_callbacks") and context is not None:
             callbacks.append(Forwarded(context, hooks))
         rows: dict[str, Any]
@@ -220,6 +240,7 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
         else:
             rows = {"X": self._scaled(X), "y": self._scaled_targets(codes), "sample_weight": weight,
                     "batch_size": None if self._by_lbfgs() else batch, "shuffle": self.shuffle}
+        level = 5 if incremental else 6         # of the warnings: the line that called
         stopped_by = None
         try:
             stopped_by = network.fit(**rows, epochs=1 if incremental else self.max_iter, optimizer=optimizer,
@@ -229,16 +250,18 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
                 raise ValueError("Solver produced non-finite parameter weights. The input data may contain large "
                                  "values and need to be preprocessed.") from error
             self.validation_scores_.append(np.nan)
-            warnings.warn(f"training ended early: {error}", ConvergenceWarning, stacklevel=4)
+            warnings.warn(f"training ended early: {error}", ConvergenceWarning, stacklevel=level)
             stopped_by = "divergence"
         if self._by_lbfgs() and stopped_by in (None, "evaluations", "line_search"):
             reason = {None: f"max_iter={self.max_iter} is reached", "evaluations": f"max_fun={self.max_fun} is reached",
                       "line_search": "the line search found no better point"}[stopped_by]
             warnings.warn(f"lbfgs failed to converge after {self.n_iter_} iteration(s): {reason}. Increase max_iter or "
-                          "max_fun, or scale the data.", ConvergenceWarning, stacklevel=4)
+                          "max_fun, or scale the data.", ConvergenceWarning, stacklevel=level)
         elif stopped_by is None and not incremental:
             warnings.warn(f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization "
-                          "hasn't converged yet.", ConvergenceWarning, stacklevel=4)
+                          "hasn't converged yet.", ConvergenceWarning, stacklevel=level)
+        if self.n_iter_ == 0:           # L-BFGS found nothing to do
+            self.loss_ = books.value(network.evaluate(rows["X"], rows["y"], sample_weight=weight), network)
         if self.early_stopping and not self._by_lbfgs():
             network.set_parameters(self._best_parameters)
 
@@ -266,6 +289,7 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
             raise ValueError("validation_fraction is 0, but early_stopping needs rows to validate with")
         if self.dtype is not None:
             checked_dtype(self.dtype)
+        checked_callbacks(self.callbacks)
         hidden = len(self._hidden())
         checked_hidden(self._activations(), hidden, HIDDEN, ACTIVATIONS)
         checked_shares("dropout", self.dropout, hidden)
@@ -306,10 +330,6 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
     def _output(self) -> str:
         return "sigmoid" if self.out_activation_ == "logistic" else self.out_activation_
 
-    def _network_dtype(self, X: Any) -> DType:
-        """What was asked for, else that of the checked X."""
-        return X.dtype.name if self.dtype is None else self.dtype
-
     def _summed_outputs(self) -> int:
         """Over how many outputs scikit-learn sums the loss that it takes the gradient of."""
         return 1 if self.out_activation_ == "softmax" else self.n_outputs_
@@ -321,7 +341,7 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
             return min(200, rows)
         if self.batch_size > rows:
             warnings.warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped",
-                          stacklevel=5)
+                          stacklevel=7)
         return min(int(self.batch_size), rows)
 
     def _new_optimizer(self, outputs: int) -> AnyOptimizer:
@@ -339,11 +359,8 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
     # Before the first epoch.
 
     def _checked_rows(self, X: Any, y: Any, reset: bool) -> tuple[Any, Array]:
-        double = not isinstance(X, (list, tuple))       # numbers of Python's own ask for no dtype
         X, y = validate_data(self, X, y, accept_sparse=["csr", "csc"], multi_output=True, reset=reset,
                              y_numeric=self._numeric_targets)
-        if not (double and X.dtype == np.float64):
-            X = X.astype(np.float32, copy=False)
         y = y.toarray() if hasattr(y, "toarray") else y
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
@@ -369,7 +386,8 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
             self.best_loss_, self.validation_scores_, self.best_validation_score_ = None, [], -np.inf
         self._input_scaling = Scaling.of(dense(X), weight) if self.standardize else None
         self._target_scaling = self._scaling_of_targets(codes, weight)
-        self.__dict__.pop("network_", None)
+        for name in ("network_", "_best_parameters"):
+            self.__dict__.pop(name, None)
 
     def _initial_parameters(self, random: np.random.RandomState) -> Array | None:
         """scikit-learn's initial weights and biases, packed (Glorot and Bengio, 2010); None leaves it to the Network,
