@@ -6,7 +6,7 @@
 131
 """
 
-from . import activations, interchange, losses, ops, schedules
+from . import activations, diagnostics, interchange, losses, ops, schedules
 from ._config import show_config
 from ._threads import get_num_threads, set_num_threads
 from ._version import __version__
@@ -36,6 +36,7 @@ __all__ = [
     "Rprop",
     "__version__",
     "activations",
+    "diagnostics",
     "get_num_threads",
     "interchange",
     "load",
