@@ -155,7 +155,7 @@ class CheckpointEvery(Callback):
     seconds : float or None
         Seconds from one save to the next, looked at after each epoch.
 
-    A run that was killed goes on from it to the same bits:
+    A run that was killed goes on from it to the same bits::
 
         net = fastnn.load(path) if path.exists() else fastnn.Network(…)
         net.fit(X, y, epochs=100 - net.epochs_trained, optimizer=net.optimizer or fastnn.Adam(),

@@ -96,7 +96,7 @@ class Network(Running):
         count 1 / (1 - dropout) times): one, or one per hidden layer; 0 to below 1
         (Srivastava et al., 2014).
     l1, l2 : float
-        While training, l1 * |w| + l2 / 2 * w**2 is added to the loss for every weight w (not for
+        While training, `l1 * |w| + l2 / 2 * w**2` is added to the loss for every weight w (not for
         biases).
     label_smoothing : float
         While training, this share of every target is spread evenly over the classes (over yes and
@@ -309,7 +309,7 @@ class Network(Running):
             Multiplies each row's weight by that of its class; "balanced" is
             n / (classes * rows of the class). For classes that exclude each other.
         metrics : sequence of str and callables
-            Recorded after every epoch, for the validation rows (as "validation_" + name) or,
+            Recorded after every epoch, for the validation rows (as `"validation_" + name`) or,
             without these, the training rows: "accuracy", "r2", "mae", "mse", "rmse", or functions
             `(y, outputs) -> float`.
         tol : float or None

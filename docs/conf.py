@@ -1,0 +1,103 @@
+"""How Sphinx builds the pages. `make docs` runs it with warnings as errors.
+
+Pages are MyST Markdown; those that begin with `file_format: mystnb` have code that runs, each in a folder
+of its own, whenever the pages are built, and a cell that raises ends the build. Nothing is fetched, neither
+while building nor by who reads: formulas are MathML, and no other project's inventory is asked.
+"""
+
+import re
+
+from docutils.nodes import SkipNode
+from docutils.utils.math.latex2mathml import tex2mathml
+
+import fastnn
+
+project = "fastnn"
+author = "The fastnn developers"
+copyright = author
+release = version = fastnn.__version__
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.napoleon",
+    "sphinx_copybutton",
+]
+exclude_patterns = ["README.md"]
+nitpicky = True
+
+# Pages and the code in them
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+nb_execution_mode = "force"
+nb_execution_in_temp = True
+nb_execution_raise_on_error = True
+nb_execution_timeout = 60
+nb_merge_streams = True
+copybutton_exclude = ".linenos, .gp, .go"
+
+# The API, from docstrings. These say what arguments are in words, so signatures go without annotations.
+autodoc_typehints = "none"
+autodoc_member_order = "bysource"
+autosummary_generate = False
+napoleon_google_docstring = False
+napoleon_use_param = False
+napoleon_use_rtype = False
+napoleon_custom_sections = [("Attributes", "params_style")]
+
+# Looks
+html_theme = "furo"
+html_title = f"fastnn {release}"
+html_static_path = ["_static"]
+html_css_files = ["fastnn.css"]
+html_copy_source = False
+html_show_sphinx = False
+html_math_renderer = "mathml"
+html_theme_options = {
+    "light_css_variables": {"color-brand-primary": "#1f5fa8", "color-brand-content": "#1f5fa8"},
+    "dark_css_variables": {"color-brand-primary": "#7ab0ea", "color-brand-content": "#7ab0ea"},
+}
+
+# `../CONTRIBUTING.md` is right in the repository; here the same text is a page.
+PAGES = {"../CONTRIBUTING.md": "contributing.md", "../CHANGELOG.md": "changelog.md"}
+PUBLIC = r"fastnn(\.\w+)+(\(\))?"
+
+
+def linked_to_pages(app, docname, source):
+    for file, page in PAGES.items():
+        source[0] = source[0].replace(f"]({file})", f"]({page})")
+
+
+def sections_ended(app, what, name, obj, options, lines):
+    """A paragraph after a list of parameters is a paragraph; napoleon takes it for one more of them."""
+    for i in range(len(lines) - 1, 0, -1):
+        heading = lines[i + 1:i + 2] and re.fullmatch("-{3,}", lines[i + 1])
+        if lines[i] and not lines[i].startswith(" ") and not lines[i - 1] and not heading:
+            lines.insert(i, "")
+
+
+def marked_up(app, what, name, obj, options, lines):
+    """Docstrings have `code` in single backticks: literal text, but a link where it is a public name."""
+    def markup(match):
+        text = match[1]
+        return f":py:obj:`{text.removesuffix('()')}`" if re.fullmatch(PUBLIC, text) else f"``{text}``"
+    lines[:] = re.sub(r"(?<!`)`([^`\n]+)`(?!`)", markup, "\n".join(lines)).split("\n")
+
+
+def visit_math(translator, node):
+    translator.body.append(tex2mathml(node.astext()))
+    raise SkipNode
+
+
+def visit_displaymath(translator, node):
+    translator.body.append(f'<div class="math">{tex2mathml(node.astext(), as_block=True)}</div>\n')
+    raise SkipNode
+
+
+def setup(app):
+    app.connect("source-read", linked_to_pages)
+    app.connect("autodoc-process-docstring", sections_ended, priority=400)
+    app.connect("autodoc-process-docstring", marked_up, priority=400)
+    app.add_html_math_renderer("mathml", (visit_math, None), (visit_displaymath, None))
+    return {"parallel_read_safe": True}
