@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 BENCH := -q benchmarks --benchmark-quiet --benchmark-max-time=0.2 --benchmark-min-rounds=3
 
-.PHONY: help build test bench bench-kernels bench-record bench-tables sweep instructions lint wheel sanitize coverage \
+.PHONY: help build test bench bench-kernels bench-record bench-tables sweep instructions lint docs wheel sanitize coverage \
     polynomials clean
 
 help:           ## print this list
@@ -50,6 +50,10 @@ lint: build     ## ruff, cython-lint, mypy, and its stubtest for compiled module
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest fastnn --mypy-config-file pyproject.toml \
 	    --allowlist tests/typechecking/stubtest_allowlist.txt
+
+docs: $(BIN)/python     ## build the pages into build/docs, run their code; warnings are errors
+	$(BIN)/pip install -q -e ".[docs]"
+	$(BIN)/python -m sphinx -E -n -W --keep-going -q docs build/docs
 
 wheel: $(BIN)/python    ## build a wheel and an sdist into dist/
 	$(BIN)/pip install -q build

@@ -5,7 +5,9 @@ of its own, whenever the pages are built, and a cell that raises ends the build.
 while building nor by who reads: formulas are MathML, and no other project's inventory is asked.
 """
 
+import os
 import re
+import sys
 
 from docutils.nodes import SkipNode
 from docutils.utils.math.latex2mathml import tex2mathml
@@ -26,6 +28,9 @@ extensions = [
 ]
 exclude_patterns = ["README.md"]
 nitpicky = True
+
+# `python` in a page is the one that builds it.
+os.environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]
 
 # Pages and the code in them
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
