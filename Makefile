@@ -53,7 +53,8 @@ lint: build     ## ruff, cython-lint, mypy, and its stubtest for compiled module
 
 docs: $(BIN)/python     ## build the pages into build/docs, run their code; warnings are errors
 	$(BIN)/pip install -q -e ".[docs]"
-	$(BIN)/python -m sphinx -E -n -W --keep-going -q docs build/docs
+	rm -rf build/docs
+	$(BIN)/python -m sphinx -n -W --keep-going -q -j 2 docs build/docs
 
 wheel: $(BIN)/python    ## build a wheel and an sdist into dist/
 	$(BIN)/pip install -q build

@@ -9,7 +9,7 @@ import os
 import re
 import sys
 
-from docutils.nodes import SkipNode
+from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
 
 import fastnn
@@ -28,9 +28,11 @@ extensions = [
 ]
 exclude_patterns = ["README.md"]
 nitpicky = True
+smartquotes = False         # "mse" in a docstring is code
 
-# `python` in a page is the one that builds it.
+# `python` in a page is the one that builds it, and pictures look alike.
 os.environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]
+os.environ["MATPLOTLIBRC"] = os.path.join(os.path.dirname(os.path.abspath(__file__)), "matplotlibrc")
 
 # Pages and the code in them
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
@@ -90,19 +92,29 @@ def marked_up(app, what, name, obj, options, lines):
     lines[:] = re.sub(r"(?<!`)`([^`\n]+)`(?!`)", markup, "\n".join(lines)).split("\n")
 
 
+def units_kept(app, doctree):
+    """In a table a number and its unit stay on one line."""
+    for cell in doctree.findall(nodes.entry):
+        for text in list(cell.findall(nodes.Text)):
+            kept = re.sub(r"(?<=\d) (?=(?:µs|ms|s)\b)", "\N{NO-BREAK SPACE}", text)
+            if kept != text:
+                text.parent.replace(text, nodes.Text(kept))
+
+
 def visit_math(translator, node):
     translator.body.append(tex2mathml(node.astext()))
-    raise SkipNode
+    raise nodes.SkipNode
 
 
 def visit_displaymath(translator, node):
     translator.body.append(f'<div class="math">{tex2mathml(node.astext(), as_block=True)}</div>\n')
-    raise SkipNode
+    raise nodes.SkipNode
 
 
 def setup(app):
     app.connect("source-read", linked_to_pages)
     app.connect("autodoc-process-docstring", sections_ended, priority=400)
     app.connect("autodoc-process-docstring", marked_up, priority=400)
+    app.connect("doctree-read", units_kept)
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_displaymath, None))
     return {"parallel_read_safe": True}
