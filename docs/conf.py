@@ -26,7 +26,6 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
 ]
-exclude_patterns = ["README.md"]
 nitpicky = True
 smartquotes = False         # "mse" in a docstring is code
 
