@@ -27,7 +27,7 @@ extensions = [
     "sphinx_copybutton",
 ]
 nitpicky = True
-smartquotes = False         # "mse" in a docstring is code
+smartquotes_action = "De"   # dashes, and no curly quotes: "mse" in a docstring is code
 
 # `python` in a page is the one that builds it, and pictures look alike.
 os.environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]
@@ -86,9 +86,11 @@ def sections_ended(app, what, name, obj, options, lines):
 def marked_up(app, what, name, obj, options, lines):
     """Docstrings have `code` in single backticks: literal text, but a link where it is a public name."""
     def markup(match):
-        text = match[1]
+        text = " ".join(match[1].split())
+        if "\n\n" in match[1]:
+            return match[0]
         return f":py:obj:`{text.removesuffix('()')}`" if re.fullmatch(PUBLIC, text) else f"``{text}``"
-    lines[:] = re.sub(r"(?<!`)`([^`\n]+)`(?!`)", markup, "\n".join(lines)).split("\n")
+    lines[:] = re.sub(r"(?<![`:])`([^`]+)`(?!`)", markup, "\n".join(lines)).split("\n")
 
 
 def units_kept(app, doctree):
