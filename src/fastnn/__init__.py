@@ -6,7 +6,7 @@
 131
 """
 
-from . import activations, diagnostics, interchange, losses, ops, schedules
+from . import activations, diagnostics, interchange, losses, ops, plot, schedules
 from ._config import show_config
 from ._threads import get_num_threads, set_num_threads
 from ._version import __version__
@@ -42,6 +42,7 @@ __all__ = [
     "load",
     "losses",
     "ops",
+    "plot",
     "schedules",
     "set_num_threads",
     "show_config",
