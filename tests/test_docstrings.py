@@ -9,7 +9,7 @@ import pytest
 import fastnn
 
 SOURCE = Path(fastnn.__file__).parent
-OPTIONAL = {"interchange/onnx.py": "onnx", "interchange/torch.py": "torch"}
+OPTIONAL = {"interchange/onnx.py": "onnx", "interchange/torch.py": "torch", "plot.py": "matplotlib"}
 WITH_EXAMPLES = sorted(path.relative_to(SOURCE).as_posix() for path in SOURCE.rglob("*.py")
                        if ">>>" in path.read_text(encoding="utf-8"))
 
@@ -20,7 +20,8 @@ def test_they_are_found():
 
 @pytest.mark.any_isa
 @pytest.mark.parametrize("path", WITH_EXAMPLES)
-def test_examples(path):
+def test_examples(path, monkeypatch):
+    monkeypatch.setenv("MPLBACKEND", "agg")     # the pictures need no display
     if path in OPTIONAL:
         pytest.importorskip(OPTIONAL[path], reason=f"NOT TESTED: {OPTIONAL[path]} is not installed")
     name = ".".join(["fastnn", *path.removesuffix(".py").removesuffix("__init__").strip("/").split("/")]).strip(".")

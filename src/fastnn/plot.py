@@ -251,8 +251,9 @@ def loss_curves(histories: History | Mapping[str, History], *, ax: Axes | None =
                         **marker | curve | {"linestyle": style})
         if np.isfinite(history.validation_loss).any():
             best = int(np.nanargmin(history.validation_loss))
-            ax.plot([best + 1], [history.validation_loss[best]], "*", color=curves[1]["color"], markersize=16,
-                    markeredgecolor="white", zorder=3, label=f"{label}, best epoch" if label else "best epoch")
+            once = "best epoch" if "best epoch" not in ax.get_legend_handles_labels()[1] else None
+            ax.plot([best + 1], [history.validation_loss[best]], "*", color=curves[1]["color"], markersize=20,
+                    markeredgecolor="white", markeredgewidth=1.5, zorder=3, label=once)
     whole_numbers(ax)
     return finished(ax, "epoch", "mean loss", legend=True)
 

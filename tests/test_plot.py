@@ -1,0 +1,535 @@
+"""Pictures: what is drawn are the numbers that a Network gives, and nothing else changes."""
+
+import subprocess
+import sys
+from copy import deepcopy
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import fastnn
+from fastnn import activations, plot
+
+matplotlib = pytest.importorskip("matplotlib", reason="NOT TESTED: matplotlib is not installed")
+matplotlib.use("agg")
+from matplotlib import pyplot  # noqa: E402
+from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+
+pytestmark = pytest.mark.any_isa
+
+X = np.array([[1.0], [-1], [2], [-2]])      # points and their mirror images: the bias stays 0
+Y = 2 * X[:, 0]
+RNG = np.random.default_rng(0)
+POINTS = RNG.normal(size=(60, 2))
+CORNERS = np.array([[0.0, 0], [0, 1], [1, 0], [1, 1]])
+
+
+@pytest.fixture(autouse=True)
+def _no_figure_stays_open():
+    yield
+    pyplot.close("all")
+
+
+def one_weight():
+    network = fastnn.Network([1, 1], loss="mse", dtype="float64")
+    network.set_parameters(np.zeros(2))
+    return network
+
+
+def classifier(classes=3):
+    return fastnn.Network([2, 8, classes], activation="tanh", output="softmax" if classes > 1 else "sigmoid", seed=1)
+
+
+def history(loss, validation_loss=()):
+    made = fastnn.History()
+    made.loss, made.validation_loss = list(loss), list(validation_loss)
+    return made
+
+
+def data(line):
+    return np.asarray(line.get_xdata(), float), np.asarray(line.get_ydata(), float)
+
+
+def labelled(ax):
+    return {line.get_label(): line for line in ax.lines if not line.get_label().startswith("_")}
+
+
+def legend(ax):
+    return [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+# Every picture
+
+
+SIMPLE = one_weight()
+CLASSES = classifier()
+PICTURES = {
+    "cost_curve": lambda ax: plot.cost_curve(SIMPLE, X, Y, path=[0, 1.5], ax=ax),
+    "fitted_lines": lambda ax: plot.fitted_lines(X, Y, [(0, 0), SIMPLE], ax=ax),
+    "learning_rates": lambda ax: plot.learning_rates(SIMPLE, X, Y, [0.1, 0.9], epochs=3, ax=ax),
+    "activation": lambda ax: plot.activation("tanh", ax=ax),
+    "gradient_norms": lambda ax: plot.gradient_norms([1e-3, 0.1], ax=ax),
+    "vanishing_gradients": lambda ax: plot.vanishing_gradients([2, 3], ["tanh"], width=4, ax=ax),
+    "loss_curves": lambda ax: plot.loss_curves(history([3, 2, 1], [3, 1, 2]), ax=ax),
+    "decision_boundary": lambda ax: plot.decision_boundary(
+        CLASSES, POINTS, np.arange(60) % 3, resolution=20, ax=ax),
+    "graph": lambda ax: plot.graph(CLASSES, ax=ax),
+    "confusion_matrix": lambda ax: plot.confusion_matrix([0, 1, 1], [0, 1, 0], ax=ax),
+    "activation_histograms": lambda ax: plot.activation_histograms(
+        SIMPLE, X, axes=None if ax is None else [ax])[0],
+}
+
+
+def test_every_function_is_here():
+    assert {*PICTURES, "LivePlot"} == set(plot.__all__)
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_picture_is_drawn_where_it_should_be_and_nothing_else_changes(name, monkeypatch):
+    monkeypatch.setattr(pyplot, "show", lambda *_, **__: pytest.fail("show was called"))
+    settings, backend = dict(matplotlib.rcParams), matplotlib.get_backend()
+    before = [network.get_parameters().tobytes() for network in (SIMPLE, CLASSES)]
+    figure = Figure()                       # not pyplot's: works without a display and a manager
+    ax = figure.add_subplot()
+    assert PICTURES[name](ax) is ax
+    assert not pyplot.get_fignums()
+    figure.savefig("/dev/null", format="png")
+    new = PICTURES[name](None)
+    assert new is not ax and pyplot.get_fignums() == [new.figure.number]
+    assert [network.get_parameters().tobytes() for network in (SIMPLE, CLASSES)] == before
+    assert all(network.epochs_trained == 0 and network.optimizer is None for network in (SIMPLE, CLASSES))
+    assert dict(matplotlib.rcParams) == settings and matplotlib.get_backend() == backend
+    if name != "graph":                     # which has no axes
+        assert ax.get_xlabel() and ax.get_ylabel()
+
+
+@pytest.mark.parametrize("name", sorted(set(PICTURES) - {"activation_histograms"}))
+def test_axes_of_another_kind_are_refused(name):
+    with pytest.raises(TypeError, match="ax is a Figure, but must be matplotlib Axes, or None for a new figure"):
+        PICTURES[name](Figure())
+    assert not pyplot.get_fignums()
+
+
+def test_matplotlib_is_imported_when_it_is_used():
+    run = subprocess.run([sys.executable, "-c", "import sys, fastnn.plot; print('matplotlib' in sys.modules)"],
+                         capture_output=True, text=True, check=False)
+    assert run.stdout == "False\n", run.stderr
+
+
+@pytest.mark.parametrize("draw", [*(lambda name=name: PICTURES[name](None) for name in PICTURES), plot.LivePlot])
+def test_without_matplotlib_the_error_says_how_to_get_it(draw, monkeypatch):
+    for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ImportError, match=r"needs matplotlib, which .*: pip install 'fastnn-mlp\[plot\]'"):
+        draw()
+
+
+# Gradient descent
+
+
+def test_cost_curve():
+    path = [0, 3.5, 0.875]
+    ax = plot.cost_curve(one_weight(), X, Y, path=path)
+    curve, descent, start = ax.lines
+    weights, losses = data(curve)
+    np.testing.assert_allclose(losses, 2.5 * (weights - 2) ** 2, rtol=1e-12)
+    assert weights.min() < 0 and weights.max() > 3.5
+    assert data(descent)[0].tolist() == path and descent.get_marker() == "o" and descent.get_linestyle() == "--"
+    np.testing.assert_allclose(data(descent)[1], 2.5 * (np.array(path) - 2) ** 2)
+    assert data(start)[0].tolist() == [0] and start.get_markerfacecolor() == "white"
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("weights[0][0, 0]", "mean loss (mse)")
+    assert legend(ax) == ["mean loss", "descent, 2 steps", "start"]
+
+
+def test_cost_curve_of_a_chosen_weight_and_span():
+    network = fastnn.Network([2, 3, 1], loss=fastnn.losses.quantile(0.9), dtype="float64")
+    ax = plot.cost_curve(network, POINTS, POINTS[:, 0], layer=1, row=2, column=0, span=(-1, 1))
+    weights, losses = data(ax.lines[0])
+    assert (weights[0], weights[-1]) == (-1, 1)
+    for index in (0, 77, 200):
+        network.weights[1][2, 0] = weights[index]
+        assert network.evaluate(POINTS, POINTS[:, 0]) == losses[index]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("weights[1][2, 0]", "mean loss (quantile(0.9))")
+    own = network.weights[1][2, 0]
+    weights, _ = data(plot.cost_curve(network, POINTS, POINTS[:, 0], layer=1, row=2, span=0.5).lines[0])
+    np.testing.assert_allclose([weights[0], weights[-1]], [own - 0.5, own + 0.5])
+
+
+def test_fitted_lines():
+    lines = [(0, 0), (1, -0.5), (2, 1)]
+    ax = plot.fitted_lines(X, Y, lines)
+    *drawn, points = ax.lines
+    for line, (slope, intercept) in zip(drawn, lines, strict=True):
+        x, y = data(line)
+        np.testing.assert_allclose(y, slope * x + intercept, atol=1e-12)
+        assert (x[0], x[-1]) == (-2, 2)
+    lightness = [np.dot(line.get_color()[:3], [0.3, 0.6, 0.1]) for line in drawn]
+    assert sorted(lightness, reverse=True) == lightness and lightness[0] - lightness[-1] > 0.4
+    assert data(points)[0].tolist() == X[:, 0].tolist() and data(points)[1].tolist() == Y.tolist()
+    assert legend(ax) == ["line 1 of 3", "line 3 of 3", "data"]
+
+
+def test_fitted_lines_of_networks():
+    network = fastnn.Network([1, 4, 1], activation="tanh", dtype="float64")
+    x, y = data(plot.fitted_lines(X[:, 0], Y, [network]).lines[0])
+    assert y.tolist() == network.predict(x[:, None])[:, 0].tolist()
+    assert len(plot.fitted_lines([1], [2], [network]).lines) == 2       # data of one point
+
+
+def test_learning_rates():
+    network = one_weight()
+    ax = plot.learning_rates(network, X, Y, [0.1, 0.4, 0.9], epochs=6)
+    fine, edge, wild, cross = ax.lines
+    for line, rate in ((fine, 0.1), (edge, 0.4), (wild, 0.9)):
+        epochs, losses = data(line)
+        assert epochs.tolist() == list(range(len(losses)))
+        np.testing.assert_allclose(losses, 10 * (1 - 5 * rate) ** (2 * epochs), rtol=1e-9)
+    assert len(data(fine)[0]) == len(data(edge)[0]) == 7
+    losses = data(wild)[1]
+    assert losses[-2] < 1e3 * losses[0] < losses[-1]
+    assert (cross.get_marker(), data(cross)[0], data(cross)[1]) == ("x", len(losses) - 1, losses[-1])
+    assert ax.get_yscale() == "log" and legend(ax) == ["0.1", "0.4", "0.9, diverges"]
+    assert len({line.get_linestyle() for line in (fine, edge, wild)}) == 3
+    assert len({line.get_marker() for line in (fine, edge, wild)}) == 3
+
+
+def test_a_learning_rate_whose_loss_overflows_at_once():
+    ax = plot.learning_rates(fastnn.Network([1, 1], loss="mse"), X, Y, [1e30], epochs=6)
+    assert len(data(ax.lines[0])[0]) == 1 and ax.lines[1].get_marker() == "x"
+
+
+def test_curves_that_cover_each_other_have_markers_at_different_points():
+    every = [plot.look(index, 51)["markevery"] for index in range(6)]
+    assert len(set(every)) == 6
+    assert plot.look(3, 5)["markevery"] == (0, 1)
+
+
+# Histories
+
+
+def test_loss_curves():
+    ax = plot.loss_curves(history([3, 2, 1.5, 1], [4, 2.5, 2, 3]))
+    training, validation, best = ax.lines
+    assert [part.tolist() for part in data(training)] == [[1, 2, 3, 4], [3, 2, 1.5, 1]]
+    assert [part.tolist() for part in data(validation)] == [[1, 2, 3, 4], [4, 2.5, 2, 3]]
+    assert [part.tolist() for part in data(best)] == [[3], [2]] and best.get_marker() == "*"
+    assert (training.get_linestyle(), validation.get_linestyle()) == ("-", "--")
+    assert legend(ax) == ["training", "validation", "best epoch"]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("epoch", "mean loss")
+
+
+def test_loss_curves_of_several_histories():
+    ax = plot.loss_curves({"a": history([2, 1]), "b": history([3, 2], [np.nan, 3])})
+    lines = labelled(ax)
+    assert list(lines) == ["a, training", "b, training", "b, validation", "best epoch"]
+    assert lines["a, training"].get_marker() != lines["b, training"].get_marker()
+    assert lines["b, training"].get_color() == lines["b, validation"].get_color()
+    assert data(lines["best epoch"])[0].tolist() == [2]
+    ax = plot.loss_curves({"a": history([2], [1]), "b": history([3, 2], [3, 1])})
+    assert [line.get_marker() for line in ax.lines].count("*") == 2 and legend(ax).count("best epoch") == 1
+
+
+def test_a_history_of_one_epoch_can_be_seen():
+    assert plot.loss_curves(history([1])).lines[0].get_marker() == "o"
+
+
+# Layers
+
+
+@pytest.mark.parametrize("name", sorted(set(activations.ACTIVATIONS) - {"softmax"}))
+def test_activation(name):
+    ax = plot.activation(name, span=3)
+    function = activations.ACTIVATIONS[name]
+    value, slope = ax.lines
+    z, y = data(value)
+    assert (z[0], z[-1]) == (-3, 3) and y.tolist() == function(z).tolist()
+    assert data(slope)[1].tolist() == function.derivative(z).tolist()
+    assert legend(ax) == [name, "derivative"] and value.get_linestyle() != slope.get_linestyle()
+
+
+def test_gradient_norms():
+    network = fastnn.Network([2, 5, 5, 1], activation="sigmoid")
+    norms = [np.linalg.norm(gradient) for gradient in network.gradients(POINTS, POINTS[:, 0]).weights]
+    ax = plot.gradient_norms(norms)
+    assert data(ax.lines[0])[0].tolist() == [1, 2, 3] and data(ax.lines[0])[1].tolist() == norms
+    assert ax.get_yscale() == "log" and ax.get_legend() is None
+    assert all(tick == round(tick) for tick in ax.get_xticks())
+    ax = plot.gradient_norms({"a": norms, "b": [0, 1e-3, 1]})
+    assert legend(ax) == ["a", "b"]
+
+
+def test_vanishing_gradients():
+    ax = plot.vanishing_gradients([1, 3, 8], ["sigmoid", "relu"], width=8, seed=4)
+    sigmoid, relu = (data(line)[1] for line in ax.lines)
+    assert data(ax.lines[0])[0].tolist() == [1, 3, 8] and ax.get_yscale() == "log" and legend(ax) == ["sigmoid", "relu"]
+    assert sigmoid[0] == relu[0] == 1
+    assert sigmoid[2] < 0.01 * sigmoid[1] < 0.01 * 0.1 and relu[2] > 0.05
+    inputs, targets = np.random.default_rng(4).normal(size=(2, 64, 8))
+    network = fastnn.Network([8, 8, 8, 8], activation="sigmoid", dtype="float64", seed=4)
+    first, _, last = (np.linalg.norm(gradient) for gradient in network.gradients(inputs, targets).weights)
+    assert sigmoid[1] == pytest.approx(first / last, rel=1e-12)
+
+
+def test_activation_histograms():
+    network = fastnn.Network([2, 6, 6, 6, 6, 3], activation="tanh", output="softmax")
+    axes = plot.activation_histograms(network, POINTS)
+    assert axes.shape == (5,) and len(axes[0].figure.axes) == 5
+    for ax, values, name in zip(axes, network.layer_outputs(POINTS)[1:], network.activations, strict=True):
+        heights = np.array([patch.get_height() for patch in ax.patches])
+        expected, edges = np.histogram(values, 40)
+        np.testing.assert_allclose(heights, expected * 100 / values.size, atol=1e-9)
+        assert ax.patches[0].get_x() == pytest.approx(edges[0]) and name in ax.get_xlabel()
+    _, mine = pyplot.subplots(1, 5)
+    assert list(plot.activation_histograms(network, POINTS, axes=mine)) == list(mine)
+
+
+def test_graph():
+    network = fastnn.Network([2, 3, 1], activation="tanh", output="sigmoid")
+    ax = plot.graph(network)
+    lines, units = ax.collections
+    weights = np.concatenate([layer.ravel() for layer in network.weights])
+    np.testing.assert_array_equal(lines.get_array(), weights.astype(np.float64))
+    assert len(units.get_offsets()) == 6 and len(lines.get_segments()) == 9
+    dashed = [dashes is not None for _, dashes in lines.get_linestyles()]
+    assert dashed == (weights < 0).tolist() and any(dashed) and not all(dashed)
+    assert np.argmax(lines.get_linewidths()) == np.argmax(np.abs(weights))
+    assert lines.get_clim() == (-np.abs(weights).max(), np.abs(weights).max())
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["inputs\n2", "tanh\n3", "sigmoid\n1"]
+    starts = [segment[0].tolist() for segment in lines.get_segments()]      # in the order of the weights
+    assert starts[0] == starts[2] == units.get_offsets()[0].tolist() and starts[8] == units.get_offsets()[4].tolist()
+    network.set_parameters(np.zeros(network.n_parameters))
+    plot.graph(network).figure.savefig("/dev/null", format="png")
+
+
+# Classes
+
+
+@pytest.mark.parametrize("classes", [1, 2, 5])
+def test_decision_boundary(classes):
+    network = classifier(classes)
+    y = np.arange(60) % max(classes, 2)
+    ax = plot.decision_boundary(network, POINTS, y, resolution=30)
+    image, = ax.images
+    left, right, bottom, top = image.get_extent()
+    assert left < POINTS[:, 0].min() and right > POINTS[:, 0].max()
+    grid = np.stack(np.meshgrid(np.linspace(left, right, 30), np.linspace(bottom, top, 30)), axis=-1)
+    outputs = network.predict(grid.reshape(-1, 2))
+    expected = outputs[:, 0] > 0.5 if classes == 1 else outputs.argmax(axis=1)
+    assert np.asarray(image.get_array()).ravel().tolist() == expected.astype(int).tolist()
+    assert image.get_array().max() > 0
+    for label, line in labelled(ax).items():
+        assert np.column_stack(data(line)).tolist() == POINTS[y == int(label)].tolist()
+    assert legend(ax) == [str(label) for label in range(max(classes, 2))]
+    assert len({line.get_marker() for line in ax.lines}) == max(classes, 2)
+
+
+def test_decision_boundary_takes_probabilities():
+    y = np.eye(3)[np.arange(60) % 3]
+    ax = plot.decision_boundary(classifier(), POINTS, y, resolution=5)
+    assert [len(line.get_xdata()) for line in ax.lines] == [20, 20, 20]
+
+
+def texts(ax):
+    return [text.get_text() for text in ax.texts]
+
+
+def test_confusion_matrix():
+    ax = plot.confusion_matrix([0, 0, 1, 2, 2, 2], [0, 1, 1, 2, 2, 0])
+    assert texts(ax) == ["1", "1", "0", "0", "1", "0", "1", "0", "2"]
+    assert np.asarray(ax.images[0].get_array()).tolist() == [[1, 1, 0], [0, 1, 0], [1, 0, 2]]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("predicted class", "true class")
+
+
+@pytest.mark.parametrize("y, predicted, labels, names, counts", [
+    (["b", "a"], ["a", "a"], None, ["a", "b"], "1010"),
+    (["b", "a"], ["a", "a"], ["b", "a", "c"], ["b", "a", "c"], "010010000"),
+    ([1, 0], [0, 0], ["ham", "spam"], ["ham", "spam"], "1010"),
+    ([5, 3], [3, 3], [5, 3], ["5", "3"], "0101"),
+    ([1.0, 0.0], [[0.9], [0.2]], None, ["0", "1"], "1001"),
+    ([True, False], [[0.1, 0.9], [0.4, 0.6]], None, ["0", "1"], "0101"),
+])
+def test_confusion_matrix_of_many_kinds_of_classes(y, predicted, labels, names, counts):
+    ax = plot.confusion_matrix(y, predicted, labels=labels)
+    assert [label.get_text() for label in ax.get_xticklabels()] == names
+    assert [label.get_text() for label in ax.get_yticklabels()] == names
+    assert "".join(texts(ax)) == counts
+
+
+# Bad input
+
+
+@pytest.mark.parametrize("draw, error, message", [
+    (lambda: plot.cost_curve(SIMPLE, X, Y, layer=1), ValueError, "layer is 1, which is too large: at most 0"),
+    (lambda: plot.cost_curve(SIMPLE, X, Y, path=[0, np.nan]), ValueError, "path holds nan, but must hold finite"),
+    (lambda: plot.cost_curve(SIMPLE, X, Y, span=(2, 1)), ValueError, "first number must be below its second"),
+    (lambda: plot.cost_curve(SIMPLE, X, Y, span=-1), ValueError, r"span is -1, but must be two numbers \(low, high\)"),
+    (lambda: plot.cost_curve(SIMPLE, POINTS, Y), ValueError, "X has 2 features, but this network was built for 1"),
+    (lambda: plot.fitted_lines(X, Y[1:], [(0, 0)]), ValueError, "X has 4 rows and y has 3"),
+    (lambda: plot.fitted_lines(POINTS, Y, [(0, 0)]), ValueError, "X has 2 dimensions, but must have 1"),
+    (lambda: plot.fitted_lines(X, Y, []), ValueError, "lines is empty"),
+    (lambda: plot.fitted_lines(X, Y, [(1, 2, 3)]), ValueError, r"lines\[0\] holds 3 numbers"),
+    (lambda: plot.fitted_lines(X, Y, [CLASSES]), ValueError, r"lines\[0\] has 2 inputs and 3 outputs"),
+    (lambda: plot.learning_rates(SIMPLE, X, Y, [0.1, 0]), ValueError, "must hold learning rates above 0"),
+    (lambda: plot.learning_rates(SIMPLE, X, Y[1:], [0.1]), ValueError, "y has 3 rows, but X has 4"),
+    (lambda: plot.learning_rates(SIMPLE, X, Y, [0.1], epochs=0), ValueError, "epochs is 0, but must be at least 1"),
+    (lambda: plot.activation("tanhh"), ValueError, "did you mean 'tanh'"),
+    (lambda: plot.activation("softmax"), ValueError, "'softmax', which has no curve"),
+    (lambda: plot.activation("relu", span=0), ValueError, "span is 0, but must be a finite number above 0"),
+    (lambda: plot.gradient_norms([]), ValueError, "must hold one norm a layer"),
+    (lambda: plot.gradient_norms({"a": [-1]}), ValueError, r"norms\['a'\] is \[-1.0\]"),
+    (lambda: plot.gradient_norms({}), ValueError, "norms is empty"),
+    (lambda: plot.vanishing_gradients([0]), ValueError, r"depths\[0\] is 0, but must be at least 1"),
+    (lambda: plot.vanishing_gradients([2], ["softmax"]), ValueError, "activations is 'softmax'"),
+    (lambda: plot.vanishing_gradients([]), ValueError, "one of them is empty"),
+    (lambda: plot.loss_curves(history([])), ValueError, "the history holds no epoch, so it has no curve to draw"),
+    (lambda: plot.loss_curves({"a": history([])}), ValueError, "the history 'a' holds no epoch"),
+    (lambda: plot.loss_curves({}), ValueError, "histories is empty"),
+    (lambda: plot.loss_curves([1, 2]), TypeError, r"must be a History or a dictionary \{label: History\}"),
+    (lambda: plot.decision_boundary(SIMPLE, X, Y), ValueError, "network has 1 inputs, but a picture of"),
+    (lambda: plot.decision_boundary(CLASSES, POINTS, np.full(60, 3)), ValueError, "y holds the label 3"),
+    (lambda: plot.decision_boundary(fastnn.Network([2, 1]), CORNERS, [0, 1, -1, 0]), ValueError,
+     "y holds -1, but the classes of one output are 0 and 1"),
+    (lambda: plot.decision_boundary(CLASSES, POINTS, np.zeros(60, int), resolution=1), ValueError, "resolution is 1"),
+    (lambda: plot.graph(fastnn.Network([2, 17, 1])), ValueError, "a layer of 17 units, but a graph is legible with 16"),
+    (lambda: plot.confusion_matrix([0, 1], [0]), ValueError, "y has 2 rows and predicted has 1"),
+    (lambda: plot.confusion_matrix([0.5], [0]), ValueError, "y has shape"),
+    (lambda: plot.confusion_matrix(["a"], [0]), TypeError, "classes of different kinds"),
+    (lambda: plot.confusion_matrix([0, 2], [0, 0], labels=["a", "b"]), ValueError, "y holds the class 2, but labels"),
+    (lambda: plot.activation_histograms(SIMPLE, POINTS), ValueError, "X has 2 features"),
+    (lambda: plot.activation_histograms(SIMPLE, X, axes=[]), ValueError, "axes holds 0 Axes, but the network has 1"),
+    (lambda: plot.activation_histograms(SIMPLE, X, axes=[1]), TypeError, "ax is a int"),
+    (lambda: plot.LivePlot(-1), ValueError, "seconds is -1, but must be a finite number at least 0"),
+    (lambda: plot.LivePlot(ax=3), TypeError, "ax is a int"),
+])
+def test_bad_input_is_a_sentence_and_leaves_no_figure(draw, error, message):
+    with pytest.raises(error, match=message):
+        draw()
+    assert not pyplot.get_fignums()
+
+
+# LivePlot
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Time as the test says; every look at it is counted."""
+    time = SimpleNamespace(now=100.0)
+    monkeypatch.setattr(plot, "monotonic", lambda: time.now)
+    return time
+
+
+class Tick(fastnn.Callback):
+    """Each epoch takes so many seconds; notes how much is drawn after each."""
+
+    def __init__(self, clock, live, seconds):
+        self.clock, self.live, self.seconds, self.drawn = clock, live, seconds, []
+
+    def on_epoch_end(self, fit):
+        self.drawn.append(len(self.live.ax.lines[0].get_xdata()))
+        self.clock.now += self.seconds
+
+
+def test_live_plot_draws_once_in_so_many_seconds_and_at_the_end(clock):
+    live = plot.LivePlot(1.0)
+    tick = Tick(clock, live, 0.4)
+    history = one_weight().fit(X, Y, epochs=8, callbacks=[live, tick], validation_data=(X, Y))
+    assert tick.drawn == [0, 0, 0, 4, 4, 4, 7, 7]
+    training, validation = live.ax.lines
+    assert [part.tolist() for part in data(training)] == [list(range(1, 9)), history.loss]
+    assert data(validation)[1].tolist() == history.validation_loss and validation.get_linestyle() == "--"
+    low, high = live.ax.get_ylim()
+    assert low < min(history.loss + history.validation_loss) <= max(history.loss + history.validation_loss) < high
+    assert (live.ax.get_xlabel(), live.ax.get_ylabel()) == ("epoch", "mean loss (mse)")
+    assert legend(live.ax) == ["training", "validation"]
+
+
+def test_a_new_fit_begins_a_new_curve_in_the_same_axes():
+    _, ax = pyplot.subplots()
+    live = plot.LivePlot(ax=ax)
+    network = one_weight()
+    network.fit(X, Y, epochs=3, callbacks=[live], validation_data=(X, Y))
+    history = network.fit(X, Y, epochs=2, callbacks=[live])
+    assert live.ax is ax and len(ax.lines) == 1 and data(ax.lines[0])[1].tolist() == history.loss
+    network.fit(X, Y, epochs=1, callbacks=[live])
+    assert ax.lines[0].get_marker() == "o"      # one point is seen
+
+
+def test_live_plot_does_not_change_a_training():
+    networks = one_weight(), one_weight()
+    networks[0].fit(X, Y, epochs=5, callbacks=[plot.LivePlot(0)])
+    networks[1].fit(X, Y, epochs=5)
+    assert networks[0].get_parameters().tobytes() == networks[1].get_parameters().tobytes()
+
+
+def test_live_plot_shows_what_there_is_when_a_fit_diverges():
+    live, network = plot.LivePlot(), one_weight()
+    with pytest.raises(fastnn.DivergenceError) as caught:
+        network.fit(X, Y, epochs=10_000, batch_size=4, optimizer=fastnn.SGD(0.9), callbacks=[live])
+    assert len(live.ax.lines[0].get_xdata()) == caught.value.epoch - 1 > 0
+
+
+class Window(FigureCanvasAgg):
+    """A canvas that says it has a window, and counts."""
+
+    required_interactive_framework = "none at all"
+
+    def __init__(self, figure):
+        super().__init__(figure)
+        self.drawn = self.flushed = 0
+
+    def draw_idle(self, *args):
+        self.drawn += 1
+
+    def flush_events(self):
+        self.flushed += 1
+
+
+def test_live_plot_in_a_window(clock, monkeypatch):
+    figure = Figure()
+    window = Window(figure)
+    live = plot.LivePlot(1.0, ax=figure.add_subplot())
+    one_weight().fit(X, Y, epochs=8, callbacks=[live, Tick(clock, live, 0.4)])
+    assert (window.drawn, window.flushed) == (3, 3)         # after epochs 4 and 7, and at the end
+    shown = []
+    window.manager = SimpleNamespace(show=lambda: shown.append(True), num=7)
+    monkeypatch.setattr(pyplot, "fignum_exists", lambda number: number != 7)
+    one_weight().fit(X, Y, epochs=8, callbacks=[live, Tick(clock, live, 0.4)])
+    assert shown == [True] and window.drawn == 3            # the user closed it: training goes on, drawing does not
+
+
+def notebook(monkeypatch):
+    """IPython with a kernel, as far as it is used; returns the list of images that it shows."""
+    shown = []
+
+    def display(image, display_id):
+        assert display_id
+        shown.append(image)
+        return SimpleNamespace(update=shown.append)
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: SimpleNamespace(kernel=1)))
+    monkeypatch.setitem(sys.modules, "IPython.display", SimpleNamespace(Image=bytes, display=display))
+    return shown
+
+
+def test_live_plot_in_a_notebook(clock, monkeypatch):
+    shown = notebook(monkeypatch)
+    live = plot.LivePlot(1.0)
+    one_weight().fit(X, Y, epochs=8, callbacks=[live, Tick(clock, live, 0.4)])
+    assert len(shown) == 4 and len(set(shown)) == 4         # the empty one first
+    assert all(image.startswith(b"\x89PNG") for image in shown)
+    assert not pyplot.get_fignums()                         # or the notebook would show it once more
+
+
+def test_live_plot_leaves_a_given_figure_open_in_a_notebook(monkeypatch):
+    notebook(monkeypatch)
+    figure, ax = pyplot.subplots()
+    one_weight().fit(X, Y, callbacks=[plot.LivePlot(ax=ax)])
+    assert pyplot.get_fignums() == [figure.number]
+
+
+def test_a_network_that_was_drawn_live_can_be_copied():
+    network = one_weight()
+    network.fit(X, Y, callbacks=[plot.LivePlot()])
+    assert deepcopy(network).get_parameters().tobytes() == network.get_parameters().tobytes()
