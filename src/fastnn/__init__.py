@@ -6,7 +6,10 @@
 131
 """
 
-from . import activations, diagnostics, interchange, losses, ops, plot, schedules
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from . import activations, losses, ops, schedules
 from ._config import show_config
 from ._threads import get_num_threads, set_num_threads
 from ._version import __version__
@@ -16,6 +19,11 @@ from .model_file import FormatError
 from .network import Gradients, Network, load
 from .optimizers import SGD, Adagrad, Adam, AdamW, RMSprop, Rprop
 from .training import DivergenceError, Fit, History
+
+if TYPE_CHECKING:
+    from . import diagnostics, interchange, plot
+
+LATER = ("diagnostics", "interchange", "plot", "sklearn")       # imported when they are first named
 
 __all__ = [
     "LBFGS",
@@ -47,3 +55,9 @@ __all__ = [
     "set_num_threads",
     "show_config",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in LATER:
+        return import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

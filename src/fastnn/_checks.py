@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import sys
-from difflib import get_close_matches
 from itertools import pairwise
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
@@ -27,6 +26,8 @@ def choose(argument: str, name: object, known: Collection[str]) -> str:
         return name
     if not isinstance(name, str):
         raise TypeError(f"{argument} is {name!r}, but must be one of the names {', '.join(known)}")
+    from difflib import get_close_matches  # 2 ms of the import
+
     nearest = get_close_matches(name.lower(), known, n=1, cutoff=0.4)
     hint = f"did you mean {nearest[0]!r}? " if nearest else ""
     raise ValueError(f"{argument} is {name!r}, which does not exist; {hint}known are {', '.join(known)}")
