@@ -493,11 +493,14 @@ def test_live_plot_in_a_window(clock, monkeypatch):
     live = plot.LivePlot(1.0, ax=figure.add_subplot())
     one_weight().fit(X, Y, epochs=8, callbacks=[live, Tick(clock, live, 0.4)])
     assert (window.drawn, window.flushed) == (3, 3)         # after epochs 4 and 7, and at the end
-    shown = []
+    shown, numbers = [], {7}
     window.manager = SimpleNamespace(show=lambda: shown.append(True), num=7)
-    monkeypatch.setattr(pyplot, "fignum_exists", lambda number: number != 7)
-    one_weight().fit(X, Y, epochs=8, callbacks=[live, Tick(clock, live, 0.4)])
-    assert shown == [True] and window.drawn == 3            # the user closed it: training goes on, drawing does not
+    monkeypatch.setattr(pyplot, "fignum_exists", numbers.__contains__)
+    one_weight().fit(X, Y, callbacks=[live])
+    assert shown == [True] and window.drawn == 4
+    numbers.clear()                                         # the user closed it: training goes on, drawing does not
+    assert len(one_weight().fit(X, Y, epochs=8, callbacks=[live, Tick(clock, live, 0.4)]).loss) == 8
+    assert shown == [True] and window.drawn == 4
 
 
 def notebook(monkeypatch):
