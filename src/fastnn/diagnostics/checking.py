@@ -1,0 +1,134 @@
+"""Is the gradient right? `Network.gradients` against differences of `Network.evaluate`, in a float64 twin."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._checks import number
+from .hessian import double, packed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from .._types import ArrayLike, FloatArray
+    from ..network import Network
+
+CHECKED = 2_000                 # parameters at most
+# Three central differences, at h, 2 h and 4 h, are extrapolated twice, which leaves an error of h**6; h moves no
+# pre-activation of its own layer by more than the first of these. The smaller ones are for elements near a kink.
+STEPS = (1e-3, 1e-4, 1e-5, 1e-6)
+MOVED = 1e-3                    # what biases are moved by, away from the kinks at which zeros are
+NOT_TINY = 1e-3                 # an element's error counts relative to at least that share of the largest element
+AGREE = 1e-8                    # differences that are as near to each other need no smaller step
+TOLERANCE = 1e-6                # between what rounding leaves (1e-8) and what a mistake makes
+
+
+@dataclass(frozen=True)
+class GradientCheck:
+    """The parameter whose derivative is off most; true if even that is right.
+
+    Attributes
+    ----------
+    worst : str
+        Its name, such as "weights[1][3, 2]".
+    analytic, numeric : float
+        Its derivative as `gradients` computes it, and by differences of `evaluate`.
+    error : float
+        How far they are apart, relative to the larger one.
+    passed : bool
+        Whether the error is within the tolerance.
+    """
+
+    worst: str
+    analytic: float
+    numeric: float
+    error: float
+    passed: bool
+
+    def __bool__(self) -> bool:
+        return self.passed
+
+
+def check_gradients(network: Network, X: ArrayLike, y: ArrayLike, *, tolerance: float | None = None) -> GradientCheck:
+    """Compares `network.gradients` with differences of `network.evaluate`: mainly of use for a Python loss.
+
+    Both are computed in float64 whatever the dtype (a Python loss gets float64 arrays). All parameters are compared up
+    to 2,000, else a random sample of 2,000, always the same. `tolerance` is the largest relative error that passes;
+    None is 1e-6. Elements below 1e-3 of the largest are compared with that share of it, and no element more closely
+    than rounding allows.
+
+    The numerical derivative is Richardson's extrapolation of central differences (Richardson, 1911). At a kink, of a
+    ReLU or of an absolute error, there is none. Zero biases put whole rows at kinks, so the comparison is made with
+    biases that are moved by random numbers of size 1e-3, always the same. Where a kink lies nearby, differences across
+    it disagree with each other: then smaller steps are taken, from 1e-3 down to 1e-6, and what the differences still
+    disagree by is not counted as an error.
+
+    >>> import numpy as np, fastnn
+    >>> def squared(outputs, targets):
+    ...     return np.mean((outputs - targets) ** 2), (outputs - targets) / outputs.size    # forgets the 2
+    >>> net = fastnn.Network([2, 1], loss=squared)
+    >>> check = fastnn.diagnostics.check_gradients(net, np.eye(2), [1, 0])
+    >>> check.passed, round(check.numeric / check.analytic, 6)
+    (False, 2.0)
+    """
+    tolerance = TOLERANCE if tolerance is None else number("tolerance", tolerance, low=0, open_low=True)
+    twin, generator = double(network), np.random.default_rng(0)
+    for biases in twin.biases:
+        biases += MOVED * generator.normal(size=biases.shape)
+    gradients = twin.gradients(X, y)
+    inputs = twin.layer_outputs(X)
+    rounding = 10 * 2**-52 * max(1.0, abs(gradients.loss), float(np.abs(inputs[-1]).max()))    # of a loss
+    largest = float(np.abs(packed(gradients)).max())
+    sample = np.arange(twin.n_parameters)
+    if len(sample) > CHECKED:
+        sample = np.sort(generator.choice(sample, CHECKED, replace=False))
+
+    def loss() -> float:
+        return twin.evaluate(inputs[0], y)
+
+    checks, start = [], 0
+    for layer, x in enumerate(inputs[:-1]):
+        steps = [step / max(1.0, float(np.abs(x).max())) for step in STEPS]
+        for kind in ("weights", "biases"):
+            values, slopes = getattr(twin, kind)[layer], getattr(gradients, kind)[layer]
+            for element in sample[(start <= sample) & (sample < start + values.size)] - start:
+                index = np.unravel_index(element, values.shape)
+                analytic = float(slopes[index])
+                numeric, doubt, step = derivative(loss, values, index, steps)
+                scale = max(abs(analytic), abs(numeric), NOT_TINY * largest, rounding / (step * tolerance))
+                off = abs(analytic - numeric) - doubt
+                error = 0.0 if off <= 0 else off / scale
+                name = f"{kind}[{layer}][{', '.join(map(str, index))}]"
+                checks.append(GradientCheck(name, analytic, numeric, error, error <= tolerance))
+            start += values.size
+    return checks[int(np.argmax([check.error for check in checks]))]     # NaN counts as the largest
+
+
+def derivative(loss: Callable[[], float], values: FloatArray, index: tuple[Any, ...],
+               steps: Sequence[float]) -> tuple[float, float, float]:
+    """(d loss / d values[index], its doubt, the step): steps are tried until differences of different widths, and to
+    both sides, agree; the doubt is what they disagree by."""
+    value = float(values[index])
+
+    def loss_at(shift: float) -> float:
+        values[index] = value + shift
+        return loss()
+
+    here, tried = loss_at(0), []
+    for h in steps:
+        widths = h, 2 * h, 4 * h
+        above, below = ([loss_at(sign * width) for width in widths] for sign in (1, -1))
+        d1, d2, d4 = ((a - b) / (2 * width) for a, b, width in zip(above, below, widths, strict=True))
+        once, wider = (4 * d1 - d2) / 3, (4 * d2 - d4) / 3
+        # The slope on the right less that on the left, which are alike up to h**3 where there is no kink.
+        b1, b2, _ = ((a - 2 * here + b) / width for a, b, width in zip(above, below, widths, strict=True))
+        numeric, doubt = (16 * once - wider) / 15, abs(once - wider) + abs(2 * b1 - b2) / 2
+        tried.append((doubt, numeric, h))
+        if doubt <= AGREE * abs(numeric):
+            break
+    values[index] = value
+    doubt, numeric, h = min(tried)
+    return numeric, doubt, h

@@ -1,0 +1,136 @@
+"""Curvature of the mean loss: products with its Hessian, and the learning rate that it bounds.
+
+Derivatives are differences of `Network.gradients` of a float64 twin, so the network itself is never touched.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .._checks import real_array
+from ..network import Network
+from .layers import checked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .._types import ArrayLike, FloatArray
+    from ..network import Gradients
+
+# The step of central differences of gradients along a direction of length 1, in float64. Where the loss is smooth,
+# their truncation (STEP**2) and rounding (2**-52 / STEP) are least together near 6e-6, at 1e-10; but every kink of a
+# ReLU that a step crosses adds a jump divided by 2 STEP. At 1e-7 the rounding is 1e-9, and a kink is met 60 times less.
+STEP = 1e-7
+ROUNDING = 1e-14                # a relative difference of two gradients that is rounding: they are equal
+ITERATIONS = 500
+CLOSE = 0.01                    # an eigenvalue is found when it is known within 1 %; mostly it is much closer then
+
+
+def curvature(network: Network, X: ArrayLike, y: ArrayLike, direction: ArrayLike) -> float:
+    """The second derivative of the mean loss along a direction (n_parameters,), packed as `get_parameters` packs.
+
+    v @ H @ v, H being the Hessian at the present parameters and v the direction divided by its length: by central
+    differences of gradients, (gradient(p + h v) - gradient(p - h v)) / 2 h, in float64 whatever the dtype. The step h
+    is 1e-7, which leaves some 1e-9 of the gradient as rounding and meets few kinks of ReLUs.
+
+    >>> import numpy as np, fastnn
+    >>> net = fastnn.Network([1, 1])                # loss (3 w + b)**2: its second derivative along w is 2 * 3**2
+    >>> round(fastnn.diagnostics.curvature(net, [[3.0]], [0.0], [1, 0]), 4)
+    18.0
+    """
+    size = checked(network).n_parameters
+    direction = real_array("direction", direction).astype(np.float64)
+    if direction.shape != (size,):
+        raise ValueError(f"direction has shape {direction.shape}, but this network has {size} parameters")
+    length = np.linalg.norm(direction)
+    if not 0 < length < math.inf:
+        raise ValueError(f"direction has the length {length}, but must be finite and not zero")
+    return float(direction / length @ hessian(network, X, y)(direction / length))
+
+
+def largest_stable_rate(network: Network, X: ArrayLike, y: ArrayLike) -> float:
+    """2 / the largest eigenvalue of the Hessian of the mean loss over these rows, at the present parameters.
+
+    Near a minimum plain gradient descent over all rows diverges with a larger learning rate, and for a quadratic loss
+    exactly then (LeCun et al., 1998, "Efficient BackProp"). Elsewhere curvature changes on the way: with a larger rate
+    training leaves for flatter places, and often settles where this rate is its own (Cohen et al., 2021, "Gradient
+    descent on neural networks typically occurs at the edge of stability"). With momentum m the bound is 1 + m times as
+    high. Infinity where no curvature is positive.
+
+    By power iteration on products with the Hessian, each a central difference of gradients in float64 (see
+    `curvature`), from a fixed start; a RuntimeWarning where it does not converge.
+
+    >>> import numpy as np, fastnn
+    >>> net = fastnn.Network([1, 1])                # the Hessian is 2 * [[9, 3], [3, 1]]
+    >>> round(fastnn.diagnostics.largest_stable_rate(net, [[3.0]], [0.0]), 4)
+    0.1
+    """
+    rate, converged = stable_rate(checked(network), X, y)
+    if not converged:
+        warnings.warn(f"the largest curvature did not converge in {ITERATIONS} iterations; the rate {rate:g} is an "
+                      "estimate from above", RuntimeWarning, stacklevel=2)
+    return rate
+
+
+def stable_rate(network: Network, X: ArrayLike, y: ArrayLike) -> tuple[float, bool]:
+    """(the largest stable rate, whether it converged)."""
+    product = hessian(network, X, y)
+    value, radius, converged = largest_eigenvalue(product, network.n_parameters, 0.0)
+    if value < 0 or not converged:      # a negative one is larger in size: shift all of them to where none is
+        value, _, converged = largest_eigenvalue(product, network.n_parameters, radius)
+    return 2 / value if value > 0 else math.inf, converged
+
+
+def largest_eigenvalue(product: Callable[[FloatArray], FloatArray], size: int,
+                       shift: float) -> tuple[float, float, bool]:
+    """(of v -> product(v) + shift * v the eigenvalue that is largest in size, less shift; that size; whether it is)."""
+    v = np.random.default_rng(0).normal(size=size)
+    for _ in range(ITERATIONS):
+        v /= np.linalg.norm(v)
+        image = product(v) + shift * v
+        value, radius = float(v @ image) - shift, float(np.linalg.norm(image))
+        residual = np.linalg.norm(image - (value + shift) * v)      # an eigenvalue is at most that far away
+        if residual <= CLOSE * max(abs(value), CLOSE * shift):
+            return value, radius, True
+        v = image
+    return value, radius, False
+
+
+def hessian(network: Network, X: ArrayLike, y: ArrayLike) -> Callable[[FloatArray], FloatArray]:
+    """The function that multiplies the Hessian of the mean loss with a vector of length 1."""
+    twin = double(network)
+    parameters = twin.get_parameters()
+
+    def gradient(shift: FloatArray) -> FloatArray:
+        twin.set_parameters(parameters + shift)
+        return packed(twin.gradients(X, y))
+
+    def product(v: FloatArray) -> FloatArray:
+        above, below = gradient(STEP * v), gradient(-STEP * v)
+        difference = above - below
+        if np.linalg.norm(difference) <= ROUNDING * np.linalg.norm(above + below):
+            return np.zeros_like(difference)
+        return difference / (2 * STEP)
+
+    return product
+
+
+def packed(gradients: Gradients) -> FloatArray:
+    """Gradients in the order of `get_parameters`."""
+    pairs = zip(gradients.weights, gradients.biases, strict=True)
+    return np.concatenate([part.ravel() for pair in pairs for part in pair])
+
+
+def double(network: Network) -> Network:
+    """A float64 network with these parameters and this loss."""
+    parameters = checked(network).get_parameters()
+    if not np.isfinite(parameters).all():
+        raise ValueError("weights or biases hold NaN or infinity, but must be finite; set them first")
+    twin = Network(network.layer_sizes, network.activations[:-1], network.activations[-1], network.loss,
+                   dtype="float64")
+    twin.set_parameters(parameters)
+    return twin
