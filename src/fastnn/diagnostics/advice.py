@@ -15,7 +15,7 @@ from ..losses import PAIRED
 from ..optimizers import SGD
 from ..training import History
 from .hessian import stable_rate
-from .layers import ALL_Z, activation_statistics, checked, flat, gradient_norms, norms
+from .layers import ALL_Z, FLAT, activation_statistics, checked, gradient_norms, norms
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -152,7 +152,7 @@ def about_layers(network: Network, X: Array, y: Array) -> Iterator[str]:
             return
     for layer, (_, statistics) in layers:
         name = statistics.activation
-        if flat(name):
+        if FLAT[name]:
             if statistics.saturated > MANY and layer < len(layers) and network.epochs_trained == 0:
                 yield (f"{statistics.saturated:.0%} of the values of layer {layer} ({name}) are saturated before "
                        "training, so hardly any gradient passes: the weights of the layer are too large; try "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -103,7 +102,6 @@ SATURATED = 0.01                # of the largest slope: sigmoid beyond |z| = 6, 
 ALL_Z = np.linspace(-30, 30, 6001)      # every slope reaches its limits there; SELU's is largest at 0
 
 
-@cache
 def flat(name: str) -> float:
     """The slope below which an activation is saturated; 0 for one that does not saturate."""
     # Of two classes, softmax is the sigmoid of the difference.
@@ -112,9 +110,12 @@ def flat(name: str) -> float:
     return float(limit) if max(slope[0], slope[-1]) < limit else 0.0
 
 
+FLAT = {name: flat(name) for name in ACTIVATIONS}
+
+
 def saturated(name: str, slope: FloatArray) -> float:
     """The share of values whose slope is flat."""
-    limit = flat(name)
+    limit = FLAT[name]
     return np.count_nonzero(slope < limit) / slope.size if limit else 0.0
 
 
@@ -140,13 +141,17 @@ class Watch(Callback):
         Epochs (as `epochs_trained` counts) from one record to the next. A record takes as long as training on these
         rows two to three times: with 200 of 1,797 rows a quarter to a third of an epoch, with every=10 5 to 10 %.
 
-    Attributes, lists with one entry per record; arrays have the shape (n_layers,):
-
-    epochs : `epochs_trained` at that time.
-    gradient_norms : as `gradient_norms` gives them.
-    update_ratios : the norm of the change of each layer's weights since the last record (first: since the fit began),
-        divided by the norm of the weights; 0 where all weights are 0. About 1e-3 a step is a rule of thumb.
-    saturated, dead : as LayerStatistics has them.
+    Attributes
+    ----------
+    epochs : list of int
+        `epochs_trained` at each record.
+    gradient_norms : list of arrays (n_layers,)
+        As `gradient_norms` gives them.
+    update_ratios : list of arrays (n_layers,)
+        The norm of the change of each layer's weights since the last record (first: since the fit began), divided by
+        the norm of the weights; 0 where all weights are 0. About 1e-3 a step is a rule of thumb.
+    saturated, dead : lists of arrays (n_layers,)
+        As LayerStatistics has them.
 
     They go on in the next fit with the same object, so it belongs to one network.
 
