@@ -6,7 +6,6 @@ installed, sees and limits the number.
 
 import os
 from contextlib import suppress
-from pathlib import Path
 
 from ._checks import checked_integer
 
@@ -17,18 +16,24 @@ def cgroup_quota(memberships: str = "/proc/self/cgroup", root: str = "/sys/fs/cg
     """The processors' worth of time that this process's control groups allow it (Linux), or None."""
     quotas = []
     with suppress(OSError, ValueError):             # version 2: a group and all above it
-        groups = dict(line.split(":", 2)[1:] for line in Path(memberships).read_text().splitlines())
-        folder = Path(root, groups[""].lstrip("/")) if "" in groups else None
-        while folder is not None:
+        groups = dict(line.split(":", 2)[1:] for line in text(memberships).splitlines())
+        parts = groups[""].strip("/").split("/") if "" in groups else None
+        while parts is not None:
             with suppress(OSError, ValueError):     # "max" is no number: no quota here
-                quota, period = (folder / "cpu.max").read_text().split()
+                quota, period = text(root, *parts, "cpu.max").split()
                 quotas.append(int(quota) / int(period))
-            folder = folder.parent if folder != Path(root) else None
+            parts = parts[:-1] if parts else None
     with suppress(OSError, ValueError):             # version 1
-        microseconds = int(Path(root, "cpu/cpu.cfs_quota_us").read_text())
+        microseconds = int(text(root, "cpu", "cpu.cfs_quota_us"))
         if microseconds > 0:
-            quotas.append(microseconds / int(Path(root, "cpu/cpu.cfs_period_us").read_text()))
+            quotas.append(microseconds / int(text(root, "cpu", "cpu.cfs_period_us")))
     return min(quotas, default=None)
+
+
+def text(*path: str) -> str:
+    """What a file holds. (Without pathlib, which is a tenth of the import.)"""
+    with open(os.path.join(*path), encoding="utf-8") as file:
+        return file.read()
 
 
 QUOTA = cgroup_quota()
