@@ -453,6 +453,18 @@ def test_a_refused_fit_changes_nothing():
     assert pickle.dumps(counts) == before
 
 
+def test_an_error_after_as_many_epochs_as_before_keeps_the_new_network():
+    class Interrupt(fastnn.Callback):
+        def on_epoch_end(self, fit):
+            if fit.epoch == 15:
+                raise KeyboardInterrupt
+    model = MLPClassifier(**SMALL).fit(X, Y)
+    old = model.network_
+    with pytest.raises(KeyboardInterrupt):
+        model.set_params(callbacks=[Interrupt()]).fit(X, Y)
+    assert model.network_ is not old and model.network_.epochs_trained == 15
+
+
 def test_a_refused_first_fit_leaves_it_unfitted():
     model = MLPClassifier(**SMALL, early_stopping=True)
     with pytest.raises(ValueError, match="least populated class"):

@@ -154,17 +154,20 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
         if incremental and self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True")
         context = None if incremental else self._init_callback_context(task_name="fit", max_subtasks=self.max_iter)
-        before, done = self.__dict__.copy(), self._epochs_done()
+        before, done = self.__dict__.copy(), self._done()
         try:
             self._go_on(X, y, sample_weight, validation_data, incremental, classes, context)
         except BaseException:
-            if self._epochs_done() in (0, done):
+            network, epochs = self._done()
+            if epochs == (done[1] if network is done[0] else 0):
                 self.__dict__ = before
             raise
         return self
 
-    def _epochs_done(self) -> int:
-        return self.network_.epochs_trained if hasattr(self, "network_") else 0
+    def _done(self) -> tuple[Network | None, int]:
+        """The network, and the epochs that it has been trained for."""
+        network = self.__dict__.get("network_")
+        return network, 0 if network is None else network.epochs_trained
 
     def _go_on(self, X: Any, y: Any, sample_weight: ArrayLike | None, validation_data: Any, incremental: bool,
                classes: ArrayLike | None, context: Any) -> None:
