@@ -13,6 +13,7 @@ import numpy as np
 
 from . import data
 from ._checks import checked_integer, number
+from ._optional import library
 from .training import DivergenceError, callbacks_begun
 
 if TYPE_CHECKING:
@@ -76,11 +77,7 @@ class LBFGS:
 
 
 def scipy_minimize() -> Callable[..., Any]:
-    try:
-        from scipy.optimize import minimize
-    except ImportError:
-        raise ImportError("LBFGS needs SciPy, which is not installed: pip install 'fastnn-mlp[lbfgs]'") from None
-    return minimize
+    return library("scipy.optimize", "SciPy", "lbfgs", "LBFGS").minimize
 
 
 def whole_batch(network: Network, X: object, y: object, sample_weight: ArrayLike | None,

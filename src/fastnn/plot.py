@@ -25,6 +25,7 @@ import numpy as np
 
 from . import data
 from ._checks import checked_integer, choose, number, real_array
+from ._optional import library
 from .activations import ACTIVATIONS, HIDDEN
 from .callbacks import Callback
 from .network import Network
@@ -637,12 +638,7 @@ def viewer(figure: Figure | SubFigure, own: bool) -> Callable[[], None]:
 
 def pyplot() -> ModuleType:
     """matplotlib.pyplot; an ImportError that says how to get it."""
-    try:
-        import matplotlib.pyplot
-    except ImportError:
-        raise ImportError("fastnn.plot needs matplotlib, which is not installed: "
-                          "pip install 'fastnn-mlp[plot]'") from None
-    return matplotlib.pyplot
+    return library("matplotlib.pyplot", "matplotlib", "plot", "fastnn.plot")
 
 
 def axes_for(ax: Any) -> Axes:

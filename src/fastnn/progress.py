@@ -9,6 +9,7 @@ import sys
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from ._optional import library
 from .callbacks import Callback
 
 if TYPE_CHECKING:
@@ -21,12 +22,7 @@ class ProgressBar(Callback):
     """Shows the epochs done, the latest losses and metrics, and rows a second."""
 
     def __init__(self) -> None:
-        try:
-            from tqdm.auto import tqdm
-        except ImportError:
-            raise ImportError("progress=True needs tqdm, which is not installed: "
-                              "pip install 'fastnn-mlp[progress]'") from None
-        self._tqdm = tqdm
+        self._tqdm = library("tqdm.auto", "tqdm", "progress", "progress=True").tqdm
 
     def on_fit_begin(self, fit: Fit) -> None:
         self._rows, self._shown = 0, -REFRESH_SECONDS

@@ -7,7 +7,6 @@ the reader names the piece, such as "layer 3". Nothing here knows a foreign libr
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,22 +15,12 @@ from ..activations import ACTIVATIONS, HIDDEN
 from ..network import Network
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     from .._types import AnyLoss, Array, ArrayLike, FloatArray
 
 
 def layers(network: Network) -> list[tuple[FloatArray, FloatArray, str]]:
     """A network's layers in order: (weights (n_in, n_out), biases (n_out,), name of the activation)."""
     return list(zip(network.weights, network.biases, network.activations, strict=True))
-
-
-def library(module: str, name: str, extra: str, user: str) -> ModuleType:
-    """The module of an optional library; an ImportError that says who needs it and how to get it."""
-    try:
-        return import_module(module)
-    except ImportError:
-        raise ImportError(f"{user} needs {name}, which is not installed: pip install 'fastnn-mlp[{extra}]'") from None
 
 
 class Chain:

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from .._optional import library
 from .._version import __version__
 from ..model_file import FormatError, replace_file
-from .chain import Chain, layers, library, unsupported
+from .chain import Chain, layers, unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._optional import library
 from ..losses import default_loss
-from .chain import Chain, layers, library
+from .chain import Chain, layers
 
 if TYPE_CHECKING:
     from .._types import Array, ArrayLike

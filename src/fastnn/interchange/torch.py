@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .chain import Chain, layers, library, unsupported
+from .._optional import library
+from .chain import Chain, layers, unsupported
 
 if TYPE_CHECKING:
     import torch

@@ -6,14 +6,10 @@ Nothing here computes: it translates scikit-learn's words into those of a Networ
 estimators.py), and what scikit-learn does between epochs into callbacks (epochs.py).
 """
 
-from importlib import import_module
+from .._optional import library
 
-try:
-    import_module("sklearn.callback")
-except ImportError:
-    raise ImportError("fastnn.sklearn needs scikit-learn 1.9 or newer, which is not installed: "
-                      "pip install 'fastnn-mlp[sklearn]'") from None
+library("sklearn.callback", "scikit-learn 1.9 or newer", "sklearn", "fastnn.sklearn")
 
-from .estimators import MLPClassifier, MLPRegressor
+from .estimators import MLPClassifier, MLPRegressor  # noqa: E402 (it imports scikit-learn)
 
 __all__ = ["MLPClassifier", "MLPRegressor"]
