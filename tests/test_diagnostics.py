@@ -103,6 +103,19 @@ def test_softmax_is_saturated_where_the_diagonal_of_its_jacobian_is_flat():
     assert share == (slopes < 0.0025).mean() and 0.1 < share < 0.9
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", activations.HIDDEN)
+def test_the_slopes_of_every_layer_are_derivatives_of_its_pre_activations(name, dtype):
+    network = fastnn.Network([4, 20, 7, 3], activation=name, output="exp", loss="mse", dtype=dtype)
+    inputs = X.astype(dtype)
+    outputs = network.layer_outputs(inputs)
+    slopes = network._engine.layer_outputs(inputs, slopes=True)
+    for layer, (slope, activation) in enumerate(zip(slopes, network.activations, strict=True)):
+        z = np.empty_like(outputs[layer + 1])
+        fastnn.ops.dense_forward(z, outputs[layer], network.weights[layer], network.biases[layer])
+        assert same_bits(slope, getattr(activations, activation).derivative(z))
+
+
 def test_dead_units_are_counted():
     network = fastnn.Network([4, 8, 1])
     network.biases[0][:3] = -100

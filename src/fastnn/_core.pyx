@@ -27,7 +27,7 @@ from cpython.buffer cimport (
 )
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.pycapsule cimport PyCapsule_GetPointer
-from libc.math cimport NAN, isfinite
+from libc.math cimport NAN, isfinite, sqrt
 from libc.stdint cimport uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
@@ -192,6 +192,19 @@ cdef double sum_in_order(const double *values, Py_ssize_t count) noexcept nogil:
     return total
 
 
+cdef double sum_of_squares(const void *values, Py_ssize_t itemsize, Py_ssize_t count) noexcept nogil:
+    """In double, where the square of a float32 does not vanish. `count` is a multiple of 8."""
+    cdef double sums[8]         # none waits for the one before
+    cdef double value
+    cdef Py_ssize_t i, j
+    memset(sums, 0, sizeof(sums))
+    for i in range(0, count, 8):
+        for j in range(8):
+            value = (<const float *> values)[i + j] if itemsize == 4 else (<const double *> values)[i + j]
+            sums[j] += value * value
+    return sum_in_order(sums, 8)
+
+
 cdef class Operand:
     """One array argument of a kernel: its own memory where the layout fits, else a padded copy.
 
@@ -249,17 +262,20 @@ cdef class Operand:
 
     cdef void copy(self, bint back) noexcept:
         cdef Py_ssize_t itemsize = self.view.itemsize
+        cdef Py_ssize_t together = self.columns if self.column_bytes == itemsize else 1
         cdef char *theirs
         cdef char *ours
         cdef Py_ssize_t i, j
+        if not self.columns:
+            return
         for i in range(self.rows):
             theirs = <char *> self.view.buf + i*self.row_bytes
             ours = <char *> self.copied + i*self.stride*itemsize
-            for j in range(self.columns):
+            for j in range(0, self.columns, together):
                 if back:
-                    memcpy(theirs + j*self.column_bytes, ours + j*itemsize, itemsize)
+                    memcpy(theirs + j*self.column_bytes, ours + j*itemsize, together*itemsize)
                 else:
-                    memcpy(ours + j*itemsize, theirs + j*self.column_bytes, itemsize)
+                    memcpy(ours + j*itemsize, theirs + j*self.column_bytes, together*itemsize)
 
     cdef void write_back(self) noexcept:
         if self.copied != NULL:
@@ -653,6 +669,17 @@ cdef class Engine:
             offset += size + layer.stride
         return tuple(weights), tuple(biases)
 
+    def norms(self, block):
+        """The Euclidean norm of each layer's weights in a block laid out like `parameters`: float64 (n_layers,)."""
+        cdef const char *values = <const char *> pointer(block)
+        cdef Py_ssize_t size
+        result = []
+        for index in range(self.n_layers):
+            size = self.layers[index].n_in * self.layers[index].stride
+            result.append(sqrt(sum_of_squares(values, self.itemsize, size)))
+            values += (size + self.layers[index].stride) * self.itemsize
+        return np.array(result)
+
     def packed(self, block):
         """A block without its padding, (n_parameters,): W0, b0, W1, b1, … row by row."""
         return np.concatenate([array.ravel() for pair in zip(*self.views(block)) for array in pair])
@@ -772,6 +799,39 @@ cdef class Engine:
         if self.python_loss is not None:
             self.python_loss.check()
         return sum_in_order(workspace.plan.losses, count) / divisor, block
+
+    def layer_outputs(self, x, bint slopes=False):
+        """The outputs of every layer for x, or their slopes d y_i / d z_i: a list of arrays (n, n_out)."""
+        cdef Py_ssize_t m = x.shape[0], ldx = self.layers[0].n_in
+        cdef const void *inputs = pointer(x)
+        cdef Layer *layer
+        cdef char *y
+        cdef char *z
+        cdef char *slope
+        cdef int index, slope_of
+        result, kept = [], None     # kept: what the next layer reads
+        for index in range(self.n_layers):
+            layer = &self.layers[index]
+            values = aligned_zeros(m * layer.stride, self.dtype)
+            before = aligned_zeros(m * layer.stride, self.dtype) if needs_z(layer.activation) else values
+            slope_values = aligned_zeros(m * layer.stride, self.dtype) if slopes else values
+            slope_values[...] = slopes      # what is multiplied by the slope
+            y, z, slope = <char *> pointer(values), <char *> pointer(before), <char *> pointer(slope_values)
+            scratch = self.kernels.take_scratch(scratch_bytes(m, layer.n_out, layer.n_in, self.itemsize))
+            # The diagonal of softmax's Jacobian is y (1 - y), as a sigmoid's slope is.
+            slope_of = SIGMOID if layer.activation == SOFTMAX else layer.activation
+            with nogil:
+                state = flush_subnormals()
+                self.table.dense_forward(z, y, inputs, layer.w, layer.b, layer.activation, m, layer.n_out, layer.n_in,
+                                         ldx, scratch.data)
+                if slopes:
+                    self.table.activation_backward(slope, slope, y, z, slope_of, m, layer.n_out)
+                restore_float_state(state)
+            self.kernels.spare = scratch
+            result.append(slope_values.reshape(m, layer.stride)[:, :layer.n_out])
+            kept = values
+            inputs, ldx = y, layer.stride
+        return result
 
     cdef double divisor(self, double weight) noexcept:
         """What turns a loss summed over rows of this total weight into the mean."""

@@ -7,8 +7,7 @@ where there are some (and are called `validation_<name>` then), else on the trai
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -51,8 +50,7 @@ def rmse(y: Array, outputs: Array) -> Float:
     return np.sqrt(mse(y, outputs))
 
 
-@dataclass(frozen=True)
-class Metric:
+class Metric(NamedTuple):
     """A function of targets and outputs, and which of its values are better."""
 
     function: MetricFunction

@@ -257,11 +257,8 @@ class Network(Running):
 
     def layer_outputs(self, X: ArrayLike) -> list[FloatArray]:
         """A list of what flows through the layers for X (n, n_inputs): X itself, then every layer's activation."""
-        outputs = [data.inputs(self._engine, X)]
-        for weights, biases, activation in zip(self.weights, self.biases, self.activations, strict=True):
-            outputs.append(np.empty((len(outputs[0]), weights.shape[1]), self.dtype))
-            self._engine.kernels.dense_forward(outputs[-1], outputs[-2], weights, biases, activation)
-        return outputs
+        X = data.inputs(self._engine, X)
+        return [X, *map(np.ascontiguousarray, self._engine.layer_outputs(X))]
 
     def evaluate(self, X: ArrayLike, y: ArrayLike, *, sample_weight: ArrayLike | None = None) -> float:
         """The mean loss over the rows of X, a float."""

@@ -15,7 +15,7 @@ from ..losses import PAIRED
 from ..optimizers import SGD
 from ..training import History
 from .hessian import stable_rate
-from .layers import ALL_Z, FLAT, activation_statistics, checked, gradient_norms, norms
+from .layers import ALL_Z, FLAT, activation_statistics, checked, gradient_norms
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -166,7 +166,7 @@ def about_layers(network: Network, X: Array, y: Array) -> Iterator[str]:
 
 def about_gradients(network: Network, X: Array, y: Array) -> Iterator[str]:
     """Gradients that vanish on the way to the inputs, or explode."""
-    gradients, size = gradient_norms(network, X, y), math.hypot(*norms(network.weights))
+    gradients, size = gradient_norms(network, X, y), math.hypot(*network._engine.norms(network._engine.parameters))
     strongest, total = int(gradients.argmax()), math.hypot(*gradients)
     if not total <= EXPLODING * size and size:
         yield (f"the gradient is {total / size:.0e} times as large as the weights, most of it in layer "
