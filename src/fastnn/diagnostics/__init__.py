@@ -11,8 +11,8 @@ input side; sentences call `weights[0]` layer 1.
 >>> deep = fastnn.Network([32, *[32] * 8, 10], activation="sigmoid", output="softmax")
 >>> for sentence in fastnn.diagnostics.advise(deep, X, y):
 ...     print(sentence)
-layers 1 to 4 receive up to 2e+05 times less gradient than layer 9: sigmoid in hidden layers passes on a quarter of it \
-at most; try activation='relu'
+layers 1 to 4 receive up to 2e+05 times less gradient than layer 9: sigmoid in hidden layers has a slope of a \
+quarter at most; try activation='relu'
 """
 
 from .advice import advise
