@@ -23,6 +23,7 @@ from fastnn.diagnostics import (
     hessian,
     largest_stable_rate,
 )
+from fastnn.diagnostics.checking import derivative
 
 pytestmark = pytest.mark.any_isa
 DIGITS, DIGIT_LABELS = load_digits(return_X_y=True)
@@ -145,10 +146,24 @@ def test_watch_records_every_so_many_epochs_over_several_fits():
     np.testing.assert_array_equal(watch.saturated[-1], [layer.saturated for layer in statistics])
     np.testing.assert_array_equal(watch.dead[-1], [layer.dead for layer in statistics])
     twin = fastnn.Network([4, 8, 8, 1], activation=["tanh", "relu"])
-    twin.fit(X, Y, epochs=2)
-    expected = [np.linalg.norm(now - old) / np.linalg.norm(now)
-                for now, old in zip(twin.weights, before, strict=True)]
-    np.testing.assert_allclose(watch.update_ratios[0], expected, rtol=1e-5)
+    for ratios in watch.update_ratios:
+        twin.fit(X, Y, epochs=2)
+        expected = [np.linalg.norm(now - old) / np.linalg.norm(now)
+                    for now, old in zip(twin.weights, before, strict=True)]
+        np.testing.assert_allclose(ratios, expected, rtol=1e-5)
+        before = [weights.copy() for weights in twin.weights]
+
+
+def test_a_watch_is_not_taken_by_a_fit_that_was_refused():
+    class Refuses(fastnn.Callback):
+        def on_fit_begin(self, fit):
+            raise RuntimeError("no")
+
+    watch = Watch(X, Y)
+    with pytest.raises(RuntimeError):
+        fastnn.Network([4, 8, 1]).fit(X, Y, callbacks=[watch, Refuses()])
+    fastnn.Network([4, 8, 1]).fit(X, Y, callbacks=[watch])
+    assert watch.epochs == [1]
 
 
 def test_watch_changes_no_training():
@@ -227,6 +242,31 @@ def test_eigenvalues_of_either_sign(matrix, largest, monkeypatch):
     assert converged and rate == pytest.approx(2 / largest if largest > 0 else math.inf, rel=1e-2)
 
 
+@pytest.mark.parametrize("shift", [1e6, 1e9, 1e12])
+def test_a_gradient_that_is_large_beside_the_curvature(shift):
+    net = fastnn.Network([1, 1], dtype="float64")
+    assert curvature(net, [[3.0]], [shift], [1, 0]) == pytest.approx(18, rel=1e-2)
+    assert largest_stable_rate(net, [[3.0]], [shift]) == pytest.approx(0.1, rel=1e-2)
+    net.weights[0][...] = shift
+    assert largest_stable_rate(net, [[3.0]], [3 * shift]) == pytest.approx(0.1, rel=1e-2)
+
+
+def test_no_gradient_and_no_curvature_of_a_linear_loss():
+    net = fastnn.Network([1, 1], dtype="float64", loss=lambda o, t: (o.mean(), np.full_like(o, 1 / o.size)))
+    assert curvature(net, [[3.0]], [0.0], [1, 0]) == 0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_rows_at_kinks_do_not_count_as_curvature(seed, recwarn):
+    """A row of zeros stands at the kinks of a new network's units, whose biases are 0."""
+    net = fastnn.Network([2, 8, 8, 1], output="sigmoid", seed=seed)
+    inputs, targets = np.array([[0, 0], [0, 1], [1, 0], [1, 1]]), [0, 1, 1, 0]
+    rate = largest_stable_rate(net, inputs, targets)
+    assert 0.5 < rate < 2 and not recwarn.list
+    loss = net.fit(inputs, targets, epochs=300, batch_size=4, optimizer=fastnn.SGD(rate / 2)).loss
+    assert loss[-1] < 0.05
+
+
 def test_no_positive_curvature_is_an_infinite_rate():
     network = fastnn.Network([4, 1], loss="mae")            # linear in the parameters, kinks aside
     assert largest_stable_rate(network, X, Y) == math.inf
@@ -300,6 +340,46 @@ def test_a_wrong_loss_gradient_is_noticed(change, dtype):
     place = (int(layer), tuple(map(int, index)))
     assert check.analytic == pytest.approx(getattr(wrong.gradients(X, Y), kind)[place[0]][place[1]], abs=0.01)
     assert check.numeric == pytest.approx(getattr(right.gradients(X, Y), kind)[place[0]][place[1]], abs=0.01)
+
+
+@pytest.mark.parametrize("place", [("weights", 0, (3, 7)), ("weights", 1, (2, 0)), ("biases", 0, 5), ("biases", 1, 0)])
+def test_the_one_parameter_that_is_wrong_is_named(place, monkeypatch):
+    kind, layer, index = place
+    right = fastnn.Network.gradients
+
+    def wrong(*arguments):
+        result = right(*arguments)
+        getattr(result, kind)[layer][index] *= 1.001
+        return result
+
+    monkeypatch.setattr(fastnn.Network, "gradients", wrong)
+    check = check_gradients(fastnn.Network([4, 8, 1], "tanh"), X, Y)
+    assert check.worst == f"{kind}[{layer}][{str(index).strip('()')}]" and check.error == pytest.approx(1e-3, rel=0.01)
+
+
+def test_the_numerical_derivative_is_extrapolated_twice():
+    def error(step):
+        values = np.array([0.3])
+        slope, _, _ = derivative(lambda: math.exp(values[0]), values, (0,), [step])
+        assert values[0] == 0.3
+        return abs(slope / math.exp(0.3) - 1)
+
+    assert error(0.2) / error(0.1) == pytest.approx(64, rel=0.05)       # of the sixth order
+
+
+def test_a_kink_makes_a_numerical_derivative_doubtful():
+    for kink in (0.0, 0.05, 0.35):
+        values = np.array([0.0])
+        slope, doubt, _ = derivative(lambda: max(values[0] - kink, 0.0), values, (0,), [0.1])   # noqa: B023
+        assert doubt >= abs(slope) > 0          # which is 0, or anything up to 1
+
+
+@pytest.mark.parametrize("scale, shift", [(1, 1e6), (1, 1e12), (1e-11, 0)])
+def test_a_loss_that_differences_cannot_tell_is_refused(scale, shift):
+    loss = broken(lambda g: g / 2)
+    net = fastnn.Network([4, 8, 1], loss=lambda o, t: tuple(scale * part for part in loss(o, t)))
+    with pytest.raises(ValueError, match="the loss is .* and its largest slope .*, which is less than rounding leaves"):
+        check_gradients(net, X, Y + shift)
 
 
 def test_a_tolerance_of_ones_own():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._checks import number
-from .hessian import double, packed
+from .hessian import double, move, packed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,7 +20,6 @@ CHECKED = 2_000                 # parameters at most
 # Three central differences, at h, 2 h and 4 h, are extrapolated twice, which leaves an error of h**6; h moves no
 # pre-activation of its own layer by more than the first of these. The smaller ones are for elements near a kink.
 STEPS = (1e-3, 1e-4, 1e-5, 1e-6)
-MOVED = 1e-3                    # what biases are moved by, away from the kinks at which zeros are
 NOT_TINY = 1e-3                 # an element's error counts relative to at least that share of the largest element
 AGREE = 1e-8                    # differences that are as near to each other need no smaller step
 TOLERANCE = 1e-6                # between what rounding leaves (1e-8) and what a mistake makes
@@ -37,7 +36,7 @@ class GradientCheck:
     analytic, numeric : float
         Its derivative as `gradients` computes it, and by differences of `evaluate`.
     error : float
-        How far they are apart, relative to the larger one.
+        How far they are apart beyond doubt, relative to the larger one (for what is near 0, see `check_gradients`).
     passed : bool
         Whether the error is within the tolerance.
     """
@@ -76,12 +75,14 @@ def check_gradients(network: Network, X: ArrayLike, y: ArrayLike, *, tolerance: 
     """
     tolerance = TOLERANCE if tolerance is None else number("tolerance", tolerance, low=0, open_low=True)
     twin, generator = double(network), np.random.default_rng(0)
-    for biases in twin.biases:
-        biases += MOVED * generator.normal(size=biases.shape)
+    move(twin, generator)
     gradients = twin.gradients(X, y)
     inputs = twin.layer_outputs(X)
     rounding = 10 * 2**-52 * max(1.0, abs(gradients.loss), float(np.abs(inputs[-1]).max()))    # of a loss
     largest = float(np.abs(packed(gradients)).max())
+    if 0 < largest < rounding / (STEPS[0] * tolerance):
+        raise ValueError(f"the loss is {gradients.loss:.3g} and its largest slope {largest:.3g}, which is less than "
+                         "rounding leaves of differences; scale the targets or the loss, or check an untrained network")
     sample = np.arange(twin.n_parameters)
     if len(sample) > CHECKED:
         sample = np.sort(generator.choice(sample, CHECKED, replace=False))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._checks import real_array
+from ..activations import ACTIVATIONS
 from ..network import Network
 from .layers import checked
 
@@ -21,12 +22,18 @@ if TYPE_CHECKING:
     from .._types import ArrayLike, FloatArray
     from ..network import Gradients
 
-# The step of central differences of gradients along a direction of length 1, in float64. Where the loss is smooth,
-# their truncation (STEP**2) and rounding (2**-52 / STEP) are least together near 6e-6, at 1e-10; but every kink of a
-# ReLU that a step crosses adds a jump divided by 2 STEP. At 1e-7 the rounding is 1e-9, and a kink is met 60 times less.
+# The step of central differences of gradients along a direction of length 1, in float64, for parameters of 1 at most.
+# Where the loss is smooth, their truncation (STEP**2) and rounding (2**-52 / STEP) are least together near 6e-6, at
+# 1e-10; but every kink of a ReLU that a step crosses adds a jump divided by 2 STEP. At 1e-7 the rounding is 1e-9, and a
+# kink is met 60 times less. Where the gradient is so large that rounding hides the difference, wider steps are taken.
 STEP = 1e-7
+WIDEST = 1e-2
 ROUNDING = 1e-14                # a relative difference of two gradients that is rounding: they are equal
+ENOUGH = 1e-11                  # one that is known to some three digits
+MOVED = 1e-3                    # what biases are moved by, away from kinks: zeros put whole rows there
 ITERATIONS = 500
+KINKED = {name for name, activation in ACTIVATIONS.items() if name != "softmax"
+          and abs(activation.derivative(1e-9) - activation.derivative(-1e-9)) > 1e-3}
 CLOSE = 0.01                    # an eigenvalue is found when it is known within 1 %; mostly it is much closer then
 
 
@@ -35,7 +42,9 @@ def curvature(network: Network, X: ArrayLike, y: ArrayLike, direction: ArrayLike
 
     v @ H @ v, H being the Hessian at the present parameters and v the direction divided by its length: by central
     differences of gradients, (gradient(p + h v) - gradient(p - h v)) / 2 h, in float64 whatever the dtype. The step h
-    is 1e-7, which leaves some 1e-9 of the gradient as rounding and meets few kinks of ReLUs.
+    is 1e-7 (times the largest parameter where that is above 1), which leaves some 1e-9 of the gradient as rounding and
+    meets few kinks of ReLUs; where rounding would hide the difference it grows, up to 1e-2. Activations with a kink at
+    0 have all biases moved by random numbers of size 1e-3, always the same: zeros put whole rows at the kink.
 
     >>> import numpy as np, fastnn
     >>> net = fastnn.Network([1, 1])                # loss (3 w + b)**2: its second derivative along w is 2 * 3**2
@@ -72,7 +81,7 @@ def largest_stable_rate(network: Network, X: ArrayLike, y: ArrayLike) -> float:
     rate, converged = stable_rate(checked(network), X, y)
     if not converged:
         warnings.warn(f"the largest curvature did not converge in {ITERATIONS} iterations; the rate {rate:g} is an "
-                      "estimate from above", RuntimeWarning, stacklevel=2)
+                      "estimate", RuntimeWarning, stacklevel=2)
     return rate
 
 
@@ -103,20 +112,34 @@ def largest_eigenvalue(product: Callable[[FloatArray], FloatArray], size: int,
 def hessian(network: Network, X: ArrayLike, y: ArrayLike) -> Callable[[FloatArray], FloatArray]:
     """The function that multiplies the Hessian of the mean loss with a vector of length 1."""
     twin = double(network)
+    if not KINKED.isdisjoint(network.activations):
+        move(twin, np.random.default_rng(0))
     parameters = twin.get_parameters()
+    size = max(1.0, float(np.abs(parameters).max()))
 
     def gradient(shift: FloatArray) -> FloatArray:
         twin.set_parameters(parameters + shift)
         return packed(twin.gradients(X, y))
 
     def product(v: FloatArray) -> FloatArray:
-        above, below = gradient(STEP * v), gradient(-STEP * v)
-        difference = above - below
-        if np.linalg.norm(difference) <= ROUNDING * np.linalg.norm(above + below):
+        step = STEP
+        while True:
+            above, below = gradient(step * size * v), gradient(-step * size * v)
+            difference, both = above - below, np.linalg.norm(above + below)
+            if np.linalg.norm(difference) > ENOUGH * both or step >= WIDEST:
+                break
+            step *= 10
+        if np.linalg.norm(difference) <= ROUNDING * both:
             return np.zeros_like(difference)
-        return difference / (2 * STEP)
+        return difference / (2 * step * size)
 
     return product
+
+
+def move(network: Network, generator: np.random.Generator) -> None:
+    """Moves the biases away from kinks, by random numbers of size MOVED."""
+    for biases in network.biases:
+        biases += MOVED * generator.normal(size=biases.shape)
 
 
 def packed(gradients: Gradients) -> FloatArray:
