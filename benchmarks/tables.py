@@ -3,8 +3,8 @@
     python benchmarks/tables.py
 
 A file of results is named by its conditions and a letter for the run: float32-2-threads-b.json is a
-second run with two threads. A ratio is the median over the runs, a time the best of them; rows that
-fastnn loses stay.
+second run with two threads. A ratio is the median over the runs, a time the best of them. The best peer
+took part in every run of a cell, so that runs are compared with their like; rows that fastnn loses stay.
 """
 
 import json
@@ -50,8 +50,8 @@ def ratio(records, peer):
 
 
 def best_peer(records):
-    """(ratio, name) of the peer that is nearest to fastnn, or ahead of it."""
-    peers = {name for record in records for name in record["seconds"]} - {FastNN.name}
+    """(ratio, name) of the peer that is nearest to fastnn, or ahead of it, of those in every run."""
+    peers = set.intersection(*(set(record["seconds"]) for record in records)) - {FastNN.name}
     return min((ratio(records, peer), peer) for peer in peers)
 
 
@@ -84,12 +84,28 @@ def summary():
     return lines
 
 
+def counted(runs):
+    return f"{len(runs)} {'runs' if len(runs) > 1 else 'run'}"
+
+
+def commits(runs):
+    """Of the runs, in their order, each once."""
+    return ", ".join(dict.fromkeys(run["commit"] for run in runs))
+
+
+def columns_from():
+    """What the summary's caption cannot say of all columns: how many runs they are from, and of which commits."""
+    columns = [(name.split(",")[0], runs_of(conditions)) for conditions, name in CONDITIONS.items()]
+    parts = [f"{name}: {counted(runs)} ({commits(runs)})" for name, runs in columns if runs]
+    return f"Runs and their commits: {'; '.join(parts)}. Where one is called dirty, files had changed since."
+
+
 def everybody(conditions):
     """All contenders' times under some conditions."""
     runs = runs_of(conditions)
     threads = runs[0]["threads"]
     lines = [f"### {CONDITIONS[conditions].capitalize()}", "",
-             f"{len(runs)} {'runs' if len(runs) > 1 else 'run'}. {report.caption(runs[0])}", "",
+             f"{counted(runs)}. {report.caption({**runs[0], 'commit': commits(runs)})}", "",
              f"| work | {' | '.join(CONTENDERS)} | peer ÷ fastnn, each run | of the peak | floor |",
              "|---" * (len(CONTENDERS) + 4) + "|"]
     for name, records in by_cell(runs).items():
@@ -109,8 +125,9 @@ def replace(path, name, lines):
 
 
 def main():
-    where = report.caption(runs_of("float32-1-thread")[0])
-    replace(ROOT / "README.md", "summary", [where, "", *summary()])
+    runs = runs_of("float32-1-thread")
+    where = report.caption({**runs[0], "commit": commits(runs)})
+    replace(ROOT / "README.md", "summary", [where, "", *summary(), "", columns_from()])
     replace(ROOT / "docs/performance.md", "results",
             [line for conditions in CONDITIONS if runs_of(conditions) for line in everybody(conditions)])
 

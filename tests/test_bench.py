@@ -1,6 +1,8 @@
 """The benchmark's promises: everybody does the same work, a wrong answer is not timed, mistakes are one sentence."""
 
 import json
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -107,3 +109,14 @@ def test_a_mistake_is_one_sentence(capsys, arguments, complaint):
         main(["bench", *arguments])
     assert stopped.value.code == 2
     assert complaint in capsys.readouterr().err
+
+
+def test_the_best_peer_of_the_tables_took_part_in_every_run():
+    spec = spec_from_file_location("tables", Path(__file__).parent.parent / "benchmarks/tables.py")
+    tables = module_from_spec(spec)
+    spec.loader.exec_module(tables)
+    runs = [{"seconds": {"fastnn": [1.0], "numpy": [1.5], "jax": [1.2]}},
+            {"seconds": {"fastnn": [1.0], "numpy": [1.5], "jax": [1.4]}}]
+    assert tables.best_peer(runs) == (pytest.approx(1.3), "jax")
+    runs[0]["seconds"]["torch.compile"] = [1.25]
+    assert tables.best_peer(runs) == (pytest.approx(1.3), "jax")
