@@ -5,6 +5,7 @@ And that what is refused changes nothing.
 
 import copy
 import os
+import pickle
 import re
 import subprocess
 import sys
@@ -516,8 +517,9 @@ def test_train_on_batch_refuses_and_diverges_without_a_change():
     for x, y in ((X[0], np.nan), (X[0, :3], 1.0), (X[0] * np.inf, 1.0), (X[0], [1.0, 2.0]), (X[0], "one")):
         with pytest.raises((TypeError, ValueError)):
             network.train_on_batch(x, y)
-    with pytest.raises(fastnn.DivergenceError):
+    with pytest.raises(fastnn.DivergenceError, match=r"learning rate 0\.1; .* as they were before this call") as caught:
         network.train_on_batch(X[0], 3e38)
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
     assert same_bits(network.get_parameters(), before) and network.optimizer.steps == 1
     with pytest.raises(ValueError, match="LBFGS, which needs all rows"):
         network.train_on_batch(X, Y, optimizer=fastnn.LBFGS())

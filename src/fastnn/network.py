@@ -442,7 +442,7 @@ class Network(Running):
         trainer = self._online_trainer()
         trainer.begin()
         if not trainer.advance(rows, len(rows), optimizer.rates(1)):
-            raise training.DivergenceError(self.epochs_trained + 1, 1, optimizer.last_rate)
+            raise training.DivergenceError(self.epochs_trained + 1, 1, optimizer.last_rate, single=True)
         return trainer.loss
 
 

@@ -28,17 +28,21 @@ if TYPE_CHECKING:
 
 
 class DivergenceError(ValueError):
-    """The loss stopped being finite. The network is as it was after its last good epoch.
+    """The loss stopped being finite. After `fit` the network is as it was after its last good epoch, after
+    `train_on_batch` as it was before the call.
 
     Attributes: `epoch` (counted since the network was built, from 1), `step` (within that
-    epoch, from 1), `learning_rate`.
+    epoch, from 1), `learning_rate`, `single` (whether it was a `train_on_batch`; its epoch and step say nothing).
     """
 
-    def __init__(self, epoch: int, step: int, learning_rate: float) -> None:
-        self.epoch, self.step, self.learning_rate = epoch, step, learning_rate
-        super().__init__(epoch, step, learning_rate)
+    def __init__(self, epoch: int, step: int, learning_rate: float, single: bool = False) -> None:
+        self.epoch, self.step, self.learning_rate, self.single = epoch, step, learning_rate, single
+        super().__init__(epoch, step, learning_rate, single)
 
     def __str__(self) -> str:
+        if self.single:
+            return (f"the loss is not finite, with learning rate {self.learning_rate:g}; parameters are as they were "
+                    "before this call: try a smaller learning rate")
         return (
             f"the loss stopped being finite in epoch {self.epoch}, step {self.step}, with learning rate "
             f"{self.learning_rate:g}; parameters of the last good epoch are restored: try a smaller learning rate"
