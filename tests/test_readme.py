@@ -34,6 +34,12 @@ def test_every_block_of_python_runs(tmp_path, monkeypatch):
     assert output.getvalue().splitlines()[-1] == re.search(r"cross_val_score.*\n```\n\n```\n(.*)\n", README)[1]
     assert names["net"].epochs_trained == len(names["history"].loss)
     assert max(names["history"].validation_accuracy) > 0.98
+    if fastnn.show_config(mode="dict")["instruction set in use"] != "sse2":     # which rounds differently
+        pattern = r" (\d+)/200 .*, loss=(.*), validation_loss=(.*), validation_accuracy=([\d.]+)"
+        epochs, *shown = re.search(pattern, README).groups()
+        assert int(epochs) == len(names["history"].loss)
+        last = names["history"].last()
+        assert [f"{last[name]:.4g}" for name in ("loss", "validation_loss", "validation_accuracy")] == shown
     X = names["X"] / 16
     assert (names["again"].predict(X) == names["net"].predict(X)).all()
     assert names["mlp"].score(X, names["y"]) > 0.98
