@@ -1,8 +1,7 @@
 """Two sigmoid neurons in a row: forward pass, backward pass and one update, every number printed.
 
-x -> a1 = sigmoid(w1 x + b1) -> a2 = sigmoid(w2 a1 + b2), and the error E of a2 against the target T. The
-guide that these numbers come from defines E = (T - a2)² but prints the gradients of half of it; both
-losses are shown.
+x -> a1 = sigmoid(w1 x + b1) -> a2 = sigmoid(w2 a1 + b2), and the error E of a2 against the target t. A
+common slip is to define E = (t - a2)² and to print the gradients of half of it; both losses are shown.
 
 Run it: python examples/backpropagation.py
 """
@@ -49,11 +48,10 @@ def backward(loss):
 def main():
     forward()
     backward("half_mse")
-    print("  These are the guide's gradients and new values (it rounds along the way: 0.05706, 0.0948).")
-    print("  They are the ones of half the squared error.")
+    print("  These are the gradients of half the squared error. (Whoever rounds on the way gets 0.05706.)")
     backward("mse")
-    print("  This is the guide's E = (T - a2)², printed there as 0.2176, but it is 0.2165. Its gradients are")
-    print("  the ones above times the factor 2, which the guide's text leaves out.")
+    print("  This is E = (t - a2)² without the half: 0.2165, and not 0.2176, as one may read. Its gradients are")
+    print("  the ones above times the factor 2. To leave that out is a common slip.")
 
 
 if __name__ == "__main__":

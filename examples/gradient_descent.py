@@ -1,10 +1,10 @@
-"""One weight learns z = 2x: how the learning rate decides between converging, swinging and diverging.
+"""One weight learns t = 2x: how the learning rate decides between converging, swinging and diverging.
 
-The cost is J(w) = mean (z - w x)², so one step of gradient descent is w := w + 2 η mean(x²) (2 - w): the
+The cost is J(w) = mean (t - w x)², so one step of gradient descent is w := w + 2 η mean(x²) (2 - w): the
 distance to the answer shrinks by the factor 1 - 2 η mean(x²) a step, and it shrinks only while that
 factor lies between -1 and 1.
 
-Every point stands beside its mirror image, (x, z) and (-x, -z). The bias then gets no gradient, and the
+Every point stands beside its mirror image, (x, t) and (-x, -t). The bias then gets no gradient, and the
 network of one weight and one bias walks exactly the path of the one weight.
 
 Run it: python examples/gradient_descent.py
@@ -21,13 +21,13 @@ STEEP_POINTS = [(1, 2), (-1, -2), (2, 4), (-2, -4)]  # mean x² = 2.5
 
 def descend(points, learning_rate, steps):
     """Start at w = 0, take that many full-batch steps; return w after each one, and the network."""
-    x, z = np.array(points, dtype=np.float64).T
+    x, t = np.array(points, dtype=np.float64).T
     network = fastnn.Network([1, 1], output="identity", loss="mse", dtype="float64", seed=0)
     network.set_parameters(np.zeros(2))
     optimizer = fastnn.SGD(learning_rate)
     path = []
     for _ in range(steps):
-        network.fit(x[:, np.newaxis], z, epochs=1, batch_size=len(x), optimizer=optimizer, shuffle=False)
+        network.fit(x[:, np.newaxis], t, epochs=1, batch_size=len(x), optimizer=optimizer, shuffle=False)
         path.append(network.weights[0].item())
     return path, network
 
@@ -45,7 +45,7 @@ def show(title, points, learning_rate, steps=4):
 def main():
     show("mean x² = 0.5", GENTLE_POINTS, LEARNING_RATE)
     show("(1, 2), (2, 4)", STEEP_POINTS, LEARNING_RATE)
-    print("  The guide's text says that these points converge at 0.4. They do not: mean x² is 2.5,")
+    print("  A common slip is to say that these points converge at 0.4. They do not: mean x² is 2.5,")
     print("  the factor is -1, and w swings between 4 and 0 for ever, exactly on the edge of stability.")
     show("(1, 2), (2, 4)", STEEP_POINTS, 0.1)
     try:
