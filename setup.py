@@ -94,6 +94,7 @@ setup(
             "wraparound": False,
             "cdivision": True,
             "initializedcheck": False,
+            "freethreading_compatible": True,       # what objects share is taken in critical sections
         },
     ),
 )

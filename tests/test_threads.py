@@ -4,11 +4,14 @@ The bits do not depend on how many there are; small work and a fork have none; n
 there is nothing to do; and their number is what the process may use or the user says.
 """
 
+import copy
 import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from helpers import same_bits
 from test_process import python
 
 import fastnn
@@ -176,6 +179,46 @@ def test_a_forked_child_starts_clean():
 
 @pytest.mark.any_isa
 @pytest.mark.skipif(not os.path.exists("/proc/self/task"), reason="NOT TESTED: no /proc here")
+def test_a_network_is_trained_by_one_thread_at_a_time():
+    """Two at once would train in the same memory. Predictions may come at any time."""
+    net, rows = fastnn.Network([4, 8, 1]), np.ones((5, 4), np.float32)
+    inside, go_on = threading.Event(), threading.Event()
+
+    class Waits(fastnn.Callback):
+        def on_epoch_end(self, fit):
+            net.train_on_batch(rows, np.ones(5))        # of the same thread
+            inside.set()
+            assert go_on.wait(60)
+
+    with ThreadPoolExecutor(1) as pool:
+        fit = pool.submit(net.fit, rows, np.ones(5), callbacks=[Waits()])
+        assert inside.wait(60)
+        before = net.get_parameters()
+        for train in (lambda: net.fit(rows, np.ones(5)), lambda: net.fit(rows, np.ones(5), optimizer=fastnn.LBFGS()),
+                      lambda: net.train_on_batch(rows, np.ones(5)), lambda: net.train_on_batch(rows[0], 1.0)):
+            with pytest.raises(RuntimeError, match=r"is being trained by another thread; wait .*copy\.copy"):
+                train()
+        assert net.predict(rows).shape == (5, 1) and same_bits(net.get_parameters(), before)
+        copy.copy(net).fit(rows, np.ones(5))
+        go_on.set()
+        fit.result()
+    net.fit(rows, np.ones(5))
+    with pytest.raises(ValueError, match="y has"):
+        net.train_on_batch(rows, np.ones(4))
+    with ThreadPoolExecutor(1) as pool:                 # an error has not kept the network
+        pool.submit(net.train_on_batch, rows, np.ones(5)).result()
+
+
+def test_a_python_loss_cannot_train_its_network():
+    def loss(outputs, targets):
+        net.train_on_batch(np.ones((7, 4)), np.ones(7))
+        return 0.0, np.zeros_like(outputs)
+
+    net = fastnn.Network([4, 8, 1], loss=loss)
+    with pytest.raises(RuntimeError, match="a Python loss cannot train the network that it belongs to"):
+        net.fit(np.ones((5, 4)), np.ones(5))
+
+
 def test_nothing_runs_when_there_is_nothing_to_do():
     run = python(SHARED_WORK + """
     train(threads=4)

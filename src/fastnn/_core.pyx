@@ -21,12 +21,14 @@ from ._checks import checked_integer, checked_weights, choose, number, real_arra
 from ._threads import available_processors, get_num_threads
 from .losses import as_loss, check_pair
 
+cimport cython
 cimport numpy as cnp
 from cpython.buffer cimport (
     PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
 )
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.pycapsule cimport PyCapsule_GetPointer
+from cpython.pythread cimport PyThread_get_thread_ident
 from libc.math cimport NAN, isfinite, sqrt
 from libc.stdint cimport uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc
@@ -348,25 +350,41 @@ cdef class Scratch:
         free(self.data)
 
 
+cdef class Spare:
+    """Memory that was used, for the next one who needs such: whoever takes it has it alone."""
+
+    cdef object memory
+
+    cdef object take(self):
+        with cython.critical_section(self):
+            memory, self.memory = self.memory, None
+        return memory
+
+    cdef int give(self, memory) except -1:
+        with cython.critical_section(self):
+            self.memory = memory
+        return 0
+
+
 cdef class Kernels:
     """The kernels of one instruction set, for float32 and float64. `fastnn.ops` documents the methods."""
 
     cdef const KernelTable *float32
     cdef const KernelTable *float64
     cdef readonly str instruction_set
-    cdef Scratch spare              # the last product's, for the next one
+    cdef Spare spare                # a Scratch: the last product's
 
     def __cinit__(self, float32, float64):
         self.float32 = <const KernelTable *> PyCapsule_GetPointer(float32, b"fastnn.KernelTable")
         self.float64 = <const KernelTable *> PyCapsule_GetPointer(float64, b"fastnn.KernelTable")
         self.instruction_set = self.float32.instruction_set.decode("ascii")
+        self.spare = Spare()
 
     cdef const KernelTable *table(self, str dtype) noexcept:
         return self.float32 if dtype == "float32" else self.float64
 
     cdef Scratch take_scratch(self, Py_ssize_t size):
-        cdef Scratch scratch = self.spare
-        self.spare = None           # another thread makes its own
+        cdef Scratch scratch = self.spare.take()
         return Scratch(size) if scratch is None or scratch.size < size else scratch
 
     def dense_forward(self, y, x, w, b, activation="identity"):
@@ -387,7 +405,7 @@ cdef class Kernels:
             table.dense_forward(y_.data, y_.data, x_.data, w_.data, b_.data, code,
                                 x_.rows, w_.columns, x_.columns, x_.columns, scratch.data)
             restore_float_state(state)
-        self.spare = scratch
+        self.spare.give(scratch)
         y_.write_back()
 
     def dense_backward(self, dx, dw, db, dz, x, w):
@@ -426,7 +444,7 @@ cdef class Kernels:
             table.dense_backward(dx_data, dw_data, db_data, dz_.data, x_data, w_data,
                                  m, n, k, k, scratch.data)
             restore_float_state(state)
-        self.spare = scratch
+        self.spare.give(scratch)
         if dx_ is not None:
             dx_.write_back()
         if dw_ is not None:
@@ -607,9 +625,11 @@ cdef class Engine:
     cdef readonly uint64_t seed             # of the rows' order and of dropout
     cdef public long long steps             # training steps since the network was built
     cdef Py_ssize_t itemsize
-    cdef Workspace spare                    # the last prediction's memory, for the next one
-    cdef Workspace spare_evaluating         # the last evaluation's
-    cdef Workspace spare_learning           # and the last fit's: to have its pages cleared again takes long
+    cdef Spare predicting, evaluating       # a Workspace: the last prediction's, the last evaluation's
+    cdef Spare learning                     # the last fit's: to have its pages cleared again takes long
+    cdef unsigned long trainer              # the thread that trains
+    cdef int trainings                      # which are under way: a callback of a fit may train, too
+    cdef bint stepping                      # whether steps are being done
 
     def __cinit__(self, Kernels kernels, str dtype, tuple layer_sizes, tuple activations, loss,
                   tuple dropout, double l1, double l2, double label_smoothing, uint64_t seed):
@@ -633,6 +653,7 @@ cdef class Engine:
         self.dropout = dropout
         self.l1, self.l2, self.label_smoothing = l1, l2, label_smoothing
         self.seed = seed
+        self.predicting, self.evaluating, self.learning = Spare(), Spare(), Spare()
         self.layers = <Layer *> calloc(self.n_layers, sizeof(Layer))
         if self.layers == NULL:
             raise MemoryError("no memory for the list of layers")
@@ -655,6 +676,26 @@ cdef class Engine:
 
     def __dealloc__(self):
         free(self.layers)
+
+    cpdef int acquire(self) except -1:
+        """Begins a training, which belongs to one thread at a time; RuntimeError where another one trains."""
+        cdef unsigned long caller = PyThread_get_thread_ident()
+        cdef bint mine
+        with cython.critical_section(self):
+            mine = self.trainings == 0 or self.trainer == caller
+            if mine:
+                self.trainer = caller
+                self.trainings += 1
+        if not mine:
+            raise RuntimeError("this network is being trained by another thread; wait until that is done, or train a "
+                               "copy of it: copy.copy(network)")
+        return 0
+
+    cpdef int release(self) except -1:
+        """Ends it."""
+        with cython.critical_section(self):
+            self.trainings -= 1
+        return 0
 
     def views(self, block):
         """The weights and the biases inside a block laid out like `parameters`: two tuples of arrays."""
@@ -723,9 +764,8 @@ cdef class Engine:
         cdef int threads = threads_for(rows * row_operations)
         cdef Py_ssize_t batch = self.block_rows(rows, threads)
         cdef Py_ssize_t visit = rows_per_visit(row_operations * batch, batch) * threads
-        cdef Workspace workspace = self.spare
+        cdef Workspace workspace = self.predicting.take()
         cdef Job job
-        self.spare = None
         if workspace is None or workspace.batch < batch or workspace.threads < threads:
             workspace = Workspace(self, batch, learning=False, threads=threads)
         job.work = self.table.predict
@@ -741,7 +781,7 @@ cdef class Engine:
             job.first, job.last = job.last, min(rows, job.last + visit)
             run(&job, threads)
             PyErr_CheckSignals()
-        self.spare = workspace
+        self.predicting.give(workspace)
         return 0
 
     cdef Py_ssize_t block_rows(self, Py_ssize_t rows, int threads) noexcept:
@@ -755,9 +795,8 @@ cdef class Engine:
         cdef int threads = threads_for(rows.data.rows * row_operations)
         cdef Py_ssize_t batch = self.block_rows(rows.data.rows, threads)
         cdef Py_ssize_t visit = rows_per_visit(row_operations * batch, batch) * threads
-        cdef Workspace workspace = self.spare_evaluating
+        cdef Workspace workspace = self.evaluating.take()
         cdef Job job
-        self.spare_evaluating = None
         if workspace is None or workspace.batch < batch or workspace.threads < threads:
             workspace = Workspace(self, batch, learning=True, threads=threads)
         if rows.losses == NULL:
@@ -775,7 +814,7 @@ cdef class Engine:
             job.first, job.last = job.last, min(rows.data.rows, job.last + visit)
             run(&job, threads)
             PyErr_CheckSignals()
-        self.spare_evaluating = workspace
+        self.evaluating.give(workspace)
         return sum_in_order(job.losses, rows.data.rows) / self.divisor(rows.weight)
 
     def gradients(self, Rows rows):
@@ -827,7 +866,7 @@ cdef class Engine:
                 if slopes:
                     self.table.activation_backward(slope, slope, y, z, slope_of, m, layer.n_out)
                 restore_float_state(state)
-            self.kernels.spare = scratch
+            self.kernels.spare.give(scratch)
             result.append(slope_values.reshape(m, layer.stride)[:, :layer.n_out])
             kept = values
             inputs, ldx = y, layer.stride
@@ -891,12 +930,16 @@ cdef class Running:
         True
         """
         cdef double loss
-        if (self.online is not None and sample_weight is None and optimizer is None and cnp.PyArray_CheckExact(X)
-                and self.online.optimizer is self._optimizer):
-            loss = self.online.step_unconverted(X, y)
-            if isfinite(loss):
-                return loss
-        return self._train_converted(X, y, sample_weight, optimizer)
+        self._engine.acquire()
+        try:
+            if (self.online is not None and sample_weight is None and optimizer is None and cnp.PyArray_CheckExact(X)
+                    and self.online.optimizer is self._optimizer):
+                loss = self.online.step_unconverted(X, y)
+                if isfinite(loss):
+                    return loss
+            return self._train_converted(X, y, sample_weight, optimizer)
+        finally:
+            self._engine.release()
 
     def _online_trainer(self):
         """A Trainer for single steps."""
@@ -1217,8 +1260,7 @@ cdef class Trainer:
         self.gather = gather
         self.most_threads = most_threads
         self.good = good
-        self.workspace = engine.spare_learning
-        engine.spare_learning = None
+        self.workspace = engine.learning.take()
 
     cdef int reserve(self, Py_ssize_t batch) except -1:
         """Makes room for steps on so many rows."""
@@ -1236,7 +1278,7 @@ cdef class Trainer:
 
     def release(self):
         """Leaves its memory to the network's next trainer: the last call."""
-        self.engine.spare_learning = self.workspace
+        self.engine.learning.give(self.workspace)
         self.workspace = None
 
     @property
@@ -1323,6 +1365,8 @@ cdef class Trainer:
 
         KeyboardInterrupt comes between two steps.
         """
+        if self.engine.stepping:
+            raise RuntimeError("a Python loss cannot train the network that it belongs to")
         self.reserve(batch)
         cdef Update *update = &self.optimizer.update
         cdef Sharing sharing = self.workspace.sharing
@@ -1347,6 +1391,7 @@ cdef class Trainer:
         job.first = 0
         if self.engine.python_loss is not None:
             self.engine.python_loss.float_state = float_state()
+        self.engine.stepping = True
         try:
             while job.first < rows.data.rows:
                 first, job.last = job.first, min(rows.data.rows, job.first + visit)
@@ -1365,6 +1410,7 @@ cdef class Trainer:
                     break
                 PyErr_CheckSignals()
         finally:
+            self.engine.stepping = False
             update.rates = NULL
         self.total = job.total
         self.weight += rows.weight

@@ -334,6 +334,9 @@ class Network(Running):
         KeyboardInterrupt
             On Ctrl-C, within 100 ms or one step; the parameters are those of a completed step, as
             they are after an error in an iterable, a callback or a Python loss.
+        RuntimeError
+            When another thread is training this network. (Predictions may be asked for meanwhile: each
+            weight is one of the last step or the next.)
         """
         engine = self._engine
         epochs = checked_integer("epochs", epochs, 0)
@@ -362,11 +365,15 @@ class Network(Running):
         fit = training.Fit(self, optimizer, epochs, validation, scores, tol, time_budget, callbacks)
         if early_stopping is not None:
             early_stopping.watch(fit)
-        optimizer.bind(engine)
-        self._optimizer, self._early_stopping = optimizer, early_stopping
-        if isinstance(optimizer, lbfgs.LBFGS):
-            return lbfgs.run(fit, rows, optimizer)
-        return training.run(fit, source, optimizer, threads)
+        engine.acquire()
+        try:
+            optimizer.bind(engine)
+            self._optimizer, self._early_stopping = optimizer, early_stopping
+            if isinstance(optimizer, lbfgs.LBFGS):
+                return lbfgs.run(fit, rows, optimizer)
+            return training.run(fit, source, optimizer, threads)
+        finally:
+            engine.release()
 
     def save(self, path: Path) -> None:
         """Saves the network and the whole state of its training to one safetensors file.
