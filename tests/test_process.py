@@ -8,6 +8,7 @@ import ctypes
 import os
 import subprocess
 import sys
+import sysconfig
 import textwrap
 import threading
 import time
@@ -247,6 +248,8 @@ def test_other_threads_go_on(prepare):
 
 @pytest.mark.any_isa
 def test_the_check_of_the_gil_can_fail():
+    if not getattr(sys, "_is_gil_enabled", lambda: True)():
+        pytest.skip("NOT TESTED: there is no GIL")
     library = ctypes.PyDLL(None)        # holds the GIL, as CDLL does not
     assert not progress_during(lambda: library.usleep(1000))
     assert progress_during(lambda: ctypes.CDLL(None).usleep(1000))
@@ -367,3 +370,11 @@ def test_training_changes_no_setting_of_numpy():
         network.fit(X, y, epochs=2)
         network.predict(X)
     assert np.geterr() == before
+
+
+@pytest.mark.any_isa
+def test_the_gil_stays_off_where_it_is_off():
+    """Importing a module that does not say it can do without switches it on again."""
+    if not sysconfig.get_config_var("Py_GIL_DISABLED"):
+        pytest.skip("NOT TESTED: this Python has a GIL")
+    assert python("import sys, fastnn; print(sys._is_gil_enabled())").stdout.split() == ["False"]

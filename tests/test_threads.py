@@ -6,8 +6,11 @@ there is nothing to do; and their number is what the process may use or the user
 
 import copy
 import os
+import shutil
+import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -312,3 +315,31 @@ def test_threadpoolctl_sees_and_limits_the_number(number):
     with threadpoolctl.threadpool_limits(1):
         assert fastnn.get_num_threads() == 1
     assert fastnn.get_num_threads() == 3
+
+
+def sanitized_team(tmp_path, *options):
+    """What ThreadSanitizer says of tests/team_check.c."""
+    gcc, program = shutil.which("gcc"), tmp_path / "team_check"
+    here = Path(__file__).parent
+    if gcc is None:
+        pytest.skip("NOT TESTED: there is no gcc")
+    built = subprocess.run(
+        [gcc, "-std=gnu11", "-g", "-O1", "-Wall", "-Werror", "-fsanitize=thread", *options,
+         "-I", here.parent / "src" / "fastnn", here / "team_check.c", "-o", program, "-pthread"],
+        capture_output=True, text=True, check=False)
+    if "ltsan" in built.stderr:
+        pytest.skip("NOT TESTED: there is no ThreadSanitizer")
+    assert built.returncode == 0, built.stderr
+    return subprocess.run([program], capture_output=True, text=True, timeout=100, check=False)
+
+
+@pytest.mark.any_isa
+def test_the_team_has_no_race(tmp_path):
+    done = sanitized_team(tmp_path)
+    assert done.returncode == 0 and done.stderr == "" and done.stdout.startswith("1200 jobs")
+
+
+@pytest.mark.any_isa
+def test_the_check_of_races_can_fail(tmp_path):
+    done = sanitized_team(tmp_path, "-DFORGETS_TO_WAIT")
+    assert done.returncode != 0 and ("WARNING: ThreadSanitizer: data race" in done.stderr or "of job" in done.stderr)

@@ -39,7 +39,7 @@ typedef struct {
     _Atomic uint64_t job;       /* number of the job << 16 | threads that do it: one word, read at once */
     atomic_uint barrier;        /* how often all have met */
     atomic_int arrived;
-    int threads;                /* that exist, the caller included */
+    atomic_int threads;         /* that exist, the caller included: `fastnn_team_size` may ask at any time */
     atomic_int looks;
     fastnn_task task;
     void *argument;
