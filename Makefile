@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 BENCH := -q benchmarks --benchmark-quiet --benchmark-max-time=0.2 --benchmark-min-rounds=3
 
-.PHONY: help build test bench bench-kernels bench-record bench-tables sweep instructions lint docs wheel sanitize coverage \
+.PHONY: help build test bench bench-kernels bench-record bench-tables sweep instructions lint docs wheel sanitize emulate coverage \
     polynomials clean
 
 help:           ## print this list
@@ -65,6 +65,9 @@ sanitize:       ## run the tests under AddressSanitizer and UndefinedBehaviorSan
 	FASTNN_BUILD=sanitize build/env-sanitize/bin/pip install -q --no-cache-dir ".[test]"
 	LD_PRELOAD=$$($${CC:-gcc} -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0:log_path=build/sanitizer PYTHONMALLOC=malloc \
 	    build/env-sanitize/bin/python -m pytest -q -p no:cacheprovider -m "not optimised_build"
+
+emulate: build  ## build for arm64 and compare bits with those of this machine, in an emulated processor
+	tools/emulate_arm64.sh
 
 coverage:       ## run the tests with gcov counters and print which C lines they reached
 	$(PYTHON) -m venv build/env-coverage

@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Builds fastnn for arm64 in build/arm64 and runs tests there, in an emulated processor: do its bits agree with those of
+# this machine? (It says nothing about speed.)
+#
+#     tools/emulate_arm64.sh                         tests/test_bits.py
+#     tools/emulate_arm64.sh tests/test_bits.py -k …  what pytest is told
+#
+# On Debian 12, x86-64, with: debootstrap qemu-user-static gcc-aarch64-linux-gnu unzip, the architecture
+# (dpkg --add-architecture arm64 && apt-get update), and `make build`. Takes three minutes and 400 MB the first time.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+here=$PWD/build/arm64 python=$PWD/.venv/bin/python
+numpy=$("$python" -c 'import numpy; print(numpy.__version__)')
+mkdir -p "$here" && cd "$here"
+
+if [ ! -e ready ]; then
+    # A system of packages that were unpacked, never configured: Python's libraries are all it is for.
+    debootstrap --arch=arm64 --foreign --variant=minbase --include=python3-minimal bookworm system
+    (cd system/var/cache/apt/archives && apt-get download \
+        python3.11-minimal:arm64 libpython3.11-minimal:arm64 libpython3.11-stdlib:arm64 libffi8:arm64)
+    for package in system/var/cache/apt/archives/*.deb; do dpkg -x "$package" system; done
+    tags=(--platform manylinux2014_aarch64 --platform manylinux_2_27_aarch64 --platform manylinux_2_28_aarch64)
+    "$python" -m pip download -q --only-binary=:all: "${tags[@]}" --python-version 3.11 -d wheels \
+        "numpy==$numpy" safetensors pytest hypothesis
+    for wheel in wheels/*.whl; do unzip -q -o "$wheel" -d site; done
+    touch ready
+fi
+
+rm -rf source && mkdir source
+(cd ../.. && git ls-files -z | xargs -0 cp --parents -t "$here/source")
+cd source
+CC=aarch64-linux-gnu-gcc LDSHARED="aarch64-linux-gnu-gcc -shared" \
+    SETUPTOOLS_EXT_SUFFIX=.cpython-311-aarch64-linux-gnu.so "$python" - build_ext --inplace -j2 <<'SETUP'
+import platform
+platform.machine = lambda: "aarch64"
+exec(open("setup.py").read())
+SETUP
+
+[ $# -gt 0 ] || set -- tests/test_bits.py
+PYTHONPATH=src:$here/site QEMU_LD_PREFIX=$here/system \
+    qemu-aarch64-static -E PYTHONHOME="$here/system/usr" "$here/system/usr/bin/python3.11" \
+    -m pytest -q -p no:cacheprovider "$@"
