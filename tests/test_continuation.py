@@ -112,6 +112,23 @@ def test_what_is_not_kept_would_be_noticed(tmp_path):
         assert not same_bits(twin.get_parameters(), right.get_parameters())
 
 
+@pytest.mark.any_isa
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_fit_that_diverged_leaves_no_trace(name):
+    """Steps of a bad epoch are done, and undone: what follows is what would have followed without it."""
+    network, expected = build(), build()
+    for each in (network, expected):
+        once_more(each, 2, OPTIMIZERS[name]())
+    wrong = Y.copy()
+    wrong[-1] = 1e30            # whose square is infinite in float32
+    with pytest.raises(fastnn.DivergenceError, match="epoch 3, step 9"):
+        network.fit(X, wrong, shuffle=False, early_stopping=network.early_stopping, **FIT)
+    assert everything(network) == everything(expected)
+    for each in (network, expected):
+        once_more(each)
+    assert everything(network) == everything(expected)
+
+
 @pytest.mark.parametrize("name", OPTIMIZERS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_threads_change_no_bit(name, dtype):

@@ -136,6 +136,18 @@ def test_infinity_and_nan_reach_the_rows_that_they_belong_to_and_no_other(dtype)
 
 
 @each_dtype
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_nan_passes_every_activation_of_a_dense_layer(activation, dtype):
+    for m, k, n in [(5, 3, 9), (40, 70, 33), (40, 2100, 600)]:      # the last product is made in blocks
+        _, inputs = forward(activation).arrays(m, k, n, dtype)
+        inputs["x"] /= 100
+        inputs["x"][2, 1] = np.nan
+        y = np.zeros((m, n), dtype)
+        ops.dense_forward(y, **inputs, activation=activation)
+        assert np.isnan(y[2]).all() and np.isfinite(np.delete(y, 2, axis=0)).all()
+
+
+@each_dtype
 @pytest.mark.parametrize("wanted", list(itertools.product([True, False], repeat=3)), ids=str)
 def test_gradients_that_nobody_wants_are_skipped(wanted, dtype):
     """Each of dx, dw, db may be None, and x or w too where nothing needs it; the others keep their bits."""

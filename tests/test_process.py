@@ -313,9 +313,11 @@ def test_control_c_stops_a_fit_after_a_whole_step(optimizer):
         network, same = (fastnn.Network([4, 512, 512, 1], seed=71) for _ in range(2))
         signal.signal(signal.SIGINT, signal.default_int_handler)    # a background job may inherit "ignore"
         threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+        signal.alarm(20)        # kills who does not listen
         try:
             network.fit(X, y, batch_size=1, shuffle=False, optimizer=fastnn.{optimizer})
         except KeyboardInterrupt:
+            signal.alarm(0)
             print("interrupted", network.epochs_trained)
         steps = network.optimizer.steps
         print(0 < steps < len(X), np.isfinite(network.get_parameters()).all())
