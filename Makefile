@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 BENCH := -q benchmarks --benchmark-quiet --benchmark-max-time=0.2 --benchmark-min-rounds=3
 
 .PHONY: help build test bench bench-kernels bench-record bench-tables sweep instructions lint docs wheel sanitize emulate coverage \
-    polynomials clean
+    seeded-bugs polynomials clean
 
 help:           ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## */\t/' | expand -t 16
@@ -74,6 +74,9 @@ coverage:       ## run the tests with gcov counters and print which C lines they
 	FASTNN_BUILD=coverage build/env-coverage/bin/pip install -q --no-cache-dir ".[test]" gcovr
 	build/env-coverage/bin/python -m pytest -q -m "not optimised_build"
 	build/env-coverage/bin/gcovr --root . --object-directory build/coverage --gcov-ignore-errors all --txt
+
+seeded-bugs: build      ## seed known bugs into copies of the sources, and look whether tests notice (some minutes)
+	$(BIN)/python tools/seeded_bugs.py
 
 polynomials: build      ## fit the polynomials of exp and its kin anew
 	$(BIN)/python tools/fit_polynomials.py > src/fastnn/kernels/tables.h

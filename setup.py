@@ -9,6 +9,7 @@ FASTNN_BUILD in the environment selects a build mode:
   debug     -O1 with assertions and symbols
   sanitize  debug with AddressSanitizer and UndefinedBehaviorSanitizer
   coverage  debug with gcov counters
+FASTNN_MODULES names the modules to build, such as _core,_avx2_f32; unset, it is all of them.
 """
 
 import os
@@ -78,7 +79,11 @@ def extensions(mode):
         for dtype, macros in (("f32", []), ("f64", [("FASTNN_F64", None)]))
     ]
     core = extension("fastnn._core", macros=[("NPY_NO_DEPRECATED_API", "NPY_1_25_API_VERSION")])
-    return [extension("fastnn._cpu"), core, *kernels]
+    modules = {module.name.rpartition(".")[2]: module for module in (extension("fastnn._cpu"), core, *kernels)}
+    wanted = (os.environ.get("FASTNN_MODULES") or ",".join(modules)).split(",")
+    if unknown := set(wanted) - set(modules):
+        raise SystemExit(f"FASTNN_MODULES names {min(unknown)!r}; there are {', '.join(modules)}")
+    return [modules[name] for name in wanted]
 
 
 mode = os.environ.get("FASTNN_BUILD", "")
