@@ -67,6 +67,8 @@ def bad_X():
         ("NaN", with_element(good_X(), NAN), ValueError, [r"\bX\b", "nan", "finite"]),
         ("infinity", with_element(good_X(), INFINITY), ValueError, [r"\bX\b", "inf", "finite"]),
         ("minus infinity", with_element(good_X(), -INFINITY), ValueError, [r"\bX\b", "inf", "finite"]),
+        ("NaN in float32", with_element(good_X(), NAN).astype("f"), ValueError, [r"\bX\b", "nan", "finite"]),
+        ("infinity in float32", with_element(good_X(), INFINITY).astype("f"), ValueError, [r"\bX\b", "inf", "finite"]),
         ("too large for float32", with_element(good_X(), 1e39), ValueError, [r"\bX\b", "inf|large|float32"]),
         (
             "ragged",
@@ -107,6 +109,7 @@ def bad_y():
         ("a number", 1.0, EITHER, [r"\by\b"]),
         ("NaN", with_element(good_targets(), NAN), ValueError, [r"\by\b", "nan", "finite"]),
         ("infinity", with_element(good_targets(), INFINITY), ValueError, [r"\by\b", "inf", "finite"]),
+        ("NaN in float32", with_element(good_targets(), NAN).astype("f"), ValueError, [r"\by\b", "nan", "finite"]),
         ("ragged", [[1, 2]] * 5 + [[1]], EITHER, [r"\by\b", "ragged|rectangular|length|inhomogeneous|same"]),
         ("objects", good_targets().astype(object), EITHER, [r"\by\b", "object", "number|numeric|real|float"]),
         ("complex", good_targets() + 1j, EITHER, [r"\by\b", "complex", "real|float"]),

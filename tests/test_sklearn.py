@@ -278,6 +278,15 @@ def test_partial_fit_is_fit():
     np.testing.assert_array_equal(parts.coefs_[0], whole.coefs_[0])
 
 
+@pytest.mark.parametrize("unknown", [-1, 7, 19])        # before, among and after those that it knows
+def test_partial_fit_refuses_a_class_that_it_does_not_know(unknown):
+    model = MLPClassifier(**SMALL).partial_fit(X, 2 * Y, classes=range(0, 20, 2))
+    before = model.network_.get_parameters()
+    with pytest.raises(ValueError, match=f"has classes not in (.|\n)*{unknown}"):
+        model.partial_fit(X, np.where(np.arange(len(Y)) == 5, unknown, 2 * Y))
+    np.testing.assert_array_equal(model.network_.get_parameters(), before)
+
+
 def test_partial_fit_after_lbfgs_takes_the_solver_that_is_set():
     model = MLPClassifier(**{**SMALL, "solver": "lbfgs"}).fit(X, Y)
     model.set_params(solver="adam", batch_size=10).partial_fit(X, Y)
