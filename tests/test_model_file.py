@@ -5,12 +5,14 @@ in one place only. What saving does to the disk is watched, killed and made to f
 """
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
 import random
 import re
 import shutil
+import stat
 import struct
 import subprocess
 import sys
@@ -560,6 +562,37 @@ def test_an_interrupt_leaves_the_old_file(tmp_path, monkeypatch, name):
     with pytest.raises(KeyboardInterrupt):
         write_model(tmp_path / "a" / "model", {}, {})
     assert os.listdir(tmp_path / "a") == ["model"] and (tmp_path / "a" / "model").read_bytes() == before
+
+
+def test_a_save_syncs_its_data_before_the_rename_and_the_folder_after_it(tmp_path, monkeypatch):
+    """What strace sees below, also where there is none."""
+    calls = []
+
+    def fsync(file, real=os.fsync):
+        status = os.fstat(file)
+        calls.append("fsync of the folder" if stat.S_ISDIR(status.st_mode) else f"fsync of {status.st_size} bytes")
+        real(file)
+
+    def replace(*paths, real=os.replace):
+        calls.append("replace")
+        real(*paths)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "replace", replace)
+    write_model(tmp_path / "model", *NEW)
+    assert calls == [f"fsync of {len(encoded(*NEW))} bytes", "replace", "fsync of the folder"]
+
+
+@pytest.mark.parametrize("mode", [fcntl.LOCK_EX, fcntl.LOCK_SH])
+def test_a_save_keeps_others_out_until_its_file_is_renamed(tmp_path, monkeypatch, mode):
+    def replace(temporary, target, real=os.replace):
+        with open(temporary) as other, pytest.raises(BlockingIOError):
+            fcntl.flock(other, mode | fcntl.LOCK_NB)
+        real(temporary, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    write_model(tmp_path / "model", *NEW)
+    assert os.listdir(tmp_path) == ["model"]
 
 
 def check_saves_at_once(path):
