@@ -46,9 +46,10 @@ def build(**changes):
 
 def everything(network):
     """All that training has made, as bytes."""
-    stopping = network.early_stopping
+    stopping, rate = network.early_stopping, network.optimizer.learning_rate
     return [network.get_parameters().tobytes(), *(block.tobytes() for block in network.optimizer.state),
             network.optimizer.steps, network.optimizer.epochs, network.epochs_trained, network._engine.steps,
+            rate.state() if isinstance(rate, schedules.Schedule) else rate,
             stopping and (stopping.best, stopping.best_epoch, stopping.waited, stopping.best_parameters.tobytes())]
 
 

@@ -448,11 +448,12 @@ def test_a_generator_serves_one_epoch():
 
 @pytest.mark.parametrize("dtype", ["float64", "int16", "float32", ">f4"])
 @pytest.mark.parametrize("shuffle", [True, False])
-def test_a_memory_mapped_file_is_the_array_in_memory(shuffle, dtype, tmp_path, monkeypatch):
+@pytest.mark.parametrize("rows", [203, 196])        # the last part is a batch and some rows, or some rows alone
+def test_a_memory_mapped_file_is_the_array_in_memory(rows, shuffle, dtype, tmp_path, monkeypatch):
     monkeypatch.setattr(fastnn.data, "CHUNK_BYTES", 300)        # many parts of several batches each
-    mapped = np.memmap(tmp_path / "X", dtype, "w+", shape=(203, 4))
-    mapped[...] = np.arange(812).reshape(203, 4) ** 2 % 23 - 11
-    y = np.arange(203.0) % 5
+    mapped = np.memmap(tmp_path / "X", dtype, "w+", shape=(rows, 4))
+    mapped[...] = np.arange(4 * rows).reshape(rows, 4) ** 2 % 23 - 11
+    y = np.arange(float(rows)) % 5
     networks = regressor(dropout=0.1), regressor(dropout=0.1)
     histories = [network.fit(data, y, epochs=3, batch_size=8, shuffle=shuffle)
                  for network, data in zip(networks, (mapped, np.array(mapped)), strict=True)]
@@ -511,10 +512,12 @@ def test_train_on_batch_is_a_step_of_fit(arguments, build, y, optimizer):
 
 
 def test_train_on_batch_refuses_and_diverges_without_a_change():
-    network = regressor()
+    network = regressor(activation="tanh")
     network.train_on_batch(X[0], 1.0, optimizer=fastnn.SGD(0.1))
     before = network.get_parameters()
-    for x, y in ((X[0], np.nan), (X[0, :3], 1.0), (X[0] * np.inf, 1.0), (X[0], [1.0, 2.0]), (X[0], "one")):
+    one_infinite = np.where(np.arange(4) == 0, np.float32(np.inf), X[0])     # tanh makes the loss finite
+    for x, y in ((X[0], np.nan), (X[0, :3], 1.0), (X[0] * np.inf, 1.0), (one_infinite, 1.0), (X[0], [1.0, 2.0]),
+                 (X[0], "one")):
         with pytest.raises((TypeError, ValueError)):
             network.train_on_batch(x, y)
     with pytest.raises(fastnn.DivergenceError, match=r"learning rate 0\.1; .* as they were before this call") as caught:
@@ -527,6 +530,11 @@ def test_train_on_batch_refuses_and_diverges_without_a_change():
     sigmoid.train_on_batch(X[0], 1.0)
     with pytest.raises(ValueError, match="between 0 and 1"):
         sigmoid.train_on_batch(X[0], 1.5)
+    classes = classifier()
+    classes.train_on_batch(X[0], 2)
+    for label in (-1, 3):
+        with pytest.raises(ValueError, match=f"y holds the label {label}"):
+            classes.train_on_batch(X[0], label)
 
 
 # What is refused

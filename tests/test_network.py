@@ -98,6 +98,12 @@ def test_weights_and_biases_are_views_of_the_memory_that_training_changes(sizes,
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+def test_parameters_start_on_a_cache_line(dtype):
+    networks = [fastnn.Network([1, width], dtype=dtype) for width in range(1, 1000, 37)]
+    assert not any(network.weights[0].ctypes.data % 64 for network in networks)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_parameters_go_out_and_in_as_a_copy(dtype):
     network = fastnn.Network([3, 4, 2], activation="tanh", output="identity", dtype=dtype)
     v = np.arange(network.n_parameters, dtype=dtype)
@@ -258,6 +264,17 @@ def test_out_is_really_that_memory(sizes, output, dtype):
     out_of_one = np.empty(sizes[-1], dtype=dtype)
     assert network.predict(X[3], out=out_of_one) is out_of_one
     assert same_bits(out_of_one, out[3])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("read, written", [(0, 0), (0, 2), (0, 4), (4, 0)])
+def test_out_may_overlap_the_rows_that_are_read(read, written, dtype):
+    network = fastnn.Network([4, 8, 4], dtype=dtype, seed=15)
+    memory = np.random.default_rng(16).normal(size=2004).astype(dtype)      # more rows than pass together
+    X, out = (memory[start:start + 2000].reshape(500, 4) for start in (read, written))
+    expected = network.predict(X.copy())
+    network.predict(X, out=out)
+    assert same_bits(out, expected)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

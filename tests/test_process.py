@@ -332,6 +332,26 @@ def test_control_c_stops_a_fit_after_a_whole_step(optimizer):
     assert run.stdout.splitlines() == expected, run.stdout + run.stderr
 
 
+@pytest.mark.any_isa
+@pytest.mark.parametrize("call", ["predict(X)", "evaluate(X, X[:, 0])"])
+def test_control_c_stops_predictions_and_evaluations(call):
+    run = python(f"""
+        import os, signal, threading
+        import numpy as np, fastnn
+
+        X = np.ones((1_000_000, 4))         # which take half a minute
+        network = fastnn.Network([4, 1024, 1024, 1], dtype="float64")
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+        signal.alarm(10)
+        try:
+            network.{call}
+        except KeyboardInterrupt:
+            print("interrupted")
+    """, FASTNN_NUM_THREADS="1")
+    assert run.stdout == "interrupted\n", run.stderr
+
+
 def test_subnormal_numbers_survive_import_and_training():
     """Flush-to-zero must never leak out of the library; a fresh process sees the import too."""
     script = """

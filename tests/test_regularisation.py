@@ -86,7 +86,7 @@ def test_a_step_with_dropout_follows_the_gradient_of_the_thinned_network(activat
     np.testing.assert_allclose(got, numeric, rtol=1e-5, atol=1e-8)
 
 
-def test_dropout_and_penalties_belong_to_training_alone():
+def test_dropout_penalties_and_smoothing_belong_to_training_alone():
     X, y = regression_data(20, 4, 2, seed=63)
     plain = fastnn.Network([4, 8, 2], seed=64)
     network = fastnn.Network([4, 8, 2], seed=64, dropout=0.5, l1=0.1, l2=0.1)
@@ -95,6 +95,10 @@ def test_dropout_and_penalties_belong_to_training_alone():
     assert network.gradients(X, y).loss == plain.gradients(X, y).loss
     penalised = fastnn.Network([4, 8, 2], seed=64, l1=0.1, l2=0.1)
     assert penalised.fit(X, y, shuffle=False).loss == plain.fit(X, y, shuffle=False).loss
+    labels = np.arange(20) % 2
+    smoothed, sharp = (fastnn.Network([4, 8, 2], output="softmax", seed=64, label_smoothing=s) for s in (0.5, 0.0))
+    assert smoothed.evaluate(X, labels) == sharp.evaluate(X, labels)
+    assert smoothed.gradients(X, labels).loss == sharp.gradients(X, labels).loss
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

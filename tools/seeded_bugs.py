@@ -124,7 +124,7 @@ def run_tests(folder: Path, tests: tuple[str, ...] | list[str], limit: float | N
         return f"the limit of {limit} s"
     if process.returncode == 0:
         return ""
-    if process.returncode == 1 and (failed := re.search(r"^(?:FAILED|ERROR) tests/(\S+)", output, re.MULTILINE)):
+    if process.returncode == 1 and (failed := re.search(r"^(?:FAILED|ERROR) tests/(.+?)(?: - .*)?$", output, re.MULTILINE)):
         return failed[1]
     if process.returncode < 0 and (crashed := re.search(r"line \d+ in (test_\w+)", output)):
         return f"{crashed[1]} ({signal.Signals(-process.returncode).name})"
