@@ -414,6 +414,9 @@ def test_a_python_loss_that_fails_leaves_everything_as_it_was(loss, error, words
     with pytest.raises(error, match=words):
         network.fit(X, Y, optimizer=fastnn.SGD(0.1))
     assert same_bits(network.get_parameters(), before) and network.epochs_trained == 0
+    if error is not fastnn.DivergenceError:
+        with pytest.raises(error, match=words):
+            network.gradients(X, Y)
 
 
 def batches(weights=None):
