@@ -267,6 +267,16 @@ def test_out_is_really_that_memory(sizes, output, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("activation", fastnn.activations.HIDDEN)
+def test_nan_in_a_hidden_layer_reaches_the_outputs(activation, dtype):
+    for width in (1, 5, 40, 100):
+        network = fastnn.Network([3, width, 2], activation=activation, output="identity", dtype=dtype)
+        network.biases[0][0] = np.nan
+        for rows in (1, 2, 4, 5, 40):
+            assert np.isnan(network.predict(np.ones((rows, 3)))).all(), (width, rows)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("read, written", [(0, 0), (0, 2), (0, 4), (4, 0)])
 def test_out_may_overlap_the_rows_that_are_read(read, written, dtype):
     network = fastnn.Network([4, 8, 4], dtype=dtype, seed=15)
