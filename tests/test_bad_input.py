@@ -410,6 +410,18 @@ def test_rejected_input_leaves_no_trace_in_later_training():
         assert one.get_parameters().tobytes() == other.get_parameters().tobytes()
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_what_is_not_finite_is_found_wherever_it_stands(dtype):
+    for size in (1, 3, 7, 8, 9, 16, 31, 33):
+        network = fastnn.Network([size, 1], dtype=dtype)
+        for column in range(size):
+            for value in (NAN, INFINITY, -INFINITY):
+                X = np.zeros((1, size), dtype)
+                X[0, column] = value
+                with pytest.raises(ValueError, match=rf"X holds {value} in row 0, column {column},"):
+                    network.predict(X)
+
+
 def test_a_bad_out_is_not_written_to():
     networks = build_networks()
     out = np.full((5, 2), 7, dtype=np.float32)
