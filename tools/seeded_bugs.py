@@ -125,11 +125,11 @@ def run_tests(folder: Path, tests: tuple[str, ...] | list[str], limit: float | N
     if process.returncode == 0:
         return ""
     failed = re.search(r"^(?:FAILED|ERROR) tests/(.+?)(?: - .*)?$", output, re.MULTILINE)
-    crashed = re.search(r"line \d+ in (test_\w+)", output)
+    crashed = re.search(r'/tests/(test_\w+\.py)", line \d+ in (test_\w+)', output)
     if process.returncode == 1 and failed:
         return failed[1]
     if process.returncode < 0 and crashed:
-        return f"{crashed[1]} ({signal.Signals(-process.returncode).name})"
+        return f"{crashed[1]}::{crashed[2]} ({signal.Signals(-process.returncode).name})"
     raise SystemExit(f"the tests of {folder.name} could not be run:\n{output}")     # such as a name that is none's
 
 
