@@ -273,7 +273,7 @@ cdef class Operand:
         for i in range(self.rows):
             theirs = <char *> self.view.buf + i*self.row_bytes
             ours = <char *> self.copied + i*self.stride*itemsize
-            for j in range(0, self.columns, together):
+            for j in range(self.columns // together):
                 if back:
                     memcpy(theirs + j*self.column_bytes, ours + j*itemsize, together*itemsize)
                 else:
@@ -595,6 +595,8 @@ cdef void *pointer(array) except? NULL:
     cdef Py_buffer view
     if array is None:
         return NULL
+    if cnp.PyArray_Check(array):    # takes no memory, as NumPy's buffers do
+        return cnp.PyArray_DATA(array)
     PyObject_GetBuffer(array, &view, PyBUF_STRIDES)
     PyBuffer_Release(&view)         # the caller keeps the array, and so its memory
     return view.buf
@@ -723,7 +725,11 @@ cdef class Engine:
 
     def packed(self, block):
         """A block without its padding, (n_parameters,): W0, b0, W1, b1, … row by row."""
-        return np.concatenate([array.ravel() for pair in zip(*self.views(block)) for array in pair])
+        arrays = []     # no comprehension: Cython 3.3 frees its item twice where the list cannot grow
+        for pair in zip(*self.views(block)):
+            for array in pair:
+                arrays.append(array.ravel())
+        return np.concatenate(arrays)
 
     def unpack(self, values, block):
         """The way back: values (n_parameters,) into a block."""
@@ -1253,6 +1259,7 @@ cdef class Trainer:
     cdef double total, weight               # of this epoch so far
     cdef long long steps_before, network_steps_before
     cdef bint failed                        # whether a step's loss was not finite
+    cdef bint under_way                     # whether an epoch has begun and not ended well
 
     def __cinit__(self, Engine engine, Updating optimizer, bint gather, most_threads, list good):
         self.engine = engine
@@ -1352,12 +1359,22 @@ cdef class Trainer:
         self.network_steps_before = self.engine.steps
         self.total = self.weight = 0
         self.failed = False
+        self.under_way = True
 
     def restore(self):
         """Everything as it was when the epoch began."""
         self.copy_blocks(True)
         self.optimizer.update.step = self.steps_before
         self.engine.steps = self.network_steps_before
+        self.under_way = False
+
+    def abandon(self):
+        """An error ends the epoch under way: if what it left is not finite, everything is as when the epoch began.
+
+        Takes no memory, as that may be what is lacking.
+        """
+        if self.under_way and (self.failed or not self.all_finite()):
+            self.restore()
 
     def advance(self, Rows rows, Py_ssize_t batch, rates):
         """One step for each `batch` of the rows, as they are ordered; False where a step's loss is not finite: it and
@@ -1404,9 +1421,9 @@ cdef class Trainer:
                 if job.first > first:
                     sharing.note(threads, (perf_counter() - start) / (job.first - first))
                 if job.first < job.last:
-                    self.failed = True
                     if self.engine.python_loss is not None:
                         self.engine.python_loss.check()
+                    self.failed = True
                     break
                 PyErr_CheckSignals()
         finally:
@@ -1420,6 +1437,7 @@ cdef class Trainer:
         """The mean loss of the epoch, NaN if it or anything that was trained is not finite."""
         if self.failed or not self.all_finite():
             return NAN
+        self.under_way = False
         return self.loss
 
     @property

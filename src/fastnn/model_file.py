@@ -45,7 +45,12 @@ def write_model(path: Path, description: dict[str, Any], tensors: Mapping[str, A
     """
     description = json.loads(_to_json(description))     # as it will be read: a tuple is a list, a key a string
     arrays = {name: np.asarray(a, a.dtype.newbyteorder("<"), order="C") for name, a in tensors.items()}
-    data = safetensors.numpy.save(arrays, {"fastnn": _to_json(_content(description, arrays))})
+    metadata = {"fastnn": _to_json(_content(description, arrays))}
+    try:
+        data = safetensors.numpy.save(arrays, metadata)
+    except BaseException as error:
+        _check_memory(path, error)
+        raise
     if (size := int.from_bytes(data[:8], "little")) > LARGEST_HEADER:
         raise ValueError(
             f"the description and the arrays' names take {size} bytes, but must fit in {LARGEST_HEADER}")
@@ -88,10 +93,17 @@ def read_model(path: Path) -> tuple[dict[str, Any], dict[str, Array]]:
             raise ValueError("another spelling of the same content")
         return right["description"], tensors
     except BaseException as error:
+        _check_memory(path, error)
         # A panic of Rust is no Exception, and its class has no public name.
         if not isinstance(error, MALFORMED) and type(error).__name__ != "PanicException":
             raise
         raise FormatError(f"{path} cannot be read as a model: expected {expected}, but got: {error}") from error
+
+
+def _check_memory(path: Path, error: BaseException) -> None:
+    """Raises MemoryError for the panic that safetensors makes of one."""
+    if type(error).__name__ == "PanicException" and "PyObject pointer is null" in str(error):
+        raise MemoryError(f"no memory for the model in {os.fspath(path)!r}") from None
 
 
 def _content(description: object, arrays: Mapping[str, Array]) -> dict[str, Any]:

@@ -333,7 +333,8 @@ class Network(Running):
             of the last good epoch again.
         KeyboardInterrupt
             On Ctrl-C, within 100 ms or one step; the parameters are those of a completed step, as
-            they are after an error in an iterable, a callback or a Python loss.
+            they are after an error in an iterable, a callback or a Python loss, and where memory
+            ran out. (Of the last good epoch, if they are not finite.)
         RuntimeError
             When another thread is training this network. (Predictions may be asked for meanwhile: each
             weight is one of the last step or the next.)

@@ -175,6 +175,9 @@ def run(fit: Fit, source: Source, optimizer: Optimizer, threads: int | None) -> 
                 if not fit.after_epoch(loss, rate):
                     break
         trainer.release()       # not after an error: its memory may hold what is not finite
+    except BaseException:
+        trainer.abandon()
+        raise
     finally:
         network._last_good = good
     return fit.history
