@@ -112,6 +112,42 @@ def test_axes_of_another_kind_are_refused(name):
     assert not pyplot.get_fignums()
 
 
+NETWORKS = {
+    "cost_curve": lambda network: plot.cost_curve(network, X, Y),
+    "fitted_lines": lambda network: plot.fitted_lines(X, Y, [network]),
+    "learning_rates": lambda network: plot.learning_rates(network, X, Y, [0.1]),
+    "activation_histograms": lambda network: plot.activation_histograms(network, X),
+    "graph": plot.graph,
+    "decision_boundary": lambda network: plot.decision_boundary(network, POINTS, np.arange(60) % 2),
+}
+
+
+@pytest.mark.parametrize("network", [None, "x", [1]])
+@pytest.mark.parametrize("name", sorted(set(NETWORKS) - {"fitted_lines"}))
+def test_what_is_no_network_is_refused(name, network):
+    with pytest.raises(TypeError, match=f"network is a {type(network).__name__}, but must be a fastnn.Network"):
+        NETWORKS[name](network)
+    assert not pyplot.get_fignums()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_that_is_not_finite_has_no_picture(name, value):
+    network = classifier(1) if name == "decision_boundary" else one_weight()
+    network.weights[0][0, 0] = value
+    with pytest.raises(ValueError, match="weights or biases hold NaN or infinity, but must be finite; set them before"):
+        NETWORKS[name](network)
+    assert not pyplot.get_fignums()
+
+
+def test_axes_are_checked_before_a_long_calculation(monkeypatch):
+    for name in ("evaluate", "fit", "gradients"):
+        monkeypatch.setattr(fastnn.Network, name, lambda *_, **__: pytest.fail("it has been calculated"))
+    for name in ("cost_curve", "learning_rates", "vanishing_gradients"):
+        with pytest.raises(TypeError, match="ax is a int"):
+            PICTURES[name](3)
+
+
 def test_matplotlib_is_imported_when_it_is_used():
     run = subprocess.run([sys.executable, "-c", "import sys, fastnn.plot; print('matplotlib' in sys.modules)"],
                          capture_output=True, text=True, check=False)

@@ -28,6 +28,7 @@ from ._checks import checked_integer, choose, number, real_array
 from ._optional import library
 from .activations import ACTIVATIONS, HIDDEN
 from .callbacks import Callback
+from .diagnostics.layers import checked
 from .network import Network
 from .optimizers import SGD
 from .training import DivergenceError, History
@@ -82,7 +83,8 @@ def cost_curve(network: Network, X: ArrayLike, y: ArrayLike, *, layer: int = 0, 
     >>> net = fastnn.Network([1, 1], loss="mse")
     >>> ax = fastnn.plot.cost_curve(net, [[1], [2]], [2, 4], path=[0, 2.5, 1.875, 2.03125])
     """
-    layer = checked_integer("layer", layer, 0, len(network.weights) - 1)
+    check_axes(ax)
+    layer = checked_integer("layer", layer, 0, len(drawable(network).weights) - 1)
     row = checked_integer("row", row, 0, network.weights[layer].shape[0] - 1)
     column = checked_integer("column", column, 0, network.weights[layer].shape[1] - 1)
     own = float(network.weights[layer][row, column])
@@ -156,7 +158,7 @@ def heights(name: str, line: Any, grid: FloatArray) -> FloatArray:
         if (line.layer_sizes[0], line.layer_sizes[-1]) != (1, 1):
             raise ValueError(f"{name} has {line.layer_sizes[0]} inputs and {line.layer_sizes[-1]} outputs, but a line "
                              "in a plane needs one of each")
-        return line.predict(grid[:, None])[:, 0]
+        return drawable(line).predict(grid[:, None])[:, 0]
     values = finite(name, line)
     if len(values) != 2:
         raise ValueError(f"{name} holds {len(values)} numbers, but must be (slope, intercept) or a Network")
@@ -184,12 +186,12 @@ def learning_rates(network: Network, X: ArrayLike, y: ArrayLike, rates: Sequence
     >>> net = fastnn.Network([1, 1], loss="mse")
     >>> ax = fastnn.plot.learning_rates(net, [[1], [2]], [2, 4], [0.01, 0.1, 0.9], epochs=20)
     """
-    pyplot()
+    check_axes(ax)
     epochs = checked_integer("epochs", epochs, 1)
     rates = [float(rate) for rate in finite("rates", rates)]
     if not rates or min(rates) <= 0:
         raise ValueError(f"rates is {rates}, but must hold learning rates above 0, at least one")
-    network.evaluate(X, y)
+    drawable(network).evaluate(X, y)
     courses = [descent(network, X, y, rate, epochs) for rate in rates]
     ax = axes_for(ax)
     for index, (rate, (losses, diverged)) in enumerate(zip(rates, courses, strict=True)):
@@ -326,7 +328,7 @@ def vanishing_gradients(depths: Iterable[int] = range(2, 21),
     >>> import fastnn
     >>> ax = fastnn.plot.vanishing_gradients(range(2, 12, 3), ["sigmoid", "relu"], width=8)
     """
-    pyplot()
+    check_axes(ax)
     depths = [checked_integer(f"depths[{index}]", depth, 1) for index, depth in enumerate(depths)]
     activations = [choose("activations", name, HIDDEN) for name in
                    ([activations] if isinstance(activations, str) else activations)]
@@ -367,7 +369,7 @@ def activation_histograms(network: Network, X: ArrayLike, *, axes: ArrayLike | N
     >>> fastnn.plot.activation_histograms(net, np.random.default_rng(0).normal(size=(100, 4))).shape
     (3,)
     """
-    outputs = network.layer_outputs(X)[1:]
+    outputs = drawable(network).layer_outputs(X)[1:]
     for index, values in enumerate(outputs):
         if not np.isfinite(values).all():
             raise ValueError(f"layer {index + 1} gives values that are not finite, so they have no histogram")
@@ -394,7 +396,7 @@ def graph(network: Network, *, ax: Axes | None = None) -> Axes:
     >>> import fastnn
     >>> ax = fastnn.plot.graph(fastnn.Network([2, 4, 1], activation="tanh", output="sigmoid"))
     """
-    sizes = network.layer_sizes
+    sizes = drawable(network).layer_sizes
     if max(sizes) > MOST_UNITS:
         raise ValueError(f"network has a layer of {max(sizes)} units, but a graph is legible with {MOST_UNITS} at most")
     ax = axes_for(ax)
@@ -443,7 +445,7 @@ def decision_boundary(network: Network, X: ArrayLike, y: ArrayLike, *, resolutio
     >>> ax = fastnn.plot.decision_boundary(net, [[0, 0], [0, 1], [1, 0], [1, 1]], [0, 1, 1, 0])
     """
     resolution = checked_integer("resolution", resolution, 2)
-    if network.layer_sizes[0] != 2:
+    if drawable(network).layer_sizes[0] != 2:
         raise ValueError(f"network has {network.layer_sizes[0]} inputs, but a picture of regions needs 2")
     X = data.check_inputs(X, 2)
     values, labels = data.targets(network._engine, y, len(X))
@@ -641,14 +643,23 @@ def pyplot() -> ModuleType:
     return library("matplotlib.pyplot", "matplotlib", "plot", "fastnn.plot")
 
 
+def check_axes(ax: Any) -> None:
+    """An error for what cannot be drawn into; what takes long begins with it."""
+    if not isinstance(ax, (pyplot().Axes, type(None))):
+        raise TypeError(f"ax is a {type(ax).__name__}, but must be matplotlib Axes, or None for a new figure")
+
+
 def axes_for(ax: Any) -> Axes:
     """The Axes to draw into: those given, or those of a new figure."""
-    plt = pyplot()
-    if ax is None:
-        return plt.subplots(layout="constrained")[1]
-    if not isinstance(ax, plt.Axes):
-        raise TypeError(f"ax is a {type(ax).__name__}, but must be matplotlib Axes, or None for a new figure")
-    return ax
+    check_axes(ax)
+    return pyplot().subplots(layout="constrained")[1] if ax is None else ax
+
+
+def drawable(network: Network) -> Network:
+    """network, or an error if it is none, or if its parameters are not finite."""
+    if not np.isfinite(checked(network).get_parameters()).all():
+        raise ValueError("weights or biases hold NaN or infinity, but must be finite; set them before drawing")
+    return network
 
 
 def new_row(count: int) -> Array:
