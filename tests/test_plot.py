@@ -386,12 +386,26 @@ def test_confusion_matrix():
     ([5, 3], [3, 3], [5, 3], ["5", "3"], "0101"),
     ([1.0, 0.0], [[0.9], [0.2]], None, ["0", "1"], "1001"),
     ([True, False], [[0.1, 0.9], [0.4, 0.6]], None, ["0", "1"], "0101"),
+    ([[0], [1], [2], [2]], [0, 1, 2, 2], None, ["0", "1", "2"], "100010002"),
+    ([[0.0], [2.0]], [0, 2], None, ["0", "2"], "1001"),
+    ([["b"], ["a"]], ["a", "a"], None, ["a", "b"], "1010"),
+    ([[True], [False]], [[0.4], [0.6]], None, ["0", "1"], "0110"),
+    (np.array(["b", "a"], object), np.array(["a", "a"], object), None, ["a", "b"], "1010"),
 ])
 def test_confusion_matrix_of_many_kinds_of_classes(y, predicted, labels, names, counts):
     ax = plot.confusion_matrix(y, predicted, labels=labels)
     assert [label.get_text() for label in ax.get_xticklabels()] == names
     assert [label.get_text() for label in ax.get_yticklabels()] == names
     assert "".join(texts(ax)) == counts
+
+
+def test_confusion_matrix_can_be_read():
+    def rotation(names):
+        return plot.confusion_matrix([0] * 9 + [1], [0] * 9 + [0], labels=names).get_xticklabels()[0].get_rotation()
+    ax = plot.confusion_matrix([0] * 9 + [1], [0] * 9 + [0])
+    assert [text.get_color() for text in ax.texts] == ["white", "black", "black", "black"]     # 9 0 1 0
+    assert rotation(["ham", "spam"]) == 0
+    assert rotation(["a name that is long", "spam"]) == 90
 
 
 # Bad input
@@ -434,6 +448,18 @@ def test_confusion_matrix_of_many_kinds_of_classes(y, predicted, labels, names, 
     (lambda: plot.confusion_matrix([0.5], [0]), ValueError, "y has shape"),
     (lambda: plot.confusion_matrix(["a"], [0]), TypeError, "classes of different kinds"),
     (lambda: plot.confusion_matrix([0, 2], [0, 0], labels=["a", "b"]), ValueError, "y holds the class 2, but labels"),
+    (lambda: plot.confusion_matrix([[0.1, np.nan]], [0]), ValueError, "y holds nan, but must hold finite numbers"),
+    (lambda: plot.confusion_matrix([[1], [1, 2]], [0, 1]), ValueError, "y has rows of different lengths"),
+    (lambda: plot.confusion_matrix(["a", None], ["a", "a"]), ValueError, "y has shape .* one class a row"),
+    (lambda: plot.confusion_matrix([[]], [0]), ValueError, "y has shape .* one class a row"),
+    (lambda: plot.confusion_matrix(0, [0]), ValueError, "y has shape .* one class a row"),
+    (lambda: plot.confusion_matrix([0], [0], labels=3), ValueError, r"labels has shape \(\)"),
+    (lambda: plot.confusion_matrix([0], [0], labels=["a", None]), ValueError, "labels has shape .* dtype object"),
+    (lambda: plot.confusion_matrix([0], [0], labels=[[1], [1, 2]]), ValueError, "labels has rows of different lengths"),
+    (lambda: plot.confusion_matrix([0], [0], labels=[0, 1, 1]), ValueError, r"labels is \[0, 1, 1\], .* each once"),
+    (lambda: plot.confusion_matrix([0], [0], labels=["a", "a"]), ValueError, "labels is .* each once"),
+    (lambda: plot.confusion_matrix([0], [0], labels=[[0, 1]]), ValueError, "labels is .* each once"),
+    (lambda: plot.confusion_matrix([0], [0], labels=[]), ValueError, "labels is .* each once"),
     (lambda: plot.activation_histograms(SIMPLE, POINTS), ValueError, "X has 2 features"),
     (lambda: plot.activation_histograms(SIMPLE, X, axes=[]), ValueError, "axes holds 0 Axes, but the network has 1"),
     (lambda: plot.activation_histograms(SIMPLE, X, axes=[1]), TypeError, "ax is a int"),

@@ -488,8 +488,8 @@ def confusion_matrix(y: ArrayLike, predicted: ArrayLike, *, labels: Sequence[Any
 
     Parameters
     ----------
-    y, predicted : arrays (n,) of classes, integers or strings; or (n, k) of outputs, of which the largest is the class
-        (one output: 1 above 0.5)
+    y, predicted : arrays (n,) or (n, 1) of classes, integers or strings; or (n, k) of outputs, of which the largest is
+        the class. One column of fractions is one output: the class is 1 above 0.5.
     labels : sequence or None
         The classes in the order of the picture; where classes are integers, strings here are the names of 0, 1, ….
         None is the classes that occur, sorted.
@@ -503,9 +503,9 @@ def confusion_matrix(y: ArrayLike, predicted: ArrayLike, *, labels: Sequence[Any
                          "at least")
     if (y.dtype.kind in "iu") != (predicted.dtype.kind in "iu"):
         raise TypeError("y and predicted hold classes of different kinds, but both must be integers, or both strings")
-    classes = np.unique(np.concatenate([y, predicted])) if labels is None else np.asarray(labels)
+    classes = np.unique(np.concatenate([y, predicted])) if labels is None else chosen_classes(labels)
     names = [str(name) for name in classes]
-    if classes.dtype.kind in "UO" and y.dtype.kind in "iu":
+    if classes.dtype.kind == "U" and y.dtype.kind in "iu":
         classes = np.arange(len(names))
     for name, values in (("y", y), ("predicted", predicted)):
         if not np.isin(values, classes).all():
@@ -527,15 +527,36 @@ def confusion_matrix(y: ArrayLike, predicted: ArrayLike, *, labels: Sequence[Any
 
 def checked_classes(name: str, values: Any) -> Array:
     """Classes (n,): integers or strings."""
-    values = np.asarray(values)
-    if values.ndim == 2 and values.dtype.kind in "biuf":
-        values = values[:, 0] > 0.5 if values.shape[1] == 1 else values.argmax(axis=1)
+    try:
+        values = np.asarray(values)
+        if values.dtype.kind == "O":        # such as the strings of pandas
+            values = np.asarray(values.tolist())
+    except ValueError:
+        raise ValueError(f"{name} has rows of different lengths, but must hold one class or one output a class in "
+                         "each") from None
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise ValueError(f"{name} holds {values[~np.isfinite(values)][0]}, but must hold finite numbers")
+    one_output = False
+    if values.ndim == 2 and values.shape[1] == 1:
+        values, one_output = values[:, 0], values.dtype.kind == "f"
+    elif values.ndim == 2 and values.size and values.dtype.kind in "biuf":
+        values = values.argmax(axis=1)
     if values.dtype.kind == "b" or (values.dtype.kind == "f" and (values % 1 == 0).all()):
         values = values.astype(np.intp)
-    if values.ndim != 1 or values.dtype.kind not in "iuUO":
+    elif one_output:
+        values = (values > 0.5).astype(np.intp)
+    if values.ndim != 1 or values.dtype.kind not in "iuU":
         raise ValueError(f"{name} has shape {values.shape} and dtype {values.dtype}, but must hold one class a row, "
                          "an integer or a string, or one output a class")
     return values
+
+
+def chosen_classes(labels: Any) -> Array:
+    """`labels` of a confusion matrix (n_classes,): integers or strings, each once."""
+    classes = checked_classes("labels", labels)
+    if np.ndim(labels) != 1 or not len(classes) or len(np.unique(classes)) < len(classes):
+        raise ValueError(f"labels is {labels!r}, but must be a list of classes or of their names, each once")
+    return classes
 
 
 # While a network trains
