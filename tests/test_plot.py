@@ -194,6 +194,13 @@ def test_cost_curve_of_a_chosen_weight_and_span():
     np.testing.assert_allclose([weights[0], weights[-1]], [own - 0.5, own + 0.5])
 
 
+def test_the_curve_reaches_all_dots():
+    ax = plot.cost_curve(one_weight(), X, Y, path=[[0], [3]], span=(-1, 1))
+    assert data(ax.lines[0])[0][[0, -1]].tolist() == [-1, 3] and data(ax.lines[1])[0].tolist() == [0, 3]
+    assert legend(ax)[1] == "descent, 1 step"
+    assert data(plot.cost_curve(one_weight(), X, Y, span=(1, 2)).lines[0])[0][[0, -1]].tolist() == [0, 2]
+
+
 def test_fitted_lines():
     lines = [(0, 0), (1, -0.5), (2, 1)]
     ax = plot.fitted_lines(X, Y, lines)
@@ -268,6 +275,10 @@ def test_loss_curves_of_several_histories():
     assert [line.get_marker() for line in ax.lines].count("*") == 2 and legend(ax).count("best epoch") == 1
 
 
+def test_labels_of_histories_may_be_numbers():
+    assert legend(plot.loss_curves({0: history([2, 1]), 1: history([3, 2])})) == ["0, training", "1, training"]
+
+
 def test_a_history_of_one_epoch_can_be_seen():
     assert plot.loss_curves(history([1])).lines[0].get_marker() == "o"
 
@@ -322,6 +333,21 @@ def test_activation_histograms():
     assert list(plot.activation_histograms(network, POINTS, axes=mine)) == list(mine)
 
 
+def test_axes_of_histograms_are_checked_before_the_first_is_drawn_into():
+    ax = Figure().add_subplot()
+    with pytest.raises(TypeError, match="ax is a int"):
+        plot.activation_histograms(CLASSES, POINTS, axes=[ax, 1])
+    assert not ax.patches
+
+
+@pytest.mark.parametrize("first, step", [(0.1, 0), (1, 1e-16), (1e20, 0), (0, 5e-324), (-1e16, 2), (0, 0)])
+def test_activations_that_are_all_but_the_same_have_a_histogram(first, step):
+    network = fastnn.Network([1, 1], dtype="float64")
+    network.set_parameters([step, first])
+    heights = [patch.get_height() for patch in plot.activation_histograms(network, [[0.0], [1]])[0].patches]
+    assert len(heights) == 40 and sum(heights) == pytest.approx(100)
+
+
 def test_graph():
     network = fastnn.Network([2, 3, 1], activation="tanh", output="sigmoid")
     ax = plot.graph(network)
@@ -337,7 +363,8 @@ def test_graph():
     starts = [segment[0].tolist() for segment in lines.get_segments()]      # in the order of the weights
     assert starts[0] == starts[2] == units.get_offsets()[0].tolist() and starts[8] == units.get_offsets()[4].tolist()
     network.set_parameters(np.zeros(network.n_parameters))
-    plot.graph(network).figure.savefig("/dev/null", format="png")
+    lines, _ = plot.graph(network).collections
+    assert lines.get_clim() == (-1, 1) and np.all(lines.get_linewidths() == np.float64(0.4))
 
 
 # Classes
@@ -360,6 +387,11 @@ def test_decision_boundary(classes):
         assert np.column_stack(data(line)).tolist() == POINTS[y == int(label)].tolist()
     assert legend(ax) == [str(label) for label in range(max(classes, 2))]
     assert len({line.get_marker() for line in ax.lines}) == max(classes, 2)
+    borders = [path for contour in ax.collections for path in contour.get_paths()]
+    for border in borders:                      # where two classes are equally likely
+        outputs = np.sort(network.predict(border.vertices), axis=1)
+        assert np.abs(outputs[:, 0] - 0.5 if classes == 1 else outputs[:, -1] - outputs[:, -2]).max() < 0.1
+    assert sum(len(border.vertices) for border in borders) > 10
 
 
 def test_decision_boundary_takes_probabilities():
@@ -420,7 +452,11 @@ def test_confusion_matrix_can_be_read():
     (lambda: plot.fitted_lines(X, Y[1:], [(0, 0)]), ValueError, "X has 4 rows and y has 3"),
     (lambda: plot.fitted_lines(POINTS, Y, [(0, 0)]), ValueError, "X has 2 dimensions, but must have 1"),
     (lambda: plot.fitted_lines(X, Y, []), ValueError, "lines is empty"),
-    (lambda: plot.fitted_lines(X, Y, [(1, 2, 3)]), ValueError, r"lines\[0\] holds 3 numbers"),
+    (lambda: plot.fitted_lines(X, Y, [(1, 2, 3)]), ValueError, r"lines\[0\] is \(1, 2, 3\), but must be"),
+    (lambda: plot.fitted_lines(X, Y, (1, 2)), ValueError, r"lines\[0\] is 1, .* as in lines=\[\(2, 1\)\]"),
+    (lambda: plot.fitted_lines(X, Y, None), TypeError, r"lines is None, but must be a list of \(slope, intercept\) or"),
+    (lambda: plot.fitted_lines(X, Y, SIMPLE), TypeError, r"lines is Network\(.* must be a list of \(slope, intercept"),
+    (lambda: plot.fitted_lines(X, Y, [(1, np.nan)]), ValueError, r"lines\[0\] holds nan, but must hold finite"),
     (lambda: plot.fitted_lines(X, Y, [CLASSES]), ValueError, r"lines\[0\] has 2 inputs and 3 outputs"),
     (lambda: plot.learning_rates(SIMPLE, X, Y, [0.1, 0]), ValueError, "must hold learning rates above 0"),
     (lambda: plot.learning_rates(SIMPLE, X, Y[1:], [0.1]), ValueError, "y has 3 rows, but X has 4"),
@@ -428,11 +464,15 @@ def test_confusion_matrix_can_be_read():
     (lambda: plot.activation("tanhh"), ValueError, "did you mean 'tanh'"),
     (lambda: plot.activation("softmax"), ValueError, "'softmax', which has no curve"),
     (lambda: plot.activation("relu", span=0), ValueError, "span is 0, but must be a finite number above 0"),
+    (lambda: plot.activation("relu", span=1e308), ValueError, "span is 1e.308, but must be .* below 1e.100"),
     (lambda: plot.gradient_norms([]), ValueError, "must hold one norm a layer"),
     (lambda: plot.gradient_norms({"a": [-1]}), ValueError, r"norms\['a'\] is \[-1.0\]"),
     (lambda: plot.gradient_norms({}), ValueError, "norms is empty"),
     (lambda: plot.vanishing_gradients([0]), ValueError, r"depths\[0\] is 0, but must be at least 1"),
     (lambda: plot.vanishing_gradients([2], ["softmax"]), ValueError, "activations is 'softmax'"),
+    (lambda: plot.vanishing_gradients(5), TypeError, "depths is 5, but must be a list of integers such as"),
+    (lambda: plot.vanishing_gradients([2], None), TypeError, "activations is None, but must be a list of names"),
+    (lambda: plot.vanishing_gradients([2], ["relu"] * 2), ValueError, "activations is .*, but must hold each name once"),
     (lambda: plot.vanishing_gradients([]), ValueError, "one of them is empty"),
     (lambda: plot.loss_curves(history([])), ValueError, "the history holds no epoch, so it has no curve to draw"),
     (lambda: plot.loss_curves({"a": history([])}), ValueError, "the history 'a' holds no epoch"),
@@ -443,6 +483,11 @@ def test_confusion_matrix_can_be_read():
     (lambda: plot.decision_boundary(fastnn.Network([2, 1]), CORNERS, [0, 1, -1, 0]), ValueError,
      "y holds -1, but the classes of one output are 0 and 1"),
     (lambda: plot.decision_boundary(CLASSES, POINTS, np.zeros(60, int), resolution=1), ValueError, "resolution is 1"),
+    (lambda: plot.decision_boundary(fastnn.Network([2, 1], output="softmax"), CORNERS, [0] * 4), ValueError,
+     "network has one softmax output, which is 1 everywhere"),
+    (lambda: plot.decision_boundary(fastnn.Network([2, 2], output="sigmoid"), CORNERS,
+                                    [[0, 1], [1, 0], [1, 1], [0, 0]]),
+     ValueError, "y has 2 largest values in row 2, but must tell one class a row"),
     (lambda: plot.graph(fastnn.Network([2, 17, 1])), ValueError, "a layer of 17 units, but a graph is legible with 16"),
     (lambda: plot.confusion_matrix([0, 1], [0]), ValueError, "y has 2 rows and predicted has 1"),
     (lambda: plot.confusion_matrix([0.5], [0]), ValueError, "y has shape"),

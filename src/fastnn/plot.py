@@ -73,11 +73,11 @@ def cost_curve(network: Network, X: ArrayLike, y: ArrayLike, *, layer: int = 0, 
     X, y : arrays, as `Network.evaluate` takes them
     layer, row, column : int
         The weight `network.weights[layer][row, column]`.
-    path : array (n,) or None
+    path : array (n,) or (n, 1), or None
         Values of that weight, in order: dots on the curve, joined by lines; the first one is hollow.
     span : (low, high), number or None
-        Which weights are shown; one number is how far to both sides of the network's own. None holds the path and the
-        network's own with room beside them.
+        Which weights are shown, besides the dots; one number is how far to both sides of the network's own.
+        None holds the path and the network's own with room beside them.
 
     >>> import fastnn
     >>> net = fastnn.Network([1, 1], loss="mse")
@@ -88,7 +88,7 @@ def cost_curve(network: Network, X: ArrayLike, y: ArrayLike, *, layer: int = 0, 
     row = checked_integer("row", row, 0, network.weights[layer].shape[0] - 1)
     column = checked_integer("column", column, 0, network.weights[layer].shape[1] - 1)
     own = float(network.weights[layer][row, column])
-    steps = finite("path", [] if path is None else path)
+    steps = finite("path", [] if path is None else one_column("path", path))
     low, high = checked_span(span, own, steps)
     moved = deepcopy(network)
 
@@ -96,15 +96,17 @@ def cost_curve(network: Network, X: ArrayLike, y: ArrayLike, *, layer: int = 0, 
         moved.weights[layer][row, column] = weight
         return moved.evaluate(X, y)
 
-    weights = np.linspace(low, high, 201)
-    losses, path_losses = [loss(weight) for weight in weights], [loss(weight) for weight in steps]
+    dots = steps if len(steps) else np.array([own])
+    weights = np.linspace(min(low, *dots), max(high, *dots), 201)
+    losses, dot_losses = [loss(weight) for weight in weights], [loss(weight) for weight in dots]
     ax = axes_for(ax)
     ax.plot(weights, losses, color=BLUE, label="mean loss")
     if len(steps):
-        ax.plot(steps, path_losses, "o--", color=VERMILLION, linewidth=1, label=f"descent, {len(steps) - 1} steps")
-        ax.plot(steps[:1], path_losses[:1], "o", color=VERMILLION, markerfacecolor="white", markersize=9, label="start")
+        label = f"descent, {len(steps) - 1} step{'s' * (len(steps) != 2)}"
+        ax.plot(dots, dot_losses, "o--", color=VERMILLION, linewidth=1, label=label)
+        ax.plot(dots[:1], dot_losses[:1], "o", color=VERMILLION, markerfacecolor="white", markersize=9, label="start")
     else:
-        ax.plot([own], [loss(own)], "o", color=VERMILLION, label="the network's weight")
+        ax.plot(dots, dot_losses, "o", color=VERMILLION, label="the network's weight")
     return finished(ax, f"weights[{layer}][{row}, {column}]", loss_name(network), legend=True)
 
 
@@ -140,7 +142,8 @@ def fitted_lines(X: ArrayLike, y: ArrayLike, lines: Iterable[tuple[float, float]
     if len(x) != len(targets) or not len(x):
         raise ValueError(f"X has {len(x)} rows and y has {len(targets)}, but they must have equally many, 1 at least")
     grid = np.linspace(x.min(), x.max(), 200) if len(set(x)) > 1 else x[0] + np.linspace(-1, 1, 200)
-    curves = [heights(f"lines[{index}]", line, grid) for index, line in enumerate(lines)]
+    curves = [heights(f"lines[{index}]", line, grid) for index, line in
+              enumerate(listed("lines", lines, "(slope, intercept) or Networks, such as [(2, 1)]"))]
     if not curves:
         raise ValueError("lines is empty, but must hold at least one (slope, intercept) or Network")
     ax = axes_for(ax)
@@ -159,9 +162,10 @@ def heights(name: str, line: Any, grid: FloatArray) -> FloatArray:
             raise ValueError(f"{name} has {line.layer_sizes[0]} inputs and {line.layer_sizes[-1]} outputs, but a line "
                              "in a plane needs one of each")
         return drawable(line).predict(grid[:, None])[:, 0]
-    values = finite(name, line)
-    if len(values) != 2:
-        raise ValueError(f"{name} holds {len(values)} numbers, but must be (slope, intercept) or a Network")
+    values = real_array(name, line)
+    if values.shape != (2,):
+        raise ValueError(f"{name} is {line!r}, but must be (slope, intercept) or a Network, as in lines=[(2, 1)]")
+    values = finite(name, values)
     return values[0] * grid + values[1]
 
 
@@ -236,14 +240,15 @@ def loss_curves(histories: History | Mapping[str, History], *, ax: Axes | None =
     >>> history = fastnn.Network([1, 8, 1]).fit(X, X**2, epochs=20, validation_data=0.2)
     >>> ax = fastnn.plot.loss_curves(history)
     """
-    named = {"": histories} if isinstance(histories, History) else histories
+    named = {None: histories} if isinstance(histories, History) else histories
     if not isinstance(named, Mapping) or not all(isinstance(history, History) for history in named.values()):
         raise TypeError(f"histories is {histories!r}, but must be a History or a dictionary {{label: History}}")
     if not named:
         raise ValueError("histories is empty, but must hold at least one History")
     for label, history in named.items():
         if not history.loss:
-            raise ValueError(f"the history{f' {label!r}' if label else ''} holds no epoch, so it has no curve to draw")
+            which = "" if label is None else f" {label!r}"
+            raise ValueError(f"the history{which} holds no epoch, so it has no curve to draw")
     ax = axes_for(ax)
     for index, (label, history) in enumerate(named.items()):
         curves = [look(index, len(history.loss))] * 2 if len(named) > 1 else [{"color": BLUE}, {"color": VERMILLION}]
@@ -251,7 +256,7 @@ def loss_curves(histories: History | Mapping[str, History], *, ax: Axes | None =
         for kind, losses, curve, style in zip(("training", "validation"), (history.loss, history.validation_loss),
                                               curves, ("-", "--"), strict=True):
             if losses:
-                ax.plot(epochs_of(losses), losses, label=f"{label}, {kind}" if label else kind,
+                ax.plot(epochs_of(losses), losses, label=kind if label is None else f"{label}, {kind}",
                         **marker | curve | {"linestyle": style})
         if np.isfinite(history.validation_loss).any():
             best = int(np.nanargmin(history.validation_loss))
@@ -274,7 +279,7 @@ def activation(name: ActivationName | str, *, span: float = 5.0, ax: Axes | None
     function = ACTIVATIONS[choose("name", name, ACTIVATIONS)]
     if name == "softmax":
         raise ValueError("name is 'softmax', which has no curve: each of its outputs depends on all of its inputs")
-    span = number("span", span, low=0, open_low=True)
+    span = number("span", span, low=0, high=1e100, open_low=True)
     z = np.linspace(-span, span, 401)
     ax = axes_for(ax)
     ax.plot(z, function(z), color=BLUE, label=name)
@@ -329,11 +334,15 @@ def vanishing_gradients(depths: Iterable[int] = range(2, 21),
     >>> ax = fastnn.plot.vanishing_gradients(range(2, 12, 3), ["sigmoid", "relu"], width=8)
     """
     check_axes(ax)
-    depths = [checked_integer(f"depths[{index}]", depth, 1) for index, depth in enumerate(depths)]
-    activations = [choose("activations", name, HIDDEN) for name in
-                   ([activations] if isinstance(activations, str) else activations)]
+    depths = [checked_integer(f"depths[{index}]", depth, 1) for index, depth in
+              enumerate(listed("depths", depths, "integers such as [2, 5, 10]"))]
+    activations = [activations] if isinstance(activations, str) else listed(
+        "activations", activations, "names such as ['tanh', 'relu']")
+    activations = [choose("activations", name, HIDDEN) for name in activations]
     if not depths or not activations:
         raise ValueError("depths and activations must hold at least one each, but one of them is empty")
+    if len(set(activations)) < len(activations):
+        raise ValueError(f"activations is {activations}, but must hold each name once")
     width = checked_integer("width", width, 1)
     seed = checked_integer("seed", seed, 0, 2**64 - 1)
     X, y = np.random.default_rng(seed).normal(size=(2, 64, width))
@@ -369,7 +378,7 @@ def activation_histograms(network: Network, X: ArrayLike, *, axes: ArrayLike | N
     >>> fastnn.plot.activation_histograms(net, np.random.default_rng(0).normal(size=(100, 4))).shape
     (3,)
     """
-    outputs = drawable(network).layer_outputs(X)[1:]
+    outputs = [values.astype(np.float64) for values in drawable(network).layer_outputs(X)[1:]]
     for index, values in enumerate(outputs):
         if not np.isfinite(values).all():
             raise ValueError(f"layer {index + 1} gives values that are not finite, so they have no histogram")
@@ -377,21 +386,32 @@ def activation_histograms(network: Network, X: ArrayLike, *, axes: ArrayLike | N
     if axes is None:
         chosen = new_row(len(outputs))
     else:
-        chosen = np.asarray(axes, dtype=object).reshape(-1)
+        chosen = np.array(axes, dtype=object).reshape(-1)
         if len(chosen) != len(outputs):
             raise ValueError(f"axes holds {len(chosen)} Axes, but the network has {len(outputs)} layers")
+        chosen[:] = [axes_for(ax) for ax in chosen]
     for index, (ax, values, name) in enumerate(zip(chosen, outputs, network.activations, strict=True)):
-        ax = axes_for(ax)
-        ax.hist(values.ravel(), bins=40, weights=np.full(values.size, 100 / values.size), color=BLUE)
+        ax.hist(values.ravel(), bins=40, range=bin_range(values), weights=np.full(values.size, 100 / values.size),
+                color=BLUE)
         finished(ax, f"output of layer {index + 1} ({name})", "share of values (%)" if index % COLUMNS == 0 else "")
     return chosen
+
+
+def bin_range(values: FloatArray) -> tuple[float, float]:
+    """Where the bins of a histogram begin and end: also for equal values far enough apart that each bin has a width."""
+    low, high = float(values.min()), float(values.max())
+    size = max(abs(low), abs(high))
+    if high - low > max(1e-9 * size, 1e-300):
+        return low, high
+    room = max(0.5, size / 2)
+    return low - room, high + room
 
 
 def graph(network: Network, *, ax: Axes | None = None) -> Axes:
     """The network as a graph: a circle a unit, a line a weight; inputs are on the left. Biases are not shown.
 
     A line's colour and width tell its weight: purple and solid above zero, orange and dashed below, faint near it.
-    ValueError for layers of more than 16 units.
+    ValueError for layers of more than 16 units. Beside `ax` comes a colour bar, with each call one more.
 
     >>> import fastnn
     >>> ax = fastnn.plot.graph(fastnn.Network([2, 4, 1], activation="tanh", output="sigmoid"))
@@ -431,6 +451,7 @@ def decision_boundary(network: Network, X: ArrayLike, y: ArrayLike, *, resolutio
     """The plane of two inputs in the colours of the classes that a network sees there, and the data in it.
 
     One output means the classes 0 and 1, and is cut at 0.5; of several outputs the largest wins.
+    ValueError for classes that do not exclude each other: rows of y without a single largest value.
 
     Parameters
     ----------
@@ -447,9 +468,16 @@ def decision_boundary(network: Network, X: ArrayLike, y: ArrayLike, *, resolutio
     resolution = checked_integer("resolution", resolution, 2)
     if drawable(network).layer_sizes[0] != 2:
         raise ValueError(f"network has {network.layer_sizes[0]} inputs, but a picture of regions needs 2")
+    if network.layer_sizes[-1] == 1 and network.activations[-1] == "softmax":
+        raise ValueError("network has one softmax output, which is 1 everywhere, so there is no boundary; a network "
+                         "for two classes has one sigmoid output, or two softmax outputs")
     X = data.check_inputs(X, 2)
     values, labels = data.targets(network._engine, y, len(X))
     if values is not None:
+        largest = (values == values.max(axis=1, keepdims=True)).sum(axis=1)
+        if (largest > 1).any():
+            raise ValueError(f"y has {largest.max()} largest values in row {largest.argmax()}, but must tell one class "
+                             "a row")
         labels = values[:, 0] if values.shape[1] == 1 else values.argmax(axis=1)
     n_classes = max(2, network.layer_sizes[-1])
     if not np.isin(labels, range(n_classes)).all():
@@ -733,6 +761,14 @@ def loss_name(network: Network) -> str:
     """The label of an axis of losses."""
     loss = network.loss
     return f"mean loss ({loss if isinstance(loss, str) else getattr(loss, '__name__', repr(loss))})"
+
+
+def listed(name: str, values: Any, what: str) -> list[Any]:
+    """values as a list of `what`"""
+    try:
+        return list(values)
+    except TypeError:
+        raise TypeError(f"{name} is {values!r}, but must be a list of {what}") from None
 
 
 def one_column(name: str, values: object) -> Array:
