@@ -1,5 +1,6 @@
 """Pictures: what is drawn are the numbers that a Network gives, and nothing else changes."""
 
+import pickle
 import subprocess
 import sys
 from copy import deepcopy
@@ -14,6 +15,7 @@ from fastnn import activations, plot
 matplotlib = pytest.importorskip("matplotlib", reason="NOT TESTED: matplotlib is not installed")
 matplotlib.use("agg")
 from matplotlib import pyplot  # noqa: E402
+from matplotlib._pylab_helpers import Gcf  # noqa: E402
 from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
@@ -455,7 +457,7 @@ def test_confusion_matrix_can_be_read():
     (lambda: plot.fitted_lines(X, Y, [(1, 2, 3)]), ValueError, r"lines\[0\] is \(1, 2, 3\), but must be"),
     (lambda: plot.fitted_lines(X, Y, (1, 2)), ValueError, r"lines\[0\] is 1, .* as in lines=\[\(2, 1\)\]"),
     (lambda: plot.fitted_lines(X, Y, None), TypeError, r"lines is None, but must be a list of \(slope, intercept\) or"),
-    (lambda: plot.fitted_lines(X, Y, SIMPLE), TypeError, r"lines is Network\(.* must be a list of \(slope, intercept"),
+    (lambda: plot.fitted_lines(X, Y, SIMPLE), TypeError, r"lines is Network\(.* must be a list of"),
     (lambda: plot.fitted_lines(X, Y, [(1, np.nan)]), ValueError, r"lines\[0\] holds nan, but must hold finite"),
     (lambda: plot.fitted_lines(X, Y, [CLASSES]), ValueError, r"lines\[0\] has 2 inputs and 3 outputs"),
     (lambda: plot.learning_rates(SIMPLE, X, Y, [0.1, 0]), ValueError, "must hold learning rates above 0"),
@@ -472,7 +474,7 @@ def test_confusion_matrix_can_be_read():
     (lambda: plot.vanishing_gradients([2], ["softmax"]), ValueError, "activations is 'softmax'"),
     (lambda: plot.vanishing_gradients(5), TypeError, "depths is 5, but must be a list of integers such as"),
     (lambda: plot.vanishing_gradients([2], None), TypeError, "activations is None, but must be a list of names"),
-    (lambda: plot.vanishing_gradients([2], ["relu"] * 2), ValueError, "activations is .*, but must hold each name once"),
+    (lambda: plot.vanishing_gradients([2], ["relu"] * 2), ValueError, "activations is .* each name once"),
     (lambda: plot.vanishing_gradients([]), ValueError, "one of them is empty"),
     (lambda: plot.loss_curves(history([])), ValueError, "the history holds no epoch, so it has no curve to draw"),
     (lambda: plot.loss_curves({"a": history([])}), ValueError, "the history 'a' holds no epoch"),
@@ -535,7 +537,7 @@ class Tick(fastnn.Callback):
         self.clock, self.live, self.seconds, self.drawn = clock, live, seconds, []
 
     def on_epoch_end(self, fit):
-        self.drawn.append(len(self.live.ax.lines[0].get_xdata()))
+        self.drawn.append(len(self.live.ax.lines[0].get_xdata()) if self.live.ax and self.live.ax.lines else 0)
         self.clock.now += self.seconds
 
 
@@ -578,6 +580,51 @@ def test_live_plot_shows_what_there_is_when_a_fit_diverges():
     assert len(live.ax.lines[0].get_xdata()) == caught.value.epoch - 1 > 0
 
 
+@pytest.mark.parametrize("touch, new", [
+    (lambda ax: ax.clear(), False), (lambda ax: ax.lines[0].remove(), False), (lambda ax: ax.remove(), True),
+    (lambda ax: ax.figure.clf(), True), (lambda ax: pyplot.close(ax.figure), False)])
+def test_the_user_may_touch_the_picture_between_two_fits(touch, new):
+    live, network = plot.LivePlot(), one_weight()
+    network.fit(X, Y, epochs=2, callbacks=[live])
+    ax = live.ax
+    touch(ax)
+    losses = network.fit(X, Y, epochs=3, callbacks=[live]).loss
+    assert (live.ax is not ax) == new and live.ax in live.ax.figure.axes
+    assert [data(line)[1].tolist() for line in live.ax.lines] == [losses]
+
+
+def test_axes_of_the_user_that_have_been_removed_are_refused_before_training():
+    figure, ax = pyplot.subplots()
+    inner, network = ax.inset_axes([0.5, 0.5, 0.4, 0.4]), one_weight()
+    for chosen in (ax, inner):
+        network.fit(X, Y, callbacks=[plot.LivePlot(ax=chosen)])
+    trained = network.epochs_trained
+    figure.clf()
+    for chosen in (ax, inner):
+        with pytest.raises(ValueError, match="the ax of this LivePlot has been removed from its figure"):
+            network.fit(X, Y, callbacks=[plot.LivePlot(ax=chosen)])
+    assert network.epochs_trained == trained
+
+
+@pytest.mark.parametrize("copy", [deepcopy, lambda live: pickle.loads(pickle.dumps(live))])
+def test_a_copy_of_a_live_plot_has_the_settings(copy):
+    live, network = plot.LivePlot(3), one_weight()
+    network.fit(X, Y, callbacks=[live])
+    copied = copy(live)
+    assert len(pyplot.get_fignums()) == 1
+    network.fit(X, Y, callbacks=[copied])
+    assert copied.seconds == 3 and copied.ax.figure is not live.ax.figure
+
+
+def test_a_fit_that_is_refused_opens_no_figure():
+    class Refuse(fastnn.Callback):
+        def on_fit_begin(self, fit):
+            raise ValueError("no")
+    with pytest.raises(ValueError, match="no"):
+        one_weight().fit(X, Y, callbacks=[plot.LivePlot(), Refuse()])
+    assert not pyplot.get_fignums()
+
+
 class Window(FigureCanvasAgg):
     """A canvas that says it has a window, and counts."""
 
@@ -600,12 +647,12 @@ def test_live_plot_in_a_window(clock, monkeypatch):
     live = plot.LivePlot(1.0, ax=figure.add_subplot())
     one_weight().fit(X, Y, epochs=8, callbacks=[live, Tick(clock, live, 0.4)])
     assert (window.drawn, window.flushed) == (3, 3)         # after epochs 4 and 7, and at the end
-    shown, numbers = [], {7}
+    shown = []
     window.manager = SimpleNamespace(show=lambda: shown.append(True), num=7)
-    monkeypatch.setattr(pyplot, "fignum_exists", numbers.__contains__)
+    monkeypatch.setattr(Gcf, "figs", {7: window.manager})
     one_weight().fit(X, Y, callbacks=[live])
     assert shown == [True] and window.drawn == 4
-    numbers.clear()                                         # the user closed it: training goes on, drawing does not
+    Gcf.figs[7] = SimpleNamespace()     # the user closed it and has another: training goes on, drawing does not
     assert len(one_weight().fit(X, Y, epochs=8, callbacks=[live, Tick(clock, live, 0.4)]).loss) == 8
     assert shown == [True] and window.drawn == 4
 
@@ -627,7 +674,7 @@ def test_live_plot_in_a_notebook(clock, monkeypatch):
     shown = notebook(monkeypatch)
     live = plot.LivePlot(1.0)
     one_weight().fit(X, Y, epochs=8, callbacks=[live, Tick(clock, live, 0.4)])
-    assert len(shown) == 4 and len(set(shown)) == 4         # the empty one first
+    assert len(shown) == 3 and len(set(shown)) == 3
     assert all(image.startswith(b"\x89PNG") for image in shown)
     assert not pyplot.get_fignums()                         # or the notebook would show it once more
 

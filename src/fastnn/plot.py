@@ -57,6 +57,7 @@ STYLES = ("-", "--", "-.", ":")
 MOST_UNITS = 16                 # of a layer in `graph`
 COLUMNS = 4                     # of histograms
 DIVERGED = 1e3                  # times the first loss
+FEW_TICKS = 5                   # where drawing must be fast: ticks take most of its time
 
 
 # Gradient descent
@@ -595,16 +596,16 @@ class LivePlot(Callback):
 
     In a notebook it is one picture that is updated in its place; in a window (matplotlib's interactive backends) it
     is redrawn there, until the user closes it; without a display the figure is kept up to date, and nothing is
-    drawn. A new fit begins a new curve.
+    drawn. A new fit begins a new curve. A copy has the settings, and draws into a figure of its own.
 
     Parameters
     ----------
     seconds : float
-        The least time of training between two drawings, each of which takes some tens of milliseconds: once a second
-        that is a few hundredths of the time. At the end of the fit there is a last one. An epoch after which nothing
-        is drawn costs a tenth of a microsecond.
+        The least time of training before the first drawing and between two, each of which takes some tens of
+        milliseconds: once a second that is a few hundredths of the time. At the end of the fit there is a last one. An
+        epoch after which nothing is drawn costs a tenth of a microsecond.
     ax : matplotlib Axes or None
-        Where to draw; None is a new figure. `live.ax` is it.
+        Where to draw; None is a new figure, which the first drawing makes. `live.ax` is it.
 
     >>> import numpy as np, fastnn
     >>> live = fastnn.plot.LivePlot(seconds=2)
@@ -616,51 +617,79 @@ class LivePlot(Callback):
     def __init__(self, seconds: float = 1.0, *, ax: Axes | None = None) -> None:
         pyplot()
         self.seconds = number("seconds", seconds, low=0)
-        self.ax = None if ax is None else axes_for(ax)
+        check_axes(ax)
+        self.ax, self._own = ax, ax is None
         self._lines: dict[str, Line2D] = {}
 
+    def __reduce__(self) -> tuple[type[LivePlot], tuple[float]]:
+        """A copy has the settings, and a figure of its own."""
+        return LivePlot, (self.seconds,)
+
     def on_fit_begin(self, fit: Fit) -> None:
-        own = self.ax is None
-        if self.ax is None:
-            self.ax = pyplot().subplots()[1]    # no constrained layout, which takes a third of a drawing's time
-        for line in self._lines.values():
-            line.remove()
-        self._lines = {"loss": self.ax.plot([], [], color=BLUE, label="training")[0]}
-        if fit._validation is not None:
-            self._lines["validation_loss"] = self.ax.plot([], [], "--", color=VERMILLION, label="validation")[0]
-        whole_numbers(self.ax)
-        finished(self.ax, "epoch", loss_name(fit.network)).legend(loc="upper right")
-        self._refresh = viewer(self.ax.figure, own)
+        if self.ax is not None and not in_figure(self.ax):
+            if not self._own:
+                raise ValueError("the ax of this LivePlot has been removed from its figure; create another LivePlot")
+            self.ax = None
+        self._refresh: Callable[[], None] | None = None     # until the first drawing of the fit
         self._drawn = monotonic()
 
     def on_epoch_end(self, fit: Fit) -> None:
         if monotonic() - self._drawn >= self.seconds:
-            self._draw(fit.history)
+            self._draw(fit)
 
     def on_fit_end(self, fit: Fit) -> None:
-        self._draw(fit.history)
+        if fit.epoch:
+            self._draw(fit)
 
-    def _draw(self, history: History) -> None:
+    def _draw(self, fit: Fit) -> None:
+        if self._refresh is None:
+            self._begin(fit)
         assert self.ax is not None
         for name, line in self._lines.items():
-            losses = getattr(history, name)
+            losses = getattr(fit.history, name)
             line.set_data(epochs_of(losses), losses)
             line.set_marker("o" if len(losses) == 1 else "")
         self.ax.relim()
         self.ax.autoscale_view()
-        self._refresh()
+        if self._refresh is None:
+            self._refresh = viewer(self.ax.figure, self._own)
+        else:
+            self._refresh()
         self._drawn = monotonic()       # again: drawing takes none of the seconds of training
+
+    def _begin(self, fit: Fit) -> None:
+        """Empty curves for a fit in place of those of the last one."""
+        if self.ax is None:
+            new: Axes = pyplot().subplots()[1]      # no constrained layout, which takes a third of a drawing's time
+            new.locator_params("y", nbins=FEW_TICKS)
+            self.ax = new
+        for line in self._lines.values():
+            if line.axes is self.ax:                # else the user has removed it
+                line.remove()
+        self._lines = {"loss": self.ax.plot([], [], color=BLUE, label="training")[0]}
+        if fit._validation is not None:
+            self._lines["validation_loss"] = self.ax.plot([], [], "--", color=VERMILLION, label="validation")[0]
+        whole_numbers(self.ax, FEW_TICKS)
+        finished(self.ax, "epoch", loss_name(fit.network)).legend(loc="upper right")
+
+
+def in_figure(ax: Axes) -> bool:
+    """Whether Axes are still part of a figure, be it in others."""
+    return ax.figure is not None and ax in ax.figure.findobj(type(ax))
 
 
 def viewer(figure: Figure | SubFigure, own: bool) -> Callable[[], None]:
-    """What brings a figure, as it is, before the user's eyes again: in its window, in a notebook, or nowhere.
+    """Brings a figure before the user's eyes, in a window or a notebook if it has one; returns what does it again.
 
     A notebook's figure that is our own is closed for pyplot, which would show it once more under the cell.
     """
     canvas, manager = figure.canvas, figure.canvas.manager      # a user's own window has no manager
     if canvas.required_interactive_framework is not None:
+        # pyplot's own fignum_exists knows numbers, which a new figure takes over.
+        from matplotlib._pylab_helpers import Gcf
+
         def still_open() -> bool:
-            return manager is None or pyplot().fignum_exists(manager.num)
+            return manager is None or manager in Gcf.figs.values()
 
         def redraw() -> None:
             if still_open():
@@ -668,6 +697,7 @@ def viewer(figure: Figure | SubFigure, own: bool) -> Callable[[], None]:
                 canvas.flush_events()
         if manager is not None and still_open():
             manager.show()
+        redraw()
         return redraw
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     if not hasattr(shell, "kernel"):
@@ -676,7 +706,7 @@ def viewer(figure: Figure | SubFigure, own: bool) -> Callable[[], None]:
 
     def image() -> Any:
         png = io.BytesIO()
-        canvas.print_figure(png, format="png")
+        canvas.print_figure(png, format="png", pil_kwargs={"compress_level": 1})    # a quarter of the time of level 6
         return notebook.Image(png.getvalue())
     if own:
         pyplot().close(figure)
@@ -733,10 +763,10 @@ def finished(ax: Axes, x: str, y: str, legend: bool = False) -> Axes:
     return ax
 
 
-def whole_numbers(ax: Axes) -> None:
-    """Epochs and layers have no halves."""
+def whole_numbers(ax: Axes, most: int = 10) -> None:
+    """Epochs and layers have no halves: ticks at whole numbers, about `most`."""
     from matplotlib.ticker import MaxNLocator
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.xaxis.set_major_locator(MaxNLocator(most, steps=[1, 2, 5, 10], integer=True))
 
 
 def look(index: int, points: int) -> dict[str, Any]:
