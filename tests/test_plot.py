@@ -246,10 +246,52 @@ def test_a_learning_rate_whose_loss_overflows_at_once():
     assert len(data(ax.lines[0])[0]) == 1 and ax.lines[1].get_marker() == "x"
 
 
+def test_learning_rates_with_losses_below_and_at_zero():
+    network = fastnn.Network([1, 1], output="exp", loss="poisson", dtype="float64")
+    network.set_parameters([0, 2])
+    ax = plot.learning_rates(network, X, [9, 3, 40, 5], [0.001, 0.1], epochs=9)
+    assert ax.get_yscale() == "linear" and max(data(ax.lines[0])[1]) < 0 and len(data(ax.lines[0])[0]) == 10
+    *before, last = data(ax.lines[1])[1]
+    assert max(before) < 1e3 * abs(before[0]) < last
+    ax = plot.learning_rates(one_weight(), X, Y, [0.2, 0.1], epochs=9)
+    assert data(ax.lines[0])[1][1] == 0 and ax.get_yscale() == "symlog"
+    low, high = ax.get_ylim()
+    assert low <= 0 and high > 10
+    solved = one_weight()
+    solved.weights[0][0, 0] = 2
+    ax = plot.learning_rates(solved, X, Y, [0.1], epochs=9)
+    assert data(ax.lines[0])[1].tolist() == [0] * 10 and ax.get_yscale() == "linear"
+
+
+def luminance(color):
+    return np.dot(matplotlib.colors.to_rgb(color), [0.3, 0.6, 0.1])
+
+
+@pytest.mark.parametrize("style", ["default", "dark_background"])
+def test_curves_stand_out_from_the_ground(style):
+    with pyplot.style.context(style):
+        for name in ("learning_rates", "gradient_norms", "vanishing_gradients", "loss_curves", "fitted_lines"):
+            ax = PICTURES[name](None) if name != "loss_curves" else plot.loss_curves(
+                {"a": history([2, 1]), "b": history([3, 1])})
+            ground = luminance(ax.get_facecolor())
+            strongest = ax.lines[1 if name == "fitted_lines" else 0]
+            assert abs(luminance(strongest.get_color()) - ground) > 0.6, name
+            assert all(line.get_alpha() == 0.25 for line in ax.get_xgridlines())
+
+
+def test_no_two_of_many_look_the_same():
+    ax = Figure().add_subplot()
+    looks = [plot.look(ax, index, 1) for index in range(56)]
+    assert len({(each["color"], each["marker"]) for each in looks}) == 56
+    ax = plot.decision_boundary(classifier(10), POINTS, np.arange(60) % 10, resolution=5)
+    assert len({(line.get_color(), line.get_marker()) for line in ax.lines}) == 10
+
+
 def test_curves_that_cover_each_other_have_markers_at_different_points():
-    every = [plot.look(index, 51)["markevery"] for index in range(6)]
+    ax = Figure().add_subplot()
+    every = [plot.look(ax, index, 51)["markevery"] for index in range(6)]
     assert len(set(every)) == 6
-    assert plot.look(3, 5)["markevery"] == (0, 1)
+    assert plot.look(ax, 3, 5)["markevery"] == (0, 1)
 
 
 # Histories
@@ -307,7 +349,7 @@ def test_gradient_norms():
     assert ax.get_yscale() == "log" and ax.get_legend() is None
     assert all(tick == round(tick) for tick in ax.get_xticks())
     ax = plot.gradient_norms({"a": norms, "b": [0, 1e-3, 1]})
-    assert legend(ax) == ["a", "b"]
+    assert legend(ax) == ["a", "b"] and ax.get_yscale() == "symlog" and ax.get_ylim()[0] <= 0       # 0 is seen
 
 
 def test_vanishing_gradients():

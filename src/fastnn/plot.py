@@ -52,7 +52,7 @@ __all__ = [
 BLACK, BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY = COLORS = (
     "#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")     # lightness 0, 46, 54, 58 … 71
 CLASSES = (BLUE, ORANGE, GREEN, PURPLE, VERMILLION, SKY, BLACK)      # two classes differ most in lightness
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")                  # eight, so that no pair with a colour comes again
 STYLES = ("-", "--", "-.", ":")
 MOST_UNITS = 16                 # of a layer in `graph`
 COLUMNS = 4                     # of histograms
@@ -129,7 +129,7 @@ def checked_span(span: Any, own: float, steps: FloatArray) -> tuple[float, float
 
 def fitted_lines(X: ArrayLike, y: ArrayLike, lines: Iterable[tuple[float, float] | Network], *,
                  ax: Axes | None = None) -> Axes:
-    """The data of one input, and the line that was fitted after each iteration: light ones first, the last one darkest.
+    """The data of one input, and the line that was fitted after each iteration: faint first, the last one strongest.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ def fitted_lines(X: ArrayLike, y: ArrayLike, lines: Iterable[tuple[float, float]
     if not curves:
         raise ValueError("lines is empty, but must hold at least one (slope, intercept) or Network")
     ax = axes_for(ax)
-    for index, (curve, color) in enumerate(zip(curves, shades(len(curves)), strict=True)):
+    for index, (curve, color) in enumerate(zip(curves, shades(ax, len(curves)), strict=True)):
         last = index == len(curves) - 1
         label = f"line {index + 1} of {len(curves)}" if last or index == 0 else None
         ax.plot(grid, curve, color=color, linewidth=2.5 if last else 1.2, label=label)
@@ -172,11 +172,12 @@ def heights(name: str, line: Any, grid: FloatArray) -> FloatArray:
 
 def learning_rates(network: Network, X: ArrayLike, y: ArrayLike, rates: Sequence[float], *, epochs: int = 50,
                    ax: Axes | None = None) -> Axes:
-    """The mean loss against epochs for several learning rates, on a log scale.
+    """The mean loss against epochs for several learning rates, on a log scale (linear where a loss is negative).
 
-    For each rate a copy of the network is trained by plain gradient descent: `SGD(rate)`, all rows in one step. One
-    that diverges is drawn up to there, with a cross at its end: where the loss is a thousand times that at the start,
-    or no number any more.
+    For each rate a copy of the network is trained by plain gradient descent: `SGD(rate)`, all rows in one step, with
+    the network's dropout and penalties, while the losses are those of `evaluate`. One that diverges is drawn up to
+    there, with a cross at its end: where the loss is a thousand times that at the start (or 1e-9, if that is more), or
+    no number any more.
 
     Parameters
     ----------
@@ -201,10 +202,10 @@ def learning_rates(network: Network, X: ArrayLike, y: ArrayLike, rates: Sequence
     ax = axes_for(ax)
     for index, (rate, (losses, diverged)) in enumerate(zip(rates, courses, strict=True)):
         label = f"{rate:g}, diverges" if diverged else f"{rate:g}"
-        line, = ax.plot(range(len(losses)), losses, label=label, **look(index, len(losses)))
+        line, = ax.plot(range(len(losses)), losses, label=label, **look(ax, index, len(losses)))
         if diverged:
             ax.plot([len(losses) - 1], losses[-1:], "x", color=line.get_color(), markersize=12, markeredgewidth=3)
-    ax.set_yscale("log")
+    log_scale(ax)
     whole_numbers(ax)
     finished(ax, "epoch (one step with all rows)", loss_name(network))
     ax.legend(title="learning rate")
@@ -224,7 +225,7 @@ def descent(network: Network, X: ArrayLike, y: ArrayLike, rate: float, epochs: i
         if not math.isfinite(loss):
             return losses, True
         losses.append(loss)
-        if loss > DIVERGED * losses[0] > 0:
+        if loss > DIVERGED * max(abs(losses[0]), 1e-9):
             return losses, True
     return losses, False
 
@@ -252,7 +253,8 @@ def loss_curves(histories: History | Mapping[str, History], *, ax: Axes | None =
             raise ValueError(f"the history{which} holds no epoch, so it has no curve to draw")
     ax = axes_for(ax)
     for index, (label, history) in enumerate(named.items()):
-        curves = [look(index, len(history.loss))] * 2 if len(named) > 1 else [{"color": BLUE}, {"color": VERMILLION}]
+        curves = ([look(ax, index, len(history.loss))] * 2 if len(named) > 1 else
+                  [{"color": BLUE}, {"color": VERMILLION}])
         marker = {"marker": "o"} if len(history.loss) == 1 else {}      # a line of one point cannot be seen
         for kind, losses, curve, style in zip(("training", "validation"), (history.loss, history.validation_loss),
                                               curves, ("-", "--"), strict=True):
@@ -290,7 +292,7 @@ def activation(name: ActivationName | str, *, span: float = 5.0, ax: Axes | None
 
 
 def gradient_norms(norms: ArrayLike | Mapping[str, ArrayLike], *, ax: Axes | None = None) -> Axes:
-    """The norms of the layers' gradients on a log scale; layer 1 is next to the inputs.
+    """The norms of the layers' gradients on a log scale, with 0 at its bottom; layer 1 is next to the inputs.
 
     Parameters
     ----------
@@ -310,8 +312,8 @@ def gradient_norms(norms: ArrayLike | Mapping[str, ArrayLike], *, ax: Axes | Non
         raise ValueError("norms is empty, but must hold at least one array")
     ax = axes_for(ax)
     for index, (label, values) in enumerate(named.items()):
-        ax.plot(range(1, len(values) + 1), values, label=label, **look(index, 1))
-    ax.set_yscale("log")
+        ax.plot(range(1, len(values) + 1), values, label=label, **look(ax, index, 1))
+    log_scale(ax)
     whole_numbers(ax)
     return finished(ax, "layer (1 is next to the inputs)", "norm of the gradient", legend=list(named) != [""])
 
@@ -351,8 +353,8 @@ def vanishing_gradients(depths: Iterable[int] = range(2, 21),
               for name in activations}
     ax = axes_for(ax)
     for index, (name, values) in enumerate(ratios.items()):
-        ax.plot(depths, values, label=name, **look(index, 1))
-    ax.set_yscale("log")
+        ax.plot(depths, values, label=name, **look(ax, index, 1))
+    log_scale(ax)
     whole_numbers(ax)
     return finished(ax, "depth (layers of weights)", "gradient norm, first layer ÷ last layer", legend=True)
 
@@ -756,7 +758,7 @@ def finished(ax: Axes, x: str, y: str, legend: bool = False) -> Axes:
     """ax with its labels, a faint grid behind the curves, and a legend if there is one."""
     ax.set_xlabel(x)
     ax.set_ylabel(y)
-    ax.grid(color="0.9")
+    ax.grid(color="0.5", alpha=0.25)
     ax.set_axisbelow(True)
     if legend:
         ax.legend()
@@ -769,17 +771,36 @@ def whole_numbers(ax: Axes, most: int = 10) -> None:
     ax.xaxis.set_major_locator(MaxNLocator(most, steps=[1, 2, 5, 10], integer=True))
 
 
-def look(index: int, points: int) -> dict[str, Any]:
+def log_scale(ax: Axes) -> None:
+    """A log scale, with 0 at its bottom where a value is 0; no log scale where one is below 0."""
+    values = np.concatenate([line.get_ydata(orig=False) for line in ax.lines])
+    above = values[values > 0]
+    if (values < 0).any() or not len(above):
+        ax.set_yscale("linear")
+    elif (values == 0).any():
+        ax.set_yscale("symlog", linthresh=above.min())
+    else:
+        ax.set_yscale("log")
+
+
+def ink(ax: Axes) -> Any:
+    """The colour that is seen best on the ground of ax: that of its words."""
+    return ax.xaxis.label.get_color()
+
+
+def look(ax: Axes, index: int, points: int) -> dict[str, Any]:
     """How curve `index` of several looks: some ten markers along it, beside those of a curve that it may cover."""
-    step = -(-points // 10)
-    return {"color": COLORS[index % len(COLORS)], "linestyle": STYLES[index % len(STYLES)],
+    step, color = -(-points // 10), COLORS[index % len(COLORS)]
+    return {"color": ink(ax) if color == BLACK else color, "linestyle": STYLES[index % len(STYLES)],
             "marker": MARKERS[index % len(MARKERS)], "markevery": (index % step, step)}
 
 
-def shades(count: int) -> list[tuple[float, ...]]:
-    """Colours from light to dark."""
+def shades(ax: Axes, count: int) -> list[tuple[float, ...]]:
+    """Colours from light to dark; on a dark ground from dark to light."""
     from matplotlib import colormaps
-    return [tuple(color) for color in colormaps["cividis_r"](np.linspace(0.15, 1, count) if count > 1 else [1.0])]
+    from matplotlib.colors import to_rgb
+    order = colormaps["cividis" if np.mean(to_rgb(ink(ax))) > 0.5 else "cividis_r"]
+    return [tuple(color) for color in order(np.linspace(0.15, 1, count) if count > 1 else [1.0])]
 
 
 def epochs_of(losses: Sequence[float]) -> Array:
