@@ -257,6 +257,10 @@ def test_learning_rates_with_losses_below_and_at_zero():
     assert data(ax.lines[0])[1][1] == 0 and ax.get_yscale() == "symlog"
     low, high = ax.get_ylim()
     assert low <= 0 and high > 10
+    ticks = [tick for tick in ax.get_yticks() if low <= tick <= high]
+    places = ax.transData.transform([(0, tick) for tick in ticks])[:, 1]
+    assert 0 in ticks and np.diff(places).min() > 0.8 * np.diff(places).max()      # none covers another
+    plot.gradient_norms([0, 5e-324, 1])
     solved = one_weight()
     solved.weights[0][0, 0] = 2
     ax = plot.learning_rates(solved, X, Y, [0.1], epochs=9)

@@ -778,7 +778,8 @@ def log_scale(ax: Axes) -> None:
     if (values < 0).any() or not len(above):
         ax.set_yscale("linear")
     elif (values == 0).any():
-        ax.set_yscale("symlog", linthresh=above.min())
+        # From a power of ten, or its tick covers that of 0.
+        ax.set_yscale("symlog", linthresh=10 ** math.floor(math.log10(max(above.min(), 1e-300))))
     else:
         ax.set_yscale("log")
 
