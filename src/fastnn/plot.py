@@ -708,7 +708,7 @@ def viewer(figure: Figure | SubFigure, own: bool) -> Callable[[], None]:
 
     def image() -> Any:
         png = io.BytesIO()
-        canvas.print_figure(png, format="png", pil_kwargs={"compress_level": 1})    # a quarter of the time of level 6
+        canvas.print_figure(png, format="png", pil_kwargs={"compress_level": 1})    # half the time of level 6
         return notebook.Image(png.getvalue())
     if own:
         pyplot().close(figure)
