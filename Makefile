@@ -5,8 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 BENCH := -q benchmarks --benchmark-quiet --benchmark-max-time=0.2 --benchmark-min-rounds=3
 
-.PHONY: help build test bench bench-kernels bench-record bench-tables sweep instructions lint docs wheel sanitize emulate coverage \
-    seeded-bugs polynomials clean
+.PHONY: help build test nightly bench bench-kernels bench-record bench-tables sweep instructions lint docs wheel sanitize emulate \
+    coverage seeded-bugs polynomials clean
 
 help:           ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## */\t/' | expand -t 16
@@ -19,6 +19,9 @@ build: $(BIN)/python    ## compile and install in place, with everything for dev
 
 test: build     ## run the tests, once for each instruction set
 	$(BIN)/python -m pytest
+
+nightly: build  ## run the tests that take many rounds, and print what they measured
+	$(BIN)/python -m pytest -m nightly -rP
 
 bench: build    ## time fastnn beside whichever peers are installed (torch, jax, onnxruntime …)
 	$(BIN)/python -m fastnn bench
@@ -64,7 +67,7 @@ sanitize:       ## run the tests under AddressSanitizer and UndefinedBehaviorSan
 	$(PYTHON) -m venv build/env-sanitize
 	FASTNN_BUILD=sanitize build/env-sanitize/bin/pip install -q --no-cache-dir ".[test]"
 	LD_PRELOAD=$$($${CC:-gcc} -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0:log_path=build/sanitizer PYTHONMALLOC=malloc \
-	    build/env-sanitize/bin/python -m pytest -q -p no:cacheprovider -m "not optimised_build"
+	    build/env-sanitize/bin/python -m pytest -q -p no:cacheprovider -m "not optimised_build and not nightly"
 
 emulate: build  ## build for arm64 and compare bits with those of this machine, in an emulated processor
 	tools/emulate_arm64.sh
@@ -72,7 +75,7 @@ emulate: build  ## build for arm64 and compare bits with those of this machine, 
 coverage:       ## run the tests with gcov counters and print which C lines they reached
 	$(PYTHON) -m venv build/env-coverage
 	FASTNN_BUILD=coverage build/env-coverage/bin/pip install -q --no-cache-dir ".[test]" gcovr
-	build/env-coverage/bin/python -m pytest -q -m "not optimised_build"
+	build/env-coverage/bin/python -m pytest -q -m "not optimised_build and not nightly"
 	build/env-coverage/bin/gcovr --root . --object-directory build/coverage --gcov-ignore-errors all --txt
 
 seeded-bugs: build      ## seed known bugs into copies of the sources, and look whether tests notice (some minutes)

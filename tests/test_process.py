@@ -22,11 +22,11 @@ import fastnn
 from fastnn import _dispatch, ops
 
 
-def python(script, **environment):
+def python(script, timeout=300, **environment):
     """Runs a script in a fresh process; returns it when it has ended."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("FASTNN_")}
     return subprocess.run([sys.executable, "-c", textwrap.dedent(script)], env=clean | environment,
-                          capture_output=True, text=True, timeout=300, check=False)
+                          capture_output=True, text=True, timeout=timeout, check=False)
 
 
 # Import

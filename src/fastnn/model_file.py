@@ -156,9 +156,13 @@ def _open_alone(name: str) -> BinaryIO:
     """The file of that name, opened for writing when nobody else has it."""
     while True:
         file = open(name, "ab")         # "wb" would empty it under the other's hands  # noqa: SIM115
-        with suppress(OSError):         # without locks, as on some network drives, saves must be kept apart
-            fcntl.flock(file, fcntl.LOCK_EX)
-        with suppress(FileNotFoundError):
-            if os.path.samefile(name, file.fileno()):
-                return file
+        try:
+            with suppress(OSError):     # without locks, as on some network drives, saves must be kept apart
+                fcntl.flock(file, fcntl.LOCK_EX)
+            with suppress(FileNotFoundError):
+                if os.path.samefile(name, file.fileno()):
+                    return file
+        except BaseException:
+            file.close()                # or the lock would stay as long as somebody keeps the error
+            raise
         file.close()                    # the other has renamed or removed it meanwhile
