@@ -140,6 +140,21 @@ def test_error_in_ulp(name, dtype, isa):
 
 
 @pytest.mark.any_isa
+@pytest.mark.nightly
+@pytest.mark.any_isa
+@pytest.mark.parametrize("name", ["sigmoid", "exp", "tanh"])
+def test_every_float32(name):
+    worst = 0.0
+    for start in range(0, 2**32, 2**22):
+        z = np.arange(start, start + 2**22, dtype=np.uint32).view(np.float32)
+        z = z[np.isfinite(z)]
+        with np.errstate(all="ignore"):
+            error = ulps(getattr(activations, name)(z), exact(name, z.astype(np.float64)), "float32")
+        worst = max(worst, error.max(initial=0))
+    print(f"{name}: {worst:.2f} ULP at most")
+    assert 0.5 < worst <= 2
+
+
 def test_the_exact_values_are_those_of_the_standard_library():
     """The formulas here, at float64, against `math` and to the few digits that everyone knows."""
     z = np.array([-30.0, -8.0, -3.0, -1.5, -0.7, -1e-3, 1e-9, 0.3, 1.4, 2.2, 7.0])

@@ -410,9 +410,11 @@ def check_mutants(path, count):
     return refused, count - refused
 
 
-def test_mutants_are_refused_or_right(tmp_path):
-    refused, accepted = check_mutants(tmp_path / "model", 20_000)
-    assert refused > 10_000 and accepted > 500
+@pytest.mark.parametrize("count", [20_000, pytest.param(1_000_000, marks=pytest.mark.nightly)])
+def test_mutants_are_refused_or_right(tmp_path, count):
+    refused, accepted = check_mutants(tmp_path / "model", count)
+    print(f"of {count} files {refused} were refused, {accepted} hold what their checksum says")
+    assert refused > count / 2 and accepted > count / 40
 
 
 @pytest.mark.parametrize(("name", "broken"), [
