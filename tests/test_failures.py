@@ -222,11 +222,8 @@ INTERRUPTS = """
     def same(one, other):
         return one.get_parameters().tobytes() == other.get_parameters().tobytes()
 
-    start = time.perf_counter()
-    after(2 * per_epoch)
-    step_seconds = (time.perf_counter() - start) / 2 / per_epoch
-
-    delays, steps_done, wrong = [], [], []
+    after(2 * per_epoch)        # from here on it is as fast as it will be
+    delays, steps_done, step_seconds, wrong = [], [], [], []
     for number in range({rounds}):
         net, sent = network(), 0.0
         def interrupt(seconds):
@@ -248,7 +245,9 @@ INTERRUPTS = """
         if not same(net, twin):
             wrong.append(f"not the bits of {{steps}} steps")
         for each in (net, twin):
+            start = time.perf_counter()
             each.fit(X, y, optimizer=fastnn.SGD(1e-3), **fit)
+            step_seconds.append((time.perf_counter() - start) / per_epoch)
         if not same(net, twin):
             wrong.append(f"other bits afterwards")
     print(json.dumps([wrong, delays, steps_done, step_seconds]))
@@ -262,15 +261,16 @@ SHAPES = {
 @rounds(20, 200)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_control_c_at_any_time(shape, rounds):
-    wrong, delays, steps, step = answer(
+    wrong, delays, steps, step_seconds = answer(
         INTERRUPTS.format(shape=SHAPES[shape], rounds=rounds, seen="steps"), timeout=1200)
     assert not wrong and len(delays) == rounds
     assert max(steps) > min(steps), "it always came at the same step: this test proves little"
-    p99 = np.quantile(delays, 0.99)
+    p99, step = np.quantile(delays, 0.99), np.quantile(step_seconds, 0.99)
     print(f"{shape}: Ctrl-C raises after {1e3 * np.median(delays):.2f} ms (median), {1e3 * p99:.2f} ms (p99), "
-          f"{1e3 * max(delays):.2f} ms (most) of {rounds}; a step takes {1e3 * step:.3f} ms")
-    if rounds >= 200:
-        assert p99 <= max(0.1, 2 * step)
+          f"{1e3 * max(delays):.2f} ms (most) of {rounds}; a step takes "
+          f"{1e3 * np.median(step_seconds):.3f} ms (median), {1e3 * step:.3f} ms (p99)")
+    if rounds >= 200:           # the promise, where the machine has time for it
+        assert p99 <= 0.1 + step
 
 
 def test_the_check_of_control_c_can_fail():
