@@ -116,6 +116,19 @@ def test_a_row_of_a_large_batch_is_that_row_alone(m, dtype):
 
 
 @each_dtype
+def test_a_hundred_thousand_rows_are_alone_and_in_any_part_what_they_are_together(dtype):
+    network = fastnn.Network([20, 64, 33, 3], activation=["gelu", "relu"], output="softmax", dtype=dtype)
+    rng = np.random.default_rng(42)
+    X = rng.normal(size=(100_000, 20)).astype(dtype)
+    together = network.predict(X)
+    assert same_bits(np.stack([network.predict(row) for row in X]), together)
+    parts = np.split(np.arange(len(X)), np.sort(rng.choice(len(X), 500, replace=False)))
+    assert same_bits(np.concatenate([network.predict(X[part]) for part in parts]), together)
+    order = rng.permutation(len(X))
+    assert same_bits(network.predict(X[order]), together[order])
+
+
+@each_dtype
 def test_a_row_of_dx_does_not_depend_on_the_others(dtype):
     rng = np.random.default_rng(44)
     for k, n in [(5, 3), (33, 17), (300, 40)]:
