@@ -860,7 +860,8 @@ cdef class Engine:
             values = aligned_zeros(m * layer.stride, self.dtype)
             before = aligned_zeros(m * layer.stride, self.dtype) if needs_z(layer.activation) else values
             slope_values = aligned_zeros(m * layer.stride, self.dtype) if slopes else values
-            slope_values[...] = slopes      # what is multiplied by the slope
+            if slopes:
+                slope_values[...] = 1       # what is multiplied by the slope
             y, z, slope = <char *> pointer(values), <char *> pointer(before), <char *> pointer(slope_values)
             scratch = self.kernels.take_scratch(scratch_bytes(m, layer.n_out, layer.n_in, self.itemsize))
             # The diagonal of softmax's Jacobian is y (1 - y), as a sigmoid's slope is.

@@ -1,9 +1,9 @@
 """Diagnostics: how a network is, and what to do about it.
 
 Measures of gradients, activations and curvature; a check of gradients; a callback that records while a network trains;
-and `advise`, which says in sentences what is wrong. They use the public face of a Network and NumPy, and change
-nothing. Losses are those of `evaluate`: without penalties, dropout and label smoothing. Layers are counted from the
-input side; sentences call `weights[0]` layer 1.
+and `advise`, which says in sentences what is wrong. They read a Network, through its engine where it must be fast, and
+change nothing. Losses are those of `evaluate`: without penalties, dropout and label smoothing. Layers are counted from
+the input side; sentences call `weights[0]` layer 1.
 
 >>> import numpy as np, fastnn
 >>> rng = np.random.default_rng(0)
