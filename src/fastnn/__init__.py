@@ -21,9 +21,9 @@ from .optimizers import SGD, Adagrad, Adam, AdamW, RMSprop, Rprop
 from .training import DivergenceError, Fit, History
 
 if TYPE_CHECKING:
-    from . import diagnostics, interchange, plot
+    from . import diagnostics, distributed, interchange, plot
 
-LATER = ("diagnostics", "interchange", "plot", "sklearn")       # imported when they are first named
+LATER = ("diagnostics", "distributed", "interchange", "plot", "sklearn")       # imported when they are first named
 
 __all__ = [
     "LBFGS",
@@ -45,6 +45,7 @@ __all__ = [
     "__version__",
     "activations",
     "diagnostics",
+    "distributed",
     "get_num_threads",
     "interchange",
     "load",

@@ -68,6 +68,7 @@ LOSSES = {
     "binary_cross_entropy": BINARY_CROSS_ENTROPY, "cross_entropy": CROSS_ENTROPY, "quantile": QUANTILE,
     "focal": FOCAL,
 }
+cdef str OWN_NETWORK = "a Python loss cannot train the network that it belongs to"
 OPTIMIZERS = {
     "sgd": SGD, "adam": ADAM, "adamw": ADAMW, "rmsprop": RMSPROP, "adagrad": ADAGRAD, "rprop": RPROP,
 }
@@ -186,8 +187,7 @@ cdef class Sharing:
             self.together = min(seconds, 1.05 * self.together)
 
 
-cdef double sum_in_order(const double *values, Py_ssize_t count) noexcept nogil:
-    cdef double total = 0
+cdef double sum_in_order(const double *values, Py_ssize_t count, double total=0) noexcept nogil:
     cdef Py_ssize_t i
     for i in range(count):
         total += values[i]
@@ -838,6 +838,8 @@ cdef class Engine:
         job.data.smoothing = 0
         job.data.order = NULL
         job.scale = 1 / divisor
+        job.first, job.last = 0, count
+        job.seed = job.step = job.place = 0
         if self.python_loss is not None:
             self.python_loss.float_state = float_state()
         run(&job, threads)
@@ -879,7 +881,7 @@ cdef class Engine:
             inputs, ldx = y, layer.stride
         return result
 
-    cdef double divisor(self, double weight) noexcept:
+    cpdef double divisor(self, double weight) noexcept:
         """What turns a loss summed over rows of this total weight into the mean."""
         return weight * mean_elements(self.loss_code, self.layers[self.n_layers - 1].n_out)
 
@@ -964,6 +966,7 @@ cdef class Rows:
     """The rows of a fit or an evaluation, as kernels read them: x, targets (n, n_outputs) or labels, weights."""
 
     cdef readonly tuple arrays      # x, targets, labels, weights: the memory that `data` points to
+    cdef object arranged            # the array that `arrange` was given
     cdef Data data
     cdef Py_ssize_t *order
     cdef double *losses
@@ -986,6 +989,11 @@ cdef class Rows:
     def __len__(self):
         return self.data.rows
 
+    def arrange(self, order):
+        """Puts the rows in this order, an array of intp."""
+        self.arranged = order
+        self.data.order = <const Py_ssize_t *> pointer(order)
+
     cdef int shuffle(self, uint64_t seed, uint64_t epoch) except -1:
         """Puts the rows in the random order of this seed and epoch."""
         if self.order == NULL:
@@ -1003,6 +1011,47 @@ def random_order(Py_ssize_t rows, uint64_t seed, uint64_t epoch):
     order = np.empty(rows, np.intp)
     shuffle_rows(<Py_ssize_t *> pointer(order), rows, seed, epoch)
     return order
+
+
+def spread_order(Py_ssize_t first, Py_ssize_t last, Py_ssize_t rows, Py_ssize_t batch, uint64_t seed, uint64_t epoch,
+                 bint shuffled):
+    """The order in which an epoch takes rows first … last-1 of all `rows`, where every batch is spread over them all:
+    row i of a batch is one of rows i … i+1 times rows / batch, each of which comes once, in random order.
+
+    So batches do not depend on how the rows are divided, and a part of the rows is nearly that part of
+    each batch. Returns three arrays: the order, of numbers from 0 for `first`; where each step begins in it,
+    and its length; how many rows each step's batch has before its first.
+    """
+    cdef Py_ssize_t stratum, stop = (last * batch - 1) // rows + 1, begin = ((first + 1) * batch - 1) // rows
+    cdef Py_ssize_t start, count, step, row, whole = rows // batch, steps = (rows + batch - 1) // batch
+    order, starts, places = np.empty(last - first, np.intp), np.zeros(steps + 1, np.intp), np.empty(steps, np.intp)
+    drawn = np.empty(steps * (stop - begin), np.intp)       # a row for each step, of one stratum after the other
+    cdef Py_ssize_t[::1] order_view = order, starts_view = starts, places_view = places, drawn_view = drawn
+    cdef uint64_t key = counted_bits(seed, 3)          # 0 is of whole orders, 1 of initial weights, 2 of dropout
+    cdef Py_ssize_t *numbers
+    for stratum in range(begin, stop):
+        start = rows * stratum // batch
+        count = rows * (stratum + 1) // batch - start
+        numbers = &drawn_view[(stratum - begin) * steps]
+        if shuffled:
+            shuffle_rows(numbers, count, counted_bits(key, stratum), epoch)
+        for step in range(steps):
+            row = -1 if step >= count else start + (numbers[step] if shuffled else step)
+            numbers[step] = row - first if first <= row < last else -1
+            if stratum == begin:        # whose row may be that of whoever has the rows before
+                places_view[step] = (stratum if step < whole else start - stratum * whole) + (0 <= row < first)
+            starts_view[step + 1] += first <= row < last
+    for step in range(steps):
+        starts_view[step + 1] += starts_view[step]
+    ends = starts.copy()
+    cdef Py_ssize_t[::1] end = ends
+    for stratum in range(begin, stop):
+        for step in range(steps):
+            row = drawn_view[(stratum - begin) * steps + step]
+            if row >= 0:
+                order_view[end[step]] = row
+                end[step] += 1
+    return order, starts, places
 
 
 cdef class PythonLoss:
@@ -1171,7 +1220,6 @@ cdef class Workspace:
         self.plan.python_loss = call_python_loss
         self.plan.function = <void *> engine.python_loss      # which lives as long as the engine
         self.plan.parameters = pointer(engine.parameters)
-        self.plan.gradients = pointer(gradients)
         self.plan.layers = <Layer *> malloc(layers_size)
         if self.plan.layers == NULL:
             raise MemoryError("no memory for the list of layers")
@@ -1184,6 +1232,8 @@ cdef class Workspace:
         if self.memory == NULL:
             raise MemoryError(f"no memory for a batch of {batch} rows: it takes {size} bytes")
         self.lay_out(<char *> self.memory + (-<uintptr_t> self.memory) % ROW_BYTES, learning, gather)
+        if gradients is not None:
+            self.aim(gradients)
 
     def __dealloc__(self):
         free(self.plan.layers)
@@ -1193,7 +1243,6 @@ cdef class Workspace:
         """Points the plan into memory and returns how much it takes; with NULL it only counts."""
         cdef Py_ssize_t itemsize = self.itemsize
         cdef Py_ssize_t used = 0, scratch = 0, widest = padded(self.plan.layers[0].n_in, itemsize)
-        cdef char *block = <char *> self.plan.gradients
         cdef char *turns[2]
         cdef Layer *layer = NULL
         cdef Py_ssize_t parameter_rows = 0
@@ -1220,19 +1269,30 @@ cdef class Workspace:
             else:
                 layer.y = layer.z = turns[index % 2]
             layer.passed = take(memory, &used, self.rows * row) if layer.dropout else layer.y
-            if block != NULL:
-                layer.dw = block
-                layer.db = block + layer.n_in * row
-                block += (layer.n_in + 1) * row
         if learning:
             self.plan.t_batch = take(memory, &used, self.rows * row)
             self.plan.weight_batch = <double *> take(memory, &used, self.rows * sizeof(double))
             self.plan.losses = <double *> take(memory, &used, self.rows * sizeof(double))
-        if block != NULL:
+        if self.gradients is not None:
             self.plan.squares = take(memory, &used, parameter_rows * ROW_BYTES)
         if gather:
             self.plan.x_batch = take(memory, &used, self.rows * self.plan.layers[0].n_in * itemsize)
         return used
+
+    cdef int aim(self, gradients) except -1:
+        """Makes this block, laid out like the parameters, the one that gradients are written to and followed from."""
+        cdef char *block = <char *> pointer(gradients)
+        cdef Layer *layer
+        cdef int index
+        self.gradients = gradients
+        self.plan.gradients = block
+        for index in range(self.plan.n_layers):
+            layer = &self.plan.layers[index]
+            layer.dw = block
+            block += layer.n_in * layer.stride * self.itemsize
+            layer.db = block
+            block += layer.stride * self.itemsize
+        return 0
 
 
 cdef char *take(char *memory, Py_ssize_t *used, Py_ssize_t size) noexcept:
@@ -1257,9 +1317,9 @@ cdef class Trainer:
     cdef bint gather
     cdef object most_threads
     cdef int threads
-    cdef double total, weight               # of this epoch so far
+    cdef public double total, weight        # of this epoch so far
     cdef long long steps_before, network_steps_before
-    cdef bint failed                        # whether a step's loss was not finite
+    cdef public bint failed                 # whether a step's loss was not finite
     cdef bint under_way                     # whether an epoch has begun and not ended well
 
     def __cinit__(self, Engine engine, Updating optimizer, bint gather, most_threads, list good):
@@ -1384,7 +1444,7 @@ cdef class Trainer:
         KeyboardInterrupt comes between two steps.
         """
         if self.engine.stepping:
-            raise RuntimeError("a Python loss cannot train the network that it belongs to")
+            raise RuntimeError(OWN_NETWORK)
         self.reserve(batch)
         cdef Update *update = &self.optimizer.update
         cdef Sharing sharing = self.workspace.sharing
@@ -1406,7 +1466,7 @@ cdef class Trainer:
         job.batch = batch
         job.total = self.total
         job.seed = self.engine.seed
-        job.first = 0
+        job.first = job.place = 0
         if self.engine.python_loss is not None:
             self.engine.python_loss.float_state = float_state()
         self.engine.stepping = True
@@ -1433,6 +1493,60 @@ cdef class Trainer:
         self.total = job.total
         self.weight += rows.weight
         return not self.failed
+
+    def differentiate(self, Rows rows, Py_ssize_t first, Py_ssize_t last, Py_ssize_t batch, double divisor,
+                      Py_ssize_t place, double total, block):
+        """block := the gradient of the losses of rows first … last-1 of their order, summed and divided; returns
+        total with these losses added.
+
+        Half a step, which `follow` completes: in between, blocks of several parts of a batch may be added
+        together. `batch` is the most rows that any part has, `place` how many the whole batch has before them.
+        """
+        cdef Engine engine = self.engine
+        cdef Py_ssize_t count = last - first
+        cdef double start
+        cdef int threads
+        cdef Job job
+        if engine.stepping:
+            raise RuntimeError(OWN_NETWORK)
+        self.reserve(batch)
+        self.workspace.aim(block)
+        if count == 0:
+            block[:engine.size] = 0
+            return total
+        job.work = engine.table.gradients
+        job.plan = &self.workspace.plan
+        job.data = rows.data
+        job.first, job.last = first, last
+        job.scale = 1 / divisor if divisor > 0 else 0
+        job.seed, job.step, job.place = engine.seed, engine.steps, place
+        if engine.python_loss is not None:
+            engine.python_loss.float_state = float_state()
+        threads = self.workspace.sharing.next_threads()
+        start = perf_counter()
+        engine.stepping = True
+        try:
+            run(&job, threads)
+        finally:
+            engine.stepping = False
+        self.workspace.sharing.note(threads, (perf_counter() - start) / count)
+        if engine.python_loss is not None:
+            engine.python_loss.check()
+            if divisor != count:
+                block[:engine.size] *= count / divisor      # the function gave the gradient of its rows' mean
+        return sum_in_order(self.workspace.plan.losses, count, total)
+
+    def follow(self, block, double rate):
+        """Completes a step: the optimizer follows the gradient in the block."""
+        cdef Job job
+        self.workspace.aim(block)
+        self.optimizer.update.rates = NULL
+        self.optimizer.update.learning_rate = rate
+        job.work = self.engine.table.follow
+        job.plan = &self.workspace.plan
+        job.update = &self.optimizer.update
+        run(&job, self.threads)
+        self.engine.steps += 1
 
     def finish(self):
         """The mean loss of the epoch, NaN if it or anything that was trained is not finite."""

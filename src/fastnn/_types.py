@@ -18,7 +18,8 @@ from .optimizers import Optimizer
 from .schedules import Schedule
 
 __all__ = [
-    "ActivationName", "AnyLoss", "AnyOptimizer", "Array", "ArrayLike", "Batch", "ClassWeight", "DType", "Float",
+    "ActivationName", "AnyLoss", "AnyOptimizer", "Array", "ArrayLike", "Arrays", "Batch", "ClassWeight", "Communicator",
+    "DType", "Float",
     "FloatArray", "HiddenName", "InitializerName", "Integers", "Labels", "LearningRate", "LossFunction", "LossName",
     "Metric", "MetricFunction", "MetricName", "Metrics", "Path", "Validation", "Weights",
 ]
@@ -31,6 +32,7 @@ FloatArray = NDArray[np.floating]           # of the network's dtype
 Integers = NDArray[np.intp]
 Labels = Any                                # Integers where there are no other targets, else None: checkers cannot know
 Weights = NDArray[np.float64] | None        # one a row
+Arrays = tuple[Array, FloatArray | None, Labels, Weights]       # X, targets, labels, weights
 
 HiddenName = Literal["identity", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "selu", "softplus", "silu", "gelu"]
 ActivationName = HiddenName | Literal["softmax", "exp"]
@@ -48,6 +50,7 @@ Metrics = Metric | Sequence[Metric]
 LearningRate = float | Schedule | Callable[[int], float]
 AnyOptimizer = Optimizer | LBFGS
 
+Communicator = Any                          # mpi4py's, which is optional, or distributed.DataParallel
 Batch = tuple[ArrayLike, ArrayLike] | tuple[ArrayLike, ArrayLike, ArrayLike | None]
 Validation = Batch | float
 ClassWeight = Mapping[int, float] | Literal["balanced"]

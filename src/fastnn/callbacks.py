@@ -28,7 +28,8 @@ class Callback:
     """Something to be called while a network trains: subclass it, and pass instances in `fit(callbacks=[…])`.
 
     Each method gets the `Fit` under way: `fit.network`, `fit.history`, `fit.epoch` of
-    `fit.epochs`, and `fit.stop()`.
+    `fit.epochs`, and `fit.stop()`. A class that prints, draws or saves sets `on_every_rank = False`:
+    where several processes train together, only the first calls it.
 
     >>> import numpy as np, fastnn
     >>> class StopAtTen(fastnn.Callback):
@@ -39,6 +40,8 @@ class Callback:
     >>> len(net.fit(np.eye(2), [0, 1], epochs=100, callbacks=[StopAtTen()]).loss)
     10
     """
+
+    on_every_rank = True
 
     def on_fit_begin(self, fit: Fit) -> None:
         """Before the first epoch."""
@@ -161,6 +164,8 @@ class CheckpointEvery(Callback):
         net.fit(X, y, epochs=100 - net.epochs_trained, optimizer=net.optimizer or fastnn.Adam(),
                 callbacks=[fastnn.CheckpointEvery(path)])
     """
+
+    on_every_rank = False
 
     def __init__(self, path: Path, epochs: int | None = None, *, seconds: float | None = None) -> None:
         if epochs is not None and seconds is not None:

@@ -7,7 +7,7 @@ rows are converted some at a time) and `Batches` (an iterable). The first two gi
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 
@@ -16,15 +16,60 @@ from ._core import Rows, called, random_order
 from .losses import CLASSIFYING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from ._core import Engine, Trainer
-    from ._types import Array, ClassWeight, FloatArray, Integers, Labels, Weights
+    from ._types import AnyOptimizer, Array, Arrays, ClassWeight, FloatArray, Integers, Labels, Weights
     from .network import Network
     from .optimizers import Optimizer
 
 CHUNK_BYTES = 1 << 24           # of a memory-mapped file that are converted together
 VALIDATION = 2**64 - 1          # where an epoch's number makes the rows' order: which rows are held out
+
+
+class Ranks:
+    """The processes among which the rows of a fit are divided: here one has them all.
+
+    `distributed.ranks.SeveralRanks` are several, which train together.
+    """
+
+    rank, size = 0, 1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        pass
+
+    def gathered(self, about: str, value: Any) -> list[Any]:
+        """Every rank's value."""
+        return [value]
+
+    def joined_rows(self, about: str, array: Array) -> Array:
+        """The rows of every rank's array, one below the other."""
+        return array
+
+    def agree(self, network: Network, optimizer: AnyOptimizer, **arguments: object) -> None:
+        """Training begins; ranks that differ in these are refused."""
+
+    def threads(self, most: int | None) -> int | None:
+        """The most threads that share a step."""
+        return most
+
+    def divided(self, engine: Engine, source: Source, batch: int) -> Source:
+        """The source of this rank's part in every batch."""
+        return source
+
+    def mean_loss_of(self, network: Network, rows: Rows) -> Callable[[], float]:
+        """A function that returns the mean loss over every rank's rows."""
+        return lambda: mean_loss(network, rows)
+
+    def gradients_of(self, network: Network, rows: Rows) -> Callable[[], tuple[float, FloatArray]]:
+        """A function that returns the same and its gradient, a block."""
+        return lambda: network._engine.gradients(rows)
+
+
+ONE = Ranks()
 
 
 def check_inputs(X: object, n_inputs: int) -> Array:
@@ -102,7 +147,7 @@ def targets(engine: Engine, y: object, rows: int) -> tuple[FloatArray | None, La
 
 
 def weights(engine: Engine, values: FloatArray | None, labels: Labels, sample_weight: object,
-            class_weight: ClassWeight | None, whole: bool = True) -> Weights:
+            class_weight: ClassWeight | None, whole: bool = True, ranks: Ranks = ONE) -> Weights:
     """One weight a row, the product of both kinds; None where there is neither."""
     rows = len(labels if values is None else values)
     if (sample_weight is not None or class_weight is not None) and callable(engine.loss):
@@ -123,7 +168,7 @@ def weights(engine: Engine, values: FloatArray | None, labels: Labels, sample_we
     else:
         shares = np.hstack([1 - values, values]) if one_output and not takes_labels(engine) else values
         counts = shares.sum(axis=0, dtype=np.float64)
-    factors = class_factors(class_weight, counts)
+    factors = class_factors(class_weight, np.sum(ranks.gathered("class_weight", counts.tolist()), axis=0))
     factors = factors[labels] if shares is None else shares @ factors
     return checked_weights("sample_weight times class_weight", factors if sample_weight is None
                            else factors * sample_weight, rows, whole)
@@ -144,11 +189,11 @@ def class_factors(class_weight: ClassWeight, counts: Array) -> FloatArray:
 
 
 def as_rows(engine: Engine, X: object, y: object, sample_weight: object = None,
-            class_weight: ClassWeight | None = None, whole: bool = True) -> Rows:
+            class_weight: ClassWeight | None = None, whole: bool = True, ranks: Ranks = ONE) -> Rows:
     """The engine's `Rows` of these arrays; without `whole` they are a part of the rows to learn from."""
     X = inputs(engine, X)
     values, labels = targets(engine, y, len(X))
-    return Rows(X, values, labels, weights(engine, values, labels, sample_weight, class_weight, whole),
+    return Rows(X, values, labels, weights(engine, values, labels, sample_weight, class_weight, whole, ranks),
                 engine.label_smoothing)
 
 
@@ -187,22 +232,27 @@ def split(engine: Engine, X: object, y: object, sample_weight: object,
 
 
 def source(engine: Engine, X: Any, y: object, sample_weight: object, class_weight: ClassWeight | None,
-           batch_size: int | None, shuffle: bool) -> Source:
+           batch_size: int | None, shuffle: bool, ranks: Ranks = ONE) -> Source:
     """Where a fit takes its rows from."""
     if y is None:
-        return Batches(engine, X, batch_size, sample_weight, class_weight)
+        return ranks.divided(engine, Batches(engine, X, batch_size, sample_weight, class_weight), 0)
     batch_size = 32 if batch_size is None else batch_size
+    whole = ranks.size == 1
     if isinstance(X, np.memmap) and not fits(X, engine):
-        return Mapped(engine, X, y, sample_weight, class_weight, batch_size, shuffle)
-    return InMemory(as_rows(engine, X, y, sample_weight, class_weight), batch_size, shuffle)
+        X = check_inputs(X, engine.layer_sizes[0])
+        values, labels = targets(engine, y, len(X))
+        arrays = X, values, labels, weights(engine, values, labels, sample_weight, class_weight, whole, ranks)
+        return ranks.divided(engine, Mapped(engine, arrays, batch_size, shuffle), batch_size)
+    rows = as_rows(engine, X, y, sample_weight, class_weight, whole, ranks)
+    return ranks.divided(engine, InMemory(rows, batch_size, shuffle), batch_size)
 
 
 class InMemory:
     """Rows that the kernels read where they stand."""
 
     def __init__(self, rows: Rows, batch: int, shuffle: bool) -> None:
-        self.rows, self.batch, self.gather = rows, min(batch, len(rows)), shuffle
-        self.count = len(rows)
+        self.rows, self.arrays, self.batch, self.gather = rows, rows.arrays, min(batch, len(rows)), shuffle
+        self.shuffle, self.count = shuffle, len(rows)
         self.steps = -(-len(rows) // self.batch)
 
     def epoch(self, trainer: Trainer, optimizer: Optimizer, number: int) -> float:
@@ -215,32 +265,35 @@ class Mapped:
 
     gather = False              # rows come in the order in which they are read
 
-    def __init__(self, engine: Engine, X: Array, y: object, sample_weight: object,
-                 class_weight: ClassWeight | None, batch: int, shuffle: bool) -> None:
-        self.engine, self.X, self.shuffle = engine, check_inputs(X, engine.layer_sizes[0]), shuffle
-        self.values, self.labels = targets(engine, y, len(X))
-        self.weights = weights(engine, self.values, self.labels, sample_weight, class_weight)
-        self.count = len(X)
-        self.batch = min(batch, len(X))
+    def __init__(self, engine: Engine, arrays: Arrays, batch: int, shuffle: bool) -> None:
+        self.engine, self.arrays, self.shuffle, self.count = engine, arrays, shuffle, len(arrays[0])
+        self.batch = min(batch, self.count)
         row_bytes = engine.layer_sizes[0] * np.dtype(engine.dtype).itemsize
         self.chunk = self.batch * max(1, CHUNK_BYTES // (self.batch * row_bytes))
 
     def epoch(self, trainer: Trainer, optimizer: Optimizer, number: int) -> float:
         """One pass; returns the mean loss, NaN where it is not finite."""
-        order = random_order(len(self.X), self.engine.seed, number) if self.shuffle else None
-        arrays: tuple[Any, ...] = self.X, self.values, self.labels, self.weights
+        order = random_order(self.count, self.engine.seed, number) if self.shuffle else None
         trainer.begin()
-        for first in range(0, len(self.X), self.chunk):
-            part: slice | Integers = slice(first, first + self.chunk)
-            numbers = np.arange(len(self.X))[part] if order is None else order[part]
-            part = part if order is None else numbers
-            x, values, labels, row_weights = (
-                None if array is None else array[part] for array in arrays)
-            rows = Rows(converted("X", np.asarray(x), self.engine, numbers), values, labels, row_weights,
-                        self.engine.label_smoothing)
+        for first in range(0, self.count, self.chunk):
+            rows = read(self.engine, self.arrays, order, first, min(first + self.chunk, self.count))
             if not trainer.advance(rows, self.batch, optimizer.rates(-(-len(rows) // self.batch))):
                 break
         return trainer.finish()
+
+
+def read(engine: Engine, arrays: Arrays, order: Integers | None, first: int, last: int) -> Rows:
+    """Rows first … last-1 of an order (None: as they stand) of arrays that kernels cannot read where they stand."""
+    numbers = np.arange(first, last) if order is None else order[first:last]
+    X, values, labels, row_weights = selected(arrays, slice(first, last) if order is None else numbers)
+    return Rows(converted("X", np.asarray(X), engine, numbers), values, labels, row_weights, engine.label_smoothing)
+
+
+def selected(arrays: Arrays, part: slice | Integers) -> Arrays:
+    """Some rows of each array."""
+    X, values, labels, row_weights = arrays
+    return (X[part], None if values is None else values[part], None if labels is None else labels[part],
+            None if row_weights is None else row_weights[part])
 
 
 class Batches:
@@ -280,4 +333,11 @@ class Batches:
         return trainer.finish()
 
 
-Source = InMemory | Mapped | Batches
+class Source(Protocol):
+    """Where the rows of a fit come from."""
+
+    gather: bool                # whether their order is made by the Trainer
+    count: int                  # of the last epoch
+
+    def epoch(self, trainer: Trainer, optimizer: Optimizer, number: int) -> float:
+        """One pass; returns the mean loss, NaN where it is not finite."""

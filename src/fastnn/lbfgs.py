@@ -7,6 +7,7 @@ training.py. SciPy is imported when it is used.
 from __future__ import annotations
 
 import math
+from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -76,16 +77,25 @@ class LBFGS:
         """There is no schedule to tell."""
 
 
+REASONS = "converged", "line_search", "evaluations"
+
+
+class Task(IntEnum):
+    """What rank 0 tells the others."""
+
+    EVALUATE, ACCEPT, END = range(3)
+
+
 def scipy_minimize() -> Callable[..., Any]:
     return library("scipy.optimize", "SciPy", "lbfgs", "LBFGS").minimize
 
 
 def whole_batch(network: Network, X: object, y: object, sample_weight: ArrayLike | None,
-                class_weight: ClassWeight | None, batch_size: int | None) -> Rows:
+                class_weight: ClassWeight | None, batch_size: int | None, ranks: data.Ranks) -> Rows:
     """All rows, which L-BFGS takes at once."""
     if y is None:
         raise ValueError("optimizer is LBFGS, which needs all rows at once, but X is an iterable of batches")
-    rows = data.as_rows(network._engine, X, y, sample_weight, class_weight)
+    rows = data.as_rows(network._engine, X, y, sample_weight, class_weight, ranks.size == 1, ranks)
     if batch_size is not None and batch_size < len(rows):
         raise ValueError(f"batch_size is {batch_size}, but LBFGS takes all {len(rows)} rows at once; leave it out")
     if network.label_smoothing:
@@ -98,12 +108,14 @@ def run(fit: Fit, rows: Rows, optimizer: LBFGS) -> History:
     """Trains for the fit's epochs, or until something stops it; returns the History."""
     network, engine = fit.network, fit.network._engine
     l1, l2 = engine.l1, engine.l2
-    fit.rows = len(rows)
+    fit.rows = sum(fit._ranks.gathered("X", len(rows)))
     accepted = network.get_parameters()     # of the last iteration
+    ranks = fit._ranks
+    mean_gradients = ranks.gradients_of(network, rows)
 
-    def objective(v: FloatArray) -> tuple[float, FloatArray]:
+    def evaluate(v: FloatArray) -> tuple[float, FloatArray]:
         network.set_parameters(v)
-        loss, block = engine.gradients(rows)
+        loss, block = mean_gradients()
         for weights, gradient in zip(network.weights, engine.views(block)[0], strict=True):
             gradient += (l2 * weights + l1 * np.sign(weights)).astype(engine.dtype)
         gradient = engine.packed(block)
@@ -115,26 +127,58 @@ def run(fit: Fit, rows: Rows, optimizer: LBFGS) -> History:
         return float(sum(l1 * np.abs(w, dtype=np.float64).sum() + l2 / 2 * np.square(w, dtype=np.float64).sum()
                          for w in network.weights))
 
-    def after_iteration(intermediate_result: Any) -> None:
+    def accept(v: FloatArray, objective: float) -> bool:
+        """An iteration is done; returns whether there is another."""
         nonlocal accepted
-        network.set_parameters(intermediate_result.x)
+        network.set_parameters(v)
         accepted = network.get_parameters()
-        if not fit.after_epoch(float(intermediate_result.fun) - penalty(), math.nan):
-            accepted = network.get_parameters()     # early stopping may have brought back the best ones
-            raise StopIteration
+        goes_on = fit.after_epoch(objective - penalty(), math.nan)
+        accepted = network.get_parameters()         # early stopping may have brought back the best ones
+        return goes_on
 
-    minimize = scipy_minimize()
+    def led(task: Task, v: FloatArray, loss: float = 0.0) -> None:
+        """Tells the other ranks what rank 0 does, so that one line search is that of all of them."""
+        if ranks.size > 1:
+            ranks.joined_rows("L-BFGS", np.array([task, loss, *v]))
+
+    def lead() -> str:
+        """Rank 0's part, which decides; returns why SciPy ended."""
+
+        def objective(v: FloatArray) -> tuple[float, FloatArray]:
+            led(Task.EVALUATE, v)
+            return evaluate(v)
+
+        def after_iteration(intermediate_result: Any) -> None:
+            led(Task.ACCEPT, intermediate_result.x, intermediate_result.fun)
+            if not accept(intermediate_result.x, float(intermediate_result.fun)):
+                raise StopIteration
+
+        result = scipy_minimize()(
+            objective, accepted.astype(np.float64), jac=True, method="L-BFGS-B", callback=after_iteration,
+            options={"maxiter": fit.epochs, "maxfun": most, "maxcor": optimizer.history_size,
+                     "gtol": optimizer.tolerance_gradient, "ftol": optimizer.tolerance_change})
+        reason = ("converged" if result.success else "line_search" if result.nfev < most else "evaluations")
+        led(Task.END, np.empty(0), REASONS.index(reason))
+        return reason
+
+    def follow() -> str:
+        """Another rank's part."""
+        while True:
+            task, number, *v = ranks.joined_rows("L-BFGS", np.empty(0))
+            if task == Task.END:
+                return REASONS[int(number)]
+            if task == Task.EVALUATE:
+                evaluate(np.array(v))
+            else:
+                accept(np.array(v), float(number))
+
     most = optimizer.max_evaluations or math.inf
     with callbacks_begun(fit):
         if fit.epochs:
             try:
-                result = minimize(
-                    objective, accepted.astype(np.float64), jac=True, method="L-BFGS-B", callback=after_iteration,
-                    options={"maxiter": fit.epochs, "maxfun": most, "maxcor": optimizer.history_size,
-                             "gtol": optimizer.tolerance_gradient, "ftol": optimizer.tolerance_change})
+                reason = lead() if ranks.rank == 0 else follow()
             finally:
                 network.set_parameters(accepted)
             if fit.history.stopped_by is None and fit.epoch < fit.epochs:
-                fit.stop("converged" if result.success else
-                         "line_search" if result.nfev < most else "evaluations")
+                fit.stop(reason)
     return fit.history

@@ -15,6 +15,7 @@ from ._checks import choose, number
 
 if TYPE_CHECKING:
     from ._types import AnyLoss, Array, Float, FloatArray, MetricFunction, Metrics
+    from .data import Ranks
     from .network import Network
 
 
@@ -90,8 +91,11 @@ def checked_metrics(metrics: Metrics, loss: AnyLoss | str, classifying: bool) ->
 class Scored:
     """A metric of a network on some rows, called after each epoch."""
 
-    def __init__(self, name: str, function: MetricFunction, network: Network, X: FloatArray, y: object) -> None:
-        self.name, self.function, self.network, self.X, self.y = name, function, network, X, np.asarray(y)
+    def __init__(self, name: str, function: MetricFunction, network: Network, X: FloatArray, y: object,
+                 ranks: Ranks) -> None:
+        self.name, self.function, self.network, self.X, self.ranks = name, function, network, X, ranks
+        self.y = ranks.joined_rows(f"the metric {name}", np.asarray(y))
 
     def __call__(self) -> float:
-        return number(f"the metric {self.name}", self.function(self.y, self.network.predict(self.X)), finite=False)
+        outputs = self.ranks.joined_rows(f"the metric {self.name}", self.network.predict(self.X))
+        return number(f"the metric {self.name}", self.function(self.y, outputs), finite=False)

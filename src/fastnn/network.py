@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         ArrayLike,
         Batch,
         ClassWeight,
+        Communicator,
         DType,
         FloatArray,
         HiddenName,
@@ -275,7 +276,7 @@ class Network(Running):
             class_weight: ClassWeight | None = None,
             metrics: Metrics = (), tol: float | None = None, early_stopping: EarlyStopping | None = None,
             time_budget: float | None = None, callbacks: Iterable[Callback] = (), progress: bool = False,
-            threads: int | None = None) -> training.History:
+            threads: int | None = None, communicator: Communicator | None = None) -> training.History:
         """Trains on the rows of X, and goes on where the last fit stopped.
 
         Parameters
@@ -320,7 +321,12 @@ class Network(Running):
             line at the end.
         threads : int or None
             The most threads that share a step; None is what `set_num_threads` says. The result
-            never depends on it, bit for bit.
+            never depends on it, bit for bit. With a communicator, ranks of one machine divide its
+            processors.
+        communicator : mpi4py communicator, fastnn.distributed.DataParallel or None
+            The ranks that train together, each on its part of the rows: X, y, sample_weight and
+            validation_data are this rank's own, batch_size and every loss and metric are of all
+            ranks together. See `fastnn.distributed`.
 
         Returns
         -------
@@ -338,43 +344,49 @@ class Network(Running):
         RuntimeError
             When another thread is training this network. (Predictions may be asked for meanwhile: each
             weight is one of the last step or the next.)
+        fastnn.distributed.RankError
+            When another rank has left the fit, which says why.
         """
         engine = self._engine
-        epochs = checked_integer("epochs", epochs, 0)
-        if batch_size is not None:
-            batch_size = checked_integer("batch_size", batch_size, 1)
-        if tol is not None:
-            tol = number("tol", tol, low=0)
-        if time_budget is not None:
-            time_budget = number("time_budget", time_budget, low=0)
-        if threads is not None:
-            threads = checked_integer("threads", threads, 1, MOST_THREADS)
-        if early_stopping is not None and not isinstance(early_stopping, EarlyStopping):
-            raise TypeError(f"early_stopping is {early_stopping!r}, but must be a fastnn.EarlyStopping")
-        callbacks = [*([early_stopping] if early_stopping is not None else []), *checked_callbacks(callbacks),
-                     *([ProgressBar()] if progress else [])]
-        optimizer = self._checked_optimizer(optimizer)
-        if isinstance(validation_data, (float, int)):
-            (X, y, sample_weight), validation_data = data.split(engine, X, y, sample_weight, validation_data)
-        validation = self._checked_validation(validation_data)
-        scores = self._checked_scores(metrics, X, y, validation_data) if metrics else {}
-        if isinstance(optimizer, lbfgs.LBFGS):
-            rows = lbfgs.whole_batch(self, X, y, sample_weight, class_weight, batch_size)
-        else:
-            source = data.source(engine, X, y, sample_weight, class_weight, batch_size, bool(shuffle))
-        self._check_finite()
-        fit = training.Fit(self, optimizer, epochs, validation, scores, tol, time_budget, callbacks)
-        if early_stopping is not None:
-            early_stopping.watch(fit)
-        engine.acquire()
-        try:
-            optimizer.bind(engine)
-            self._optimizer, self._early_stopping = optimizer, early_stopping
+        with ranks_of(communicator) as ranks:
+            epochs = checked_integer("epochs", epochs, 0)
+            if batch_size is not None:
+                batch_size = checked_integer("batch_size", batch_size, 1)
+            if tol is not None:
+                tol = number("tol", tol, low=0)
+            if time_budget is not None:
+                time_budget = number("time_budget", time_budget, low=0)
+            if threads is not None:
+                threads = checked_integer("threads", threads, 1, MOST_THREADS)
+            if early_stopping is not None and not isinstance(early_stopping, EarlyStopping):
+                raise TypeError(f"early_stopping is {early_stopping!r}, but must be a fastnn.EarlyStopping")
+            callbacks = [*([early_stopping] if early_stopping is not None else []), *checked_callbacks(callbacks),
+                         *([ProgressBar()] if progress else [])]
+            optimizer = self._checked_optimizer(optimizer)
+            if isinstance(validation_data, (float, int)):
+                (X, y, sample_weight), validation_data = data.split(engine, X, y, sample_weight, validation_data)
+            validation = self._checked_validation(validation_data, ranks)
+            scores = self._checked_scores(metrics, X, y, validation_data, ranks) if metrics else {}
             if isinstance(optimizer, lbfgs.LBFGS):
-                return lbfgs.run(fit, rows, optimizer)
-            return training.run(fit, source, optimizer, threads)
-        finally:
-            engine.release()
+                rows = lbfgs.whole_batch(self, X, y, sample_weight, class_weight, batch_size, ranks)
+            else:
+                source = data.source(engine, X, y, sample_weight, class_weight, batch_size, bool(shuffle), ranks)
+            self._check_finite()
+            threads = ranks.threads(threads)
+            fit = training.Fit(self, optimizer, epochs, validation, scores, tol, time_budget, callbacks, ranks)
+            if early_stopping is not None:
+                early_stopping.watch(fit)
+            engine.acquire()
+            try:
+                optimizer.bind(engine)
+                ranks.agree(self, optimizer, epochs=epochs, batch_size=batch_size, shuffle=bool(shuffle), tol=tol,
+                            early_stopping=early_stopping)
+                self._optimizer, self._early_stopping = optimizer, early_stopping
+                if isinstance(optimizer, lbfgs.LBFGS):
+                    return lbfgs.run(fit, rows, optimizer)
+                return training.run(fit, source, optimizer, threads)
+            finally:
+                engine.release()
 
     def save(self, path: Path) -> None:
         """Saves the network and the whole state of its training to one safetensors file.
@@ -404,7 +416,8 @@ class Network(Running):
             raise TypeError(f"optimizer is {optimizer!r}, but must be an optimizer such as fastnn.SGD(0.1)")
         return optimizer
 
-    def _checked_validation(self, validation_data: Validation | None) -> Callable[[], float] | None:
+    def _checked_validation(self, validation_data: Validation | None,
+                            ranks: data.Ranks) -> Callable[[], float] | None:
         """The function that gives the validation loss, or None."""
         if validation_data is None:
             return None
@@ -415,10 +428,10 @@ class Network(Running):
             rows = data.as_rows(self._engine, *validation_data)
         except (TypeError, ValueError) as error:
             raise type(error)(f"validation_data: {error}") from None
-        return lambda: data.mean_loss(self, rows)
+        return ranks.mean_loss_of(self, rows)
 
     def _checked_scores(self, metrics: Metrics, X: object, y: ArrayLike | None,
-                        validation_data: Batch | None) -> dict[str, Scored]:
+                        validation_data: Batch | None, ranks: data.Ranks) -> dict[str, Scored]:
         """{name in the History: function that takes the metric}, on the validation rows if there are some."""
         exclusive = data.takes_labels(self._engine) or (
             getattr(self._engine.loss, "name", None) in CLASSIFYING and self.layer_sizes[-1] == 1)
@@ -427,7 +440,7 @@ class Network(Running):
             raise ValueError("metrics need validation_data where X is an iterable of batches or a memory-mapped file")
         prefix, X, y = ("", X, y) if validation_data is None else ("validation_", *validation_data[:2])
         X = data.inputs(self._engine, X)
-        return {prefix + name: Scored(name, function, self, X, y) for name, function in functions.items()}
+        return {prefix + name: Scored(name, function, self, X, y, ranks) for name, function in functions.items()}
 
     def _check_finite(self) -> None:
         if not self._engine.kernels.all_finite(self._engine.parameters):
@@ -452,6 +465,14 @@ class Network(Running):
         if not trainer.advance(rows, len(rows), optimizer.rates(1)):
             raise training.DivergenceError(self.epochs_trained + 1, 1, optimizer.last_rate, single=True)
         return trainer.loss
+
+
+def ranks_of(communicator: Communicator | None) -> data.Ranks:
+    """Those of a fit."""
+    if communicator is None:
+        return data.ONE
+    from .distributed import joined  # which needs MPI
+    return joined(communicator)
 
 
 def load(path: Path, *, loss: LossFunction | None = None) -> Network:

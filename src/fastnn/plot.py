@@ -616,6 +616,8 @@ class LivePlot(Callback):
     10
     """
 
+    on_every_rank = False
+
     def __init__(self, seconds: float = 1.0, *, ax: Axes | None = None) -> None:
         pyplot()
         self.seconds = number("seconds", seconds, low=0)

@@ -21,6 +21,8 @@ REFRESH_SECONDS = 0.1
 class ProgressBar(Callback):
     """Shows the epochs done, the latest losses and metrics, and rows a second."""
 
+    on_every_rank = False
+
     def __init__(self) -> None:
         self._tqdm = library("tqdm.auto", "tqdm", "progress", "progress=True").tqdm
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from ._types import AnyOptimizer
     from .callbacks import Callback
-    from .data import Source
+    from .data import Ranks, Source
     from .network import Network
     from .optimizers import Optimizer
 
@@ -109,16 +109,18 @@ class Fit:
     """A fit under way, as callbacks see it.
 
     Attributes: `network`; `history`; `epochs`, how many were asked for; `epoch`, how many of
-    these are done; `rows`, those of an epoch. `stop()` ends the fit after this epoch.
+    these are done; `rows`, those of an epoch; `rank`, which process this is of those that train
+    together (0 without a communicator). `stop()` ends the fit after this epoch.
     """
 
     def __init__(self, network: Network, optimizer: AnyOptimizer, epochs: int, validation: Callable[[], float] | None,
                  metrics: Mapping[str, Callable[[], float]], tol: float | None, time_budget: float | None,
-                 callbacks: Sequence[Callback]) -> None:
-        self.network, self.epochs, self.epoch, self.rows = network, epochs, 0, 0
+                 callbacks: Sequence[Callback], ranks: Ranks) -> None:
+        self.network, self.epochs, self.epoch, self.rows, self.rank = network, epochs, 0, 0, ranks.rank
         self.history = History(metrics)
-        self._optimizer, self._validation, self._metrics = optimizer, validation, metrics
-        self._tol, self._time_budget, self._callbacks = tol, time_budget, callbacks
+        self._optimizer, self._validation, self._metrics, self._ranks = optimizer, validation, metrics, ranks
+        self._tol, self._time_budget = tol, time_budget
+        self._callbacks = [callback for callback in callbacks if self.rank == 0 or callback.on_every_rank]
         self._start = self._epoch_start = perf_counter()
 
     def stop(self, reason: str = "callback") -> None:
@@ -151,6 +153,7 @@ class Fit:
             self.stop("time_budget")
         for callback in self._callbacks:
             callback.on_epoch_end(self)
+        history.stopped_by = next(filter(None, self._ranks.gathered("the end of an epoch", history.stopped_by)), None)
         return history.stopped_by is None
 
 

@@ -104,7 +104,8 @@ cdef inline const real *forward(
                 z, y, x, layer.w, layer.b, activation, m, layer.n_out, layer.n_in, ldx, scratch)
         if layer.dropout != 0:
             plan.kernels.drop_out(<real *> layer.passed + offset, y, layer.dropout,
-                                  dropout_key(job.seed, step, index), offset, m * layer.stride)
+                                  dropout_key(job.seed, step, index), offset + job.place * layer.stride,
+                                  m * layer.stride)
             y = <real *> layer.passed + offset
         x = y
         ldx = layer.stride
@@ -155,7 +156,8 @@ cdef inline void learn_rows(
         plan.kernels.dense_backward(dx, NULL, NULL, dz, NULL, layer.w, m, layer.n_out, layer.n_in, 0, scratch)
         if below.dropout != 0:
             plan.kernels.drop_out(
-                dx, dx, below.dropout, dropout_key(job.seed, step, index - 1), offset, m * below.stride)
+                dx, dx, below.dropout, dropout_key(job.seed, step, index - 1), offset + job.place * below.stride,
+                m * below.stride)
         plan.kernels.activation_backward(dx, dx, y, z, below.activation, m, below.n_out)
 
 
@@ -293,13 +295,43 @@ cdef inline void evaluate(Job *job, const Worker *worker) noexcept nogil:
         first += m
 
 
+cdef inline const real *inputs_of(const Plan *plan, const Data *data, Py_ssize_t first) noexcept nogil:
+    """The inputs of a batch that `gather` made of rows first … of the data's order."""
+    return <const real *> plan.x_batch if data.order != NULL else <const real *> data.x + first*plan.layers[0].n_in
+
+
 cdef inline void gradients(Job *job, const Worker *worker) noexcept nogil:
     """The loss of each of the job's rows, and the plan's gradients := job.scale * the gradient of their sum."""
-    cdef Py_ssize_t m = job.data.rows
+    cdef const Plan *plan = job.plan
+    cdef Py_ssize_t m = job.last - job.first
     cdef Py_ssize_t at = share_start(m, worker, 0)
-    learn_rows(job, 0, at, job.scale, at, share_start(m, worker, 1) - at, scratch_of(job.plan, worker))
+    learn_rows(job, job.step, job.first + at, job.scale, at, share_start(m, worker, 1) - at, scratch_of(plan, worker))
     wait(worker)
-    learn_parameters(job.plan, <const real *> job.data.x, m, NULL, False, worker)
+    learn_parameters(plan, inputs_of(plan, &job.data, job.first), m, NULL, False, worker)
+
+
+cdef inline void follow(Job *job, const Worker *worker) noexcept nogil:
+    """One step along the plan's gradients, wherever they come from: what `train` does after it has computed them."""
+    cdef const Plan *plan = job.plan
+    cdef Update update = job.update[0]      # each worker counts the step for itself
+    cdef const Layer *layer
+    cdef Py_ssize_t start, stop, next
+    cdef int index
+    begin_step(&update)
+    for index in range(plan.n_layers):
+        layer = &plan.layers[index]
+        start = share_start(layer.n_in + 1, worker, 0)
+        stop = share_start(layer.n_in + 1, worker, 1)
+        while start < stop:
+            next = min(stop, start + near_rows(layer))
+            follow_rows(plan, layer, &update, start, next, adjusts(&update), 1, update.clip_norm == 0)
+            start = next
+    wait(worker)
+    if update.clip_norm != 0:
+        update_clipped(plan, &update, worker)
+        wait(worker)
+    if worker.index == 0:
+        job.update[0] = update
 
 
 cdef inline double batch_weight(const Data *data, Py_ssize_t first, Py_ssize_t m) noexcept nogil:
@@ -328,7 +360,6 @@ cdef inline void train(Job *job, const Worker *worker) noexcept nogil:
     cdef double total = job.total, weight
     cdef Py_ssize_t first = job.first, last = job.last, at, i, m
     cdef long long step = job.step
-    cdef const real *x
     if worker.count == 1 and is_bare(plan, data, &update):
         if is_chain(plan, &update, job.batch):
             chain_train(job)
@@ -348,8 +379,7 @@ cdef inline void train(Job *job, const Worker *worker) noexcept nogil:
         if not isfinite(total):
             break
         begin_step(&update)
-        x = <const real *> plan.x_batch if data.order != NULL else <const real *> data.x + first*plan.layers[0].n_in
-        learn_parameters(plan, x, m, &update, plain and m <= PACKED_ROWS, worker)
+        learn_parameters(plan, inputs_of(plan, data, first), m, &update, plain and m <= PACKED_ROWS, worker)
         wait(worker)
         if update.clip_norm != 0:
             update_clipped(plan, &update, worker)
@@ -423,6 +453,7 @@ cdef inline KernelTable kernel_table() noexcept nogil:
     table.predict = predict
     table.evaluate = evaluate
     table.gradients = gradients
+    table.follow = follow
     table.train = train
     table.all_finite = all_finite
     table.multiply_add_chains = multiply_add_chains

@@ -172,9 +172,10 @@ cdef struct Job:
     Data data
     void *out                   # [rows][n]: what `predict` writes
     double *losses              # [rows]: what `evaluate` and `gradients` write
-    Update *update              # for `train`
-    uint64_t seed               # of `train`'s random numbers,
+    Update *update              # for `train` and `follow`
+    uint64_t seed               # of random numbers in `train` and `gradients`,
     long long step              # and how many steps were done with it
+    Py_ssize_t place            # rows that the whole batch has before these, for `gradients`
     double scale                # of the gradient, for `gradients`
     Py_ssize_t batch            # rows that go through the layers together
     Py_ssize_t first, last      # rows first … last-1 are to do; `train` leaves in first where it stopped
@@ -225,6 +226,7 @@ cdef struct KernelTable:
     void (*predict)(Job *job, const Worker *worker) noexcept nogil
     void (*evaluate)(Job *job, const Worker *worker) noexcept nogil
     void (*gradients)(Job *job, const Worker *worker) noexcept nogil
+    void (*follow)(Job *job, const Worker *worker) noexcept nogil
     void (*train)(Job *job, const Worker *worker) noexcept nogil
 
     bint (*all_finite)(const void *values, Py_ssize_t count) noexcept nogil

@@ -1,0 +1,282 @@
+"""The ranks of one fit: what they tell each other, and what happens when one of them does not.
+
+Everything that waits does so in `SeveralRanks.wait`: collectives are started, and asked for until they are done. So a
+rank that waits can meanwhile hear that another one has left, answer who asks whether it is alive, and find out
+after the time limit who is missing.
+"""
+
+from __future__ import annotations
+
+import builtins
+import json
+import os
+import re
+import sys
+import time
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
+from zlib import crc32
+
+import numpy as np
+
+from .. import _threads
+from .._core import aligned_zeros
+from .._optional import library
+from .._version import __version__
+from ..data import Ranks
+from ..training import DivergenceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from .._core import Engine, Rows
+    from .._types import AnyOptimizer, Array, FloatArray
+    from ..data import Source
+    from ..network import Network
+
+LEFT, ASKED, ALIVE = 1, 2, 3        # tags of messages: an error's text; "are you there?"; "I am"
+BUSY_SECONDS = 1e-4                 # of waiting without giving the processor away, where each rank has one
+LISTEN_SECONDS = 1e-3               # from one look for messages to the next
+GRACE_SECONDS = 5.0                 # for answers of those who are there
+SMALL_BYTES = 1 << 15               # blocks of all ranks together that each rank adds up by itself: one exchange
+LINE = 16                           # elements: a multiple of 64 bytes in both dtypes
+ALIKE = "every rank must build or load the same network and call fit with the same arguments, but for the rows"
+
+
+class RankError(RuntimeError):
+    """Another rank left a fit that this one was in. The network has the parameters of a completed step."""
+
+
+def intracommunicator(communicator: Any) -> Any:
+    """An mpi4py communicator of this process's group, checked; MPI.COMM_WORLD for None."""
+    mpi = library("mpi4py.MPI", "mpi4py", "mpi", "training over several ranks")
+    if communicator is None:
+        return mpi.COMM_WORLD
+    if isinstance(communicator, mpi.Comm) and communicator == mpi.COMM_NULL:
+        raise ValueError("communicator is MPI.COMM_NULL, which has no ranks; pass one that this process belongs to")
+    if not isinstance(communicator, mpi.Intracomm):
+        raise TypeError(f"communicator is {communicator!r}, but must be an intracommunicator of mpi4py, such as "
+                        "MPI.COMM_WORLD, or a fastnn.distributed.DataParallel")
+    return communicator
+
+
+def add_in_pairs(parts: Sequence[Array] | Array) -> None:
+    """parts[0] := their sum, neighbours first, then neighbours of these: a tree. So the sum of 8 parts is that of
+    2 sums of 4, bit for bit."""
+    distance = 1
+    while distance < len(parts):
+        for index in range(0, len(parts) - distance, 2 * distance):
+            np.add(parts[index], parts[index + distance], out=parts[index])
+        distance *= 2
+
+
+class SeveralRanks(Ranks):
+    """A fit on several ranks, seen from one of them.
+
+    Used as a context: an error that one rank finds before training begins is raised on all of them; one that ends
+    a rank's training reaches the others as a RankError.
+    """
+
+    def __init__(self, communicator: Any, shards: int, sync_every: int, timeout: float) -> None:
+        self._mpi = library("mpi4py.MPI", "mpi4py", "mpi", "training over several ranks")
+        self.rank, self.size = communicator.rank, communicator.size
+        self.shards, self.sync_every, self.timeout = shards, sync_every, timeout
+        self._world = communicator
+        self._training = self._known = False        # whether it has begun; whether all know of an error
+        self._busy = BUSY_SECONDS
+        self._sent: list[Any] = []                  # requests, which keep what they send
+
+    def __enter__(self) -> SeveralRanks:
+        self._communicator, request = self._world.Idup()
+        self._listening = False     # until the copy is there
+        self.wait(request)
+        self._listening = True
+        return self
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if error is None:
+            self._communicator.Free()
+        elif not self._training and not self._known and isinstance(error, Exception):
+            self.gathered("an error", None, error)      # raises it
+        elif not self._known and not isinstance(error, DivergenceError):      # which is the same on every rank
+            self._leave(error)
+
+    # What ranks tell each other
+
+    def gathered(self, about: str, value: Any, error: Exception | None = None) -> list[Any]:
+        """Every rank's value, of what JSON holds; where one came with an error, that of the first is raised."""
+        if self.size == 1:
+            if error is not None:
+                raise error
+            return [value]
+        message = [about, value, None if error is None else [type(error).__name__, str(error)]]
+        messages = [json.loads(text) for text in self._gathered_bytes(json.dumps(message).encode())]
+        self._known = True
+        for rank, (_, _, failure) in enumerate(messages):
+            if failure is not None:
+                kind = getattr(builtins, failure[0], RankError)
+                raise (kind if issubclass(kind, Exception) else RankError)(f"rank {rank}: {failure[1]}") from error
+        for rank, (other, _, _) in enumerate(messages):
+            if other != messages[0][0]:
+                raise ValueError(f"rank {rank} is at {other!r}, rank 0 at {messages[0][0]!r}: {ALIKE}")
+        self._known = False
+        return [value for _, value, _ in messages]
+
+    def agree(self, network: Network, optimizer: AnyOptimizer, **arguments: object) -> None:
+        """Training begins; ranks that differ in these are refused."""
+        engine = network._engine
+        state = getattr(optimizer, "state", ())
+        mine = {
+            "the version of fastnn": __version__, "the network": network, "epochs_trained": network.epochs_trained,
+            "the number of training steps": engine.steps, "the optimizer": optimizer,
+            "the number of the optimizer's steps": optimizer.steps, **arguments, "shards": self.shards,
+            "sync_every": self.sync_every,
+            "FASTNN_ISA": "sse2" if engine.kernels.instruction_set == "sse2" else "avx2, avx512 or neon",
+            "a checksum of the parameters": crc32(engine.parameters.data),
+            "a checksum of the optimizer's state": [crc32(block.data) for block in state],
+        }
+        # Without addresses, which functions have in their names.
+        mine = {name: re.sub(" at 0x[0-9a-f]+", "", str(value)) for name, value in mine.items()}
+        first, *others = self.gathered("the beginning of training", mine)
+        self._known = True
+        for rank, other in enumerate(others, 1):
+            for name, value in first.items():
+                if other[name] != value:
+                    raise ValueError(f"{name} is {other[name]} on rank {rank}, but {value} on rank 0: {ALIKE}")
+        self._known, self._training = False, True
+
+    def joined_rows(self, about: str, array: Array) -> Array:
+        """The rows of every rank's array, one below the other."""
+        array = np.ascontiguousarray(array)
+        kinds = self.gathered(about, [array.dtype.str, list(array.shape)])
+        received = self._gathered_bytes(array.reshape(-1).view(np.uint8))
+        return np.concatenate([np.frombuffer(data, dtype).reshape(shape)
+                               for data, (dtype, shape) in zip(received, kinds, strict=True)])
+
+    def threads(self, most: int | None) -> int | None:
+        """How many threads share this rank's steps: ranks of one machine divide the processors among them, unless the
+        user or whoever started them has done so."""
+        mask = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+        place = [self._mpi.Get_processor_name(), mask]
+        processors, sharing = _threads.available_processors(), self.gathered("threads", place).count(place)
+        if sharing > processors:
+            self._busy = 0.0
+        return most or _threads.limit or max(1, processors // sharing)
+
+    def divided(self, engine: Engine, source: Source, batch: int) -> Source:
+        """The source of this rank's part in every batch."""
+        from .shards import Averaging, Summing
+        return (Summing if self.sync_every == 1 else Averaging)(self, engine, source, batch)
+
+    def mean_loss_of(self, network: Network, rows: Rows) -> Callable[[], float]:
+        """A function that returns the mean loss over every rank's rows."""
+        from .shards import mean_loss_of
+        return mean_loss_of(self, network, rows)
+
+    def gradients_of(self, network: Network, rows: Rows) -> Callable[[], tuple[float, FloatArray]]:
+        """A function that returns the same and its gradient, a block."""
+        from .shards import gradients_of
+        return gradients_of(self, network, rows)
+
+    # Blocks of parameters
+
+    def blocks(self, size: int, dtype: str, count: int) -> list[FloatArray]:
+        """Memory for blocks of parameters that `add` can add; a line beyond `size` is for a flag."""
+        lines = -(-(size + LINE) // (LINE * self.size))
+        self._slice = lines * LINE
+        whole = self._slice * self.size
+        self._direct = whole * self.size * np.dtype(dtype).itemsize <= SMALL_BYTES
+        self._received = aligned_zeros(whole * (self.size if self._direct else 1), dtype)
+        return [aligned_zeros(whole, dtype) for _ in range(count)]
+
+    def add(self, block: FloatArray) -> None:
+        """block := the sum of every rank's block, the same bits on each.
+
+        Small ones go to every rank, which adds them up. Of larger ones each rank adds up one slice, and then all get
+        all slices: no rank sends or receives more than twice the block.
+        """
+        if self.size == 1:
+            return
+        parts = self._received.reshape(self.size, -1)
+        if self._direct:
+            self.wait(self._communicator.Iallgather(block, self._received))
+            add_in_pairs(parts)
+            np.copyto(block, parts[0])
+            return
+        self.wait(self._communicator.Ialltoall(block, self._received))
+        add_in_pairs(parts)
+        np.copyto(block[self.rank * self._slice:][:self._slice], parts[0])
+        self.wait(self._communicator.Iallgather(self._mpi.IN_PLACE, block))
+
+    def _gathered_bytes(self, data: Any) -> list[bytes]:
+        """Every rank's bytes."""
+        sizes = np.empty(self.size, np.int64)
+        self.wait(self._communicator.Iallgather(np.array([len(data)], np.int64), sizes))
+        ends = list(accumulate(sizes.tolist()))
+        received = bytearray(ends[-1])
+        starts = [0, *ends[:-1]]
+        self.wait(self._communicator.Iallgatherv(data, [received, sizes, starts, self._mpi.BYTE]))
+        return [bytes(received[start:end]) for start, end in zip(starts, ends, strict=True)]
+
+    # Waiting
+
+    def wait(self, request: Any) -> None:
+        """Until a collective is done."""
+        begin = listened = time.monotonic()
+        while not request.Test():
+            now = time.monotonic()
+            if now - begin < self._busy:
+                continue
+            time.sleep(0)           # others may need the processor
+            if self._listening and now - listened >= LISTEN_SECONDS:
+                listened = now
+                self._listen()
+            if now - begin > self.timeout:
+                self._abort()
+
+    def _listen(self) -> None:
+        """Hears that a rank has left, and answers one that asks."""
+        status = self._mpi.Status()
+        if self._communicator.Iprobe(tag=LEFT, status=status):
+            text = self._communicator.recv(tag=LEFT, source=status.source)
+            self._known = True
+            raise RankError(f"rank {status.source} left the fit: {text}")
+        while self._communicator.Iprobe(tag=ASKED, status=status):
+            self._communicator.recv(tag=ASKED, source=status.source)
+            self._tell(status.source, None, ALIVE)
+
+    def _leave(self, error: BaseException) -> None:
+        """Tells the others that this rank will not come any more."""
+        for rank in self._others():
+            self._tell(rank, f"{type(error).__name__}: {error}", LEFT)
+
+    def _others(self) -> list[int]:
+        return [rank for rank in range(self.size) if rank != self.rank]
+
+    def _tell(self, rank: int, text: str | None, tag: int) -> None:
+        """Sends without waiting."""
+        self._sent.append(self._communicator.isend(text, dest=rank, tag=tag))
+
+    def _abort(self) -> None:
+        """Names the ranks that do not answer, and ends the job: none of its ranks could go on, or end, alone."""
+        missing = set(self._others())
+        if self._listening:
+            for rank in sorted(missing):
+                self._tell(rank, None, ASKED)
+            status = self._mpi.Status()
+            end = time.monotonic() + min(GRACE_SECONDS, self.timeout)
+            while missing and time.monotonic() < end:
+                self._listen()
+                if self._communicator.Iprobe(tag=ALIVE, status=status):
+                    self._communicator.recv(tag=ALIVE, source=status.source)
+                    missing.discard(status.source)
+                time.sleep(LISTEN_SECONDS)
+        if not self._listening:
+            reason = "not every rank called fit"
+        elif missing:
+            reason = f"{' and '.join(f'rank {rank}' for rank in sorted(missing))} did not come"
+        else:
+            reason = "every rank waits, but not all for the same"
+        print(f"fastnn: rank {self.rank} ends the job: {reason}, for {self.timeout:g} seconds",
+              file=sys.stderr, flush=True)
+        self._world.Abort(1)

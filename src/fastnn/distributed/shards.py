@@ -1,0 +1,236 @@
+"""The rows of a fit on several ranks, in shards, each of which has its part in every batch.
+
+All rows are those of rank 0, then those of rank 1, …: which of them a batch has does not depend on how many ranks
+there are (`spread_order` in _core.pyx).
+
+`Summing` adds the shards' gradients in every step; `Averaging` averages parameters now and then. Both are
+sources of rows, as those in data.py.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from itertools import chain, pairwise
+from math import fsum, isfinite
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import data
+from .._core import Rows, spread_order
+from .ranks import add_in_pairs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .._core import Engine, Trainer
+    from .._types import Arrays, FloatArray
+    from ..data import Source
+    from ..network import Network
+    from ..optimizers import Optimizer
+    from .ranks import SeveralRanks
+
+def bounds_of(n: int, parts: int) -> list[int]:
+    """Where each of so many parts of n rows begins, and n: half as many parts begin at every other of these."""
+    return [n * part // parts for part in range(parts + 1)]
+
+
+def parts_of(ranks: SeveralRanks, about: str, n: int) -> tuple[int, int, list[int]]:
+    """How many rows all ranks have; how many of them come before the n of this rank; where its shards begin in
+    these, and n."""
+    counts = ranks.gathered(about, n)
+    total, begin = sum(counts), sum(counts[:ranks.rank])
+    if ranks.shards == ranks.size:
+        return total, begin, [0, n]
+    for rank, (first, last) in enumerate(pairwise(bounds_of(total, ranks.size))):
+        if counts[rank] != last - first:
+            raise ValueError(f"{about} has {counts[rank]} rows on rank {rank}, but with shards={ranks.shards} it must "
+                             f"have {last - first} of all {total}: see fastnn.distributed.local_rows")
+    if total < ranks.shards:
+        raise ValueError(f"{about} has {total} rows in all, but {ranks.shards} shards need at least one each")
+    several = ranks.shards // ranks.size
+    return total, begin, [bound - begin for bound in
+                          bounds_of(total, ranks.shards)[ranks.rank * several:][:several + 1]]
+
+
+def cut(arrays: Arrays, first: int, last: int) -> Arrays:
+    """Rows first … last-1 of each array."""
+    return data.selected(arrays, slice(first, last))
+
+
+def mean_loss_of(ranks: SeveralRanks, network: Network, rows: Rows) -> Callable[[], float]:
+    """A function that returns the mean loss over every rank's rows."""
+    _, _, bounds = parts_of(ranks, "validation_data", len(rows))
+    parts = [Rows(*cut(rows.arrays, first, last)) for first, last in pairwise(bounds)]
+
+    def mean_loss() -> float:
+        mine = [(data.mean_loss(network, part) * part.weight, part.weight) for part in parts]
+        losses, weights = zip(*joined(ranks.gathered("the validation loss", mine)), strict=True)
+        return fsum(losses) / fsum(weights)
+
+    return mean_loss
+
+
+def gradients_of(ranks: SeveralRanks, network: Network, rows: Rows) -> Callable[[], tuple[float, FloatArray]]:
+    """A function that returns the same and its gradient, a block."""
+    engine, size = network._engine, network._engine.parameters.size
+    _, _, bounds = parts_of(ranks, "X", len(rows))
+    parts = [Rows(*cut(rows.arrays, first, last)) for first, last in pairwise(bounds)]
+    weight = fsum(joined(ranks.gathered("sample_weight", [part.weight for part in parts])))
+    total = ranks.blocks(size, engine.dtype, 1)[0]
+
+    def gradients() -> tuple[float, FloatArray]:
+        results = [engine.gradients(part) for part in parts]
+        blocks = [block * (part.weight / weight) for part, (_, block) in zip(parts, results, strict=True)]
+        add_in_pairs(blocks)
+        total[:size] = blocks[0]
+        ranks.add(total)
+        mine = [loss * part.weight for part, (loss, _) in zip(parts, results, strict=True)]
+        return fsum(joined(ranks.gathered("the loss", mine))) / weight, total[:size]
+
+    return gradients
+
+
+class Shard:
+    """Rows first … last-1 of all rows, and their part in every batch."""
+
+    def __init__(self, engine: Engine, arrays: Arrays, first: int, last: int) -> None:
+        self.engine, self.arrays, self.first, self.last = engine, arrays, first, last
+        self.rows = Rows(*arrays, engine.label_smoothing) if data.fits(arrays[0], engine) else None
+        self.weight = float(last - first) if arrays[3] is None else fsum(arrays[3])
+
+    def begin(self, rows: int, batch: int, epoch: int, shuffle: bool) -> None:
+        """Puts them in the order in which an epoch takes them."""
+        self.order, starts, places = spread_order(self.first, self.last, rows, batch, self.engine.seed, epoch, shuffle)
+        self.starts, self.places = starts.tolist(), places.tolist()
+        if self.rows is not None:
+            self.rows.arrange(self.order)
+
+    def weights(self) -> list[float]:
+        """The weight of each step's part."""
+        if self.arrays[3] is None:
+            return np.diff(self.starts).astype(float).tolist()
+        ordered = self.arrays[3][self.order]
+        # One after the other, as kernels add them.
+        return [float(ordered[first:last].cumsum()[-1]) if first < last else 0.0
+                for first, last in pairwise(self.starts)]
+
+    def part(self, step: int) -> tuple[Rows | None, int, int]:
+        """A step's part: rows first … last-1 of the order of some Rows."""
+        first, last = self.starts[step:step + 2]
+        if self.rows is not None or first == last:
+            return self.rows, first, last
+        return data.read(self.engine, self.arrays, self.order, first, last), 0, last - first
+
+
+class Shards(ABC):
+    """This rank's shards as a source of rows."""
+
+    def __init__(self, ranks: SeveralRanks, engine: Engine, source: Source, batch: int) -> None:
+        if not isinstance(source, (data.InMemory, data.Mapped)):
+            raise ValueError("X is an iterable of batches, but with a communicator each rank must pass its rows as "
+                             "arrays or a memory-mapped file")
+        self.ranks, self.engine, self.shuffle = ranks, engine, source.shuffle
+        self.count, begin, bounds = parts_of(ranks, "X", source.count)
+        self.batch = min(batch, self.count)
+        if ranks.shards != ranks.size and self.batch % ranks.shards:
+            raise ValueError(f"batch_size is {self.batch}, but must be a multiple of shards={ranks.shards}")
+        self.steps = -(-self.count // self.batch)
+        self.share = source.count / self.count
+        self.shards = [Shard(engine, cut(source.arrays, first, last), begin + first, begin + last)
+                       for first, last in pairwise(bounds)]
+        self.gather = isinstance(source, data.InMemory)
+        described = joined(ranks.gathered("sample_weight", [
+            (shard.weight, shard.arrays[3] is not None) for shard in self.shards]))
+        self.weight = fsum(weight for weight, _ in described)
+        self.weighted = any(weighted for _, weighted in described)
+        if not 0 < self.weight < np.inf:
+            raise ValueError(f"sample_weight sums to {self.weight:g} over all ranks, but must be positive and finite")
+        self.blocks = ranks.blocks(engine.parameters.size, engine.dtype, len(self.shards).bit_length())
+
+    def epoch(self, trainer: Trainer, optimizer: Optimizer, number: int) -> float:
+        """One pass of all ranks together; returns the mean loss, NaN where it is not finite."""
+        trainer.begin()
+        for shard in self.shards:
+            shard.begin(self.count, self.batch, number, self.shuffle)
+        self.largest = max(max(np.diff(shard.starts)) for shard in self.shards)
+        rates = optimizer.rates(self.steps)
+        if self.count == len(self.shards[0].order) and self.shards[0].rows is not None:
+            trainer.advance(self.shards[0].rows, self.batch, rates)         # alone, as without ranks
+            return trainer.finish()
+        losses = [0.0] * len(self.shards)
+        trainer.failed = not self.run(trainer, optimizer, np.broadcast_to(rates, self.steps).tolist(), losses)
+        if not trainer.failed:
+            trainer.total = fsum(joined(self.ranks.gathered("the loss of an epoch", losses)))
+            trainer.weight = self.weight
+        return trainer.finish()
+
+    def differentiate(self, trainer: Trainer, index: int, step: int, weight: float, loss: float,
+                      block: FloatArray) -> float:
+        """block := the gradient of a shard's part of a step; returns the loss with its losses added."""
+        shard = self.shards[index]
+        return trainer.differentiate(*shard.part(step), self.largest, self.engine.divisor(weight), shard.places[step],
+                                     loss, block)
+
+    def added(self, block: FloatArray, failed: bool) -> bool:
+        """block := the sum of every rank's block; returns whether none of them failed."""
+        flag = self.engine.parameters.size
+        block[flag] = np.nan if failed else 0
+        self.ranks.add(block)
+        return isfinite(block[flag])
+
+    @abstractmethod
+    def run(self, trainer: Trainer, optimizer: Optimizer, rates: list[float], losses: list[float]) -> bool:
+        """The steps of an epoch at these rates; adds to the loss of each shard. Returns whether all were finite."""
+
+
+class Summing(Shards):
+    """Steps along the sum of all shards' gradients."""
+
+    def run(self, trainer: Trainer, optimizer: Optimizer, rates: list[float], losses: list[float]) -> bool:
+        for step, weight in enumerate(self.batch_weights()):
+            done = 0
+            for index, loss in enumerate(losses):
+                losses[index] = self.differentiate(trainer, index, step, weight, loss, self.blocks[done])
+                done += 1
+                # In pairs, and pairs of these, as soon as both are there: the tree of `add_in_pairs`.
+                together = index + 1
+                while together % 2 == 0:
+                    done, together = done - 1, together // 2
+                    np.add(self.blocks[done - 1], self.blocks[done], out=self.blocks[done - 1])
+            if not self.added(self.blocks[0], not all(map(isfinite, losses))):
+                return False
+            trainer.follow(self.blocks[0], rates[step])
+        return True
+
+    def batch_weights(self) -> list[float]:
+        """The weight of each whole batch."""
+        if self.weighted:
+            shards = joined(self.ranks.gathered("the weights of batches", [shard.weights() for shard in self.shards]))
+            return [sum(parts) for parts in zip(*shards, strict=True)]
+        return [float(min(self.batch, self.count - step * self.batch)) for step in range(self.steps)]
+
+
+class Averaging(Shards):
+    """Steps of each rank by itself; every so many, parameters and the optimizer's state are averaged."""
+
+    def run(self, trainer: Trainer, optimizer: Optimizer, rates: list[float], losses: list[float]) -> bool:
+        failed = False
+        for step, weight in enumerate(self.shards[0].weights()):
+            if not failed:
+                losses[0] = self.differentiate(trainer, 0, step, weight, losses[0], self.blocks[0])
+                failed = not isfinite(losses[0])
+            if not failed:
+                trainer.follow(self.blocks[0], rates[step])
+            if (step + 1) % self.ranks.sync_every == 0 or step + 1 == self.steps:
+                for values in (self.engine.parameters, *optimizer.state):
+                    np.multiply(values, self.share, out=self.blocks[0][:values.size])
+                    if not self.added(self.blocks[0], failed):
+                        return False
+                    np.copyto(values, self.blocks[0][:values.size])
+        return True
+
+
+def joined(lists: list[list[Any]]) -> list[Any]:
+    """One list of several."""
+    return list(chain.from_iterable(lists))
