@@ -84,7 +84,7 @@ class SeveralRanks(Ranks):
         self._world = communicator
         self._training = self._known = False        # whether it has begun; whether all know of an error
         self._busy = BUSY_SECONDS
-        self._sent: list[Any] = []                  # requests, which keep what they send
+        self._sent: list[Any] = []                  # texts that may still be on their way
 
     def __enter__(self) -> SeveralRanks:
         self._communicator, request = self._world.Idup()
@@ -124,6 +124,9 @@ class SeveralRanks(Ranks):
 
     def agree(self, network: Network, optimizer: AnyOptimizer, **arguments: object) -> None:
         """Training begins; ranks that differ in these are refused."""
+        self._training = True
+        if self.size == 1:
+            return
         engine = network._engine
         state = getattr(optimizer, "state", ())
         mine = {
@@ -143,7 +146,7 @@ class SeveralRanks(Ranks):
             for name, value in first.items():
                 if other[name] != value:
                     raise ValueError(f"{name} is {other[name]} on rank {rank}, but {value} on rank 0: {ALIKE}")
-        self._known, self._training = False, True
+        self._known = False
 
     def joined_rows(self, about: str, array: Array) -> Array:
         """The rows of every rank's array, one below the other."""
@@ -232,44 +235,52 @@ class SeveralRanks(Ranks):
                 listened = now
                 self._listen()
             if now - begin > self.timeout:
-                self._abort()
+                self._end_job(request)
 
     def _listen(self) -> None:
         """Hears that a rank has left, and answers one that asks."""
-        status = self._mpi.Status()
-        if self._communicator.Iprobe(tag=LEFT, status=status):
-            text = self._communicator.recv(tag=LEFT, source=status.source)
+        if (message := self._received_text(LEFT)) is not None:
             self._known = True
-            raise RankError(f"rank {status.source} left the fit: {text}")
-        while self._communicator.Iprobe(tag=ASKED, status=status):
-            self._communicator.recv(tag=ASKED, source=status.source)
-            self._tell(status.source, None, ALIVE)
+            raise RankError(f"rank {message[0]} left the fit: {message[1]}")
+        while (message := self._received_text(ASKED)) is not None:
+            self._tell(message[0], ALIVE)
 
     def _leave(self, error: BaseException) -> None:
         """Tells the others that this rank will not come any more."""
         for rank in self._others():
-            self._tell(rank, f"{type(error).__name__}: {error}", LEFT)
+            self._tell(rank, LEFT, f"{type(error).__name__}: {error}")
 
     def _others(self) -> list[int]:
         return [rank for rank in range(self.size) if rank != self.rank]
 
-    def _tell(self, rank: int, text: str | None, tag: int) -> None:
-        """Sends without waiting."""
-        self._sent.append(self._communicator.isend(text, dest=rank, tag=tag))
+    def _tell(self, rank: int, tag: int, text: str = "") -> None:
+        """Sends a text, without waiting."""
+        data = text.encode()
+        self._sent.append((data, self._communicator.Isend([data, self._mpi.BYTE], dest=rank, tag=tag)))
 
-    def _abort(self) -> None:
-        """Names the ranks that do not answer, and ends the job: none of its ranks could go on, or end, alone."""
+    def _received_text(self, tag: int) -> tuple[int, str] | None:
+        """(rank, text) of a message, if one is there."""
+        status = self._mpi.Status()
+        if not self._communicator.Iprobe(tag=tag, status=status):
+            return None
+        data = bytearray(status.Get_count(self._mpi.BYTE))
+        self._communicator.Recv([data, self._mpi.BYTE], source=status.source, tag=tag)
+        return status.source, data.decode()
+
+    def _end_job(self, request: Any) -> None:
+        """Names the ranks that do not answer, and ends the job, as none of its ranks could go on or end alone; unless
+        what this one waits for is done meanwhile."""
         missing = set(self._others())
         if self._listening:
             for rank in sorted(missing):
-                self._tell(rank, None, ASKED)
-            status = self._mpi.Status()
+                self._tell(rank, ASKED)
             end = time.monotonic() + min(GRACE_SECONDS, self.timeout)
             while missing and time.monotonic() < end:
                 self._listen()
-                if self._communicator.Iprobe(tag=ALIVE, status=status):
-                    self._communicator.recv(tag=ALIVE, source=status.source)
-                    missing.discard(status.source)
+                if (message := self._received_text(ALIVE)) is not None:
+                    missing.discard(message[0])
+                if request.Test():
+                    return
                 time.sleep(LISTEN_SECONDS)
         if not self._listening:
             reason = "not every rank called fit"

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ..optimizers import Optimizer
     from .ranks import SeveralRanks
 
+
 def bounds_of(n: int, parts: int) -> list[int]:
     """Where each of so many parts of n rows begins, and n: half as many parts begin at every other of these."""
     return [n * part // parts for part in range(parts + 1)]
@@ -53,15 +54,10 @@ def parts_of(ranks: SeveralRanks, about: str, n: int) -> tuple[int, int, list[in
                           bounds_of(total, ranks.shards)[ranks.rank * several:][:several + 1]]
 
 
-def cut(arrays: Arrays, first: int, last: int) -> Arrays:
-    """Rows first … last-1 of each array."""
-    return data.selected(arrays, slice(first, last))
-
-
 def mean_loss_of(ranks: SeveralRanks, network: Network, rows: Rows) -> Callable[[], float]:
     """A function that returns the mean loss over every rank's rows."""
     _, _, bounds = parts_of(ranks, "validation_data", len(rows))
-    parts = [Rows(*cut(rows.arrays, first, last)) for first, last in pairwise(bounds)]
+    parts = [Rows(*data.selected(rows.arrays, slice(first, last))) for first, last in pairwise(bounds)]
 
     def mean_loss() -> float:
         mine = [(data.mean_loss(network, part) * part.weight, part.weight) for part in parts]
@@ -75,7 +71,7 @@ def gradients_of(ranks: SeveralRanks, network: Network, rows: Rows) -> Callable[
     """A function that returns the same and its gradient, a block."""
     engine, size = network._engine, network._engine.parameters.size
     _, _, bounds = parts_of(ranks, "X", len(rows))
-    parts = [Rows(*cut(rows.arrays, first, last)) for first, last in pairwise(bounds)]
+    parts = [Rows(*data.selected(rows.arrays, slice(first, last))) for first, last in pairwise(bounds)]
     weight = fsum(joined(ranks.gathered("sample_weight", [part.weight for part in parts])))
     total = ranks.blocks(size, engine.dtype, 1)[0]
 
@@ -137,7 +133,7 @@ class Shards(ABC):
             raise ValueError(f"batch_size is {self.batch}, but must be a multiple of shards={ranks.shards}")
         self.steps = -(-self.count // self.batch)
         self.share = source.count / self.count
-        self.shards = [Shard(engine, cut(source.arrays, first, last), begin + first, begin + last)
+        self.shards = [Shard(engine, data.selected(source.arrays, slice(first, last)), begin + first, begin + last)
                        for first, last in pairwise(bounds)]
         self.gather = isinstance(source, data.InMemory)
         described = joined(ranks.gathered("sample_weight", [
