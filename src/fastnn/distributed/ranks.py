@@ -60,14 +60,18 @@ def intracommunicator(communicator: Any) -> Any:
     return communicator
 
 
-def add_in_pairs(parts: Sequence[Array] | Array) -> None:
-    """parts[0] := their sum, neighbours first, then neighbours of these: a tree. So the sum of 8 parts is that of
-    2 sums of 4, bit for bit."""
+def add_in_pairs(parts: Sequence[Array] | Array, out: Array) -> None:
+    """out := the sum of the parts: neighbours first, then neighbours of these, a tree. So the sum of 8 parts is that
+    of 2 sums of 4, bit for bit. The parts are lost."""
     distance = 1
-    while distance < len(parts):
+    while 2 * distance < len(parts):
         for index in range(0, len(parts) - distance, 2 * distance):
             np.add(parts[index], parts[index + distance], out=parts[index])
         distance *= 2
+    if len(parts) > 1:
+        np.add(parts[0], parts[distance], out=out)
+    else:
+        np.copyto(out, parts[0])
 
 
 class SeveralRanks(Ranks):
@@ -87,13 +91,16 @@ class SeveralRanks(Ranks):
         self._sent: list[Any] = []                  # texts that may still be on their way
 
     def __enter__(self) -> SeveralRanks:
-        self._communicator, request = self._world.Idup()
-        self._listening = False     # until the copy is there
-        self.wait(request)
-        self._listening = True
+        if self.size > 1:
+            self._communicator, request = self._world.Idup()
+            self._listening = False     # until the copy is there
+            self.wait(request)
+            self._listening = True
         return self
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if self.size == 1:
+            return
         if error is None:
             self._communicator.Free()
         elif not self._training and not self._known and isinstance(error, Exception):
@@ -106,8 +113,6 @@ class SeveralRanks(Ranks):
     def gathered(self, about: str, value: Any, error: Exception | None = None) -> list[Any]:
         """Every rank's value, of what JSON holds; where one came with an error, that of the first is raised."""
         if self.size == 1:
-            if error is not None:
-                raise error
             return [value]
         message = [about, value, None if error is None else [type(error).__name__, str(error)]]
         messages = [json.loads(text) for text in self._gathered_bytes(json.dumps(message).encode())]
@@ -203,12 +208,10 @@ class SeveralRanks(Ranks):
         parts = self._received.reshape(self.size, -1)
         if self._direct:
             self.wait(self._communicator.Iallgather(block, self._received))
-            add_in_pairs(parts)
-            np.copyto(block, parts[0])
+            add_in_pairs(parts, block)
             return
         self.wait(self._communicator.Ialltoall(block, self._received))
-        add_in_pairs(parts)
-        np.copyto(block[self.rank * self._slice:][:self._slice], parts[0])
+        add_in_pairs(parts, block[self.rank * self._slice:][:self._slice])
         self.wait(self._communicator.Iallgather(self._mpi.IN_PLACE, block))
 
     def _gathered_bytes(self, data: Any) -> list[bytes]:
