@@ -24,7 +24,7 @@ from fastnn import _dispatch, ops
 
 def python(script, timeout=300, **environment):
     """Runs a script in a fresh process; returns it when it has ended."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("FASTNN_")}
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("FASTNN_", "OMP_"))}
     return subprocess.run([sys.executable, "-c", textwrap.dedent(script)], env=clean | environment,
                           capture_output=True, text=True, timeout=timeout, check=False)
 

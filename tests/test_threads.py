@@ -319,6 +319,28 @@ def test_the_environment_sets_the_number():
 
 
 @pytest.mark.any_isa
+@pytest.mark.parametrize("text, most", [("1", 1), ("2", 2), ("2,1", 2), (" 3 ", 3), ("64", 64), ("", None), ("0", None),
+                                        ("-1", None), ("many", None)])
+def test_openmps_limit_is_obeyed_below_what_the_process_may_use(text, most, monkeypatch, number):
+    """It never raises the number, and what the user says to fastnn comes first."""
+    number(None)
+    monkeypatch.setenv("OMP_NUM_THREADS", text)
+    assert _threads.openmp_limit() == (most or _threads.MOST)
+    monkeypatch.setattr(_threads, "available_processors", lambda: 4)
+    monkeypatch.setattr(_threads, "OPENMP_LIMIT", _threads.openmp_limit())
+    assert fastnn.get_num_threads() == min(most or 4, 4)
+    number(5)
+    assert fastnn.get_num_threads() == 5
+
+
+@pytest.mark.any_isa
+def test_openmps_limit_is_read_at_import():
+    script = "import fastnn; print(fastnn.get_num_threads())"
+    assert python(script, OMP_NUM_THREADS="1").stdout == "1\n"
+    assert python(script, OMP_NUM_THREADS="1", FASTNN_NUM_THREADS="3").stdout == "3\n"
+
+
+@pytest.mark.any_isa
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="NOT TESTED: no affinity masks here")
 def test_the_affinity_mask_is_respected():
     run = python(SHARED_WORK + """
@@ -337,6 +359,7 @@ def test_the_affinity_mask_is_respected():
 @pytest.mark.parametrize("quota, most", [(0.5, 1), (1.0, 1), (1.5, 2), (64.0, 10**6), (None, 10**6)])
 def test_the_control_groups_quota_is_respected(quota, most, monkeypatch, number):
     number(None)
+    monkeypatch.setattr(_threads, "OPENMP_LIMIT", _threads.MOST)
     monkeypatch.setattr(_threads, "QUOTA", None)
     without = fastnn.get_num_threads()
     monkeypatch.setattr(_threads, "QUOTA", quota)

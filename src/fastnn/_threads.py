@@ -51,9 +51,10 @@ def available_processors() -> int:
 def get_num_threads() -> int:
     """The number of threads that share a step or a prediction that is large enough.
 
-    What `set_num_threads` or FASTNN_NUM_THREADS said, else as many as the process may use.
+    What `set_num_threads` or FASTNN_NUM_THREADS said, else as many as the process may use, and no more
+    than OMP_NUM_THREADS.
     """
-    return limit or available_processors()
+    return limit or min(available_processors(), OPENMP_LIMIT)
 
 
 def set_num_threads(n: int | None) -> None:
@@ -82,6 +83,16 @@ def limit_from_environment() -> int | None:
     return int(text)
 
 
+def openmp_limit() -> int:
+    """What OMP_NUM_THREADS says, by which joblib and Dask limit each of their workers; MOST where it says nothing.
+
+    It may be a list, of which the first number counts. What is wrong is ignored: it is not our variable.
+    """
+    first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return int(first) if first.isdecimal() and int(first) > 0 else MOST
+
+
+OPENMP_LIMIT = openmp_limit()
 limit = limit_from_environment()
 
 try:
