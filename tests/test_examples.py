@@ -3,9 +3,13 @@ for five seeds."""
 
 import importlib.util
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+
+import fastnn
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
@@ -120,6 +124,61 @@ def test_pytorch_in(capsys):
 def test_grid_search(capsys):
     assert load_example("grid_search").main([]) > 0.95
     assert_prints(capsys.readouterr().out, ["best of 6 settings", "450 held-out digits 0.9", "fastnn:"])
+
+
+def optuna_sweep():
+    pytest.importorskip("optuna", reason="NOT TESTED: optuna is not installed")
+    return load_example("optuna_sweep")
+
+
+def assert_each_trial_is_what_its_parameters_give(example, study):
+    """All epochs of a trial, or those before it was pruned, have the losses of a fit that nobody watches."""
+    training, validation, _ = example.digits()
+    for trial in study.trials:
+        losses = []
+
+        class Losses(fastnn.Callback):
+            def on_epoch_end(self, fit, losses=losses):
+                losses.append(fit.history.validation_loss[-1])
+
+        example.train(trial.params, training, validation, [Losses()])
+        reported = list(trial.intermediate_values.values())
+        assert reported and reported == losses[:len(reported)]
+        assert len(reported) == example.EPOCHS or trial.state.name == "PRUNED"
+
+
+@pytest.mark.any_isa
+def test_optuna_sweep(capsys):
+    """In series and with a seed: the same trials again, some of them pruned, and the best one is good."""
+    example = optuna_sweep()
+    (study, accuracy), (again, _) = [example.main(["--jobs", "1", "--seed", "0"]) for _ in range(2)]
+    assert_prints(capsys.readouterr().out, ["20 trials in", "pruned", "the best, {'units':", "held-out digits 0.9"])
+    assert [trial.intermediate_values for trial in study.trials] == [
+        trial.intermediate_values for trial in again.trials]
+    assert 0 < sum(trial.state.name == "PRUNED" for trial in study.trials) < 20
+    assert accuracy > 0.95
+    assert_each_trial_is_what_its_parameters_give(example, study)
+
+
+@pytest.mark.any_isa
+def test_optuna_sweep_in_threads():
+    example = optuna_sweep()
+    study, _ = example.main(["--jobs", "2", "--trials", "12"])
+    assert len(study.trials) == 12
+    assert_each_trial_is_what_its_parameters_give(example, study)
+
+
+@pytest.mark.any_isa
+def test_optuna_sweep_in_processes_that_share_a_journal(tmp_path):
+    example, journal = optuna_sweep(), tmp_path / "sweep.journal"
+    program = [sys.executable, example.__file__, "--jobs", "1", "--trials", "6", "--journal", journal]
+    processes = [subprocess.Popen(program, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    for process in processes:
+        assert "6 trials in" in process.communicate(timeout=100)[0]
+        assert process.returncode == 0
+    study, _ = example.main(["--trials", "0", "--journal", str(journal)])
+    assert len(study.trials) == 12
+    assert_each_trial_is_what_its_parameters_give(example, study)
 
 
 @pytest.mark.parametrize("seed", range(3))
