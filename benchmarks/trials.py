@@ -19,8 +19,8 @@ import fastnn
 JOBS = 2
 TURNS = 9
 WORK = {    # layers, epochs, trials of a turn
-    "64-16-10, 5 epochs": ([64, 16, 10], 5, 400),
-    "64-64-10, 30 epochs": ([64, 64, 10], 30, 40),
+    "64-16-10, 5 epochs": ([64, 16, 10], 5, 100),
+    "64-64-10, 30 epochs": ([64, 64, 10], 30, 20),
     "64-512-512-10, 10 epochs": ([64, 512, 512, 10], 10, 4),
 }
 BACKENDS = {"in series": ("sequential", 1), "threads": ("threading", JOBS), "loky": ("loky", JOBS),

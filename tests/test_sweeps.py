@@ -18,6 +18,7 @@ from joblib.externals.loky import get_reusable_executor
 from sklearn.datasets import load_wine
 from sklearn.ensemble import BaggingClassifier, VotingClassifier
 from sklearn.model_selection import GridSearchCV, RandomizedSearchCV, cross_val_score, cross_validate
+from test_process import python
 
 import fastnn
 from fastnn import _core, _threads
@@ -59,14 +60,6 @@ def at_once(request):
 
     context.backend = request.param
     return context
-
-
-@pytest.fixture
-def number():
-    """Sets how many threads share large work; as before afterwards."""
-    before = _threads.limit
-    yield fastnn.set_num_threads
-    _threads.limit = before
 
 
 def classifier(**options):
@@ -160,13 +153,23 @@ def test_dask_workers_have_one_thread_each(cluster):
         assert {(place.limit, place.team) for place in places()} == {(1, 1)}
 
 
-def test_threads_obey_set_num_threads(number):
-    """joblib has no limit for its threads, so the user sets ours: no trial is shared then."""
-    number(1)
-    before = _core.team_size()
-    with parallel_config("threading", n_jobs=2):
-        found = places()
-    assert {(place.limit, place.team) for place in found} == {(1, before)}
+def test_threads_obey_set_num_threads():
+    """joblib has no limit for what its threads do, so the user sets ours: after that no step is shared."""
+    run = python("""
+        import numpy as np, fastnn
+        from fastnn import _core
+        from joblib import Parallel, delayed
+
+        X = np.ones((256, 400), np.float32)
+        def train(seed):
+            fastnn.Network([400, 400, 1], seed=seed).fit(X, X[:, 0], batch_size=256)
+
+        for threads in 1, 2:
+            fastnn.set_num_threads(threads)
+            Parallel(n_jobs=2, backend="threading")(delayed(train)(seed) for seed in range(2))
+            print(_core.team_size())
+    """)
+    assert run.stdout.split() == ["1", "2"], run.stderr
 
 
 def goes_on(network, X, y):
