@@ -169,7 +169,7 @@ class SeveralRanks(Ranks):
         processors, sharing = _threads.available_processors(), self.gathered("threads", place).count(place)
         if sharing > processors:
             self._busy = 0.0
-        return most or _threads.limit or max(1, processors // sharing)
+        return most or _threads.limit or max(1, min(processors // sharing, _threads.OPENMP_LIMIT))
 
     def divided(self, engine: Engine, source: Source, batch: int) -> Source:
         """The source of this rank's part in every batch."""
