@@ -98,32 +98,34 @@ def log1p_l(w):
     return (atanh(h) / h - 1) / w if w > 1e-30 else mpf(1) / 12
 
 
-def mills(a):
-    """Phi(-a) = exp(-a*a/2) * R(a)."""
+def normal_ratio(a):
+    """Phi(-a) = exp(-a*a/2) * R(a), where Phi is the normal distribution."""
     return exp(a * a / 2) * erfc(a / sqrt(mpf(2))) / 2
 
 
 HALF_LN2 = log(2) / 2 * mpf("1.0001")
 HALF = mpf(1) / 2
 PRECISIONS = (
-    # float64 comes first, as in the header; degrees of Q, of L, of N and D; and where gelu becomes 0
-    ("#ifdef FASTNN_F64", "", 53, 9, 9, (10, 11), mpf("37.66")),
+    # float64 comes first, as in the header; degrees of Q, of L, of gelu's P and Q; and where gelu becomes 0
+    ("#ifdef FASTNN_F64", "", 53, 9, 9, (9, 10), mpf("37.66")),
     ("#else", "f", 24, 4, 3, (4, 5), mpf("13.28")),
 )
 
 
 def main():
     print("/* Coefficients, lowest degree first. Printed by tools/fit_polynomials.py: change that, not this. */\n")
-    for condition, suffix, bits, exp_degree, log1p_degree, mills_degrees, mills_max in PRECISIONS:
+    for condition, suffix, bits, exp_degree, log1p_degree, gelu_degrees, gelu_zero in PRECISIONS:
+        root = round_to(sqrt(2 * pi), bits)
         # The quotient decreases over a long range: nodes that are even in a/(a+5).
-        mills_nodes = [5 * v / (1 - v) for v in chebyshev(0, mills_max / (mills_max + 5), 50)]
+        gelu_nodes = [5 * v / (1 - v) for v in chebyshev(0, gelu_zero / (gelu_zero + 5), 50)]
         tables = (
             (["EXP_Q"], exp_q, lambda r: r * r / exp(r), chebyshev(-HALF_LN2, HALF_LN2, 25),
              (exp_degree, 0), ([HALF], [1])),
             (["LOG1P_L"], log1p_l, lambda w: w + mpf(2) ** -20, chebyshev(0, mpf(4) / 9, 25),
              (log1p_degree, 0), ([], [1])),
-            (["GELU_N", "GELU_D"], mills, lambda a: 1 / mills(a), mills_nodes,
-             mills_degrees, ([HALF], [1])),
+            # 1/R(a) = sqrt(2 pi) a + P(a)/Q(a)
+            (["GELU_P", "GELU_Q"], lambda a, root=root: 1 / normal_ratio(a) - root * a, normal_ratio, gelu_nodes,
+             gelu_degrees, ([2], [1])),
         )
         print(condition)
         for names, f, weight, nodes, degrees, start in tables:
@@ -134,7 +136,7 @@ def main():
             )
             print(f"/* relative error of the function: 2^{float(log(worst, 2)):.1f} */")
             for name, c in zip(names, table, strict=False):
-                c = c[1:] if f is mills else c      # the formula has 0.5 and 1
+                c = c[1:] if "GELU" in name else c     # the formula has 2 and 1
                 print(f"static const fastnn_real FASTNN_{name}[] = {{")
                 print(",\n".join("    " + hexadecimal(x, suffix) for x in c) + "};")
     print("#endif")

@@ -23,6 +23,7 @@
 #define FASTNN_SILU_ZERO 760.0                     /* below its negative silu is 0 */
 #define FASTNN_SILU_SHIFT 128
 #define FASTNN_GELU_ZERO 37.66                     /* below its negative gelu is 0 */
+#define FASTNN_ROOT_2_PI 0x1.40d931ff62706p1       /* sqrt(2 pi); GELU_P makes up for its rounding */
 #define FASTNN_UPPER_HALF (~(int64_t)0x7ffffff)    /* 26 of 53 bits: their square is exact */
 #else
 #define FASTNN_MANTISSA_BITS 23
@@ -38,6 +39,7 @@
 #define FASTNN_SILU_ZERO 110.0f
 #define FASTNN_SILU_SHIFT 64
 #define FASTNN_GELU_ZERO 13.28f
+#define FASTNN_ROOT_2_PI 0x1.40d932p1f
 #define FASTNN_UPPER_HALF (~(int32_t)0xfff)        /* 12 of 24 bits */
 #endif
 

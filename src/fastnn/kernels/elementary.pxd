@@ -1,13 +1,7 @@
 # exp, log, tanh and their kin on vectors: our own, so that every machine gives the same bits.
 #
 # All lanes take one path; masks choose between results. NaN stays NaN. Subnormal numbers
-# count as zero. Worst error in ULP with fused multiply-adds, float32 / float64, measured over
-# every 97th float32 and a million doubles (without them, on sse2, in brackets):
-#
-#     exp      0.87 / 0.87  (1.2 / 1.2)       tanh      1.91 / 1.99  (1.9 / 2.0)
-#     expm1    0.92 / 1.18  (0.9 / 1.2)       sigmoid   1.56 / 1.65  (1.8 / 1.8)
-#     log1p    1.94 / 1.95  (1.9 / 2.0)       softplus  2.64 / 2.64  (2.6 / 2.6)
-#     silu     2.30 / 2.26  (2.4 / 2.4)       gelu      3.70 / 4.94  (5.3 / 6.9)
+# count as zero. docs/reliability.md has the largest error of each activation that is made of these.
 #
 # Notation: x = n ln 2 + r with |r| <= ln(2)/2, and Q with exp(r) = 1 + r + r^2 Q(r).
 
@@ -22,12 +16,12 @@ cdef extern from "elementary.h" nogil:
         SILU_SHIFT "FASTNN_SILU_SHIFT"
         EXP_Q_DEGREE "FASTNN_DEGREE(FASTNN_EXP_Q)"
         LOG1P_L_DEGREE "FASTNN_DEGREE(FASTNN_LOG1P_L)"
-        GELU_N_DEGREE "FASTNN_DEGREE(FASTNN_GELU_N)"
-        GELU_D_DEGREE "FASTNN_DEGREE(FASTNN_GELU_D)"
+        GELU_P_DEGREE "FASTNN_DEGREE(FASTNN_GELU_P)"
+        GELU_Q_DEGREE "FASTNN_DEGREE(FASTNN_GELU_Q)"
     const real *EXP_Q "FASTNN_EXP_Q"
     const real *LOG1P_L "FASTNN_LOG1P_L"
-    const real *GELU_N "FASTNN_GELU_N"
-    const real *GELU_D "FASTNN_GELU_D"
+    const real *GELU_P "FASTNN_GELU_P"
+    const real *GELU_Q "FASTNN_GELU_Q"
     const real ROUND_TO_INTEGER "FASTNN_ROUND_TO_INTEGER"
     const real LOG2_E "FASTNN_LOG2_E"
     const real LN2_HIGH "FASTNN_LN2_HIGH"
@@ -38,6 +32,7 @@ cdef extern from "elementary.h" nogil:
     const real TANH_ONE "FASTNN_TANH_ONE"
     const real SILU_ZERO "FASTNN_SILU_ZERO"
     const real GELU_ZERO "FASTNN_GELU_ZERO"
+    const real ROOT_2_PI "FASTNN_ROOT_2_PI"
     const vec_bits UPPER_HALF "FASTNN_UPPER_HALF"
 
 
@@ -47,29 +42,6 @@ cdef inline vec horner(const real *c, int degree, vec x) noexcept nogil:
     cdef int k
     for k in range(degree - 1, -1, -1):
         sum = fma(sum, x, fill(c[k]))
-    return sum
-
-
-cdef inline vec horner_by_four(const real *c, int degree, vec x) noexcept nogil:
-    """The same polynomial, four terms a step.
-
-    For large x a step of Horner's rule adds a whole rounding error, so that fewer steps
-    (degree/4 + 2) are more accurate; and they wait less for each other.
-    """
-    cdef vec square = x * x
-    cdef vec fourth = square * square
-    cdef vec sum = fill(0), low, high
-    cdef int k
-    for k in range(degree // 4 * 4, -1, -4):
-        low = fill(c[k])
-        if k + 1 <= degree:
-            low = fma(x, fill(c[k + 1]), low)
-        if k + 2 <= degree:
-            high = fill(c[k + 2])
-            if k + 3 <= degree:
-                high = fma(x, fill(c[k + 3]), high)
-            low = fma(square, high, low)
-        sum = low if k + 4 > degree else fma(fourth, sum, low)
     return sum
 
 
@@ -92,14 +64,9 @@ cdef inline vec power_of_two(vec_bits bits) noexcept nogil:
     return from_bits(bits << MANTISSA_BITS)
 
 
-cdef inline vec exp_over_r(vec r) noexcept nogil:
-    """(exp(r) - 1) / r = 1 + r Q(r)"""
-    return fma(r, horner(EXP_Q, EXP_Q_DEGREE, r), fill(1))
-
-
 cdef inline vec exp_reduced(vec r) noexcept nogil:
-    """exp(r)"""
-    return fma(r, exp_over_r(r), fill(1))
+    """exp(r) = 1 + r (1 + r Q(r))"""
+    return fma(r, fma(r, horner(EXP_Q, EXP_Q_DEGREE, r), fill(1)), fill(1))
 
 
 cdef inline vec exp(vec x) noexcept nogil:
@@ -218,42 +185,34 @@ cdef inline vec normal_density_less_one(vec a, vec *scale) noexcept nogil:
     n = reduced(square, EXPONENT_BIAS, &high, &bits)
     r = high + fma(n, fill(-LN2_LOW), error)
     scale[0] = power_of_two(bits)
-    return r * exp_over_r(r)
+    return fma(r * r, horner(EXP_Q, EXP_Q_DEGREE, r), r)
 
 
 cdef inline vec gelu(vec z) noexcept nogil:
-    """z Phi(z) = max(z, 0) - a Phi(-a), a = |z|, Phi(-a) = exp(-a^2/2) (1/2 + a N(a)) / (1 + a D(a)).
+    """z Phi(z) = max(z, 0) - a Phi(-a), a = |z|, Phi(-a) = exp(-a^2/2) Q / (sqrt(2 pi) a Q + P).
 
-    All coefficients are positive, so nothing cancels. The errors of the denominator and of
-    the quotient are found by fma and added. scale comes last, for the tail's sake.
+    P = 2 + a GELU_P(a) and Q = 1 + a GELU_Q(a) have positive coefficients, so nothing cancels. Errors of
+    a Q, above and below the bar, nearly cancel for large a, where P is small beside it; for small a they
+    are small themselves, as the constants are added last. scale comes last, for the tail's sake.
     """
     cdef vec a = at_most(fill(GELU_ZERO), absolute(z))
-    cdef vec scale, inverse, error, g
+    cdef vec scale
     cdef vec p = normal_density_less_one(a, &scale)
-    cdef vec D = horner_by_four(GELU_D, GELU_D_DEGREE, a)
-    cdef vec above = fma(a * a, horner_by_four(GELU_N, GELU_N_DEGREE, a), fill(<real> 0.5) * a)
-    cdef vec below = fma(a, D, fill(1))
-    if FUSED:
-        inverse = fill(1) / below
-        g = above * inverse
-        error = fma(-g, fma(a, D, fill(1) - below), fma(-below, g, above))
-        g = g + fma(g, p, error * inverse)
-    else:
-        g = above / below
-        g = fma(g, p, g)
-    return fma(-g, scale, at_least(fill(0), z))
+    cdef vec aQ = fma(a * a, horner(GELU_Q, GELU_Q_DEGREE, a), a)
+    cdef vec g = aQ / (fma(aQ, fill(ROOT_2_PI), a * horner(GELU_P, GELU_P_DEGREE, a)) + fill(2))
+    return fma(-fma(g, p, g), scale, at_least(fill(0), z))
 
 
 cdef inline vec gelu_derivative(vec z) noexcept nogil:
     """Phi(z) + z phi(z): G for z < 0 and 1 - G elsewhere, G = exp(-a^2/2) (R - a / sqrt(2 pi)).
 
-    R = (1/2 + a N(a)) / (1 + a D(a)), as in gelu.
+    R = Q / (sqrt(2 pi) a Q + P), as in gelu.
     """
     cdef vec a = at_most(fill(GELU_ZERO), absolute(z))
     cdef vec scale, g
     cdef vec p = normal_density_less_one(a, &scale)
-    cdef vec ratio = fma(a, horner_by_four(GELU_N, GELU_N_DEGREE, a), fill(<real> 0.5)) / fma(
-        a, horner_by_four(GELU_D, GELU_D_DEGREE, a), fill(1))
-    g = fma(a, fill(<real> -0.39894228040143267794), ratio)
+    cdef vec Q = fma(a, horner(GELU_Q, GELU_Q_DEGREE, a), fill(1))
+    cdef vec R = Q / fma(a, fma(Q, fill(ROOT_2_PI), horner(GELU_P, GELU_P_DEGREE, a)), fill(2))
+    g = fma(a, fill(<real> -0.39894228040143267794), R)
     g = fma(g, p, g) * scale
     return if_less(z, fill(0), g, fill(1) - g)

@@ -25,30 +25,28 @@ static const fastnn_real FASTNN_LOG1P_L[] = {
     0x1.efda2e963675ep-21,
     0x1.55ad18c1716aap-23,
     0x1.5c793826fa058p-24};
-/* relative error of the function: 2^-55.9 */
-static const fastnn_real FASTNN_GELU_N[] = {
-    0x1.a70e4a4529bdfp-1,
-    0x1.5aa4ed7764347p-1,
-    0x1.6be34dc6cb57bp-2,
-    0x1.0c6f05c590fbbp-3,
-    0x1.2178327a7e0ep-5,
-    0x1.cd7d363b5ea5dp-8,
-    0x1.0cd517e6b9d73p-10,
-    0x1.b7c2530809bd9p-14,
-    0x1.cb34e4e7608ap-18,
-    0x1.d68ecfa5721c9p-23};
-static const fastnn_real FASTNN_GELU_D[] = {
-    0x1.39a839f1e5b84p+1,
-    0x1.67959545b2be6p+1,
-    0x1.fe2fbec4a4ce3p+0,
-    0x1.f2defa456379cp-1,
-    0x1.61f94c398341cp-2,
-    0x1.752f51b788c7ap-4,
-    0x1.257bbb03c639bp-6,
-    0x1.532dfabace308p-9,
-    0x1.142771223a0a6p-12,
-    0x1.1fc3dbd340002p-16,
-    0x1.26e0df41ca0cdp-21};
+/* relative error of the function: 2^-57.7 */
+static const fastnn_real FASTNN_GELU_P[] = {
+    0x1.3c630ec0dffep+1,
+    0x1.900ed1c52378ap+0,
+    0x1.486973dc259f7p-1,
+    0x1.7c2625fc4041ap-3,
+    0x1.3f52dcaaf9a31p-5,
+    0x1.8439d0a2b16d2p-8,
+    0x1.49c0354492a02p-11,
+    0x1.650659cecd0b3p-15,
+    0x1.7bd45758e46dep-20};
+static const fastnn_real FASTNN_GELU_Q[] = {
+    0x1.b0fa1721a0bbbp+0,
+    0x1.6a3ea99e99a84p+0,
+    0x1.8420d06d55616p-1,
+    0x1.245dbb7a21183p-2,
+    0x1.4241ef47558dcp-4,
+    0x1.06f32f1c8e38ap-6,
+    0x1.3a35dd3e35a74p-9,
+    0x1.0849730b5b31fp-12,
+    0x1.1cdd553c64396p-16,
+    0x1.2f0f601a35f39p-21};
 #else
 /* relative error of the function: 2^-27.9 */
 static const fastnn_real FASTNN_EXP_Q[] = {
@@ -63,16 +61,16 @@ static const fastnn_real FASTNN_LOG1P_L[] = {
     0x1.99d27ep-7f,
     0x1.1eb6cap-9f,
     0x1.1ef28p-11f};
-/* relative error of the function: 2^-26.1 */
-static const fastnn_real FASTNN_GELU_N[] = {
-    0x1.bd47b4p-2f,
-    0x1.71fff6p-3f,
-    0x1.45bb38p-5f,
-    0x1.05345ep-8f};
-static const fastnn_real FASTNN_GELU_D[] = {
-    0x1.aae608p+0f,
-    0x1.311d66p+0f,
-    0x1.d9c878p-2f,
-    0x1.984656p-4f,
-    0x1.475dd4p-7f};
+/* relative error of the function: 2^-30.4 */
+static const fastnn_real FASTNN_GELU_P[] = {
+    0x1.40296ep+0f,
+    0x1.a527b4p-2f,
+    0x1.2cd896p-4f,
+    0x1.8f8b4p-8f};
+static const fastnn_real FASTNN_GELU_Q[] = {
+    0x1.14abcp+0f,
+    0x1.1f58eep-1f,
+    0x1.59646ep-3f,
+    0x1.e04ec2p-6f,
+    0x1.3ec0a2p-9f};
 #endif
