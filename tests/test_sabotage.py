@@ -218,6 +218,20 @@ def test_the_check_of_ulps_notices_one_point(name, dtype, isa):
             test_activations.assert_ulps(off, expected, dtype, limit)
 
 
+@pytest.mark.any_isa
+@pytest.mark.parametrize("wrong", [1 + 2**-20, np.nan])
+def test_the_sweep_of_every_float32_notices_one_point(wrong, monkeypatch):
+    exp, first = activations.exp, 0x3F000000
+    point = np.uint32(first + 7_654_321).view(np.float32)
+
+    def off(z):
+        return np.where(z == point, exp(z) * np.float32(wrong), exp(z))
+
+    monkeypatch.setattr(activations, "exp", off)
+    with pytest.raises(AssertionError, match="ULP"), np.errstate(invalid="ignore"):
+        test_activations.assert_worst("exp", "float32", [test_activations.worst_of_float32("exp", first)])
+
+
 # Bits
 
 
