@@ -197,6 +197,15 @@ def test_early_stopping_takes_nan_for_no_improvement():
     assert len(history.loss) == 6 and stopping.best == 1
 
 
+def test_early_stopping_that_never_had_a_best_stops_with_the_last_parameters():
+    network, twin = regressor(), regressor()
+    history = network.fit(X, Y, epochs=9, metrics=[scripted([np.nan] * 3)], validation_data=(X, Y),
+                          early_stopping=fastnn.EarlyStopping(3, monitor="validation_metric", mode="min"))
+    twin.fit(X, Y, epochs=3)
+    assert history.stopped_by == "early_stopping" and len(history.loss) == 3
+    assert same_bits(network.get_parameters(), twin.get_parameters())
+
+
 def test_what_it_watches_by_default_and_what_it_cannot():
     for validation_data, name in ((0.2, "validation_loss"), (None, "loss")):
         stopping = fastnn.EarlyStopping(1000)

@@ -70,7 +70,7 @@ class EarlyStopping(Callback):
     restore_best : bool
         Whether the network gets the parameters of the best epoch when the fit is stopped. (A fit
         that reaches its last epoch keeps the latest, so that the next one goes on from there;
-        `restore(network)` brings the best ones back.)
+        `restore(network)` brings the best ones back.) Where no value was finite, there is no best epoch.
 
     Attributes: `best`, the best value; `best_epoch`, as `epochs_trained` counts; `waited`,
     epochs since then. They go on in the next fit with the same object, so it belongs to one
@@ -136,7 +136,7 @@ class EarlyStopping(Callback):
         self.waited += 1
         if self.waited >= self.patience:
             fit.stop("early_stopping")
-            if self.restore_best:
+            if self.restore_best and self.best_parameters is not None:
                 self.restore(fit.network)
 
     def restore(self, network: Network) -> None:
