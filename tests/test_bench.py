@@ -1,6 +1,8 @@
 """The benchmark's promises: everybody does the same work, a wrong answer is not timed, mistakes are one sentence."""
 
 import json
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
@@ -25,6 +27,13 @@ def test_fastnn_computes_what_numpy_computes(cell, dtype):
 def test_scikit_learn_computes_the_same(cell):
     pytest.importorskip("sklearn", reason="NOT TESTED: scikit-learn is not installed")
     assert race.disagreement("scikit-learn", cell, "float32", 1) is None
+
+
+@pytest.mark.parametrize("cell", [cell for cell in SMALL if not cell.trains], ids=lambda cell: cell.name)
+def test_onnxruntime_predicts_the_same(cell):
+    pytest.importorskip("onnxruntime", reason="NOT TESTED: onnxruntime is not installed")
+    pytest.importorskip("onnx", reason="NOT TESTED: onnx is not installed")
+    assert race.disagreement("onnxruntime", cell, "float32", 1) is None
 
 
 @pytest.mark.parametrize("name", ["torch", "torch.compile", "jax", "onnxruntime"])
@@ -79,6 +88,66 @@ def test_a_ratio_compares_turns_beside_each_other():
     result = race.Result(CELLS[0], seconds={"fastnn": [1, 2, 4], "numpy": [2, 4, 8], "jax": [9]}, peak=[1e9])
     assert result.ratio("numpy") == 2 and result.ratio("jax") == 9
     assert result.best_peer == "numpy"
+
+
+class Worker:
+    """Stands for a contender's process: gives these answers, by the name of the function that is asked for."""
+
+    def __init__(self, **answers):
+        self.answers = {"enter": None, "take_turn": 1e-3, "peak": 1e9} | answers
+
+    def submit(self, function, *arguments):
+        future, answer = Future(), self.answers[function.__name__]
+        (future.set_exception if isinstance(answer, Exception) else future.set_result)(answer)
+        return future
+
+
+def test_a_peer_that_cannot_go_on_is_left_out_and_one_far_behind_gets_one_turn(monkeypatch, capsys):
+    peers = {"numpy": Worker(take_turn="ValueError: no"), "jax": Worker(take_turn=BrokenProcessPool()),
+             "torch": Worker(enter="is not here"), "scikit-learn": Worker(take_turn=1.0)}
+    result = race.race_one(CELLS[0], {"fastnn": Worker(), **peers}, 1, "float32", 3)
+    assert result.left_out == {"numpy": "ValueError: no", "jax": "its process died", "torch": "is not here"}
+    assert result.seconds == {"fastnn": [1e-3] * 3, "scikit-learn": [1.0]}
+    monkeypatch.setattr(race, "race", lambda *arguments, **options: [result])
+    main(["bench", "--cells", CELLS[0].name, "--peers", "numpy"])
+    assert "1-1-1: numpy is left out: ValueError: no" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("answers", [{"enter": "no"}, {"take_turn": "no"}])
+def test_there_is_no_race_without_fastnn(answers):
+    with pytest.raises(RuntimeError, match="fastnn cannot be timed on 1-1-1: no"):
+        race.race_one(CELLS[0], {"fastnn": Worker(**answers)}, 1, "float32", 1)
+
+
+def test_a_contender_says_why_it_does_not_take_part(monkeypatch):
+    class Choosy(contenders.NumPy):
+        def __init__(self, *arguments, **options):
+            raise contenders.Unable("does not do this")
+
+    class Wrong(contenders.NumPy):
+        def forward(self, x):
+            return super().forward(x) + 1
+
+    class Broken(contenders.NumPy):
+        def run(self):
+            raise MemoryError("no more")
+
+    cell = select(["predict-16-32-1"])[0]
+    for kind, reason in ((Choosy, "does not do this"), (Wrong, "predicts something else")):
+        monkeypatch.setitem(contenders.CONTENDERS, "numpy", kind)
+        assert race.enter("numpy", cell, "float32", 1) == reason and race.contender is None
+    monkeypatch.setattr(race, "contender", Broken.__new__(Broken))
+    assert race.take_turn(1) == "MemoryError: no more"
+
+
+def test_what_the_machine_does_not_tell_is_left_out(monkeypatch):
+    def unreadable(path):
+        raise OSError("no such file")
+
+    monkeypatch.setenv("PATH", "")          # no git
+    monkeypatch.setattr(Path, "read_text", unreadable)
+    assert report.commit() is None
+    assert report.processor()
 
 
 def test_two_contenders_race(tmp_path, capsys):

@@ -66,6 +66,23 @@ def test_classes_from_train_to_predict(folder, capsys):
     assert code == 0 and "4 -> 64 -> 32 -> 3" in out and "classes         setosa, versicolor, virginica" in out
 
 
+def test_empty_lines_at_the_end_are_no_rows(folder, capsys):
+    with open("flowers.csv", "a", encoding="utf-8") as file:
+        file.write("\n\n")
+    assert len(tables.Table.read("flowers.csv")) == 150
+
+
+def test_info_of_a_network_without_a_table(folder, capsys):
+    fastnn.Network([4, 3]).save("bare")
+    code, out, _ = run(capsys, "info", "bare")
+    assert code == 0 and "4 -> 3" in out and "columns" not in out and "optimizer" not in out
+
+
+def test_export_of_a_network_without_a_table(folder, capsys):
+    fastnn.Network([4, 3]).save("bare")
+    assert run(capsys, "export", "bare", "--to", "c") == (0, "saved bare.h\n", "")
+
+
 def test_a_number_and_columns_in_another_order(folder, capsys):
     code, report, _ = run(capsys, "train", "patients.csv", "--target", "progression", "--hidden", 16, "--drop", "sex")
     assert code == 0
@@ -168,6 +185,10 @@ def broken(line, column, cell):
     (lambda: None, "train flowers.csv --target species --out flowers.csv", "which is what is read; give another name"),
     (lambda: fastnn.Network([4, 3]).save("net.onnx"), "export net.onnx --to onnx", "which is what is read"),
     (lambda: fastnn.Network([4, 3]).save("net"), "export net --to c --out nowhere/net.h", "which is no file in"),
+    (lambda: write("broken.csv", ["a"], [[1]] * 30), "train broken.csv --target a",
+     "no column left to learn from beside 'a'"),
+    (lambda: write("broken.csv", ["a", "b"], [[1, f"name {row}"] for row in range(30)]), "train broken.csv --target b",
+     "column 'b' has 30 different texts in 30 rows, which are too many to be classes"),
     (lambda: None, "train flowers.csv --target species --drop species", "'species' is the target, and cannot be"),
     (lambda: None, "train flowers.csv --target species --seed -1", "seed is -1, but must be at least 0"),
     (lambda: None, "train flowers.csv --target species --epochs 0", "epochs is 0, but must be at least 1"),

@@ -200,3 +200,10 @@ def test_checkpoints_come_when_they_are_due(tmp_path, monkeypatch):
     assert saves == [3, 6, 7]
     network.fit(X, Y, epochs=3, callbacks=[fastnn.CheckpointEvery(tmp_path / "model", seconds=1000)])
     assert saves == [3, 6, 7, 10]
+
+    class AtOnce(fastnn.Callback):
+        def on_epoch_end(self, fit):
+            fit.stop()
+
+    network.fit(X, Y, epochs=3, callbacks=[fastnn.CheckpointEvery(tmp_path / "model", epochs=5), AtOnce()])
+    assert saves == [3, 6, 7, 10, 11]       # it was stopped after the checkpoint had looked

@@ -115,6 +115,17 @@ def test_a_fraction_is_held_out_at_random_and_never_trained_on():
     assert history.validation_loss == [twin.evaluate(X[held_out], poisoned[held_out])]
 
 
+def test_weights_go_with_their_rows_when_a_fraction_is_held_out():
+    """Rows of weight 0 may have any target, and nothing changes."""
+    weight = np.where(np.arange(50) % 3 == 0, 0.0, 1.5)
+    other = np.where(weight[:, None] == 0, 1e6, Y.reshape(50, -1)).reshape(Y.shape)
+    networks = regressor(), regressor()
+    one, two = (network.fit(X, y, epochs=3, sample_weight=weight, validation_data=0.4)
+                for network, y in zip(networks, (Y, other), strict=True))
+    assert (one.loss, one.validation_loss) == (two.loss, two.validation_loss)
+    assert same_bits(networks[0].get_parameters(), networks[1].get_parameters())
+
+
 def test_metrics_by_name_are_those_of_scikit_learn():
     from sklearn import metrics
     network = regressor()
@@ -215,6 +226,12 @@ def test_what_it_watches_by_default_and_what_it_cannot():
         regressor().fit(X, Y, early_stopping=fastnn.EarlyStopping(monitor="accuracy"))
     with pytest.raises(ValueError, match="whether a larger 'metric' is better is not known"):
         regressor().fit(X, Y, metrics=[scripted([1])], early_stopping=fastnn.EarlyStopping(monitor="metric"))
+
+
+def test_settings_of_early_stopping_can_be_read():
+    stopping = fastnn.EarlyStopping(3, monitor="r2", mode="max")
+    assert eval(repr(stopping), {"EarlyStopping": fastnn.EarlyStopping}).settings() == stopping.settings()
+    assert repr(stopping).startswith("EarlyStopping(patience=3, ")
 
 
 def test_early_stopping_belongs_to_one_network():
@@ -329,6 +346,8 @@ def test_one_line_tells_of_the_progress_where_there_is_no_terminal(capfd):
     regressor().fit(X, Y, epochs=3, validation_data=0.2, progress=True)
     out, err = capfd.readouterr()
     assert out == "" and re.fullmatch(r"3 of 3 epochs: loss=\S+, validation_loss=\S+, [\d,]+ rows/s\n", err), err
+    regressor().fit(X, Y, epochs=0, progress=True)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_bar_shows_the_progress_in_a_terminal():
@@ -396,6 +415,56 @@ def test_lbfgs_stops_after_so_many_evaluations(most):
     assert history.stopped_by == "evaluations"
     assert most <= calls <= most + 20 and len(history.loss) <= calls     # a line search that has begun may end
     assert regressor().fit(X, Y, epochs=3, optimizer=fastnn.LBFGS(max_evaluations=1000)).stopped_by is None
+
+
+def test_lbfgs_is_stopped_between_iterations():
+    """By a callback, which leaves the parameters that it saw, and by early stopping, which brings back the best."""
+    seen = []
+
+    class AtThree(fastnn.Callback):
+        def on_epoch_end(self, fit):
+            seen.append(fit.network.get_parameters())
+            if fit.epoch == 3:
+                fit.stop()
+
+    network = regressor()
+    assert network.fit(X, Y, epochs=50, optimizer=fastnn.LBFGS(), callbacks=[AtThree()]).stopped_by == "callback"
+    assert len(seen) == 3 and same_bits(network.get_parameters(), seen[-1])
+    network = regressor()
+    seen.clear()
+    watch, stopping = fastnn.Callback(), fastnn.EarlyStopping(2, monitor="validation_metric", mode="min")
+    watch.on_epoch_end = lambda fit: seen.append(fit.network.get_parameters())
+    history = network.fit(X, Y, epochs=50, optimizer=fastnn.LBFGS(), early_stopping=stopping, callbacks=[watch],
+                          metrics=[scripted([3, 1, 2, 2])], validation_data=(X, Y))
+    assert history.stopped_by == "early_stopping" and stopping.best_epoch == 2 and len(history.loss) == 4
+    assert same_bits(network.get_parameters(), seen[1]) and not same_bits(seen[1], seen[2])
+    assert network.fit(X, Y, epochs=0, optimizer=fastnn.LBFGS()).loss == []
+
+
+def test_lbfgs_that_meets_infinity_leaves_the_last_iteration():
+    """The loss fails in a line search, as where a network overflows."""
+    calls = 0
+
+    def loss(outputs, targets):
+        nonlocal calls
+        calls += 1
+        return mse(outputs, targets) if calls < 8 else (np.inf, np.zeros_like(outputs))
+
+    network, seen = regressor(loss=loss), []
+    watch = fastnn.Callback()
+    watch.on_epoch_end = lambda fit: seen.append(fit.network.get_parameters())
+    with pytest.raises(fastnn.DivergenceError):
+        network.fit(X, Y, epochs=50, optimizer=fastnn.LBFGS(), callbacks=[watch])
+    assert seen and same_bits(network.get_parameters(), seen[-1]) and network.epochs_trained == len(seen)
+
+
+def test_labels_of_a_python_loss_are_rows_of_0_and_1():
+    def loss(outputs, targets):
+        np.testing.assert_array_equal(targets, np.eye(3)[LABELS])
+        return mse(outputs, targets)
+
+    network = classifier(loss=loss)
+    assert network.evaluate(X, LABELS) == network.evaluate(X, np.eye(3)[LABELS])
 
 
 def test_a_python_loss_runs_in_the_float_state_of_its_caller():
@@ -554,7 +623,8 @@ def test_train_on_batch_refuses_and_diverges_without_a_change():
 
 @pytest.mark.parametrize("arguments, words", [
     ({"dropout": 1.0}, "dropout is 1.0"), ({"dropout": -0.1}, "dropout is -0.1"), ({"dropout": [0.1] * 2}, "2 numbers"),
-    ({"dropout": "some"}, "dropout"), ({"l1": -1}, "l1 is -1"), ({"l2": np.nan}, "l2 is nan"),
+    ({"dropout": "some"}, "dropout"), ({"dropout": None}, "dropout is None, but must be a number, or one per hidden"),
+    ({"l1": -1}, "l1 is -1"), ({"l2": np.nan}, "l2 is nan"),
     ({"label_smoothing": 0.1}, "goes with a classification loss"), ({"loss": "pinball"}, "loss is 'pinball'"),
     ({"label_smoothing": 1.0, "output": "sigmoid"}, "label_smoothing is 1.0")])
 def test_networks_that_cannot_be(arguments, words):
@@ -564,7 +634,11 @@ def test_networks_that_cannot_be(arguments, words):
 
 @pytest.mark.parametrize("make, words", [
     (lambda: fastnn.Rprop(schedules.CosineDecay(0.1, 5)), "Rprop finds the sizes of its steps itself"),
-    (lambda: fastnn.Rprop(etas=(1.2, 0.5)), "etas is (1.2, 0.5)"), (lambda: fastnn.Rprop(step_sizes=3), "two numbers"),
+    (lambda: fastnn.Rprop(etas=(1.2, 0.5)), "etas is (1.2, 0.5)"),
+    (lambda: fastnn.Rprop(step_sizes=(2, 1)), "step_sizes is (2.0, 1.0)"),
+    (lambda: fastnn.SGD(nesterov=True), "nesterov is True, but momentum is 0"),
+    (lambda: fastnn.EarlyStopping(monitor=3), "monitor is 3, but must be the name of a list"),
+    (lambda: fastnn.Rprop(step_sizes=3), "two numbers"),
     (lambda: fastnn.SGD("fast"), "learning_rate is 'fast'"), (lambda: fastnn.SGD(0), "learning_rate is 0"),
     (lambda: fastnn.Adam(clip_norm=0), "clip_norm is 0"), (lambda: fastnn.Adam(clip_value=-1), "clip_value is -1"),
     (lambda: fastnn.RMSprop(alpha=1), "alpha is 1"), (lambda: fastnn.EarlyStopping(0), "patience is 0"),
@@ -577,6 +651,12 @@ def test_parts_that_cannot_be(make, words):
 
 
 REFUSED = {
+    "L-BFGS with batches": ({"X": batches(), "y": None, "optimizer": fastnn.LBFGS()}, "but X is an iterable of"),
+    "a fraction of batches": ({"X": batches(), "y": None, "validation_data": 0.2}, "arrays in memory only"),
+    "a fraction of other length": ({"y": Y[:3], "validation_data": 0.2}, "y has 3 rows, but X has 50"),
+    "balanced batches": ({"X": batches(), "y": None, "class_weight": "balanced"}, "needs all labels at once"),
+    "batches that are none": ({"X": [X, Y], "y": None}, "X yielded a ndarray, but each batch must be a tuple (X, y)"),
+    "masked values": ({"X": np.ma.masked_less(X, 0)}, "X is a masked array with masked values"),
     "L-BFGS with mini-batches": ({"optimizer": fastnn.LBFGS(), "batch_size": 10}, "LBFGS takes all 50 rows"),
     "class weights for regression": ({"class_weight": "balanced"}, "class_weight is 'balanced', but goes with"),
     "negative weight": ({"sample_weight": -np.ones(50)}, "sample_weight holds -1.0 in row 0"),
@@ -613,6 +693,19 @@ def test_what_fit_refuses_changes_nothing(name):
     assert network.optimizer is optimizer and network.epochs_trained == 2
     assert network.fit(X, Y).loss == twin.fit(X, Y).loss
     assert same_bits(network.get_parameters(), twin.get_parameters())
+
+
+def test_lbfgs_does_not_smooth_labels():
+    network = fastnn.Network([4, 3], output="softmax", label_smoothing=0.1)
+    with pytest.raises(ValueError, match="label_smoothing is 0.1, which LBFGS does not know"):
+        network.fit(X, LABELS, optimizer=fastnn.LBFGS())
+
+
+def test_probabilities_that_are_none():
+    y = np.full((50, 3), 1 / 3)
+    y[7] = 0.5, 0.5, 0.25
+    with pytest.raises(ValueError, match=r"y holds probabilities that sum to 1\.25 in row 7, but each must sum to 1"):
+        classifier().fit(X, y)
 
 
 def test_class_weights_that_are_none():

@@ -215,11 +215,13 @@ def test_what_others_write_is_read(nodes, write):
     (r"gives 'r', but the graph's output is 'y': the graph is no chain", [("Gemm", "x w b", "y"), ("Relu", "y", "r")]),
     (r"node 1 'the_Gelu' \(com.microsoft.Gelu\)", [GEMM, ("Gelu", "z", "y", {"domain": "com.microsoft"})]),
     (r"node 0 'the_Gemm' .*int64", [("Gemm", "x wi", "y")]),
+    (r"node 0 'the_Gemm' .*biases of shape \(3,\) and dtype float64, but", [("Gemm", "x w b64", "y")]),
+    (r"node 1 'the_Gemm' .*dtype float64, but the layers before it have float32", [GEMM, ("Gemm", "z v64", "y")]),
     (r"there is no layer of weights", [("Identity", "x", "y")]),
 ])
 def test_what_is_no_chain_of_layers_is_refused(sentence, nodes, write):
     arrays = {"w": W, "b": B, "many": np.ones((5, 3), "f"), "v": W.T.copy(), "scalar": np.array(3, "f"),
-              "wi": W.astype(int)}
+              "wi": W.astype(int), "b64": B.astype(float), "v64": W.T.astype(float)}
     with pytest.raises(ValueError, match=sentence):
         from_onnx(write(*nodes, **arrays))
 
@@ -406,6 +408,10 @@ def test_layers_of_keras(wrap):
     assert (network.loss, network.seed, network.biases[1].item()) == ("huber", 4, 0)
 
 
+def test_dropout_of_keras_that_drops_nothing_is_none():
+    assert from_keras([layer("Dropout", rate=0.0), dense(3)], KERAS_WEIGHTS[:2]).dropout == ()
+
+
 @pytest.mark.parametrize("activation", [
     layer("ReLU", max_value=None, negative_slope=0.0, threshold=0.0), layer("LeakyReLU", alpha=float(np.float32(0.01))),
     layer("ELU", alpha=1.0), layer("Softmax", axis=-1)], ids=lambda layer: layer["class_name"])
@@ -436,6 +442,7 @@ def test_activation_layers_of_keras_stand_alone_and_in_dense(activation):
     ("holds 2 arrays, but the layers of config take 1", [dense(3, use_bias=False)]),
     ("the outputs have dropout 0.5, but only hidden", [dense(3), layer("Dropout", rate=0.5)]),
     (r"layer 0 \(dropout\) drops out inputs", [layer("Dropout", rate=0.5), dense(3)]),
+    (r"layer 2 \(dropout\) drops out what has dropout already", [dense(3), *[layer("Dropout", rate=0.5)] * 2]),
     ("is that of a Functional", {"class_name": "Functional", "config": {}}),
     ("functional model", {"name": "m", "layers": [], "input_layers": [], "output_layers": []}),
     ("config is not the configuration", {}), ("config is not the configuration", None),
@@ -444,6 +451,11 @@ def test_activation_layers_of_keras_stand_alone_and_in_dense(activation):
 def test_what_keras_has_and_fastnn_has_not_is_refused(sentence, config):
     with pytest.raises(ValueError, match=sentence):
         from_keras(config, KERAS_WEIGHTS[:2] if config != [] else [])
+
+
+def test_weights_that_are_no_matrix_are_refused():
+    with pytest.raises(ValueError, match=r"weights of shape \(2, 3, 1\), but they must have two dimensions"):
+        from_keras([dense(3)], [W[:, :, None], B])
 
 
 # C

@@ -265,6 +265,11 @@ def test_out_is_really_that_memory(sizes, output, dtype):
     assert network.predict(X[3], out=out_of_one) is out_of_one
     assert same_bits(out_of_one, out[3])
 
+    wide = np.full((11, 2 * sizes[-1]), 7, dtype=dtype)
+    every_other = wide[:, ::2]              # the result is copied into what is no block
+    assert network.predict(X, out=every_other) is every_other
+    assert same_bits(np.ascontiguousarray(every_other), out) and np.all(wide[:, 1::2] == 7)
+
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("activation", fastnn.activations.HIDDEN)

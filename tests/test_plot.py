@@ -246,6 +246,12 @@ def test_a_learning_rate_whose_loss_overflows_at_once():
     assert len(data(ax.lines[0])[0]) == 1 and ax.lines[1].get_marker() == "x"
 
 
+def test_a_learning_rate_that_diverges_within_an_epoch():
+    """The fit itself finds that the parameters are not finite: the curve ends at the last loss that is."""
+    ax = plot.learning_rates(fastnn.Network([1, 1], loss="mse"), X, Y, [1e38], epochs=6)
+    assert len(data(ax.lines[0])[0]) == 1 and ax.lines[1].get_marker() == "x"
+
+
 def test_learning_rates_with_losses_below_and_at_zero():
     network = fastnn.Network([1, 1], output="exp", loss="poisson", dtype="float64")
     network.set_parameters([0, 2])
@@ -379,6 +385,13 @@ def test_activation_histograms():
         assert ax.patches[0].get_x() == pytest.approx(edges[0]) and name in ax.get_xlabel()
     _, mine = pyplot.subplots(1, 5)
     assert list(plot.activation_histograms(network, POINTS, axes=mine)) == list(mine)
+
+
+def test_outputs_that_overflow_have_no_histogram():
+    network = one_weight()
+    network.set_parameters([1e200, 0])
+    with pytest.raises(ValueError, match="layer 1 gives values that are not finite, so they have no histogram"):
+        plot.activation_histograms(network, [[1e200]])
 
 
 def test_axes_of_histograms_are_checked_before_the_first_is_drawn_into():

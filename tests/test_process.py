@@ -145,6 +145,13 @@ def test_an_unknown_or_unsupported_set_is_an_import_error_that_names_the_possibl
 
 
 @pytest.mark.any_isa
+def test_a_processor_that_runs_nothing_that_was_built_is_an_import_error(monkeypatch):
+    monkeypatch.setattr(_dispatch, "FOUND", ())
+    with pytest.raises(ImportError, match=r"built for .*, but this processor runs none of them"):
+        _dispatch.choose()
+
+
+@pytest.mark.any_isa
 def test_show_config(capsys):
     config = fastnn.show_config(mode="dict")
     assert config["fastnn"] == fastnn.__version__ and config["numpy"] == np.__version__

@@ -9,6 +9,7 @@ import pytest
 from helpers import regression_data, same_bits
 
 import fastnn
+from fastnn import reference
 
 DTYPES = ["float32", "float64"]
 
@@ -86,6 +87,29 @@ def test_a_step_with_dropout_follows_the_gradient_of_the_thinned_network(activat
     np.testing.assert_allclose(got, numeric, rtol=1e-5, atol=1e-8)
 
 
+def test_what_dropout_passes_on_is_the_formula():
+    """With weights of 1 a step's loss is a sum of what was passed on: that of the reference, for the mask that was
+    drawn."""
+    outputs = np.linspace(1, 2, 67)
+    network = fastnn.Network([1, 67, 67], activation="identity", dtype="float64", dropout=0.25, seed=3,
+                             loss=lambda outputs, targets: (0.0, np.ones((1, 67))))
+    network.weights[0][...], network.biases[0][...], network.weights[1][...] = 0, outputs, 0
+    passed = step(network, np.zeros((1, 1)), np.zeros((1, 67)))[2][:, 0]
+    kept = passed != 0
+    assert 0 < kept.sum() < 67
+    np.testing.assert_allclose(passed, reference.drop_out(outputs, kept, 0.25), rtol=1e-12)
+
+
+def test_lbfgs_follows_the_loss_with_its_penalties():
+    """Where it has converged, the gradient of the loss and that of the penalties are opposite."""
+    X, y = regression_data(40, 3, 1, seed=66)
+    network = fastnn.Network([3, 1], dtype="float64", l2=0.3)
+    network.fit(X, y, epochs=200, optimizer=fastnn.LBFGS(tolerance_gradient=1e-10, tolerance_change=0))
+    slope = reference.penalty(network.weights[0], 0, 0.3)[1]
+    np.testing.assert_allclose(network.gradients(X, y).weights[0], -slope, atol=1e-8)
+    assert np.abs(slope).max() > 1e-3
+
+
 def test_dropout_penalties_and_smoothing_belong_to_training_alone():
     X, y = regression_data(20, 4, 2, seed=63)
     plain = fastnn.Network([4, 8, 2], seed=64)
@@ -111,7 +135,7 @@ def test_penalties_add_their_gradient_to_weights_and_not_to_biases(l1, l2, dtype
     network.weights[0][0, 0] = 0            # where |w| has no slope
     gradients = network.gradients(X, y)
     expected = [part for w, dw, db in zip(network.weights, gradients.weights, gradients.biases, strict=True)
-                for part in (dw + l1 * np.sign(w) + l2 * w, db)]
+                for part in (dw + reference.penalty(w, l1, l2)[1], db)]
     for got, part in zip(step(network, X, y), expected, strict=True):
         np.testing.assert_allclose(got, part, rtol=3e-5 if dtype == "float32" else 1e-12,
                                    atol=3e-7 if dtype == "float32" else 1e-15)

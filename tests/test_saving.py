@@ -142,21 +142,39 @@ def test_a_description_that_is_none_is_refused(path, value, tmp_path):
         fastnn.load(tmp_path / "other")
 
 
-@pytest.mark.parametrize("change", [
-    lambda tensors: tensors.pop("weights.1"), lambda tensors: tensors.update(more=np.zeros(3)),
-    lambda tensors: tensors.update({"optimizer.1": np.zeros(64, "f")}),
-    lambda tensors: tensors.update({"weights.0": np.zeros((9, 4), "f")}),
-    lambda tensors: tensors.update({"weights.0": np.zeros((4, 9), "i4")}),
-    lambda tensors: tensors.update({"weights.0": np.zeros((4, 9))})])
-def test_tensors_that_do_not_fit_are_refused(change, tmp_path):
+@pytest.mark.parametrize("change, words", [
+    (lambda tensors: tensors.pop("weights.1"), "KeyError: 'weights.1'"),
+    (lambda tensors: tensors.update(more=np.zeros(3, "f")), "tensors that no part needs: more"),
+    (lambda tensors: tensors.update({"optimizer.1": np.zeros(64, "f")}), r"optimizer.1 has shape \(64,\)"),
+    (lambda tensors: tensors.update({"weights.0": np.zeros((9, 4), "f")}), r"layer 0 have shapes \(\(9, 4\), \(9,\)\)"),
+    (lambda tensors: tensors.update({"weights.0": np.zeros((4, 9), "i4")}), "weights.0 has dtype int32"),
+    (lambda tensors: tensors.update({"weights.0": np.zeros((4, 9))}), "weights.0 has dtype float64")])
+def test_tensors_that_do_not_fit_are_refused(change, words, tmp_path):
     network = fastnn.Network([4, 9, 2])
     network.fit(X, Y, optimizer=fastnn.Adam())
     network.save(tmp_path / "model")
     description, tensors = read_model(tmp_path / "model")
     change(tensors)
     write_model(tmp_path / "model", description, tensors)
-    with pytest.raises(fastnn.FormatError):
+    with pytest.raises(fastnn.FormatError, match=words):
         fastnn.load(tmp_path / "model")
+
+
+@pytest.mark.parametrize("value", [1.0, np.nan])
+def test_early_stopping_is_saved_with_the_best_parameters_or_without(value, tmp_path):
+    """NaN is never the best: then there are none, and the file holds none."""
+    def metric(y, outputs):
+        return value
+
+    network = fastnn.Network([4, 9, 2])
+    stopping = fastnn.EarlyStopping(5, monitor="validation_metric", mode="min")
+    network.fit(X, Y, epochs=3, validation_data=(X, Y), metrics=[metric], early_stopping=stopping)
+    network.save(tmp_path / "model")
+    assert ("early_stopping.best" in read_model(tmp_path / "model")[1]) == (value == 1)
+    loaded = fastnn.load(tmp_path / "model").early_stopping
+    assert (loaded.settings(), loaded.waited) == (stopping.settings(), stopping.waited)
+    assert (loaded.best, loaded.best_epoch) == ((1.0, 1) if value == 1 else (None, None))
+    assert (loaded.best_parameters is not None) == (value == 1)
 
 
 def test_what_is_no_file_is_an_oserror(tmp_path):

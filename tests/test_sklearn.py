@@ -240,6 +240,22 @@ def test_a_callback_of_scikit_learn_can_stop():
     assert callback.torn_down
 
 
+def test_verbose_says_what_happens(capsys):
+    """An iteration a line, the score of rows held out, and why it slows down or stops."""
+    quick = SMALL | {"max_iter": 30, "tol": 1e3, "n_iter_no_change": 2, "verbose": True}
+    model = MLPClassifier(**quick, early_stopping=True).fit(X, Y)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"Iteration 1, loss = {model.loss_curve_[0]:.8f}"
+    assert lines[1] == f"Validation score: {model.validation_scores_[0]:f}"
+    assert lines[-1] == ("Validation score did not improve more than tol=1000.000000 for 2 consecutive epochs. "
+                         "Stopping.")
+    MLPClassifier(**quick, solver="sgd", learning_rate="adaptive").fit(X, Y)
+    lines = [line for line in capsys.readouterr().out.splitlines() if not line.startswith("Iteration")]
+    why = "Training loss did not improve more than tol=1000.000000 for 2 consecutive epochs."
+    assert lines[0] == f"{why} Setting learning rate to 0.002000"
+    assert lines[-1] == f"{why} Learning rate too small. Stopping."
+
+
 def test_clone_copy_and_pickle():
     model = MLPClassifier(**SMALL, solver=fastnn.SGD(fastnn.schedules.StepDecay(0.1, every=5), momentum=0.9)).fit(X, Y)
     assert not hasattr(clone(model), "coefs_")
@@ -328,6 +344,10 @@ def test_classes_weigh():
     by_hand = MLPClassifier(**SMALL).fit(X, rare, weight * np.where(rare == "yes", 3, 1))
     np.testing.assert_array_equal(both.coefs_[0], by_hand.coefs_[0])
     both.partial_fit(X[rare == "no"], rare[rare == "no"])
+    with pytest.raises(ValueError, match="class_weight is a dictionary, but y holds several labels a row"):
+        MLPClassifier(**SMALL, class_weight={1: 2.0}).fit(X, np.column_stack([Y == 8, Y == 3]).astype(int))
+    with pytest.raises(ValueError, match=r"classes must be passed on the first call to partial_fit\."):
+        MLPClassifier(**SMALL).partial_fit(X, Y)
     with pytest.raises(ValueError, match="'balanced', which needs all rows"):
         MLPClassifier(**SMALL, class_weight="balanced").partial_fit(X, rare, classes=["no", "yes"])
 
@@ -430,6 +450,7 @@ def test_before_the_first_fit():
     for call in (lambda model: model.predict(X), lambda model: model.to_network()):
         with pytest.raises(NotFittedError, match="This MLPClassifier instance is not fitted yet"):
             call(MLPClassifier())
+    assert pickle.loads(pickle.dumps(MLPClassifier(alpha=0.5))).alpha == 0.5
 
 
 def test_a_refused_fit_changes_nothing():

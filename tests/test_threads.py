@@ -367,6 +367,16 @@ def test_the_control_groups_quota_is_respected(quota, most, monkeypatch, number)
 
 
 @pytest.mark.any_isa
+def test_without_an_affinity_mask_all_processors_count(monkeypatch, number):
+    """As on macOS, which has none."""
+    number(None)
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    monkeypatch.setattr(_threads, "QUOTA", None)
+    assert fastnn.get_num_threads() == 3
+
+
+@pytest.mark.any_isa
 @pytest.mark.parametrize("files, quota", [
     ({"proc": "0::/a/b\n", "sys/a/b/cpu.max": "max 100000\n", "sys/a/cpu.max": "150000 100000\n"}, 1.5),
     ({"proc": "0::/a\n", "sys/a/cpu.max": "200000 100000\n", "sys/cpu.max": "50000 100000\n"}, 0.5),

@@ -1,7 +1,7 @@
 """Training: every route to a number gives the same bits, and optimizers follow their documented rules.
 
 One batch of `fit` is gradients and update done by hand; n calls of one epoch are one call of n. The
-optimizers are compared with the update rules that PyTorch documents, written here in NumPy.
+optimizers are compared with the update rules that PyTorch documents, written here and in reference.py in NumPy.
 """
 
 import gc
@@ -24,6 +24,11 @@ OPTIMIZERS = {
     "everything": lambda: fastnn.SGD(0.05, momentum=0.8, nesterov=True, weight_decay=0.01),
     "adam": lambda: fastnn.Adam(0.01),
     "adam_other_betas": lambda: fastnn.Adam(0.01, beta1=0.8, beta2=0.99, epsilon=1e-6),
+    "adamw": lambda: fastnn.AdamW(0.01, weight_decay=0.1),
+    "rmsprop": lambda: fastnn.RMSprop(0.01, momentum=0.9, weight_decay=0.1),
+    "adagrad": lambda: fastnn.Adagrad(0.05, learning_rate_decay=0.1, weight_decay=0.1),
+    "rprop": lambda: fastnn.Rprop(0.01),
+    "clipped": lambda: fastnn.SGD(0.05, clip_value=0.1, clip_norm=0.2),
 }
 
 
@@ -204,6 +209,19 @@ class UpdateRules:
 
         return update
 
+    @staticmethod
+    def of_reference(rule, *state):
+        """A rule of reference.py: called with parameters, gradient, state and the number of the step, from 1."""
+        t = 0
+
+        def update(p, g):
+            nonlocal state, t
+            t += 1
+            p, *state = rule(p, g, state, t)
+            return p
+
+        return update
+
 
 RULES = {
     "sgd": lambda: UpdateRules.sgd(0.05),
@@ -213,6 +231,16 @@ RULES = {
     "everything": lambda: UpdateRules.sgd(0.05, momentum=0.8, nesterov=True, weight_decay=0.01),
     "adam": lambda: UpdateRules.adam(0.01),
     "adam_other_betas": lambda: UpdateRules.adam(0.01, beta1=0.8, beta2=0.99, epsilon=1e-6),
+    "adamw": lambda: UpdateRules.of_reference(
+        lambda p, g, state, t: reference.adamw_update(p, g, *state, 0.01, 0.9, 0.999, 1e-8, 0.1, t), 0, 0),
+    "rmsprop": lambda: UpdateRules.of_reference(
+        lambda p, g, state, t: reference.rmsprop_update(p, g, *state, 0.01, 0.99, 1e-8, 0.9, 0.1), 0, 0),
+    "adagrad": lambda: UpdateRules.of_reference(
+        lambda p, g, state, t: reference.adagrad_update(p, g, *state, 0.05, 0.1, 1e-10, t, 0.1), 0),
+    "rprop": lambda: UpdateRules.of_reference(
+        lambda p, g, state, t: reference.rprop_update(p, g, *state, 0.5, 1.2, 1e-6, 50), 0, 0.01),
+    "clipped": lambda: UpdateRules.of_reference(
+        lambda p, g, state, t: [p - 0.05 * clipped for clipped in reference.clipped([g], 0.1, 0.2)]),
 }
 
 
