@@ -660,11 +660,14 @@ NEEDS_STRACE = pytest.mark.skipif(not traced(), reason="NOT TESTED: strace is no
 
 
 def save(folder, *options, sabotage=""):
-    """(exit code of a save of NEW, the names of its system calls); strace comes when only the save is left to do."""
+    """(exit code of a save of NEW, the names of its system calls); strace comes when only the save is left to do.
+
+    Its environment is empty: what measures coverage of the tests would make system calls of its own.
+    """
     log = folder.with_suffix(".log")
     script = textwrap.dedent(SAVE.replace("BREAK", sabotage).replace("FOLDER", repr(str(SOURCES))))
-    with subprocess.Popen([sys.executable, "-c", script], cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                          text=True) as process:
+    with subprocess.Popen([sys.executable, "-c", script], cwd=folder, env={}, stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "ready\n"
         with subprocess.Popen(["strace", "-p", str(process.pid), "-o", log, *options], stderr=subprocess.PIPE,
                               text=True) as tracer:
