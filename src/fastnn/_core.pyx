@@ -1280,11 +1280,13 @@ cdef class Workspace:
         return used
 
     cdef int aim(self, gradients) except -1:
-        """Makes this block, laid out like the parameters, the one that gradients are written to and followed from."""
+        """Makes this block, laid out like the parameters, the one that gradients are written to and followed from.
+
+        The caller keeps it as long as that is so.
+        """
         cdef char *block = <char *> pointer(gradients)
         cdef Layer *layer
         cdef int index
-        self.gradients = gradients
         self.plan.gradients = block
         for index in range(self.plan.n_layers):
             layer = &self.plan.layers[index]
@@ -1346,6 +1348,8 @@ cdef class Trainer:
 
     def release(self):
         """Leaves its memory to the network's next trainer: the last call."""
+        if self.workspace is not None:
+            self.workspace.aim(self.workspace.gradients)
         self.engine.learning.give(self.workspace)
         self.workspace = None
 

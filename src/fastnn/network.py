@@ -344,8 +344,6 @@ class Network(Running):
         RuntimeError
             When another thread is training this network. (Predictions may be asked for meanwhile: each
             weight is one of the last step or the next.)
-        fastnn.distributed.RankError
-            When another rank has left the fit, which says why.
         """
         engine = self._engine
         with ranks_of(communicator) as ranks:

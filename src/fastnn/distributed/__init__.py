@@ -18,10 +18,10 @@ from typing import Any
 
 from .._checks import checked_integer, number
 from ..data import Ranks
-from .ranks import RankError, SeveralRanks, intracommunicator
+from .ranks import SeveralRanks, intracommunicator
 from .shards import bounds_of
 
-__all__ = ["DataParallel", "RankError", "local_rows"]
+__all__ = ["DataParallel", "local_rows"]
 
 
 class DataParallel:

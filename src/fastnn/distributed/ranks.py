@@ -7,7 +7,6 @@ after the time limit who is missing.
 
 from __future__ import annotations
 
-import builtins
 import json
 import os
 import re
@@ -38,13 +37,12 @@ LEFT, ASKED, ALIVE = 1, 2, 3        # tags of messages: an error's text; "are yo
 BUSY_SECONDS = 1e-4                 # of waiting without giving the processor away, where each rank has one
 LISTEN_SECONDS = 1e-3               # from one look for messages to the next
 GRACE_SECONDS = 5.0                 # for answers of those who are there
+LAST_WORDS_SECONDS = 1.0            # for one that leaves by an error, to print it
 SMALL_BYTES = 1 << 15               # blocks of all ranks together that each rank adds up by itself: one exchange
-LINE = 16                           # elements: a multiple of 64 bytes in both dtypes
+ROW_BYTES = 64                      # of a line of memory, at which blocks begin
+LINE = 16                           # elements: a multiple of that in both dtypes
+KINDS = {kind.__name__: kind for kind in (TypeError, ValueError, ImportError, MemoryError)}   # of errors; else RuntimeError
 ALIKE = "every rank must build or load the same network and call fit with the same arguments, but for the rows"
-
-
-class RankError(RuntimeError):
-    """Another rank left a fit that this one was in. The network has the parameters of a completed step."""
 
 
 def intracommunicator(communicator: Any) -> Any:
@@ -60,25 +58,30 @@ def intracommunicator(communicator: Any) -> Any:
     return communicator
 
 
-def add_in_pairs(parts: Sequence[Array] | Array, out: Array) -> None:
+def add_in_pairs(parts: Sequence[Array] | Array, out: Array, room: Sequence[Array] | Array) -> None:
     """out := the sum of the parts: neighbours first, then neighbours of these, a tree. So the sum of 8 parts is that
-    of 2 sums of 4, bit for bit. The parts are lost."""
-    distance = 1
-    while 2 * distance < len(parts):
-        for index in range(0, len(parts) - distance, 2 * distance):
-            np.add(parts[index], parts[index + distance], out=parts[index])
-        distance *= 2
-    if len(parts) > 1:
-        np.add(parts[0], parts[distance], out=out)
+    of 2 sums of 4, bit for bit. `room` is for half as many arrays, and may be the parts themselves."""
+    while len(parts) > 2:
+        pairs = zip(parts[::2], parts[1::2], room, strict=False)
+        parts = [*(np.add(a, b, out=c) for a, b, c in pairs), *parts[len(parts) // 2 * 2:]]
+    if len(parts) == 2:
+        np.add(parts[0], parts[1], out=out)
     else:
         np.copyto(out, parts[0])
+
+
+def aligned(memory: Any, dtype: str) -> FloatArray:
+    """Memory as an array that starts at a multiple of 64 bytes, for which there must be room."""
+    values = np.frombuffer(memory, np.uint8)
+    start = -values.ctypes.data % ROW_BYTES
+    return values[start:start + (len(values) - ROW_BYTES) // 8 * 8].view(dtype)
 
 
 class SeveralRanks(Ranks):
     """A fit on several ranks, seen from one of them.
 
     Used as a context: an error that one rank finds before training begins is raised on all of them; one that ends
-    a rank's training reaches the others as a RankError.
+    the training of one rank alone ends the job.
     """
 
     def __init__(self, communicator: Any, shards: int, sync_every: int, timeout: float) -> None:
@@ -88,6 +91,7 @@ class SeveralRanks(Ranks):
         self._world = communicator
         self._training = self._known = False        # whether it has begun; whether all know of an error
         self._busy = BUSY_SECONDS
+        self._window: Any = None                    # memory of all ranks, on one machine
         self._sent: list[Any] = []                  # texts that may still be on their way
 
     def __enter__(self) -> SeveralRanks:
@@ -102,6 +106,9 @@ class SeveralRanks(Ranks):
         if self.size == 1:
             return
         if error is None:
+            if self._window is not None:
+                self._window.Unlock_all()
+                self._window.Free()
             self._communicator.Free()
         elif not self._training and not self._known and isinstance(error, Exception):
             self.gathered("an error", None, error)      # raises it
@@ -119,8 +126,7 @@ class SeveralRanks(Ranks):
         self._known = True
         for rank, (_, _, failure) in enumerate(messages):
             if failure is not None:
-                kind = getattr(builtins, failure[0], RankError)
-                raise (kind if issubclass(kind, Exception) else RankError)(f"rank {rank}: {failure[1]}") from error
+                raise KINDS.get(failure[0], RuntimeError)(f"rank {rank}: {failure[1]}") from error
         for rank, (other, _, _) in enumerate(messages):
             if other != messages[0][0]:
                 raise ValueError(f"rank {rank} is at {other!r}, rank 0 at {messages[0][0]!r}: {ALIKE}")
@@ -155,6 +161,8 @@ class SeveralRanks(Ranks):
 
     def joined_rows(self, about: str, array: Array) -> Array:
         """The rows of every rank's array, one below the other."""
+        if self.size == 1:
+            return array
         array = np.ascontiguousarray(array)
         kinds = self.gathered(about, [array.dtype.str, list(array.shape)])
         received = self._gathered_bytes(array.reshape(-1).view(np.uint8))
@@ -189,13 +197,23 @@ class SeveralRanks(Ranks):
     # Blocks of parameters
 
     def blocks(self, size: int, dtype: str, count: int) -> list[FloatArray]:
-        """Memory for blocks of parameters that `add` can add; a line beyond `size` is for a flag."""
-        lines = -(-(size + LINE) // (LINE * self.size))
-        self._slice = lines * LINE
-        whole = self._slice * self.size
-        self._direct = whole * self.size * np.dtype(dtype).itemsize <= SMALL_BYTES
-        self._received = aligned_zeros(whole * (self.size if self._direct else 1), dtype)
-        return [aligned_zeros(whole, dtype) for _ in range(count)]
+        """Memory for blocks of parameters, the first of which `add` adds up; a line beyond `size` is for a flag.
+
+        Where all ranks are on one machine, and blocks are not small, all of them can read it.
+        """
+        self._slice = -(-(size + LINE) // (LINE * self.size)) * LINE
+        whole, itemsize = self._slice * self.size, np.dtype(dtype).itemsize
+        self._direct = whole * self.size * itemsize <= SMALL_BYTES
+        self._received = aligned_zeros(whole * (self.size if self._direct else 1), dtype).reshape(self.size, -1)
+        self._type = self._mpi.FLOAT if dtype == "float32" else self._mpi.DOUBLE
+        blocks = [aligned_zeros(whole, dtype) for _ in range(count)]
+        if self.size > 1 and not self._direct and self._on_one_machine():
+            self._window = self._mpi.Win.Allocate_shared(whole * itemsize + ROW_BYTES, comm=self._communicator)
+            self._window.Lock_all()
+            self._everyones = [aligned(self._window.Shared_query(rank)[0], dtype)[:whole] for rank in range(self.size)]
+            blocks[0] = self._everyones[self.rank]
+            blocks[0][:] = 0
+        return blocks
 
     def add(self, block: FloatArray) -> None:
         """block := the sum of every rank's block, the same bits on each.
@@ -205,14 +223,40 @@ class SeveralRanks(Ranks):
         """
         if self.size == 1:
             return
-        parts = self._received.reshape(self.size, -1)
         if self._direct:
             self.wait(self._communicator.Iallgather(block, self._received))
-            add_in_pairs(parts, block)
+            add_in_pairs(self._received, block, self._received)
             return
-        self.wait(self._communicator.Ialltoall(block, self._received))
-        add_in_pairs(parts, block[self.rank * self._slice:][:self._slice])
+        starts = [self._slice * rank for rank in range(self.size)]
+        mine = slice(starts[self.rank], starts[self.rank] + self._slice)
+        if self._window is not None:
+            self._meet()
+            add_in_pairs([theirs[mine] for theirs in self._everyones], block[mine], self._received)
+            self._meet()
+            for start, theirs in zip(starts, self._everyones, strict=True):
+                if theirs is not block:
+                    block[start:start + self._slice] = theirs[start:start + self._slice]
+            self._meet()
+            return
+        counts = [self._slice * (rank != self.rank) for rank in range(self.size)]     # nothing to itself
+        self.wait(self._communicator.Ialltoallv([block, counts, starts, self._type], [
+            self._received, counts, starts, self._type]))
+        parts = [block[mine] if rank == self.rank else self._received[rank] for rank in range(self.size)]
+        add_in_pairs(parts, block[mine], parts)
         self.wait(self._communicator.Iallgather(self._mpi.IN_PLACE, block))
+
+    def _on_one_machine(self) -> bool:
+        """Whether all ranks can share memory."""
+        machine = self._communicator.Split_type(self._mpi.COMM_TYPE_SHARED)
+        several = machine.size == self.size
+        machine.Free()
+        return several
+
+    def _meet(self) -> None:
+        """Until all are here; what each has written before, all can read after."""
+        self._window.Sync()
+        self.wait(self._communicator.Ibarrier())
+        self._window.Sync()
 
     def _gathered_bytes(self, data: Any) -> list[bytes]:
         """Every rank's bytes."""
@@ -238,13 +282,13 @@ class SeveralRanks(Ranks):
                 listened = now
                 self._listen()
             if now - begin > self.timeout:
-                self._end_job(request)
+                self._give_up(request)
 
     def _listen(self) -> None:
         """Hears that a rank has left, and answers one that asks."""
         if (message := self._received_text(LEFT)) is not None:
-            self._known = True
-            raise RankError(f"rank {message[0]} left the fit: {message[1]}")
+            time.sleep(LAST_WORDS_SECONDS)
+            self._end_job(f"rank {message[0]} left the fit: {message[1]}")
         while (message := self._received_text(ASKED)) is not None:
             self._tell(message[0], ALIVE)
 
@@ -270,9 +314,8 @@ class SeveralRanks(Ranks):
         self._communicator.Recv([data, self._mpi.BYTE], source=status.source, tag=tag)
         return status.source, data.decode()
 
-    def _end_job(self, request: Any) -> None:
-        """Names the ranks that do not answer, and ends the job, as none of its ranks could go on or end alone; unless
-        what this one waits for is done meanwhile."""
+    def _give_up(self, request: Any) -> None:
+        """Finds out which ranks do not answer, and ends the job; unless what this one waits for is done meanwhile."""
         missing = set(self._others())
         if self._listening:
             for rank in sorted(missing):
@@ -291,6 +334,10 @@ class SeveralRanks(Ranks):
             reason = f"{' and '.join(f'rank {rank}' for rank in sorted(missing))} did not come"
         else:
             reason = "every rank waits, but not all for the same"
-        print(f"fastnn: rank {self.rank} ends the job: {reason}, for {self.timeout:g} seconds",
-              file=sys.stderr, flush=True)
+        self._end_job(f"{reason}, for {self.timeout:g} seconds")
+
+    def _end_job(self, reason: str) -> None:
+        """None of its ranks could go on alone: what others began together with the one that is missing has no end, and
+        MPI may write to its memory at any time."""
+        print(f"fastnn: rank {self.rank} ends the job: {reason}", file=sys.stderr, flush=True)
         self._world.Abort(1)

@@ -78,7 +78,7 @@ def gradients_of(ranks: SeveralRanks, network: Network, rows: Rows) -> Callable[
     def gradients() -> tuple[float, FloatArray]:
         results = [engine.gradients(part) for part in parts]
         blocks = [block * (part.weight / weight) for part, (_, block) in zip(parts, results, strict=True)]
-        add_in_pairs(blocks, total[:size])
+        add_in_pairs(blocks, total[:size], blocks)
         ranks.add(total)
         mine = [loss * part.weight for part, (loss, _) in zip(parts, results, strict=True)]
         return fsum(joined(ranks.gathered("the loss", mine))) / weight, total[:size]
