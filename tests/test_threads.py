@@ -5,11 +5,9 @@ there is nothing to do; and their number is what the process may use or the user
 """
 
 import copy
-import hashlib
 import os
 import shutil
 import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -54,58 +52,6 @@ def test_training_gives_the_same_bits_on_any_number_of_threads(optimizer, dtype)
         together, their_loss = train(count, optimizer(), dtype)
         assert np.array_equal(alone, together) and loss == their_loss, f"{count} threads"
         assert _core.team_size() >= count, "the work was not shared: this test proves nothing"
-
-
-NETWORKS = {        # arguments, rows, batch: steps of 50 to 250 million operations, all but the first of several layers
-    "one layer": (dict(layer_sizes=[700, 60], activation="relu"), 500, 200),
-    "wide": (dict(layer_sizes=[384, 500, 33, 10], activation=["relu", "gelu"], output="softmax"), 230, 100),
-    "deep": (dict(layer_sizes=[96] * 9, activation="tanh"), 600, 250),
-    "regularised": (dict(layer_sizes=[300, 300, 4], activation="silu", output="sigmoid", dropout=0.3, l1=1e-5, l2=1e-4),
-                    430, 200),
-    "narrow in the middle": (dict(layer_sizes=[500, 3, 500, 300], activation="elu"), 350, 128),
-}
-
-
-def hashed(name, dtype, optimizer, threads, epochs=20):
-    """sha256 of parameters, the optimizer's state and losses after a training."""
-    arguments, rows, batch = NETWORKS[name]
-    rng = np.random.default_rng(6)
-    n_in, n_out = arguments["layer_sizes"][0], arguments["layer_sizes"][-1]
-    X, y = rng.uniform(-1, 1, (rows, n_in)), rng.uniform(0, 1, (rows, n_out))
-    if arguments.get("output") == "softmax":
-        y = rng.integers(0, n_out, rows)
-    network = fastnn.Network(**arguments, dtype=dtype, seed=7)
-    history = network.fit(X, y, epochs=epochs, batch_size=batch, optimizer=optimizer(), threads=threads)
-    blocks = [network.get_parameters(), *network.optimizer.state, np.array(history.loss)]
-    return hashlib.sha256(b"".join(block.tobytes() for block in blocks)).hexdigest()
-
-
-@pytest.mark.nightly
-@pytest.mark.any_isa
-@pytest.mark.parametrize("optimizer", [
-    fastnn.Adam, lambda: fastnn.SGD(0.01), lambda: fastnn.RMSprop(1e-3, momentum=0.5)], ids=["Adam", "SGD", "RMSprop"])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("name", NETWORKS)
-def test_twenty_epochs_have_one_hash_on_any_number_of_threads(name, dtype, optimizer):
-    assert len({hashed(name, dtype, optimizer, count) for count in COUNTS}) == 1
-    assert _core.team_size() == COUNTS[-1], "the work was not shared: this test proves nothing"
-
-
-@pytest.mark.any_isa
-@pytest.mark.parametrize("repeats", [3, pytest.param(50, marks=pytest.mark.nightly)])
-def test_repeats_beside_other_work_have_one_hash(repeats):
-    """Threads that come late, sleep in a step or lose their processor change no bit: more busy processes than
-    processors, and a number of threads that changes."""
-    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"])
-            for _ in range(_threads.available_processors() + 1)]
-    try:
-        hashes = {hashed("wide", dtype, fastnn.Adam, COUNTS[repeat % len(COUNTS)], epochs=4) + dtype
-                  for repeat in range(repeats) for dtype in ("float32", "float64")}
-    finally:
-        for process in busy:
-            process.kill()
-            process.wait()
-    assert len(hashes) == 2
 
 
 def test_a_step_that_may_or_may_not_be_shared_gives_the_same_bits():

@@ -41,7 +41,7 @@ LAST_WORDS_SECONDS = 1.0            # for one that leaves by an error, to print 
 SMALL_BYTES = 1 << 15               # blocks of all ranks together that each rank adds up by itself: one exchange
 ROW_BYTES = 64                      # of a line of memory, at which blocks begin
 LINE = 16                           # elements: a multiple of that in both dtypes
-KINDS = {kind.__name__: kind for kind in (TypeError, ValueError, ImportError, MemoryError)}   # of errors; else RuntimeError
+KINDS = {kind.__name__: kind for kind in (TypeError, ValueError, ImportError, MemoryError)}     # others: RuntimeError
 ALIKE = "every rank must build or load the same network and call fit with the same arguments, but for the rows"
 
 
