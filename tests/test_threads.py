@@ -5,11 +5,15 @@ there is nothing to do; and their number is what the process may use or the user
 """
 
 import copy
+import hashlib
 import os
 import shutil
 import subprocess
+import sys
+import textwrap
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +22,7 @@ from helpers import same_bits
 from test_process import python
 
 import fastnn
-from fastnn import _core, _threads
+from fastnn import _threads
 
 COUNTS = (1, 2, 3, 4, 7, 8, 16)
 
@@ -44,14 +48,111 @@ def train(threads, optimizer, dtype="float32"):
     return network.get_parameters(), history.loss
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("optimizer", [fastnn.Adam, fastnn.SGD, lambda: fastnn.SGD(0.1, momentum=0.9)])
-def test_training_gives_the_same_bits_on_any_number_of_threads(optimizer, dtype):
-    alone, loss = train(1, optimizer(), dtype)
-    for count in COUNTS[1:]:
-        together, their_loss = train(count, optimizer(), dtype)
-        assert np.array_equal(alone, together) and loss == their_loss, f"{count} threads"
-        assert _core.team_size() >= count, "the work was not shared: this test proves nothing"
+# What is divided: many layers and one, rows and columns; activations that do and do not keep z; dropout, penalties,
+# clipping. Each step is sure to be shared, by 16 threads if so many are asked for; the last batch is a smaller one.
+NETWORKS = {    # layer sizes, rows, rows of a batch, options
+    "classes": ([384, 500, 33, 10], 230, 100, {"activation": ["relu", "gelu"], "output": "softmax"}),
+    "deep": ([200] * 7, 220, 96, {"activation": "tanh", "dropout": 0.2, "l2": 1e-3}),
+    "one wide layer": ([64, 3000, 1], 250, 100, {"activation": "softplus", "loss": "huber"}),
+    "many rows": ([20, 64, 33, 3], 13_000, 6000, {"activation": ["silu", "elu"], "output": "sigmoid"}),
+    "odd sizes": ([151, 331, 301, 5], 300, 127, {"activation": ["leaky_relu", "selu"], "l1": 1e-4}),
+}
+OPTIMIZERS = {
+    "SGD": lambda: fastnn.SGD(0.01),
+    "momentum, clipped": lambda: fastnn.SGD(0.01, momentum=0.9, nesterov=True, clip_norm=0.5),
+    "Adam": lambda: fastnn.Adam(0.001),
+}
+CASES = [(net, dtype, optimizer) for net in NETWORKS for dtype in ("float32", "float64") for optimizer in OPTIMIZERS]
+
+
+def digest(network, history):
+    """All that a fit has made, as one hash."""
+    state = [network.optimizer.steps, network.optimizer.epochs, network.epochs_trained, history.loss]
+    bits = [network.get_parameters().tobytes(), *(block.tobytes() for block in network.optimizer.state)]
+    return hashlib.sha256(repr(state).encode() + b"".join(bits)).hexdigest()
+
+
+def trained(net, dtype, optimizer, threads, epochs=1):
+    """A network of the list, and its history."""
+    sizes, rows, batch, options = NETWORKS[net]
+    rng = np.random.default_rng(6)
+    X, y = rng.uniform(-1, 1, (rows, sizes[0])), rng.uniform(0, 1, (rows, sizes[-1]))
+    network = fastnn.Network(sizes, dtype=dtype, seed=7, **options)
+    return network, network.fit(X, y.argmax(1) if options.get("output") == "softmax" else y, epochs=epochs,
+                                batch_size=batch, optimizer=OPTIMIZERS[optimizer](), threads=threads)
+
+
+@pytest.mark.parametrize(("case", "epochs"), [
+    *((case, 2) for case in CASES[::5]), *(pytest.param(case, 20, marks=pytest.mark.nightly) for case in CASES)],
+    ids=lambda value: "-".join(value) if isinstance(value, tuple) else f"{value} epochs")
+def test_any_number_of_threads_makes_one_hash_of_weights_state_and_losses(case, epochs):
+    """With every change each network, and each optimizer in both dtypes; at night all of them together."""
+    hashes = {count: digest(*trained(*case, count, epochs)) for count in COUNTS}
+    assert len(set(hashes.values())) == 1, hashes
+
+
+@pytest.mark.any_isa
+def test_the_work_of_these_networks_is_shared():
+    """Else the hashes would prove nothing: a forked child, whose team is the caller alone, gets its 16 threads."""
+    run = python(f"""
+        import os, sys
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        from fastnn import _core
+        from test_threads import COUNTS, NETWORKS, trained
+        for net in NETWORKS:
+            if os.fork() == 0:
+                assert _core.team_size() == 1
+                trained(net, "float32", "SGD", max(COUNTS))
+                os._exit(_core.team_size())
+            print(os.waitstatus_to_exitcode(os.wait()[1]))
+    """)
+    assert run.stdout.split() == [f"{max(COUNTS)}"] * len(NETWORKS), run.stderr
+
+
+@pytest.mark.any_isa
+def test_a_hash_notices_one_bit():
+    network, history = trained("classes", "float32", "Adam", 2)
+    right = digest(network, history)
+    for block in (network.biases[2], *network.optimizer.state):
+        bits = block.view(np.uint32)
+        bits[3] ^= 1
+        assert digest(network, history) != right
+        bits[3] ^= 1
+    assert digest(network, history) == right
+    history.loss[-1] = np.nextafter(history.loss[-1], 0)
+    assert digest(network, history) != right
+
+
+BUSY = """
+    import time
+    print(flush=True)
+    while True:                             # works and rests by turns, so that nobody can get used to it
+        end = time.monotonic() + 0.003
+        while time.monotonic() < end:
+            pass
+        time.sleep(0.001)
+"""
+
+
+@pytest.fixture
+def busy_processors():
+    """Two processes for every processor compete with the test."""
+    with ExitStack() as stack:
+        for _ in range(2 * (os.cpu_count() or 1)):
+            busy = stack.enter_context(subprocess.Popen([sys.executable, "-c", textwrap.dedent(BUSY)],
+                                                        stdout=subprocess.PIPE))
+            stack.callback(busy.kill)
+            busy.stdout.readline()
+        yield
+
+
+@pytest.mark.any_isa
+@pytest.mark.parametrize("rounds", [7, pytest.param(50, marks=pytest.mark.nightly)])
+def test_busy_processors_change_no_bit(rounds, busy_processors):
+    """One hash, whoever is delayed, on each number of threads in turn."""
+    for case in CASES[::11]:
+        hashes = {digest(*trained(*case, COUNTS[repeat % len(COUNTS)])) for repeat in range(rounds)}
+        assert len(hashes) == 1, case
 
 
 def test_a_step_that_may_or_may_not_be_shared_gives_the_same_bits():
