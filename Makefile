@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 BENCH := -q benchmarks --benchmark-quiet --benchmark-max-time=0.2 --benchmark-min-rounds=3
 
 .PHONY: help build test nightly bench bench-kernels bench-record bench-tables sweep instructions lint docs wheel sanitize emulate \
-    coverage seeded-bugs polynomials clean
+    coverage seeded-bugs golden polynomials clean
 
 help:           ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## */\t/' | expand -t 16
@@ -80,6 +80,9 @@ coverage:       ## run the tests with gcov counters and print which C lines they
 
 seeded-bugs: build      ## seed known bugs into copies of the sources, and look whether tests notice (some minutes)
 	$(BIN)/python tools/seeded_bugs.py
+
+golden: build   ## record model files of this version into tests/data/golden, before its release
+	$(BIN)/python tools/record_golden.py
 
 polynomials: build      ## fit the polynomials of exp and its kin anew
 	$(BIN)/python tools/fit_polynomials.py > src/fastnn/kernels/tables.h

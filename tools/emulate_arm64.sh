@@ -2,7 +2,7 @@
 # Builds fastnn for arm64 in build/arm64 and runs tests there, in an emulated processor: do its bits agree with those of
 # this machine? (It says nothing about speed.)
 #
-#     tools/emulate_arm64.sh                         tests/test_bits.py
+#     tools/emulate_arm64.sh                         tests/test_bits.py and tests/test_golden.py
 #     tools/emulate_arm64.sh tests/test_bits.py -k …  what pytest is told
 #
 # On Debian 12, x86-64, with: debootstrap qemu-user-static gcc-aarch64-linux-gnu unzip, the architecture
@@ -36,7 +36,7 @@ platform.machine = lambda: "aarch64"
 exec(open("setup.py").read())
 SETUP
 
-[ $# -gt 0 ] || set -- tests/test_bits.py
+[ $# -gt 0 ] || set -- tests/test_bits.py tests/test_golden.py
 PYTHONPATH=src:$here/site QEMU_LD_PREFIX=$here/system \
     qemu-aarch64-static -E PYTHONHOME="$here/system/usr" "$here/system/usr/bin/python3.11" \
     -m pytest -q -p no:cacheprovider "$@"
