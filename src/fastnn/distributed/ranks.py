@@ -37,7 +37,7 @@ LEFT, ASKED, ALIVE = 1, 2, 3        # tags of messages: an error's text; "are yo
 BUSY_SECONDS = 1e-4                 # of waiting without giving the processor away, where each rank has one
 LISTEN_SECONDS = 1e-3               # from one look for messages to the next
 GRACE_SECONDS = 5.0                 # for answers of those who are there
-LAST_WORDS_SECONDS = 1.0            # for one that leaves by an error, to print it
+LAST_WORDS_SECONDS = 1.0            # for what is printed, also by a rank that leaves by an error: the launcher may lose it
 SMALL_BYTES = 1 << 15               # blocks of all ranks together that each rank adds up by itself: one exchange
 ROW_BYTES = 64                      # of a line of memory, at which blocks begin
 LINE = 16                           # elements: a multiple of that in both dtypes
@@ -287,7 +287,6 @@ class SeveralRanks(Ranks):
     def _listen(self) -> None:
         """Hears that a rank has left, and answers one that asks."""
         if (message := self._received_text(LEFT)) is not None:
-            time.sleep(LAST_WORDS_SECONDS)
             self._end_job(f"rank {message[0]} left the fit: {message[1]}")
         while (message := self._received_text(ASKED)) is not None:
             self._tell(message[0], ALIVE)
@@ -340,4 +339,5 @@ class SeveralRanks(Ranks):
         """None of its ranks could go on alone: what others began together with the one that is missing has no end, and
         MPI may write to its memory at any time."""
         print(f"fastnn: rank {self.rank} ends the job: {reason}", file=sys.stderr, flush=True)
+        time.sleep(LAST_WORDS_SECONDS)
         self._world.Abort(1)
