@@ -152,7 +152,7 @@ def check_range(name: str, values: Array, low: float, high: float, meaning: str)
     """Refuses values (n, k) outside low … high."""
     wrong = (values < low) | (values > high)
     if wrong.any():
-        row, column = np.argwhere(wrong)[0]
+        row, column = np.unravel_index(wrong.argmax(), wrong.shape)
         bounds = f"between {low} and {high}" if high < np.inf else f"at least {low}"
         raise ValueError(
             f"{name} holds {values[row, column]:g} in row {row}, column {column}, but {meaning} must be {bounds}")

@@ -97,7 +97,7 @@ def converted(name: str, array: Array, engine: Engine, numbers: Integers | None 
         with np.errstate(over="ignore"):
             result = np.require(array, engine.dtype, ("C", "A"))
     if not engine.kernels.all_finite(result):
-        row, column = np.argwhere(~np.isfinite(result))[0]
+        row, column = np.unravel_index(np.isfinite(result).argmin(), result.shape)
         raise ValueError(
             f"{name} holds {array[row, column]} in row {row if numbers is None else numbers[row]}, column {column}, "
             f"but must be finite in {engine.dtype}")
