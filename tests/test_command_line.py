@@ -245,6 +245,8 @@ def test_as_a_program(folder):
 def test_export(folder, capsys, to, ending):
     if to == "torch":
         pytest.importorskip("torch", reason="NOT TESTED: torch is not installed")
+    if to == "onnx":
+        pytest.importorskip("onnx", reason="NOT TESTED: onnx is not installed")
     trained = tables.train(tables.Table.read("patients.csv"), "progression", epochs=5)
     trained.network.save("m.safetensors")
     code, out, err = run(capsys, "export", "m.safetensors", "--to", to)

@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import textwrap
 
 import numpy as np
@@ -496,6 +497,8 @@ def testcapi_or_skip():
     pytest.importorskip("_testcapi", reason="NOT TESTED: this Python has no _testcapi")
     if sys.version_info >= (3, 14):
         pytest.skip("NOT TESTED: list.append of CPython 3.14 frees an item twice where the list cannot grow")
+    if hasattr(sys, "gettotalrefcount") or sysconfig.get_config_var("Py_GIL_DISABLED"):
+        pytest.skip("NOT TESTED: this build of CPython dies where its own allocations fail, with no extension module")
 
 
 @rounds(150, 10**6)
@@ -773,12 +776,13 @@ CYCLES = """
         if number % 10 == 0:        # what waits for the disk
             net.save(path)
             fastnn.load(path).fit(X, Y, optimizer=fastnn.Adam())
-            expect(fastnn.FormatError, fastnn.load, __file__ if "__file__" in globals() else sys.executable)
+            expect(fastnn.FormatError, fastnn.load, os.__file__)
             expect(OSError, net.save, "/nowhere/model")
         if number % 50 == 0:
             fastnn.Network([300, 300, 1]).fit(wide, wide[:, 0], batch_size=256, threads=2)
         {leak}
-
+"""
+LEAKS = CYCLES + """
     def state():
         gc.collect()
         with open("/proc/self/statm") as file:
@@ -806,7 +810,7 @@ CYCLES = """
 
 def check_leaks(rounds, warm_up, most_per_cycle, leak="pass"):
     growth, threads, files, traced, left = answer(
-        CYCLES.format(rounds=rounds, warm_up=warm_up, leak=leak), timeout=3000)
+        LEAKS.format(rounds=rounds, warm_up=warm_up, leak=leak), timeout=3000)
     print(f"{rounds} cycles: {growth / 1024 / rounds:.4f} KiB a cycle ({growth / 1024:.0f} KiB in all), "
           f"{traced} bytes of Python's in 150, {threads} threads, {files} files")
     assert threads == 0 and files == 0, f"{threads} threads, {files} files"
@@ -829,3 +833,34 @@ def test_nothing_is_left_of_a_cycle(rounds):
 def test_the_check_of_leaks_can_fail(leak, words):
     with pytest.raises(AssertionError, match=words):
         check_leaks(60, 10, 2048, leak)
+
+
+REFERENCES = CYCLES + """
+    counts = []
+    for number in range(3000):
+        cycle(number)
+        if number % 1000 == 999:        # after the first thousand whatever is filled once is full
+            gc.collect()
+            counts.append(sys.gettotalrefcount())
+    print(counts[2] - counts[1])
+"""
+COUNTS_REFERENCES = pytest.mark.skipif(
+    not hasattr(sys, "gettotalrefcount"), reason="NOT TESTED: only a debug build of CPython counts references")
+
+
+def check_references(leak="pass"):
+    """A debug build counts all references that are held, whoever holds them."""
+    left = answer(REFERENCES.format(leak=leak), timeout=3000)
+    print(f"{left} references after 1000 cycles")
+    assert abs(left) <= 2, f"{left} references"
+
+
+@COUNTS_REFERENCES
+def test_no_reference_is_left_of_a_thousand_cycles():
+    check_references()
+
+
+@COUNTS_REFERENCES
+def test_the_check_of_references_can_fail():
+    with pytest.raises(AssertionError, match="references"):
+        check_references("number % 250 or kept.append(None)")
