@@ -211,3 +211,14 @@ def test_the_checker_notices_a_kink():
     np.testing.assert_array_equal(analytical, [0, 0])  # the slope at 0 is that of the negative side
     with pytest.raises(AssertionError, match="off by"):
         assert_gradients_agree(analytical, numerical_gradient(network, X, y))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_focal_loss_that_vanishes_is_zero(dtype):
+    """(1 - a)^gamma is below all numbers where a row is surely right, and NaN stays NaN."""
+    network = fastnn.Network([2, 2], output="softmax", loss=fastnn.losses.focal(200), dtype=dtype)
+    network.weights[0][...], network.biases[0][...] = np.eye(2), 0
+    gradients = network.gradients([[10.0, 0.0]], [0])
+    assert gradients.loss == 0 and not gradients.weights[0].any()
+    z = np.array([[np.nan, 0]], dtype)
+    assert np.isnan(fastnn.ops.loss_forward_backward(None, z, np.array([[1, 0]], dtype), "focal", "softmax"))

@@ -141,6 +141,19 @@ def test_penalties_add_their_gradient_to_weights_and_not_to_biases(l1, l2, dtype
                                    atol=3e-7 if dtype == "float32" else 1e-15)
 
 
+@pytest.mark.parametrize("l1, l2", [(0.0, 0.0), (0.1, 0.0), (0.0, 0.2), (0.1, 0.2)])
+def test_a_gradient_is_clipped_with_its_penalties(l1, l2):
+    X, y = regression_data(12, 5, 3, seed=67)
+    network = fastnn.Network([5, 17, 3], activation="tanh", dtype="float64", l1=l1, l2=l2)
+    gradients = network.gradients(X, y)
+    whole = [part for w, dw, db in zip(network.weights, gradients.weights, gradients.biases, strict=True)
+             for part in (dw + reference.penalty(w, l1, l2)[1], db)]
+    expected = reference.clipped(whole, clip_value=0.05)
+    assert 0 < sum((abs(part) > 0.05).sum() for part in whole) < network.n_parameters
+    for got, part in zip(step(network, X, y, clip_value=0.05), expected, strict=True):
+        np.testing.assert_allclose(got, part, rtol=1e-12, atol=1e-15)
+
+
 def test_penalties_can_be_set_between_fits():
     X, y = regression_data(20, 4, 2, seed=69)
     built = fastnn.Network([4, 8, 2], seed=64, l1=0.1, l2=0.2)

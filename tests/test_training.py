@@ -39,6 +39,7 @@ TRAINING = [
     ([20, 64, 32, 1], "identity", "half_mse"),
     ([64, 65, 10], "softmax", "cross_entropy"),
     ([5, 4, 3], "exp", "poisson"),
+    ([5, 40, 3], "identity", "mse"),    # rows of 192 bytes in float32
 ]
 
 
@@ -90,6 +91,20 @@ def test_a_chain_of_neurons_is_gradients_and_update_by_hand(loss, output, dtype)
     history = network.fit(X, y, batch_size=1, optimizer=fastnn.SGD(0.1), shuffle=False)
     assert same_bits(network.get_parameters(), by_hand.get_parameters())
     assert history.loss == [pytest.approx(np.mean(losses), rel=1e-12)]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_chain_of_neurons_takes_each_steps_own_rate(dtype):
+    network, by_hand = (fastnn.Network([1, 1, 1], activation="tanh", dtype=dtype, seed=22) for _ in range(2))
+    X = np.linspace(-1, 1, 6, dtype=dtype)[:, None]
+    y = abs(X)
+    for row in range(6):
+        parameters, gradients = by_hand.get_parameters(), by_hand.gradients(X[row:row + 1], y[row:row + 1])
+        fastnn.ops.sgd_update(parameters, packed(gradients), 0.5**(row + 1))
+        by_hand.set_parameters(parameters)
+    halved = fastnn.schedules.ExponentialDecay(0.5, factor=0.5, by="step")
+    network.fit(X, y, batch_size=1, optimizer=fastnn.SGD(halved), shuffle=False)
+    assert same_bits(network.get_parameters(), by_hand.get_parameters())
 
 
 @pytest.mark.parametrize("layers", [1, 2, 16, 17])
