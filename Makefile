@@ -72,11 +72,15 @@ sanitize:       ## run the tests under AddressSanitizer and UndefinedBehaviorSan
 emulate: build  ## build for arm64 and compare bits with those of this machine, in an emulated processor
 	tools/emulate_arm64.sh
 
-coverage:       ## run the tests with gcov counters and print which C lines they reached
+coverage:       ## run the tests and print what they reached: branches of Python, lines of each instruction set's kernels
 	$(PYTHON) -m venv build/env-coverage
-	FASTNN_BUILD=coverage build/env-coverage/bin/pip install -q --no-cache-dir ".[test]" gcovr
-	build/env-coverage/bin/python -m pytest -q -m "not optimised_build and not nightly"
-	build/env-coverage/bin/gcovr --root . --object-directory build/coverage --gcov-ignore-errors all --txt
+	rm -rf build/coverage .coverage .coverage.*
+	FASTNN_BUILD=coverage build/env-coverage/bin/pip install -q --no-cache-dir ".[test]" "coverage>=7.10"
+	-build/env-coverage/bin/coverage run -m pytest -q -m "not optimised_build and not nightly"
+	-build/env-coverage/bin/coverage combine -q 2> build/coverage/unreadable.log     # of processes that tests kill
+	build/env-coverage/bin/python tools/compiled_coverage.py
+	build/env-coverage/bin/coverage report --skip-covered --fail-under 95
+	build/env-coverage/bin/coverage report --fail-under 100 --include "*/model_file.py,*/persistence.py"
 
 seeded-bugs: build      ## seed known bugs into copies of the sources, and look whether tests notice (some minutes)
 	$(BIN)/python tools/seeded_bugs.py
