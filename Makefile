@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 BENCH := -q benchmarks --benchmark-quiet --benchmark-max-time=0.2 --benchmark-min-rounds=3
 
 .PHONY: help build test nightly bench bench-kernels bench-record bench-tables sweep instructions lint docs wheel sanitize emulate \
-    coverage seeded-bugs golden polynomials clean
+    valgrind free-threaded races refcounts coverage seeded-bugs golden polynomials clean
 
 help:           ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## */\t/' | expand -t 16
@@ -71,6 +71,20 @@ sanitize:       ## run the tests under AddressSanitizer and UndefinedBehaviorSan
 
 emulate: build  ## build for arm64 and compare bits with those of this machine, in an emulated processor
 	tools/emulate_arm64.sh
+
+valgrind: build ## run tests under valgrind: is anything read that was never written? (some minutes)
+	$(BIN)/python tools/memcheck.py
+
+free-threaded:  ## run the tests on a CPython without GIL, PYTHON=python3.13t; then many of them by four threads at once
+	PYTHON=$(PYTHON) tools/free_threaded.sh
+
+races:          ## run tests of threads under ThreadSanitizer, PYTHON being a CPython without GIL that was built for it
+	PYTHON=$(PYTHON) tools/races.sh
+
+refcounts:      ## count references on a debug build of CPython, PYTHON=python3.11-dbg; builds NumPy for it (some minutes)
+	PYTHON=$(PYTHON) tools/environment.sh refcounts --no-binary numpy \
+	    -Csetup-args=-Dallow-noblas=true -Csetup-args=-Ddisable-optimization=true
+	build/env-refcounts/bin/python -m pytest -q -p no:cacheprovider tests/test_failures.py -k reference -rP
 
 coverage:       ## run the tests and print what they reached: branches of Python, lines of each instruction set's kernels
 	$(PYTHON) -m venv build/env-coverage

@@ -4,11 +4,12 @@ Every instruction set of the target architecture is compiled from one source, fo
 float32 and float64; `fastnn._dispatch` chooses among them at import.
 
 FASTNN_BUILD in the environment selects a build mode:
-  (unset)   optimised and stripped
-  profile   optimised, with symbols
-  debug     -O1 with assertions and symbols
-  sanitize  debug with AddressSanitizer and UndefinedBehaviorSanitizer
-  coverage  debug with gcov counters
+  (unset)           optimised and stripped
+  profile           optimised, with symbols
+  debug             -O1 with assertions and symbols
+  sanitize          debug with AddressSanitizer and UndefinedBehaviorSanitizer
+  thread-sanitizer  debug with ThreadSanitizer
+  coverage          debug with gcov counters
 FASTNN_MODULES names the modules to build, such as _core,_avx2_f32; unset, it is all of them.
 """
 
@@ -44,6 +45,7 @@ BUILD_MODES = {
         ["-O1", "-g", "-UNDEBUG", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"],
         ["-fsanitize=address,undefined"],
     ),
+    "thread-sanitizer": (["-O1", "-g", "-UNDEBUG", "-fsanitize=thread"], ["-fsanitize=thread"]),
     "coverage": (["-O2", "-g", "--coverage"], ["--coverage"]),
 }
 HEADERS = ["src/fastnn/float_state.h", "src/fastnn/team.h",
