@@ -426,6 +426,7 @@ def guards():
     return [Guarded() for _ in range(6)]
 
 
+@pytest.mark.thread_unsafe(reason="the guarded memory is everybody's")
 @each_dtype
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_nothing_is_touched_beyond_the_ends_of_arrays(name, dtype, guards):

@@ -14,7 +14,8 @@ one=("$@") four=("$@")
 if [ $# = 0 ]; then
     echo "NOT TESTED: what needs scikit-learn 1.9, which has no wheel for CPython 3.13t"
     one=(--ignore-glob='*/test_sklearn*' -k "not (sklearn or grid_search or every_block_of_python or program_that_mypy)")
-    four=(tests/test_{network,training,ops,gradients,layouts,activations,regularisation,schedules,saving,fit,bits}.py -k "not sse2 and not avx512")
+    four=(tests/test_{network,training,ops,gradients,layouts,activations,regularisation,schedules,saving,fit,bits}.py
+          -k "not sse2 and not avx512")
 fi
 "$python" -m pytest -q -p no:cacheprovider "${one[@]}"
 "$python" -m pytest -q -p no:cacheprovider --parallel-threads=4 --iterations=2 "${four[@]}"

@@ -16,8 +16,9 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+# Rprop: there valgrind's arithmetic makes -0 of the zeros that fill rows, and copies have 0.
 TESTS = ("tests/test_continuation.py", "tests/test_saving.py", "tests/test_regularisation.py",
-         "-k", "not sse2 and (not threads or everything)")
+         "-k", "not sse2 and not Rprop and (not threads or everything)")
 ENVIRONMENT = {
     "PYTHONMALLOC": "malloc",                               # each object's memory by itself
     "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),  # what only Python in a virtual environment finds

@@ -141,18 +141,21 @@ class Shards(ABC):
         self.weighted = any(weighted for _, weighted in described)
         if not 0 < self.weight < np.inf:
             raise ValueError(f"sample_weight sums to {self.weight:g} over all ranks, but must be positive and finite")
-        self.blocks = ranks.blocks(engine.parameters.size, engine.dtype, len(self.shards).bit_length())
+        # Whoever has all rows trains as without ranks, but for their order.
+        self.alone = self.shards[0].rows if len(self.shards) == ranks.size == 1 else None
+        if self.alone is None:
+            self.blocks = ranks.blocks(engine.parameters.size, engine.dtype, len(self.shards).bit_length())
 
     def epoch(self, trainer: Trainer, optimizer: Optimizer, number: int) -> float:
         """One pass of all ranks together; returns the mean loss, NaN where it is not finite."""
         trainer.begin()
         for shard in self.shards:
             shard.begin(self.count, self.batch, number, self.shuffle)
-        self.largest = max(max(np.diff(shard.starts)) for shard in self.shards)
         rates = optimizer.rates(self.steps)
-        if self.count == len(self.shards[0].order) and self.shards[0].rows is not None:
-            trainer.advance(self.shards[0].rows, self.batch, rates)         # alone, as without ranks
+        if self.alone is not None:
+            trainer.advance(self.alone, self.batch, rates)
             return trainer.finish()
+        self.largest = max(int(np.diff(shard.starts).max()) for shard in self.shards)
         losses = [0.0] * len(self.shards)
         trainer.failed = not self.run(trainer, optimizer, np.broadcast_to(rates, self.steps).tolist(), losses)
         if not trainer.failed:
