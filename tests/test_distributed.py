@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,13 @@ def on_ranks(ranks, function, folder, argument="", options=(), timeout=120):
 
 
 def assert_nobody_is_left(folder):
-    assert subprocess.run(["pgrep", "-f", str(folder)], capture_output=True, text=True).stdout == ""
+    """A process that mpiexec has killed may need a moment to be gone; one that hangs would stay for good."""
+    for _ in range(50):
+        left = subprocess.run(["pgrep", "-f", str(folder)], capture_output=True, text=True).stdout
+        if not left:
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"5 seconds later these processes are left: {left.split()}")
 
 
 def agreed(results):
