@@ -246,14 +246,15 @@ def diverged(folder, _):
 
 
 class Ends(fastnn.Callback):
-    """Ends or stops a process in the middle of a fit."""
+    """Ends or stops a process in the middle of a fit; a file says which one."""
 
-    def __init__(self, rank, number):
-        self.rank, self.number = rank, number
+    def __init__(self, rank, number, path):
+        self.rank, self.number, self.path = rank, number, path
 
     def on_epoch_end(self, fit):
         if fit.network.epochs_trained == 5 and fit.rank == self.rank:
             time.sleep(0.2)         # so that rank 0 has saved
+            self.path.write_text(str(os.getpid()))
             os.kill(os.getpid(), self.number)
 
 
@@ -264,7 +265,7 @@ def run_for_ten_epochs(folder, ends):
     network = fastnn.load(path) if path.exists() else fastnn.Network(**arguments, dropout=0.2)
     callbacks = [fastnn.CheckpointEvery(path)]
     if ends and network.epochs_trained < 5:
-        callbacks.append(Ends(1, getattr(signal, ends)))
+        callbacks.append(Ends(1, getattr(signal, ends), Path(folder, "pid")))
     mine = local_rows(N)
     network.fit(X[mine], y[mine], epochs=10 - network.epochs_trained, batch_size=32, callbacks=callbacks,
                 optimizer=network.optimizer or fastnn.Adam(0.01),

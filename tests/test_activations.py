@@ -27,15 +27,15 @@ LIMITS = {
     "relu": {"float32": (0, 0), "float64": (0, 0)},
     "leaky_relu": {"float32": (1, 1), "float64": (1, 1)},
     "exp": {"float32": (0.95, 1.25), "float64": (0.95, 1.25)},
-    "tanh": {"float32": (2, 2.01), "float64": (2, 2)},
+    "tanh": {"float32": (1.85, 1.9), "float64": (1.85, 1.9)},
     "sigmoid": {"float32": (1.7, 2), "float64": (1.7, 2)},
     "elu": {"float32": (1, 1), "float64": (1.25, 1.25)},
-    "selu": {"float32": (2, 2.1), "float64": (1.7, 1.7)},
+    "selu": {"float32": (2, 2.1), "float64": (1.8, 1.8)},
     "softplus": {"float32": (3, 3), "float64": (3, 3)},
     "silu": {"float32": (2.5, 2.7), "float64": (2.4, 2.5)},
     "gelu": {"float32": (3.2, 3.5), "float64": (3.8, 3.8)},
 }
-PROMISED = {"exp": 2, "sigmoid": 2, "tanh": 2}      # and 4 of the others; sse2 may be a hundredth above
+PROMISED = {"exp": 2, "sigmoid": 2, "tanh": 2}      # and 4 of the others
 STRIDE = 8209   # a prime
 SMALLEST_FLOAT32 = float(np.finfo(np.float32).smallest_normal)
 SELU_SCALE_DIGITS, SELU_ALPHA_DIGITS = "1.0507009873554804934193349852946", "1.6732632423543772848170429916717"
@@ -149,8 +149,8 @@ def limit_of(name, dtype, isa):
 @pytest.mark.any_isa
 def test_the_limits_are_within_what_is_promised():
     for name, limits in LIMITS.items():
-        for fused, sse2 in limits.values():
-            assert fused <= PROMISED.get(name, 4) and sse2 <= PROMISED.get(name, 4) + 0.01
+        for both in limits.values():
+            assert max(both) <= PROMISED.get(name, 4)
 
 
 @pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=needs_longdouble)])
@@ -362,7 +362,7 @@ def test_monotone(name, dtype, isa):
     y = getattr(activations, name)(z)
     y = y[np.isfinite(y)]
     falls = y[:-1] - y[1:]
-    assert (falls <= limit_of(name, dtype, isa) * np.spacing(np.abs(y[1:]))).all()
+    assert (falls <= 2 * limit_of(name, dtype, isa) * np.spacing(np.abs(y[1:]))).all()
     assert (falls > 0).mean() < 0.01
 
 

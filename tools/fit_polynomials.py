@@ -119,7 +119,8 @@ def main():
         # The quotient decreases over a long range: nodes that are even in a/(a+5).
         gelu_nodes = [5 * v / (1 - v) for v in chebyshev(0, gelu_zero / (gelu_zero + 5), 50)]
         tables = (
-            (["EXP_Q"], exp_q, lambda r: r * r / exp(r), chebyshev(-HALF_LN2, HALF_LN2, 25),
+            # exp(r) - 1 must be as exact as exp(r): tanh, elu and selu of small numbers are made of it. No node is 0.
+            (["EXP_Q"], exp_q, lambda r: r * r / abs(expm1(r)), chebyshev(-HALF_LN2, HALF_LN2, 26),
              (exp_degree, 0), ([HALF], [1])),
             (["LOG1P_L"], log1p_l, lambda w: w + mpf(2) ** -20, chebyshev(0, mpf(4) / 9, 25),
              (log1p_degree, 0), ([], [1])),

@@ -6,7 +6,7 @@
 # Notation: x = n ln 2 + r with |r| <= ln(2)/2, and Q with exp(r) = 1 + r + r^2 Q(r).
 
 from .simd cimport (
-    FUSED, absolute, at_least, at_most, copysign, fill, fma, from_bits, if_less, real, to_bits, vec, vec_bits,
+    FUSED, absolute, at_least, at_most, fill, fma, from_bits, if_less, real, to_bits, vec, vec_bits, with_sign,
 )
 
 cdef extern from "elementary.h" nogil:
@@ -128,19 +128,21 @@ cdef inline vec sigmoid(vec z) noexcept nogil:
 
 
 cdef inline vec tanh(vec z) noexcept nogil:
-    """(E - 1) / (E + 1), negated, with E = exp(-2|z|) = 2^n (1 + p); then the sign of z.
+    """h / (1 + h) with h = (exp(2|z|) - 1) / 2; then the sign of z.
 
-    Both sums are made of p, so nothing cancels for small z, where n = 0 and the numerator is
-    p alone; and the rounding error of r does not enter p's main term.
+    h = 2^(n-1) (r + r^2 Q) + (2^(n-1) - 1/2), so nothing cancels for small z, where n = 0 and the sum
+    is r + r^2 Q alone, halved. There the quotient q is taken as h - h q, with its rounding errors multiplied by h.
     """
-    cdef vec high, low, r, p, scale
+    cdef vec high, low, r, h, q, half
     cdef vec_bits bits
-    low = reduced(fill(-2) * at_most(fill(TANH_ONE), absolute(z)), EXPONENT_BIAS, &high, &bits)
+    low = reduced(fill(2) * at_most(fill(TANH_ONE), absolute(z)), EXPONENT_BIAS - 1, &high, &bits)
     low = low * fill(-LN2_LOW)
     r = high + low
-    p = high + fma(r * r, horner(EXP_Q, EXP_Q_DEGREE, r), low)
-    scale = power_of_two(bits)
-    return copysign(fma(scale, p, scale - fill(1)) / fma(scale, p, scale + fill(1)), z)
+    half = power_of_two(bits)
+    h = fma(half, high, half - fill(<real> 0.5))
+    h = fma(half, fma(r * r, horner(EXP_Q, EXP_Q_DEGREE, r), low), h)
+    q = h / (h + fill(1))
+    return with_sign(if_less(h, fill(<real> 0.5), fma(-h, q, h), q), z)
 
 
 cdef inline vec silu(vec z) noexcept nogil:

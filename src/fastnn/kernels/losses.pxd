@@ -10,8 +10,8 @@ from libc.math cimport frexp, ldexp
 from .activations cimport activated, slope_of, softmax_row
 from .elementary cimport exp, exp_of_negative_size, log1p, sigmoid, softplus
 from .gemm cimport padded_row, vectors_of
-from .simd cimport (LANES, VECTOR_BYTES, absolute, add_as_doubles, at_least, copysign, fill, first_lanes, fma, if_less,
-                    real, vec)
+from .simd cimport (LANES, VECTOR_BYTES, absolute, add_as_doubles, at_least, fill, first_lanes, fma, if_less, real,
+                    vec, with_sign)
 from .types cimport (
     BINARY_CROSS_ENTROPY, BINARY_FOCAL, CROSS_ENTROPY, FOCAL, HALF_MSE, HUBER, IDENTITY, MAE, MSE, POISSON, QUANTILE,
     ROW_BYTES, is_of_output,
@@ -39,7 +39,7 @@ cdef inline vec mae(vec a, vec t, vec *gradient) noexcept nogil:
     """|a - t|; its gradient at 0 is 0"""
     cdef vec d = a - t
     cdef vec size = absolute(d)
-    gradient[0] = if_less(fill(0), size, copysign(fill(1), d), d)
+    gradient[0] = if_less(fill(0), size, with_sign(fill(1), d), d)
     return size
 
 
@@ -47,7 +47,7 @@ cdef inline vec huber(vec a, vec t, vec *gradient) noexcept nogil:
     """d^2 / 2 for |d| < 1, |d| - 1/2 elsewhere, d = a - t (Huber, 1964, delta = 1)"""
     cdef vec d = a - t
     cdef vec size = absolute(d)
-    gradient[0] = if_less(fill(1), size, copysign(fill(1), d), d)
+    gradient[0] = if_less(fill(1), size, with_sign(fill(1), d), d)
     return if_less(fill(1), size, size - fill(<real> 0.5), fill(<real> 0.5) * d * d)
 
 

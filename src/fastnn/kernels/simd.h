@@ -105,9 +105,9 @@ FASTNN_INLINE fastnn_bits fastnn_to_bits(fastnn_vec a) { return (fastnn_bits)a; 
 FASTNN_INLINE fastnn_vec fastnn_from_bits(fastnn_bits a) { return (fastnn_vec)a; }
 FASTNN_INLINE fastnn_bits fastnn_sign(fastnn_vec a) { return (fastnn_bits)a & (fastnn_bits)fastnn_fill((fastnn_real)-0.0); }
 FASTNN_INLINE fastnn_vec fastnn_absolute(fastnn_vec a) { return (fastnn_vec)((fastnn_bits)a ^ fastnn_sign(a)); }
-FASTNN_INLINE fastnn_vec fastnn_copysign(fastnn_vec magnitude, fastnn_vec sign)
+FASTNN_INLINE fastnn_vec fastnn_with_sign(fastnn_vec size, fastnn_vec sign)
 {
-    return (fastnn_vec)((fastnn_bits)fastnn_absolute(magnitude) | fastnn_sign(sign));
+    return (fastnn_vec)((fastnn_bits)size | fastnn_sign(sign));
 }
 
 /* Adds x to LANES sums in double. */
@@ -174,7 +174,7 @@ FASTNN_INLINE fastnn_real fastnn_fma_one(fastnn_real a, fastnn_real b, fastnn_re
 FASTNN_INLINE fastnn_vec fastnn_at_least(fastnn_vec bound, fastnn_vec x) { return (fastnn_vec)FASTNN_OP(max)(bound, x); }
 FASTNN_INLINE fastnn_vec fastnn_at_most(fastnn_vec bound, fastnn_vec x) { return (fastnn_vec)FASTNN_OP(min)(bound, x); }
 #else
-FASTNN_INLINE fastnn_vec fastnn_flushed(fastnn_vec x) { return fastnn_copysign(x + fastnn_fill(0), x); }
+FASTNN_INLINE fastnn_vec fastnn_flushed(fastnn_vec x) { return fastnn_with_sign(x + fastnn_fill(0), x); }
 FASTNN_INLINE fastnn_vec fastnn_at_least(fastnn_vec bound, fastnn_vec x)
 {
     return fastnn_if_less(fastnn_flushed(x), bound, bound, fastnn_flushed(x));

@@ -26,7 +26,7 @@ cdef extern from "simd.h" nogil:
     vec at_least "fastnn_at_least"(vec bound, vec x)            # max; x where x is NaN
     vec at_most "fastnn_at_most"(vec bound, vec x)              # min; x where x is NaN
     vec absolute "fastnn_absolute"(vec a)
-    vec copysign "fastnn_copysign"(vec magnitude, vec sign)
+    vec with_sign "fastnn_with_sign"(vec size, vec sign)    # size >= 0, or it has the sign already
     void add_as_doubles "fastnn_add_as_doubles"(double *sums, vec x)    # sums[i] := sums[i] + x[i]
     vec random_lanes "fastnn_random_lanes"(uint64_t key, uint64_t n)    # in [1, 2), for the counters n, n + 1 …
     vec first_lane "fastnn_first_lane"(real x)              # x, 0, 0 …

@@ -8,8 +8,8 @@
 
 from libc.math cimport sqrt as square_root
 
-from .simd cimport (LANES, VECTOR_BYTES, absolute, add_as_doubles, at_least, at_most, copysign, fill, fma,
-                    if_less, real, sqrt, vec)
+from .simd cimport (LANES, VECTOR_BYTES, absolute, add_as_doubles, at_least, at_most, fill, fma, if_less, real, sqrt,
+                    vec, with_sign)
 from .types cimport ADAGRAD, ADAM, ADAMW, RMSPROP, ROW_BYTES, RPROP, SGD, Update
 
 cdef enum:
@@ -50,7 +50,7 @@ cdef inline vec adjusted(
     if l2:
         g = fma(fill(<real> update.l2), p, g)
     if l1:
-        g = g + if_less(fill(0), absolute(p), copysign(fill(<real> update.l1), p), fill(0))
+        g = g + if_less(fill(0), absolute(p), with_sign(fill(<real> update.l1), p), fill(0))
     if clip_value:
         g = at_least(fill(<real> -update.clip_value), at_most(fill(<real> update.clip_value), g))
     return g
@@ -256,7 +256,7 @@ cdef inline void rprop_update(
 
 cdef inline vec signed_one(vec x) noexcept nogil:
     """1, 0 or -1; NaN for NaN"""
-    return if_less(fill(0), absolute(x), copysign(fill(1), x), x)
+    return if_less(fill(0), absolute(x), with_sign(fill(1), x), x)
 
 
 cdef inline void update_parameters(
