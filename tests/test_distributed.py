@@ -43,12 +43,13 @@ def on_ranks(ranks, function, folder, argument="", options=(), timeout=120):
 
 def assert_nobody_is_left(folder):
     """A process that mpiexec has killed may need a moment to be gone; one that hangs would stay for good."""
-    for _ in range(50):
-        left = subprocess.run(["pgrep", "-f", str(folder)], capture_output=True, text=True).stdout
+    for _ in range(50):     # without the environment, whose LD_PRELOAD is for Python
+        left = subprocess.run(["ps", "-eo", "pid,stat,etime,args"], capture_output=True, text=True, check=True, env={})
+        left = [line for line in left.stdout.splitlines() if str(folder) in line]
         if not left:
             return
         time.sleep(0.1)
-    raise AssertionError(f"5 seconds later these processes are left: {left.split()}")
+    raise AssertionError(f"5 seconds later these processes are left: {left}")
 
 
 def agreed(results):
