@@ -209,13 +209,13 @@ def mistakes(folder, _):
 
 
 class Fails(fastnn.Callback):
-    """Raises on one rank, after the second epoch."""
+    """Raises on one rank, after an epoch."""
 
-    def __init__(self, rank, error):
-        self.rank, self.error = rank, error
+    def __init__(self, rank, error, epoch=2):
+        self.rank, self.error, self.epoch = rank, error, epoch
 
     def on_epoch_end(self, fit):
-        if fit.epoch == 2 and fit.rank == self.rank:
+        if fit.epoch == self.epoch and fit.rank == self.rank:
             raise self.error
 
 
@@ -225,6 +225,21 @@ def left(folder, error):
     error = {"OSError": OSError("disk full"), "KeyboardInterrupt": KeyboardInterrupt()}[error]
     fastnn.Network(**arguments).fit(X[local_rows(N)], y[local_rows(N)], epochs=1000, callbacks=[Fails(1, error)],
                                     communicator=WORLD)
+
+
+class Sleeps(fastnn.Callback):
+    """Hears nothing, on rank 0."""
+
+    def on_epoch_end(self, fit):
+        if fit.rank == 0:
+            time.sleep(60)
+
+
+def left_alone(folder, _):
+    """Rank 1 leaves by an error, but no other rank ends the job."""
+    arguments, X, y = data("softmax")
+    fastnn.Network(**arguments).fit(X[local_rows(N)], y[local_rows(N)], epochs=3, communicator=WORLD,
+                                    callbacks=[Fails(1, OSError("disk full"), epoch=1), Sleeps()])
 
 
 def diverged(folder, _):

@@ -43,13 +43,13 @@ def on_ranks(ranks, function, folder, argument="", options=(), timeout=120):
 
 def assert_nobody_is_left(folder):
     """A process that mpiexec has killed may need a moment to be gone; one that hangs would stay for good."""
-    for _ in range(50):     # without the environment, whose LD_PRELOAD is for Python
+    for _ in range(100):    # without the environment, whose LD_PRELOAD is for Python
         left = subprocess.run(["ps", "-eo", "pid,stat,etime,args"], capture_output=True, text=True, check=True, env={})
         left = [line for line in left.stdout.splitlines() if str(folder) in line]
         if not left:
             return
         time.sleep(0.1)
-    raise AssertionError(f"5 seconds later these processes are left: {left}")
+    raise AssertionError(f"10 seconds later these processes are left: {left}")
 
 
 def agreed(results):
@@ -263,6 +263,15 @@ def test_an_error_of_one_rank_in_training_ends_the_job(error, text, tmp_path):
     assert done.returncode != 0 and results == [None] * 3
     assert f"ends the job: rank 1 left the fit: {text}" in done.stderr
     assert f"\n{text.removesuffix(': ')}" in done.stderr       # the last line of a traceback
+    assert_nobody_is_left(tmp_path)
+
+
+def test_a_rank_that_left_ends_the_job_itself_where_no_other_does(tmp_path):
+    """It would wait for them in MPI's own end, for good."""
+    begin = time.monotonic()
+    results, done = on_ranks(2, "left_alone", tmp_path, timeout=40)
+    assert done.returncode != 0 and results == [None] * 2
+    assert "\nOSError: disk full" in done.stderr and 5 < time.monotonic() - begin < 40
     assert_nobody_is_left(tmp_path)
 
 

@@ -7,6 +7,7 @@ after the time limit who is missing.
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import re
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 LEFT, ASKED, ALIVE = 1, 2, 3        # tags of messages: an error's text; "are you there?"; "I am"
 BUSY_SECONDS = 1e-4                 # of waiting without giving the processor away, where each rank has one
 LISTEN_SECONDS = 1e-3               # from one look for messages to the next
-GRACE_SECONDS = 5.0                 # for answers of those who are there
+GRACE_SECONDS = 5.0                 # for answers of those who are there, or for them to end the job
 LAST_WORDS_SECONDS = 1.0            # for what is printed, also by one that leaves, to pass the launcher
 SMALL_BYTES = 1 << 15               # blocks of all ranks together that each rank adds up by itself: one exchange
 ROW_BYTES = 64                      # of a line of memory, at which blocks begin
@@ -292,9 +293,15 @@ class SeveralRanks(Ranks):
             self._tell(message[0], ALIVE)
 
     def _leave(self, error: BaseException) -> None:
-        """Tells the others that this rank will not come any more."""
+        """Tells the others that this rank will not come any more. They end the job; and in case this process outlives
+        that, it does not wait for them in MPI's own end, where no time limit holds."""
         for rank in self._others():
             self._tell(rank, LEFT, f"{type(error).__name__}: {error}")
+        atexit.register(self._end_at_last)
+
+    def _end_at_last(self) -> None:
+        time.sleep(GRACE_SECONDS)
+        self._world.Abort(1)
 
     def _others(self) -> list[int]:
         return [rank for rank in range(self.size) if rank != self.rank]
