@@ -464,7 +464,7 @@ def sanitized_team(tmp_path, *options):
     if "ltsan" in built.stderr:
         pytest.skip("NOT TESTED: there is no ThreadSanitizer")
     assert built.returncode == 0, built.stderr
-    return subprocess.run([program], capture_output=True, text=True, timeout=100, check=False)
+    return subprocess.run([program], capture_output=True, text=True, timeout=100, check=False, env={})
 
 
 @pytest.mark.any_isa
