@@ -51,7 +51,8 @@ def memcheck(*arguments: str) -> tuple[list[str], int, int]:
     """Runs Python; returns a line for each report with a frame of fastnn, the number of others, and the exit code."""
     with tempfile.TemporaryDirectory(prefix="memcheck-") as folder:
         xml = Path(folder, "reports.xml")
-        command = ["valgrind", "--show-leak-kinds=none", "--num-callers=50", "--xml=yes", f"--xml-file={xml}"]
+        command = ["valgrind", "--show-leak-kinds=none", "--num-callers=50", "--child-silent-after-fork=yes",
+                   "--xml=yes", f"--xml-file={xml}"]
         python = os.path.realpath(sys.executable)       # of a script that starts it, valgrind would see nothing
         run = subprocess.run([*command, python, *arguments], cwd=ROOT, env=os.environ | ENVIRONMENT, check=False)
         errors = ElementTree.parse(xml).getroot().findall("error")
