@@ -67,7 +67,7 @@ sanitize:       ## run the tests under AddressSanitizer and UndefinedBehaviorSan
 	$(PYTHON) -m venv build/env-sanitize
 	FASTNN_BUILD=sanitize build/env-sanitize/bin/pip install -q --no-cache-dir ".[test]"
 	LD_PRELOAD="$$($${CC:-gcc} -print-file-name=libasan.so) $$($${CC:-gcc} -print-file-name=libstdc++.so)" \
-	    ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:log_path=build/sanitizer PYTHONMALLOC=malloc \
+	    ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:handle_segv=0:log_path=build/sanitizer PYTHONMALLOC=malloc \
 	    build/env-sanitize/bin/python -m pytest -q -p no:cacheprovider -m "not optimised_build and not nightly"
 
 emulate: build  ## build for arm64 and compare bits with those of this machine, in an emulated processor

@@ -6,14 +6,18 @@ that one test covers every function of `fastnn.ops`. No test is here.
 
 import ctypes
 import mmap
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import pytest
 from numpy.lib.stride_tricks import as_strided
 
 from fastnn import ops, reference
 
+NOT_SANITIZED = pytest.mark.skipif(
+    "libasan" in os.environ.get("LD_PRELOAD", ""), reason="NOT TESTED: AddressSanitizer takes memory in its own way")
 DTYPES = ["float32", "float64"]
 ACTIVATIONS = [*reference.ACTIVATIONS, "softmax"]
 REGRESSION_LOSSES = ["mse", "half_mse", "mae", "huber", "quantile"]

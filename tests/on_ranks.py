@@ -232,7 +232,7 @@ class Sleeps(fastnn.Callback):
 
     def on_epoch_end(self, fit):
         if fit.rank == 0:
-            time.sleep(60)
+            time.sleep(300)
 
 
 def left_alone(folder, _):

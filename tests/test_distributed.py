@@ -269,9 +269,9 @@ def test_an_error_of_one_rank_in_training_ends_the_job(error, text, tmp_path):
 def test_a_rank_that_left_ends_the_job_itself_where_no_other_does(tmp_path):
     """It would wait for them in MPI's own end, for good."""
     begin = time.monotonic()
-    results, done = on_ranks(2, "left_alone", tmp_path, timeout=40)
+    results, done = on_ranks(2, "left_alone", tmp_path)
     assert done.returncode != 0 and results == [None] * 2
-    assert "\nOSError: disk full" in done.stderr and 5 < time.monotonic() - begin < 40
+    assert "\nOSError: disk full" in done.stderr and time.monotonic() - begin > 5
     assert_nobody_is_left(tmp_path)
 
 

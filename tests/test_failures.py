@@ -15,7 +15,7 @@ import textwrap
 
 import numpy as np
 import pytest
-from helpers import regression_data, same_bits
+from helpers import NOT_SANITIZED, regression_data, same_bits
 from test_process import python
 
 import fastnn
@@ -583,6 +583,7 @@ def shim(tmp_path_factory):
     return str(path)
 
 
+@NOT_SANITIZED
 @pytest.mark.parametrize("library", ["/fastnn/", "_multiarray_umath"])
 def test_every_c_allocation_may_fail(library, shim):
     """Those of fastnn's own libraries, and those of NumPy's, where parameters and results come from."""
@@ -594,11 +595,13 @@ def test_every_c_allocation_may_fail(library, shim):
         assert sum(counts.values()) > 100, counts
 
 
+@NOT_SANITIZED
 def test_the_check_of_c_allocations_can_fail(shim):
     with pytest.raises(AssertionError, match="not the bits of 3 steps"):
         check_allocations(["spoiled"], C.format(library="/fastnn/"), patience=0, LD_PRELOAD=shim)
 
 
+@NOT_SANITIZED
 @pytest.mark.parametrize("threads", [2, 4])
 def test_a_thread_that_cannot_be_had_is_done_without(threads, shim):
     """pthread_create fails; the bits are those of one thread."""
@@ -820,6 +823,7 @@ def check_leaks(rounds, warm_up, most_per_cycle, leak="pass"):
 
 
 @NEEDS_PROC
+@NOT_SANITIZED
 @rounds(300, 10_000)
 def test_nothing_is_left_of_a_cycle(rounds):
     at_night = rounds > 1000

@@ -26,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import NOT_SANITIZED
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
@@ -505,6 +506,7 @@ def memory(path, sabotage=""):
 
 
 @ON_LINUX
+@NOT_SANITIZED
 def test_reading_takes_twice_the_file_and_little_more(tmp_path):
     """16 MiB more, and 24 for the worst that a hostile header can do."""
     write_model(tmp_path / "large", {}, {"w": np.ones(2**22)})
