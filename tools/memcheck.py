@@ -4,8 +4,9 @@
     python tools/memcheck.py tests/test_bits.py -k …  what pytest is told
 
 Python and NumPy have reports of their own, such as of lengths that they read past: what counts is a report with a
-frame in one of fastnn's modules. Two errors that are made on purpose must be noticed first. As valgrind knows no
-AVX-512, tests of that say NOT TESTED.
+frame in one of fastnn's modules, but for what began with Python's ints: CPython 3.11 finds the int 0 by a digit that
+was never written, times a length of 0, and valgrind warns wherever such a 0 is used. Two errors that are made on
+purpose must be noticed first. As valgrind knows no AVX-512, tests of that say NOT TESTED.
 """
 
 import os
@@ -51,12 +52,13 @@ def memcheck(*arguments: str) -> tuple[list[str], int, int]:
     """Runs Python; returns a line for each report with a frame of fastnn, the number of others, and the exit code."""
     with tempfile.TemporaryDirectory(prefix="memcheck-") as folder:
         xml = Path(folder, "reports.xml")
-        command = ["valgrind", "--show-leak-kinds=none", "--num-callers=50", "--child-silent-after-fork=yes",
-                   "--xml=yes", f"--xml-file={xml}"]
+        command = ["valgrind", "--show-leak-kinds=none", "--track-origins=yes", "--num-callers=50",
+                   "--child-silent-after-fork=yes", "--xml=yes", f"--xml-file={xml}"]
         python = os.path.realpath(sys.executable)       # of a script that starts it, valgrind would see nothing
         run = subprocess.run([*command, python, *arguments], cwd=ROOT, env=os.environ | ENVIRONMENT, check=False)
         errors = ElementTree.parse(xml).getroot().findall("error")
-    ours = [error for error in errors if any("/fastnn/" in (obj.text or "") for obj in error.iter("obj"))]
+    ours = [error for error in errors if any("/fastnn/" in (obj.text or "") for obj in error.iter("obj"))
+            and not any(function.text == "_PyLong_New" for function in error.iter("fn"))]
     return [line(error) for error in ours], len(errors) - len(ours), run.returncode
 
 
