@@ -1,7 +1,7 @@
 """Data-parallel training on 1, 2 and 4 ranks of this machine, and a model of it on many machines.
 
-    python benchmarks/distributed.py            # runs mpiexec itself, in turns, and writes record/distributed.json
-    python benchmarks/distributed.py model      # writes the tables of docs/distributed.md and docs/scaling.png from it
+    python benchmarks/several_ranks.py         # runs mpiexec itself, in turns, and writes record/several_ranks.json
+    python benchmarks/several_ranks.py model   # writes the tables of docs/distributed.md and scaling.png from it
 
 A rank has one thread. Of three interleaved runs the median counts, each of them a median of epochs; the exchange of a
 step is what passes from the gradient of this rank to the sum of all, waiting for the slower rank included.
@@ -24,7 +24,7 @@ from tables import ADAM
 import fastnn
 
 ROOT = Path(__file__).parent.parent
-RECORD = ROOT / "benchmarks/record/distributed.json"
+RECORD = ROOT / "benchmarks/record/several_ranks.json"
 PAGE = ROOT / "docs/distributed.md"
 RANKS = 1, 2, 4
 RUNS = 3
@@ -204,7 +204,7 @@ def picture(record, path):
 def write_page(record):
     text = PAGE.read_text()
     for table, lines in (("measured", measured_table(record)), ("limits", limits_table(record))):
-        begin, end = f"<!-- {table}: written by benchmarks/distributed.py -->", f"<!-- end of {table} -->"
+        begin, end = f"<!-- {table}: written by benchmarks/several_ranks.py -->", f"<!-- end of {table} -->"
         before, rest = text.split(begin)
         text = "\n".join([before + begin, *lines, end + rest.split(end)[1]])
     PAGE.write_text(text)
