@@ -49,9 +49,15 @@ def half_squares(outputs, targets):
     return 0.5 * np.mean((outputs - targets) ** 2), (outputs - targets) / targets.size
 
 
+def number_of_rank(y, outputs):
+    """A metric that every rank sees differently."""
+    return WORLD.rank
+
+
 ON_ONE_MACHINE, NOWHERE = SeveralRanks._on_one_machine, lambda ranks: False
 WEIGHTS = np.random.default_rng(8).uniform(0, 2, N)
 WEIGHTS[20:60] = 0
+LATE_WEIGHTS = np.where(np.arange(N) < 120, 0, WEIGHTS)     # nothing on half of the ranks, and on the first of several
 CASES = {
     "adam": dict(optimizer=fastnn.Adam(0.01)),
     "clipped": dict(optimizer=fastnn.Adam(0.01, clip_norm=0.1)),
@@ -68,6 +74,9 @@ CASES = {
                     validated=True, epochs=8),
     "dropout": dict(network=dict(dropout=[0.3, 0.2], l1=1e-4, l2=1e-3, label_smoothing=0.1)),
     "weights": dict(sample_weight=WEIGHTS, kind="sigmoid"),
+    "late weights": dict(sample_weight=LATE_WEIGHTS, kind="sigmoid", validated=True),
+    "lbfgs, late weights": dict(sample_weight=LATE_WEIGHTS, kind="numbers", network=dict(dtype="float64"), epochs=9,
+                                optimizer=fastnn.LBFGS(), batch_size=None, validated=True),
     "balanced": dict(class_weight="balanced"),
     "focal": dict(kind="sigmoid", network=dict(loss="focal"), class_weight={1: 3.0}),
     "numbers": dict(kind="numbers", network=dict(dtype="float64"), metrics=["r2", "mae"], validated=True),
@@ -79,6 +88,7 @@ CASES = {
     "mapped": dict(kind="softmax", mapped=True, network=dict(dropout=0.25)),
     "early": dict(validated=True, early=3, epochs=60, optimizer=fastnn.Adam(0.05)),
     "training metric": dict(metrics=["accuracy"]),
+    "metric of each rank": dict(metrics=[number_of_rank], batch_size=16),
     "large": dict(network=dict(layer_sizes=[6, 150, 130, 3]), optimizer=fastnn.Adam(0.003)),
     "large, apart": dict(network=dict(layer_sizes=[6, 150, 130, 3]), optimizer=fastnn.Adam(0.003), apart=True),
     "large float64": dict(network=dict(layer_sizes=[6, 131, 77, 3], dtype="float64")),
@@ -95,12 +105,12 @@ def trained(case, communicator, folder):
     fit = dict(epochs=4, batch_size=32, communicator=communicator) | case
     if fit["batch_size"] is None:
         del fit["batch_size"]
-    if fit.pop("validated", False):
-        fit["validation_data"] = X[mine], y[mine]
-    if early := fit.pop("early", None):
-        fit["early_stopping"] = fastnn.EarlyStopping(early)
     if "sample_weight" in fit:
         fit["sample_weight"] = fit["sample_weight"][mine]
+    if fit.pop("validated", False):
+        fit["validation_data"] = X[mine], y[mine], fit.get("sample_weight")
+    if early := fit.pop("early", None):
+        fit["early_stopping"] = fastnn.EarlyStopping(early)
     if fit.pop("mapped", False):
         path = Path(folder, f"{WORLD.rank}.npy")
         np.save(path, X.astype("d"))
@@ -140,8 +150,8 @@ def whole_batches(folder, case):
 
 def sharded(folder, _):
     """{case: what must be the same} of cases with shards=8, which need rows divided evenly."""
-    names = ["adam", "clipped", "momentum", "dropout", "weights", "numbers", "mapped", "early", "lbfgs", "plateau",
-             "large"]
+    names = ["adam", "clipped", "momentum", "dropout", "weights", "late weights", "lbfgs, late weights", "numbers",
+             "mapped", "early", "lbfgs", "plateau", "large"]
     result = {}
     for name in names:
         network, history = trained(CASES[name], DataParallel(shards=8), folder)
@@ -176,6 +186,7 @@ def mistakes(folder, _):
         "features": lambda: network().fit(X[:, :2] if first else X, y, communicator=WORLD),
         "nan": lambda: network().fit(np.where(last, np.nan, X), y, communicator=WORLD),
         "architecture": lambda: network(layer_sizes=[3, 5 if last else 4, 1]).fit(X, y, communicator=WORLD),
+        "size": lambda: network(layer_sizes=[3, 3000 if last else 4, 1]).fit(X, y, communicator=WORLD),
         "dtype": lambda: network(dtype="float64" if last else "float32").fit(X, y, communicator=WORLD),
         "loss": lambda: network(loss="mae" if last else "mse").fit(X, y, communicator=WORLD),
         "parameters": lambda: seasoned().fit(X, y, communicator=WORLD),
@@ -183,6 +194,10 @@ def mistakes(folder, _):
         "optimizer": lambda: network().fit(X, y, optimizer=fastnn.SGD(0.1 if last else 0.2), communicator=WORLD),
         "validation": lambda: network().fit(X, y, validation_data=(X, y) if last else None, communicator=WORLD),
         "metrics": lambda: network().fit(X, y, metrics=["mse"] if last else [], communicator=WORLD),
+        "fraction": lambda: network().fit(X, y, validation_data=0.25, communicator=WORLD),
+        "validation weights": lambda: network().fit(X, y, validation_data=(X, y, np.zeros(8)), communicator=WORLD),
+        "class_weight": lambda: network(output="sigmoid", loss="binary_cross_entropy").fit(
+            X, y, class_weight={1: 3.0 if last else 1.0}, communicator=WORLD),
         "batches": lambda: network().fit([(X, y)], communicator=WORLD),
         "two": lambda: network().fit(X[:0] if first else X[:, :1], y, communicator=WORLD),
         "shards": lambda: network().fit(X[WORLD.rank:], y[WORLD.rank:], batch_size=4,
@@ -227,6 +242,13 @@ def left(folder, error):
                                     communicator=WORLD)
 
 
+def left_and_went_on(folder, _):
+    """Rank 1 leaves by an error, but its program does not end."""
+    with contextlib.suppress(OSError):
+        left(folder, "OSError")
+    time.sleep(300)
+
+
 class Sleeps(fastnn.Callback):
     """Hears nothing, on rank 0."""
 
@@ -242,19 +264,63 @@ def left_alone(folder, _):
                                     callbacks=[Fails(1, OSError("disk full"), epoch=1), Sleeps()])
 
 
+class Leaves(fastnn.Callback):
+    """Raises on rank 0, at the end of the fit."""
+
+    def on_fit_end(self, fit):
+        if fit.rank == 0:
+            raise OSError("disk full")
+
+
+def left_at_the_end(folder, _):
+    """Rank 0 leaves by an error when all have trained, and its program does not end."""
+    arguments, X, y = data("softmax")
+    arguments["layer_sizes"] = [6, 3000, 3]     # gradients that are summed in memory of all ranks
+    with contextlib.suppress(OSError):
+        fastnn.Network(**arguments).fit(X[local_rows(N)], y[local_rows(N)], epochs=1, callbacks=[Leaves()],
+                                        communicator=WORLD)
+    time.sleep(300)
+
+
+def failed(folder, _):
+    """How much higher MPI's number of a new communicator is than at first: after fits that were refused, and after some
+    that diverged."""
+    network = fastnn.Network([3, 2, 1])
+    X, y = np.eye(8, 3, dtype="f"), np.zeros(8)
+
+    def number():
+        copy = WORLD.Dup()
+        try:
+            return copy.py2f()
+        finally:
+            copy.Free()
+
+    numbers = [number()]
+    for inputs, error in [(X[:, :2], ValueError), (X, fastnn.DivergenceError)]:
+        for _ in range(5):
+            try:
+                network.fit(inputs, y, epochs=2, optimizer=fastnn.SGD(1e38), communicator=WORLD)
+            except error:
+                pass
+            else:
+                return "no error"
+        numbers.append(number())
+    return [later - numbers[0] for later in numbers[1:]]
+
+
 def diverged(folder, _):
-    """[the error, whether the last good epoch is back] where the learning rate is far too large."""
+    """[the error, whether the last good epoch is back] where the learning rate is far too large, and where inputs are,
+    on one rank alone."""
     arguments, X, y = data("numbers")
     network = fastnn.Network(**arguments)
     network.fit(X[local_rows(N)], y[local_rows(N)], communicator=WORLD)
     before = digest(network)
     result = []
-    for setting in (dict(), dict(sync_every=3)):
-        network.optimizer.learning_rate = 1e30
-        with contextlib.suppress(AttributeError):
-            network._optimizer.stale = True
+    for rate, scale, setting in [(1e30, 1, dict()), (1e30, 1, dict(sync_every=3)), (0.01, 1e25, dict(sync_every=3))]:
+        network.optimizer.learning_rate = rate
         try:
-            network.fit(X[local_rows(N)], y[local_rows(N)], epochs=5, communicator=DataParallel(**setting))
+            network.fit(X[local_rows(N)] * (scale if WORLD.rank == 0 else 1), y[local_rows(N)], epochs=5,
+                        communicator=DataParallel(**setting))
         except fastnn.DivergenceError as error:
             result.append([str(error), digest(network) == before])
     return result
@@ -268,7 +334,8 @@ class Ends(fastnn.Callback):
 
     def on_epoch_end(self, fit):
         if fit.network.epochs_trained == 5 and fit.rank == self.rank:
-            time.sleep(0.2)         # so that rank 0 has saved
+            while fastnn.load(self.path.with_name("checkpoint.safetensors")).epochs_trained < 5:
+                time.sleep(0.01)        # rank 0 is about to save
             self.path.write_text(str(os.getpid()))
             os.kill(os.getpid(), self.number)
 
@@ -284,8 +351,23 @@ def run_for_ten_epochs(folder, ends):
     mine = local_rows(N)
     network.fit(X[mine], y[mine], epochs=10 - network.epochs_trained, batch_size=32, callbacks=callbacks,
                 optimizer=network.optimizer or fastnn.Adam(0.01),
-                communicator=DataParallel(shards=4, timeout=2))
+                communicator=DataParallel(shards=4, timeout=2 if ends else 60))
     return [network.epochs_trained, digest(network)]
+
+
+class Late(fastnn.Callback):
+    """Rank 1 comes late after the second epoch, and never after the fourth."""
+
+    def on_epoch_end(self, fit):
+        if fit.rank == 1:
+            time.sleep({2: 1.5, 4: 300}.get(fit.epoch, 0))
+
+
+def late_and_lost(folder, _):
+    """A rank that answers late is asked again when it cannot answer."""
+    arguments, X, y = data("softmax")
+    fastnn.Network(**arguments).fit(X[local_rows(N)], y[local_rows(N)], epochs=9, callbacks=[Late()],
+                                    communicator=DataParallel(timeout=1))
 
 
 def lonely(folder, _):

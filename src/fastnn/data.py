@@ -45,6 +45,10 @@ class Ranks:
         """Every rank's value."""
         return [value]
 
+    def common(self, error: Exception) -> Exception:
+        """An error that every rank raises, as all have seen what it is about."""
+        return error
+
     def joined_rows(self, about: str, array: Array) -> Array:
         """The rows of every rank's array, one below the other."""
         return array

@@ -120,7 +120,7 @@ def run(fit: Fit, rows: Rows, optimizer: LBFGS) -> History:
             gradient += (l2 * weights + l1 * np.sign(weights)).astype(engine.dtype)
         gradient = engine.packed(block)
         if not (math.isfinite(loss) and np.isfinite(gradient).all()):
-            raise DivergenceError(network.epochs_trained + 1, 1, math.nan)
+            raise ranks.common(DivergenceError(network.epochs_trained + 1, 1, math.nan))
         return loss + penalty(), gradient.astype(np.float64)
 
     def penalty() -> float:

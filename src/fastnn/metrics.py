@@ -97,5 +97,8 @@ class Scored:
         self.y = ranks.joined_rows(f"the metric {name}", np.asarray(y))
 
     def __call__(self) -> float:
-        outputs = self.ranks.joined_rows(f"the metric {self.name}", self.network.predict(self.X))
-        return number(f"the metric {self.name}", self.function(self.y, outputs), finite=False)
+        about = f"the metric {self.name}"
+        outputs = self.ranks.joined_rows(about, self.network.predict(self.X))
+        value = number(about, self.function(self.y, outputs), finite=False)
+        first: float = self.ranks.gathered(about, value)[0]      # what stops a fit must stop it on every rank
+        return first

@@ -299,7 +299,8 @@ class Network(Running):
             Whether every epoch takes the rows in another random order.
         validation_data : (X, y), (X, y, sample_weight), float or None
             Rows whose loss is recorded after every epoch, or the fraction of the rows to hold
-            out for that: random, and the same ones in every fit with this seed.
+            out for that: random, and the same ones in every fit with this seed. (No fraction
+            with a communicator.)
         sample_weight : array (n,) or None
             How much each row counts, >= 0: a batch's loss is sum(w * loss) / sum(w). A batch
             whose weights are all zero has no gradient.
@@ -362,6 +363,9 @@ class Network(Running):
                          *([ProgressBar()] if progress else [])]
             optimizer = self._checked_optimizer(optimizer)
             if isinstance(validation_data, (float, int)):
+                if communicator is not None:
+                    raise ValueError(f"validation_data is {validation_data}, but with a communicator must be this "
+                                     "rank's own rows, (X, y): a fraction would be others on other numbers of ranks")
                 (X, y, sample_weight), validation_data = data.split(engine, X, y, sample_weight, validation_data)
             validation = self._checked_validation(validation_data, ranks)
             scores = self._checked_scores(metrics, X, y, validation_data, ranks) if metrics else {}
@@ -378,7 +382,7 @@ class Network(Running):
             try:
                 optimizer.bind(engine)
                 ranks.agree(self, optimizer, epochs=epochs, batch_size=batch_size, shuffle=bool(shuffle), tol=tol,
-                            early_stopping=early_stopping)
+                            class_weight=class_weight, early_stopping=early_stopping, time_budget=time_budget)
                 self._optimizer, self._early_stopping = optimizer, early_stopping
                 if isinstance(optimizer, lbfgs.LBFGS):
                     return lbfgs.run(fit, rows, optimizer)
@@ -422,8 +426,9 @@ class Network(Running):
         if not (isinstance(validation_data, (tuple, list)) and len(validation_data) in (2, 3)):
             raise TypeError(f"validation_data is a {type(validation_data).__name__}, but must be a tuple (X, y) or "
                             "(X, y, sample_weight), or a fraction of the rows")
+        X, y, sample_weight = (*validation_data, None)[:3]
         try:
-            rows = data.as_rows(self._engine, *validation_data)
+            rows = data.as_rows(self._engine, X, y, sample_weight, whole=ranks.size == 1)
         except (TypeError, ValueError) as error:
             raise type(error)(f"validation_data: {error}") from None
         return ranks.mean_loss_of(self, rows)

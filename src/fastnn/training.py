@@ -172,9 +172,9 @@ def run(fit: Fit, source: Source, optimizer: Optimizer, threads: int | None) -> 
                 rate = optimizer.last_rate
                 fit.rows = source.count
                 if not math.isfinite(loss):
-                    step = trainer.steps
+                    step = min(fit._ranks.gathered("the step that diverged", trainer.steps))
                     trainer.restore()
-                    raise DivergenceError(network.epochs_trained + 1, step, rate)
+                    raise fit._ranks.common(DivergenceError(network.epochs_trained + 1, step, rate))
                 if not fit.after_epoch(loss, rate):
                     break
         trainer.release()       # not after an error: its memory may hold what is not finite

@@ -24,7 +24,6 @@ from .._core import aligned_zeros
 from .._optional import library
 from .._version import __version__
 from ..data import Ranks
-from ..training import DivergenceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,8 +36,8 @@ if TYPE_CHECKING:
 LEFT, ASKED, ALIVE = 1, 2, 3        # tags of messages: an error's text; "are you there?"; "I am"
 BUSY_SECONDS = 1e-4                 # of waiting without giving the processor away, where each rank has one
 LISTEN_SECONDS = 1e-3               # from one look for messages to the next
-GRACE_SECONDS = 5.0                 # for answers of those who are there, or for them to end the job
-LAST_WORDS_SECONDS = 1.0            # for what is printed, also by one that leaves, to pass the launcher
+GRACE_SECONDS = 5.0                 # for answers of those who are there, or for one that left to print its error
+LAST_WORDS_SECONDS = 1.0            # for what is printed to pass the launcher
 SMALL_BYTES = 1 << 15               # blocks of all ranks together that each rank adds up by itself: one exchange
 ROW_BYTES = 64                      # of a line of memory, at which blocks begin
 LINE = 16                           # elements: a multiple of that in both dtypes
@@ -92,6 +91,7 @@ class SeveralRanks(Ranks):
         self._world = communicator
         self._training = self._known = False        # whether it has begun; whether all know of an error
         self._busy = BUSY_SECONDS
+        self._questions = 0                         # asked so far
         self._window: Any = None                    # memory of all ranks, on one machine
         self._sent: list[Any] = []                  # texts that may still be on their way
 
@@ -106,15 +106,22 @@ class SeveralRanks(Ranks):
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if self.size == 1:
             return
-        if error is None:
-            if self._window is not None:
-                self._window.Unlock_all()
-                self._window.Free()
-            self._communicator.Free()
-        elif not self._training and not self._known and isinstance(error, Exception):
-            self.gathered("an error", None, error)      # raises it
-        elif not self._known and not isinstance(error, DivergenceError):      # which is the same on every rank
-            self._leave(error)
+        try:
+            if isinstance(error, Exception) and not self._training and not self._known:
+                self.gathered("an error", None, error)      # raises it
+        finally:
+            if error is None or self._known:
+                self._free()
+            else:
+                self._leave(error)
+
+    def _free(self) -> None:
+        """Gives back what MPI has only so many of."""
+        self.wait(self._communicator.Ibarrier())        # MPI's own end of a window waits without a limit
+        if self._window is not None:
+            self._window.Unlock_all()
+            self._window.Free()
+        self._communicator.Free()
 
     # What ranks tell each other
 
@@ -133,6 +140,11 @@ class SeveralRanks(Ranks):
                 raise ValueError(f"rank {rank} is at {other!r}, rank 0 at {messages[0][0]!r}: {ALIKE}")
         self._known = False
         return [value for _, value, _ in messages]
+
+    def common(self, error: Exception) -> Exception:
+        """An error that every rank raises, as all have seen what it is about."""
+        self._known = True
+        return error
 
     def agree(self, network: Network, optimizer: AnyOptimizer, **arguments: object) -> None:
         """Training begins; ranks that differ in these are refused."""
@@ -208,6 +220,7 @@ class SeveralRanks(Ranks):
         self._received = aligned_zeros(whole * (self.size if self._direct else 1), dtype).reshape(self.size, -1)
         self._type = self._mpi.FLOAT if dtype == "float32" else self._mpi.DOUBLE
         blocks = [aligned_zeros(whole, dtype) for _ in range(count)]
+        self.gathered("memory for gradients", None)     # all are here, and have it: what follows waits without a limit
         if self.size > 1 and not self._direct and self._on_one_machine():
             self._window = self._mpi.Win.Allocate_shared(whole * itemsize + ROW_BYTES, comm=self._communicator)
             self._window.Lock_all()
@@ -288,20 +301,17 @@ class SeveralRanks(Ranks):
     def _listen(self) -> None:
         """Hears that a rank has left, and answers one that asks."""
         if (message := self._received_text(LEFT)) is not None:
-            self._end_job(f"rank {message[0]} left the fit: {message[1]}")
+            self._end_job(f"rank {message[0]} left the fit: {message[1]}", GRACE_SECONDS)
         while (message := self._received_text(ASKED)) is not None:
-            self._tell(message[0], ALIVE)
+            self._tell(message[0], ALIVE, message[1])
 
     def _leave(self, error: BaseException) -> None:
-        """Tells the others that this rank will not come any more. They end the job; and in case this process outlives
-        that, it does not wait for them in MPI's own end, where no time limit holds."""
+        """Tells the others that this rank will not come any more. It ends the job when its program does, as it would
+        wait for them in MPI's own end without a limit; if it goes on, they do so."""
+        text = f"{type(error).__name__}: {error}"
         for rank in self._others():
-            self._tell(rank, LEFT, f"{type(error).__name__}: {error}")
-        atexit.register(self._end_at_last)
-
-    def _end_at_last(self) -> None:
-        time.sleep(GRACE_SECONDS)
-        self._world.Abort(1)
+            self._tell(rank, LEFT, text)
+        atexit.register(self._end_job, f"it left the fit: {text}")
 
     def _others(self) -> list[int]:
         return [rank for rank in range(self.size) if rank != self.rank]
@@ -324,12 +334,14 @@ class SeveralRanks(Ranks):
         """Finds out which ranks do not answer, and ends the job; unless what this one waits for is done meanwhile."""
         missing = set(self._others())
         if self._listening:
+            self._questions += 1
             for rank in sorted(missing):
-                self._tell(rank, ASKED)
+                self._tell(rank, ASKED, str(self._questions))
             end = time.monotonic() + min(GRACE_SECONDS, self.timeout)
-            while missing and time.monotonic() < end:
+            while time.monotonic() < end:
                 self._listen()
-                if (message := self._received_text(ALIVE)) is not None:
+                message = self._received_text(ALIVE)
+                if message is not None and message[1] == str(self._questions):      # not late, to an earlier one
                     missing.discard(message[0])
                 if request.Test():
                     return
@@ -342,9 +354,9 @@ class SeveralRanks(Ranks):
             reason = "every rank waits, but not all for the same"
         self._end_job(f"{reason}, for {self.timeout:g} seconds")
 
-    def _end_job(self, reason: str) -> None:
+    def _end_job(self, reason: str, after: float = LAST_WORDS_SECONDS) -> None:
         """None of its ranks could go on alone: what others began together with the one that is missing has no end, and
         MPI may write to its memory at any time."""
         print(f"fastnn: rank {self.rank} ends the job: {reason}", file=sys.stderr, flush=True)
-        time.sleep(LAST_WORDS_SECONDS)
+        time.sleep(after)
         self._world.Abort(1)

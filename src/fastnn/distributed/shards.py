@@ -10,6 +10,7 @@ sources of rows, as those in data.py.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import cached_property
 from itertools import chain, pairwise
 from math import fsum, isfinite
 from typing import TYPE_CHECKING, Any
@@ -54,15 +55,24 @@ def parts_of(ranks: SeveralRanks, about: str, n: int) -> tuple[int, int, list[in
                           bounds_of(total, ranks.shards)[ranks.rank * several:][:several + 1]]
 
 
+def total_weight(ranks: SeveralRanks, about: str, weights: list[float]) -> float:
+    """The sum of the weights of all ranks' parts."""
+    total = fsum(joined(ranks.gathered(about, weights)))
+    if not 0 < total < np.inf:
+        raise ValueError(f"{about} sums to {total:g} over all ranks, but must be positive and finite")
+    return total
+
+
 def mean_loss_of(ranks: SeveralRanks, network: Network, rows: Rows) -> Callable[[], float]:
     """A function that returns the mean loss over every rank's rows."""
     _, _, bounds = parts_of(ranks, "validation_data", len(rows))
     parts = [Rows(*data.selected(rows.arrays, slice(first, last))) for first, last in pairwise(bounds)]
+    weight = total_weight(ranks, "validation_data's sample_weight", [part.weight for part in parts])
+    parts = [part for part in parts if part.weight]
 
     def mean_loss() -> float:
-        mine = [(data.mean_loss(network, part) * part.weight, part.weight) for part in parts]
-        losses, weights = zip(*joined(ranks.gathered("the validation loss", mine)), strict=True)
-        return fsum(losses) / fsum(weights)
+        mine = [data.mean_loss(network, part) * part.weight for part in parts]
+        return fsum(joined(ranks.gathered("the validation loss", mine))) / weight
 
     return mean_loss
 
@@ -72,11 +82,12 @@ def gradients_of(ranks: SeveralRanks, network: Network, rows: Rows) -> Callable[
     engine, size = network._engine, network._engine.parameters.size
     _, _, bounds = parts_of(ranks, "X", len(rows))
     parts = [Rows(*data.selected(rows.arrays, slice(first, last))) for first, last in pairwise(bounds)]
-    weight = fsum(joined(ranks.gathered("sample_weight", [part.weight for part in parts])))
+    weight = total_weight(ranks, "sample_weight", [part.weight for part in parts])
     total = ranks.blocks(size, engine.dtype, 1)[0]
+    nothing = 0.0, np.zeros(size, engine.dtype)     # of rows that all weigh nothing
 
     def gradients() -> tuple[float, FloatArray]:
-        results = [engine.gradients(part) for part in parts]
+        results = [engine.gradients(part) if part.weight else nothing for part in parts]
         blocks = [block * (part.weight / weight) for part, (_, block) in zip(parts, results, strict=True)]
         add_in_pairs(blocks, total[:size], blocks)
         ranks.add(total)
@@ -135,16 +146,15 @@ class Shards(ABC):
         self.shards = [Shard(engine, data.selected(source.arrays, slice(first, last)), begin + first, begin + last)
                        for first, last in pairwise(bounds)]
         self.gather = isinstance(source, data.InMemory)
-        described = joined(ranks.gathered("sample_weight", [
-            (shard.weight, shard.arrays[3] is not None) for shard in self.shards]))
-        self.weight = fsum(weight for weight, _ in described)
-        self.weighted = any(weighted for _, weighted in described)
-        if not 0 < self.weight < np.inf:
-            raise ValueError(f"sample_weight sums to {self.weight:g} over all ranks, but must be positive and finite")
+        self.weight = total_weight(ranks, "sample_weight", [shard.weight for shard in self.shards])
+        self.weighted = any(ranks.gathered("sample_weight", source.arrays[3] is not None))
         # Whoever has all rows trains as without ranks, but for their order.
         self.alone = self.shards[0].rows if len(self.shards) == ranks.size == 1 else None
-        if self.alone is None:
-            self.blocks = ranks.blocks(engine.parameters.size, engine.dtype, len(self.shards).bit_length())
+
+    @cached_property
+    def blocks(self) -> list[FloatArray]:
+        """Memory for gradients: made when training begins, as all ranks have agreed on its size then."""
+        return self.ranks.blocks(self.engine.parameters.size, self.engine.dtype, len(self.shards).bit_length())
 
     def epoch(self, trainer: Trainer, optimizer: Optimizer, number: int) -> float:
         """One pass of all ranks together; returns the mean loss, NaN where it is not finite."""
