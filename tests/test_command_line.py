@@ -214,6 +214,14 @@ def test_mistakes_are_one_line_and_leave_no_file(folder, capsys, change, argumen
     assert {name: Path(name).read_bytes() for name in os.listdir()} == before
 
 
+def test_a_pipe_is_refused_before_any_work(folder, capsys):
+    """A file of that name is made, and takes the pipe's place: nothing would come out of it."""
+    os.mkfifo("pipe")
+    code, out, err = run(capsys, "train", "flowers.csv", "--target", "species", "--out", "pipe")
+    assert (code, out) == (1, "") and "--out is 'pipe', which is no file in a folder that exists" in err
+    assert Path("pipe").is_fifo()
+
+
 def test_a_recipe_that_does_not_fit_is_refused(folder):
     network = tables.train(tables.Table.read("flowers.csv"), "species", epochs=1).network
     for wrong in ({}, {"columns": ["a"]}, {"inputs": {"mean": [1], "scale": [1]}}, {"labels": ["a", "b"]},

@@ -12,6 +12,8 @@ import os
 import random
 import re
 import shutil
+import signal
+import socket
 import stat
 import struct
 import subprocess
@@ -525,11 +527,19 @@ def test_reading_takes_twice_the_file_and_little_more(tmp_path):
 # What saving does to the disk
 
 
+TEMPORARY = ".model.fastnn-tmp"      # beside a file of the name "model", while that is saved
+
+
 def old_file(folder):
-    """A folder with a model in it, and that model's bytes."""
+    """A folder with a model in it that others may not read, and that model's bytes."""
     folder.mkdir()
     write_model(folder / "model", description(), tensors())
+    (folder / "model").chmod(0o600)
     return (folder / "model").read_bytes()
+
+
+def mode(path):
+    return stat.S_IMODE(path.stat().st_mode)
 
 
 @pytest.mark.parametrize(("wrong", "error"), [
@@ -554,6 +564,168 @@ def test_a_path_that_cannot_be_written_is_an_os_error(tmp_path):
         with pytest.raises(error):
             write_model(tmp_path / name, {}, {})
     assert os.listdir(tmp_path) == ["folder"] and not os.listdir(tmp_path / "folder")
+
+
+@pytest.mark.parametrize("name", ["model.tmp", "model~", ".model", ".model.tmp"])
+def test_files_of_the_user_beside_the_model_stay(tmp_path, name):
+    """A save that is killed leaves TEMPORARY, and the next clears that away, but nothing else."""
+    for kept in (name, TEMPORARY):
+        (tmp_path / kept).write_text("important")
+    write_model(tmp_path / "model", *NEW)
+    assert sorted(os.listdir(tmp_path)) == sorted(["model", name]) and (tmp_path / name).read_text() == "important"
+    assert read_model(tmp_path / "model")[0] == NEW[0]
+
+
+def symbolic_link(path, victim):
+    path.symlink_to(victim)
+
+
+def dangling_link(path, victim):
+    path.symlink_to(victim.with_name("nothing"))
+
+
+def hard_link(path, victim):
+    path.hardlink_to(victim)
+
+
+def fifo(path, victim):
+    os.mkfifo(path)
+
+
+def a_socket(path, victim):
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(os.path.relpath(path))      # of at most 107 bytes
+
+
+def a_folder(path, victim):
+    path.mkdir()
+
+
+OTHERS = {symbolic_link: "a symbolic link", dangling_link: "a symbolic link", hard_link: "a file with several names",
+          fifo: "a pipe", a_socket: "a socket", a_folder: "a directory"}
+
+
+@pytest.fixture
+def alarm():
+    """A save that waits for ever fails."""
+    def ring(*args):
+        raise AssertionError("a save waits for ever")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.alarm(20)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.usefixtures("alarm")
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize(("make", "kind"), OTHERS.items())
+def test_what_is_no_file_of_its_own_is_not_written_to(tmp_path, monkeypatch, make, kind, late):
+    """Under the temporary name; also if it comes only after the save has looked."""
+    def lstat(path, real=os.lstat, **options):
+        if late and os.fspath(path).endswith(TEMPORARY):
+            raise FileNotFoundError
+        return real(path, **options)
+
+    monkeypatch.chdir(tmp_path)
+    before = old_file(tmp_path / "a")
+    victim = write_bytes(tmp_path / "victim", b"important")
+    make(tmp_path / "a" / TEMPORARY, victim)
+    found = (tmp_path / "a" / TEMPORARY).lstat()
+    with monkeypatch.context() as patch, pytest.raises(OSError) as caught:
+        patch.setattr(os, "lstat", lstat)
+        write_model(tmp_path / "a" / "model", *NEW)
+    assert late or str(caught.value) == (
+        f"{tmp_path / 'a' / TEMPORARY} is {kind}, but must be a regular file or absent: remove it, and save again")
+    left = (tmp_path / "a" / TEMPORARY).lstat()
+    assert (left.st_ino, left.st_mode, left.st_nlink) == (found.st_ino, found.st_mode, found.st_nlink)
+    assert victim.read_bytes() == b"important" and (tmp_path / "a" / "model").read_bytes() == before
+    assert sorted(os.listdir(tmp_path)) == ["a", "victim"] and len(os.listdir(tmp_path / "a")) == 2
+
+
+@pytest.mark.usefixtures("alarm")
+@pytest.mark.parametrize("link", [False, True])
+@pytest.mark.parametrize(("make", "error"), [
+    (fifo, FileExistsError), (a_socket, FileExistsError), (a_folder, IsADirectoryError)])
+def test_only_a_regular_file_is_replaced(tmp_path, monkeypatch, make, error, link):
+    """And nothing is written before that is known."""
+    monkeypatch.chdir(tmp_path)
+    make(tmp_path / "model", None)
+    (tmp_path / "link").symlink_to("model")
+    opened = []
+    monkeypatch.setattr(model_file, "_open_alone", opened.append)
+    with pytest.raises(error) as caught:
+        write_model(tmp_path / ("link" if link else "model"), *NEW)
+    assert str(caught.value) == (f"{tmp_path / 'model'} is {OTHERS[make]}, but must be a regular file or absent: "
+                                 "save under another name")
+    assert not opened and sorted(os.listdir(tmp_path)) == ["link", "model"]
+
+
+def test_a_device_is_not_replaced():
+    """A terminal's: in its folder nobody can make files, so that no mistake does harm."""
+    try:
+        ends = os.openpty()
+    except OSError as error:
+        pytest.skip(f"NOT TESTED: there are no terminals here: {error}")
+    try:
+        with pytest.raises(FileExistsError, match="is a device, but must be a regular file or absent: save under"):
+            write_model(os.ttyname(ends[1]), *NEW)
+    finally:
+        for end in ends:
+            os.close(end)
+
+
+def test_a_file_of_several_names_is_replaced_under_one(tmp_path):
+    old_file(tmp_path / "a")
+    hard_link(tmp_path / "other", tmp_path / "a" / "model")
+    write_model(tmp_path / "a" / "model", *NEW)
+    assert read_model(tmp_path / "a" / "model")[0] == NEW[0] and read_model(tmp_path / "other")[0] == description()
+
+
+@pytest.mark.parametrize("wanted", [0o600, 0o640, 0o666, 0o755, 0o444, 0o000])
+def test_a_save_keeps_who_may_read_the_file(tmp_path, monkeypatch, wanted):
+    """Nobody else can read it while it is written, and the owner can write what a killed save leaves."""
+    def fsync(file, real=os.fsync):
+        if stat.S_ISREG(os.fstat(file).st_mode):
+            assert stat.S_IMODE(os.fstat(file).st_mode) == wanted | stat.S_IWUSR
+        real(file)
+
+    old_file(tmp_path / "a")
+    (tmp_path / "a" / "model").chmod(wanted)
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_model(tmp_path / "a" / "model", *NEW)
+    assert mode(tmp_path / "a" / "model") == wanted
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_a_new_file_has_the_mode_of_any_other(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        write_model(tmp_path / "model", *NEW)
+    finally:
+        os.umask(before)
+    assert mode(tmp_path / "model") == 0o666 & ~umask
+
+
+def test_the_mode_is_set_only_where_it_differs(tmp_path, monkeypatch):
+    """Some file systems refuse it even to the owner, and there all files have one."""
+    def fchmod(file, mode):
+        raise PermissionError("no modes here")
+
+    write_model(tmp_path / "model", description(), tensors())
+    monkeypatch.setattr(os, "fchmod", fchmod)
+    write_model(tmp_path / "model", *NEW)
+    (tmp_path / "model").chmod(0o600)
+    with pytest.raises(PermissionError, match="no modes here"):
+        write_model(tmp_path / "model", description(), tensors())
+    assert os.listdir(tmp_path) == ["model"] and read_model(tmp_path / "model")[0] == NEW[0]
+
+
+def test_a_name_too_long_for_the_temporary_one_is_an_os_error(tmp_path):
+    with pytest.raises(OSError, match="File name too long"):
+        write_model(tmp_path / ("m" * 250), *NEW)
+    assert not os.listdir(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["fsync", "replace"])
@@ -693,9 +865,10 @@ def check_kills(folder, sabotage=""):
         inject = f"inject={name}:signal=SIGKILL:when={calls[:index + 1].count(name)}"
         code, _ = save(here, "-e", inject, sabotage=sabotage)
         assert code == -9, f"{name} was not reached"
-        assert set(os.listdir(here)) <= {"model", "model.tmp"}
+        assert set(os.listdir(here)) <= {"model", TEMPORARY}
         left = (here / "model").read_bytes() if (here / "model").exists() else None
         assert left in (before, after), f"killed at {name}, a save leaves neither file"
+        assert mode(here / "model") == 0o600
         write_model(here / "model", *NEW)
         assert os.listdir(here) == ["model"] and (here / "model").read_bytes() == after
         return left == before
@@ -734,7 +907,8 @@ def test_the_data_is_on_the_disk_before_the_name_and_the_name_before_the_return(
 @pytest.mark.parametrize(("call", "error", "left"), [
     ("write", "ENOSPC", "old"), ("write", "EIO", "old"), ("fsync", "ENOSPC", "old"), ("fsync", "EIO", "old"),
     ("/rename.*", "ENOSPC", "old"), ("/rename.*", "EIO", "old"), ("ftruncate", "EIO", "old"),
-    ("openat", "EACCES", "old"), ("fsync:2", "EIO", "new"),     # the folder's: nothing can take the new name back
+    ("fchmod", "EPERM", "old"), ("openat", "EACCES", "old"),
+    ("fsync:2", "EIO", "new"),      # the folder's: nothing can take the new name back
 ])
 def test_a_full_or_failing_disk_leaves_the_old_file_and_no_other(tmp_path, call, error, left):
     before = old_file(tmp_path / "a")

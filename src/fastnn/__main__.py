@@ -64,7 +64,8 @@ def add_train(commands: Any) -> None:
 
 def check_out(path: str, source: str) -> None:
     """Refuses, before any work, a file that cannot be written or that the work is done from."""
-    if not path or Path(path).is_dir() or not Path(path).absolute().parent.is_dir():
+    other = Path(path).exists() and not Path(path).is_file()       # a folder, a pipe, a device
+    if not path or other or not Path(path).absolute().parent.is_dir():
         raise ValueError(f"--out is {path!r}, which is no file in a folder that exists")
     if Path(path).exists() and Path(source).exists() and Path(path).samefile(source):
         raise ValueError(f"--out is {path!r}, which is what is read; give another name")

@@ -13,6 +13,7 @@ import fcntl
 import hashlib
 import json
 import os
+import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -31,6 +32,12 @@ LARGEST_HEADER = 2**19      # bytes of names, shapes and description: a parser m
 MALFORMED: tuple[type[Exception], ...] = (
     ValueError, TypeError, LookupError, AttributeError, RecursionError, safetensors.SafetensorError)
 
+# Opens no link, waits for no device, and leaves what is in a file: another may be writing it.
+AS_IT_IS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+
+KINDS = {stat.S_IFREG: "a file with several names", stat.S_IFDIR: "a directory", stat.S_IFLNK: "a symbolic link",
+         stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+
 
 class FormatError(ValueError):
     """A file that is not a valid model file."""
@@ -41,7 +48,8 @@ def write_model(path: Path, description: dict[str, Any], tensors: Mapping[str, A
 
     Whatever happens, path is afterwards what it was before or the new file. A symbolic link stays, and
     what it points to is replaced. A second save of the same file, from any process, waits for the first.
-    A description that a file cannot hold is a TypeError or ValueError, before the disk is touched.
+    The new file has the mode of the old one. A description that a file cannot hold is a TypeError or
+    ValueError, and what is there and no regular file an OSError, before the disk is touched.
     """
     description = json.loads(_to_json(description))     # as it will be read: a tuple is a list, a key a string
     arrays = {name: np.asarray(a, a.dtype.newbyteorder("<"), order="C") for name, a in tensors.items()}
@@ -130,13 +138,21 @@ def _to_json(value: object, sort_keys: bool = True, ensure_ascii: bool = True) -
 def replace_file(path: Path, data: bytes) -> None:
     """Makes data the content of the file path, in one step, and returns when it is on the disk.
 
-    A symbolic link stays, and what it points to is replaced.
+    A symbolic link stays, and what it points to is replaced. The new file has the mode of the old one. OSError
+    for what is there and no regular file, before anything is written.
     """
     target = os.path.realpath(path)
-    temporary = f"{target}.tmp"     # always the same: what a killed save leaves, the next one clears away
+    folder, name = os.path.split(target)
+    temporary = os.path.join(folder, f".{name}.fastnn-tmp")     # the same each time, to clear away a killed save's
+    old = None
+    with suppress(FileNotFoundError):
+        old = os.stat(target)
+        _check_regular(target, old, "save under another name")
     with _open_alone(temporary) as file:
         try:
             file.truncate(0)
+            mode = stat.S_IMODE((old or os.fstat(file.fileno())).st_mode)
+            _set_mode(file, mode | stat.S_IWUSR)    # before the data, which may be secret; a next save must open it
             file.write(data)
             file.flush()
             os.fsync(file.fileno())     # before the new name: else a crash could leave it with half the data
@@ -145,18 +161,23 @@ def replace_file(path: Path, data: bytes) -> None:
             with suppress(OSError):
                 os.unlink(temporary)
             raise
-    folder = os.open(os.path.dirname(target), os.O_RDONLY)
+        _set_mode(file, mode)
+    opened = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(opened)
     finally:
-        os.close(folder)
+        os.close(opened)
 
 
 def _open_alone(name: str) -> BinaryIO:
-    """The file of that name, opened for writing when nobody else has it."""
+    """The file of that name, opened for writing when nobody else has it; a regular file of one name, or OSError."""
+    advice = "remove it, and save again"
     while True:
-        file = open(name, "ab")         # "wb" would empty it under the other's hands  # noqa: SIM115
+        with suppress(FileNotFoundError):
+            _check_regular(name, os.lstat(name), advice, alone=True)
+        file = open(name, "wb", opener=lambda name, _: os.open(name, AS_IT_IS, 0o666))      # noqa: SIM115
         try:
+            _check_regular(name, os.fstat(file.fileno()), advice, alone=True)   # it may have come after the first look
             with suppress(OSError):     # without locks, as on some network drives, saves must be kept apart
                 fcntl.flock(file, fcntl.LOCK_EX)
             with suppress(FileNotFoundError):
@@ -166,3 +187,17 @@ def _open_alone(name: str) -> BinaryIO:
             file.close()                # or the lock would stay as long as somebody keeps the error
             raise
         file.close()                    # the other has renamed or removed it meanwhile
+
+
+def _check_regular(path: str, status: os.stat_result, advice: str, alone: bool = False) -> None:
+    """Refuses what is no regular file; with alone, one that has other names, too."""
+    if stat.S_ISREG(status.st_mode) and not (alone and status.st_nlink > 1):
+        return
+    kind = KINDS.get(stat.S_IFMT(status.st_mode), "a device")
+    error = IsADirectoryError if stat.S_ISDIR(status.st_mode) else FileExistsError
+    raise error(f"{path} is {kind}, but must be a regular file or absent: {advice}")
+
+
+def _set_mode(file: BinaryIO, mode: int) -> None:
+    if mode != stat.S_IMODE(os.fstat(file.fileno()).st_mode):      # some file systems refuse even what changes nothing
+        os.fchmod(file.fileno(), mode)

@@ -394,8 +394,8 @@ class Network(Running):
         """Saves the network and the whole state of its training to one safetensors file.
 
         What `fastnn.load(path)` returns goes on training to the same bits. The file is written
-        beside the old one, synced and put in its place: whatever happens, `path` is the old file
-        or the new one. OSError where it cannot be written.
+        beside the old one, as `.<name>.fastnn-tmp`, synced and put in its place, with its mode:
+        whatever happens, `path` is the old file or the new one. OSError where it cannot be written.
         """
         persistence.save(self, path)
 
