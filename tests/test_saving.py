@@ -128,10 +128,15 @@ def altered(description, path, value):
     (["optimizer", "arguments", "beta1"], 2), (["optimizer", "arguments"], []), (["optimizer", "blocks"], 3),
     (["optimizer", "arguments", "learning_rate"], {"settings": {"schedule": "Function"}, "state": {}}),
     (["optimizer", "steps"], "many"), (["early_stopping"], {"settings": {}}), (["early_stopping"], 5),
-], ids=str)
+    (["early_stopping", "settings", "patience"], 0), (["early_stopping", "best"], "abc"),
+    (["early_stopping", "best"], [1.0]), (["early_stopping", "best"], 10**400), (["early_stopping", "best"], KeyError),
+    (["early_stopping", "best_epoch"], [1]), (["early_stopping", "best_epoch"], 1.5),
+    (["early_stopping", "best_epoch"], -1), (["early_stopping", "waited"], None),
+    (["metadata"], [["a", 1]]), (["metadata"], []), (["metadata"], "ab"), (["metadata"], None),
+], ids=lambda value: str(value)[:60])
 def test_a_description_that_is_none_is_refused(path, value, tmp_path):
     network = fastnn.Network([4, 9, 2])
-    network.fit(X, Y, optimizer=fastnn.Adam())
+    network.fit(X, Y, optimizer=fastnn.Adam(), early_stopping=fastnn.EarlyStopping())
     network.save(tmp_path / "model")
     description, tensors = read_model(tmp_path / "model")
     write_model(tmp_path / "same", description, tensors)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import losses, schedules
+from ._checks import number
 from .callbacks import EarlyStopping
 from .lbfgs import LBFGS
 from .losses import Loss, as_loss
@@ -92,7 +93,9 @@ def rebuilt(kind: type[Network], description: Description, tensors: Mapping[str,
     if description["early_stopping"] is not None:
         saved = description["early_stopping"]
         stopping = EarlyStopping(**saved["settings"])
-        stopping.best, stopping.best_epoch, stopping.waited = saved["best"], saved["best_epoch"], count(saved, "waited")
+        stopping.best = None if saved["best"] is None else number("best", saved["best"])
+        stopping.best_epoch = None if saved["best_epoch"] is None else count(saved, "best_epoch")
+        stopping.waited = count(saved, "waited")
         if "early_stopping.best" in tensors:
             stopping.best_parameters = np.zeros_like(engine.parameters)
             engine.unpack(vector(network, tensors, "early_stopping.best"), stopping.best_parameters)
@@ -177,6 +180,7 @@ def load(kind: type[Network], path: Path, loss: LossFunction | None) -> Network:
             optimizer["arguments"]["learning_rate"] = schedules.from_settings(saved["settings"])
             optimizer["arguments"]["learning_rate"].set_state(saved["state"])
         network["loss"] = own or unknown_loss
+        check_metadata(description.get("metadata", {}))
         result = rebuilt(kind, description, tensors)
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise FormatError(f"{path} is not a valid model: {type(error).__name__}: {error}") from None
