@@ -218,7 +218,7 @@ def test_a_pipe_is_refused_before_any_work(folder, capsys):
     """A file of that name is made, and takes the pipe's place: nothing would come out of it."""
     os.mkfifo("pipe")
     code, out, err = run(capsys, "train", "flowers.csv", "--target", "species", "--out", "pipe")
-    assert (code, out) == (1, "") and "--out is 'pipe', which is no file in a folder that exists" in err
+    assert (code, out) == (1, "") and "--out is 'pipe', which is no regular file" in err
     assert Path("pipe").is_fifo()
 
 

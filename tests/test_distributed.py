@@ -161,7 +161,7 @@ def test_two_halves_of_a_step_are_a_step():
         whole.fit(X, y, optimizer=optimizers[0], shuffle=False, batch_size=50, epochs=2, sample_weight=WEIGHTS)
         engine = halves._engine
         optimizers[1].bind(engine)
-        trainer = Trainer(engine, optimizers[1], True, None, [])
+        trainer = Trainer(engine, optimizers[1], True, [])
         rows = Rows(X.astype(engine.dtype), None, y.astype(np.intp), WEIGHTS)
         block = aligned_zeros(engine.parameters.size, engine.dtype)
         for _ in range(2):

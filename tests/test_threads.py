@@ -254,6 +254,29 @@ def test_small_work_starts_no_thread():
 
 
 @pytest.mark.any_isa
+@pytest.mark.parametrize("options", [
+    "validation_data=(X, X[:, 0])", "metrics=['mae']", "optimizer=fastnn.LBFGS(), batch_size=None",
+    "callbacks=[Trains(), Predicts()]"])
+def test_threads_limits_all_work_of_a_fit_and_nothing_after(options):
+    """Validation, metrics, L-BFGS, what callbacks predict, also after a fit of their own."""
+    run = python(SHARED_WORK.replace("batch_size=256, **options", "**(dict(batch_size=256) | options)") + f"""
+    class Trains(fastnn.Callback):
+        def on_epoch_end(self, fit):
+            fit.network.fit(X[:2], X[:2, 0], epochs=1, threads=2)
+
+    class Predicts(fastnn.Callback):
+        def on_epoch_end(self, fit):
+            fit.network.predict(X)
+
+    train(threads=1, {options})
+    assert _core.team_size() == 1, "limited"
+    train({options})
+    assert _core.team_size() == 2, "not limited"
+    """)
+    assert run.returncode == 0, run.stderr
+
+
+@pytest.mark.any_isa
 def test_a_forked_child_starts_clean():
     """200 children, some forked while another thread's job runs, train on threads of their own."""
     run = python(SHARED_WORK + """

@@ -64,8 +64,7 @@ def add_train(commands: Any) -> None:
 
 def check_out(path: str, source: str) -> None:
     """Refuses, before any work, a file that cannot be written or that the work is done from."""
-    other = Path(path).exists() and not Path(path).is_file()       # a folder, a pipe, a device
-    if not path or other or not Path(path).absolute().parent.is_dir():
+    if not path or Path(path).is_dir() or not Path(path).absolute().parent.is_dir():
         raise ValueError(f"--out is {path!r}, which is no file in a folder that exists")
     if Path(path).exists() and Path(source).exists() and Path(path).samefile(source):
         raise ValueError(f"--out is {path!r}, which is what is read; give another name")
@@ -78,6 +77,8 @@ def listed(names: list[str]) -> str:
 
 def train(options: argparse.Namespace) -> None:
     check_out(options.out, options.data)
+    if Path(options.out).exists() and not Path(options.out).is_file():      # a pipe: a model takes its file's place
+        raise ValueError(f"--out is {options.out!r}, which is no regular file; give another name")
     table = tables.Table.read(options.data)
     bar = sys.stderr.isatty() and importlib.util.find_spec("tqdm") is not None
     trained = tables.train(

@@ -141,11 +141,11 @@ def team_size():
     return fastnn_team_size()
 
 
-cdef int threads_for(double operations, most=None) except -1:
-    """How many threads share so many operations: at most `most`, by default as set_num_threads allows."""
+cdef int threads_for(double operations, int most) except -1:
+    """How many threads share so many operations: at most `most`, or as set_num_threads allows for 0."""
     if operations < 2 * OPERATIONS_PER_THREAD or most == 1:
         return 1
-    return min(get_num_threads() if most is None else most, <int> min(operations / OPERATIONS_PER_THREAD, 1e6))
+    return min(most or get_num_threads(), <int> min(operations / OPERATIONS_PER_THREAD, 1e6))
 
 
 cdef void do_job(void *argument, int index, int count) noexcept nogil:
@@ -640,6 +640,7 @@ cdef class Engine:
     cdef double loss_parameter
     cdef PythonLoss python_loss
     cdef readonly tuple dropout             # one share for each layer, the output's (0) last
+    cdef public int most_threads            # that share work; 0 is what set_num_threads allows
     cdef public double l1, l2               # read by an optimizer when its constants are
     cdef readonly double label_smoothing
     cdef readonly uint64_t seed             # of the rows' order and of dropout
@@ -785,7 +786,7 @@ cdef class Engine:
 
     cdef int predict_rows(self, const void *x, void *out, Py_ssize_t rows) except -1:
         cdef double row_operations = 2.0 * self.size
-        cdef int threads = threads_for(rows * row_operations)
+        cdef int threads = threads_for(rows * row_operations, self.most_threads)
         cdef Py_ssize_t batch = self.block_rows(rows, threads)
         cdef Py_ssize_t visit = rows_per_visit(row_operations * batch, batch) * threads
         cdef Workspace workspace = self.predicting.take()
@@ -816,7 +817,7 @@ cdef class Engine:
     def evaluate(self, Rows rows):
         """The mean loss. A Python loss must be asked itself."""
         cdef double row_operations = 2.0 * self.size
-        cdef int threads = threads_for(rows.data.rows * row_operations)
+        cdef int threads = threads_for(rows.data.rows * row_operations, self.most_threads)
         cdef Py_ssize_t batch = self.block_rows(rows.data.rows, threads)
         cdef Py_ssize_t visit = rows_per_visit(row_operations * batch, batch) * threads
         cdef Workspace workspace = self.evaluating.take()
@@ -846,7 +847,7 @@ cdef class Engine:
         block = aligned_zeros(self.size, self.dtype)
         cdef Py_ssize_t count = rows.data.rows
         cdef int threads = 1 if self.python_loss is not None else threads_for(
-            <double> STEP_OPERATIONS * self.size * count)
+            <double> STEP_OPERATIONS * self.size * count, self.most_threads)
         cdef Workspace workspace = Workspace(self, count, learning=True, gradients=block, threads=threads)
         cdef double divisor = self.divisor(rows.weight)
         cdef Job job
@@ -971,7 +972,7 @@ cdef class Running:
     def _online_trainer(self):
         """A Trainer for single steps."""
         if self.online is None or self.online.optimizer is not self._optimizer:
-            self.online = Trainer(self._engine, self._optimizer, False, None, [])
+            self.online = Trainer(self._engine, self._optimizer, False, [])
         return self.online
 
 
@@ -1336,18 +1337,16 @@ cdef class Trainer:
     cdef Workspace workspace
     cdef readonly list good
     cdef bint gather
-    cdef object most_threads
     cdef int threads
     cdef public double total, weight        # of this epoch so far
     cdef long long steps_before, network_steps_before
     cdef public bint failed                 # whether a step's loss was not finite
     cdef bint under_way                     # whether an epoch has begun and not ended well
 
-    def __cinit__(self, Engine engine, Updating optimizer, bint gather, most_threads, list good):
+    def __cinit__(self, Engine engine, Updating optimizer, bint gather, list good):
         self.engine = engine
         self.optimizer = optimizer
         self.gather = gather
-        self.most_threads = most_threads
         self.good = good
         self.workspace = engine.learning.take()
 
@@ -1356,7 +1355,7 @@ cdef class Trainer:
         cdef Engine engine = self.engine
         cdef Workspace workspace = self.workspace
         cdef int threads = 1 if engine.python_loss is not None else threads_for(
-            <double> STEP_OPERATIONS * batch * engine.size, self.most_threads)
+            <double> STEP_OPERATIONS * batch * engine.size, engine.most_threads)
         if (workspace is None or workspace.batch < batch or workspace.threads != threads
                 or (self.gather and workspace.plan.x_batch == NULL)):
             self.workspace = None           # its memory first

@@ -321,9 +321,9 @@ class Network(Running):
             Whether to show a progress bar (needs tqdm); where the output is not a terminal, one
             line at the end.
         threads : int or None
-            The most threads that share a step; None is what `set_num_threads` says. The result
-            never depends on it, bit for bit. With a communicator, ranks of one machine divide its
-            processors.
+            The most threads that share a step, a validation or a metric; None is what
+            `set_num_threads` says. The result never depends on it, bit for bit. With a
+            communicator, ranks of one machine divide its processors.
         communicator : mpi4py communicator, fastnn.distributed.DataParallel or None
             The ranks that train together, each on its part of the rows: X, y, sample_weight and
             validation_data are this rank's own, batch_size and every loss and metric are of all
@@ -379,6 +379,7 @@ class Network(Running):
             if early_stopping is not None:
                 early_stopping.watch(fit)
             engine.acquire()
+            outer, engine.most_threads = engine.most_threads, threads or 0      # of a fit whose callback this one is in
             try:
                 optimizer.bind(engine)
                 ranks.agree(self, optimizer, epochs=epochs, batch_size=batch_size, shuffle=bool(shuffle), tol=tol,
@@ -386,8 +387,9 @@ class Network(Running):
                 self._optimizer, self._early_stopping = optimizer, early_stopping
                 if isinstance(optimizer, lbfgs.LBFGS):
                     return lbfgs.run(fit, rows, optimizer)
-                return training.run(fit, source, optimizer, threads)
+                return training.run(fit, source, optimizer)
             finally:
+                engine.most_threads = outer
                 engine.release()
 
     def save(self, path: Path) -> None:

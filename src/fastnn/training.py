@@ -157,14 +157,14 @@ class Fit:
         return history.stopped_by is None
 
 
-def run(fit: Fit, source: Source, optimizer: Optimizer, threads: int | None) -> History:
+def run(fit: Fit, source: Source, optimizer: Optimizer) -> History:
     """Trains for the fit's epochs, or until something stops it; returns the History."""
     network = fit.network
     blocks = (network._engine.parameters, *optimizer.state)
     # Memory that stays for the next fit, as clearing it anew takes long; a fit beside this one gets its own.
     good, network._last_good = network._last_good, []
     good = [*good, *(np.empty_like(block) for block in blocks[len(good):])][:len(blocks)]
-    trainer = Trainer(network._engine, optimizer, source.gather, threads, good)
+    trainer = Trainer(network._engine, optimizer, source.gather, good)
     try:
         with callbacks_begun(fit) if fit._callbacks else nullcontext():
             for _ in range(fit.epochs):
