@@ -673,6 +673,54 @@ def test_an_output_that_is_still_read_is_refused():
         ops.loss_forward_backward(dz, x, dz, "mse")
 
 
+@each_dtype
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_arrays_of_an_activation_are_the_same_or_apart(activation, dtype):
+    """One row further on, a row would be read after it was written. Arrays that are copied first may overlap."""
+    def whole():
+        return np.random.default_rng(8).normal(size=(4, 64 // np.dtype(dtype).itemsize)).astype(dtype)
+
+    for written, read in [(slice(1, None), slice(3)), (slice(3), slice(1, None))]:
+        memory, other = whole(), whole()[:3]
+        with pytest.raises(ValueError, match="y shares memory with z"):
+            ops.activation_forward(memory[written], memory[read], activation)
+        for place, name in enumerate(["dy", "y", "z"]):
+            inputs = [other] * 3
+            inputs[place] = memory[read]
+            with pytest.raises(ValueError, match=f"dz shares memory with {name}"):
+                ops.activation_backward(memory[written], *inputs, activation)
+        assert same_bits(memory, whole())
+
+        expected = np.empty_like(other[:, 1:])
+        ops.activation_forward(expected, memory[read, 1:], activation)
+        ops.activation_forward(memory[written, 1:], memory[read, 1:], activation)
+        assert same_bits(memory[written, 1:], expected)
+
+
+@pytest.mark.any_isa
+@pytest.mark.parametrize("n", [5, 16])      # rows of 5 are copied, and written back
+def test_outputs_that_share_memory_are_refused(n):
+    dz, x, w = np.ones((4, n), "f"), np.ones((4, 3), "f"), np.ones((3, n), "f")
+    memory = np.zeros((10, n), "f")
+    for dx, dw, db, words in [
+            (None, memory[:3], memory[2], "db shares memory with dw"),
+            (None, memory[:6:2], memory[4, ::-1], "db shares memory with dw"),
+            (memory[:4, :3], memory[3:6], None, "dw shares memory with dx"),
+            (memory[:4, :3], None, memory[1], "db shares memory with dx")]:
+        with pytest.raises(ValueError, match=words):
+            ops.dense_backward(dx, dw, db, dz, x, w)
+    p, g = np.ones(n, "f"), np.ones(n, "f")
+    with pytest.raises(ValueError, match="velocity shares memory with parameters"):
+        ops.sgd_update(p, g, 0.1, p, momentum=0.9)
+    with pytest.raises(ValueError, match="second shares memory with first"):
+        ops.adam_update(p, g, memory[0], memory[0], 1)
+    assert not memory.any() and (p == 1).all()
+
+    dx, dw, db = memory[::3, :3], memory[7::-3], memory[2]      # each in rows that the others leave out
+    ops.dense_backward(dx, dw, db, dz, x, w)
+    assert (dx == n).all() and (dw == 4).all() and (db == 4).all()
+
+
 @pytest.mark.any_isa
 def test_a_size_that_overflows_is_a_memory_error():
     z = np.broadcast_to(np.float32(0), (2**60, 1))

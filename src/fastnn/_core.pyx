@@ -11,7 +11,6 @@ The GIL is released around kernels, and subnormals are zero there and nowhere el
 is worth it is shared among threads (team.h).
 """
 
-from itertools import combinations
 from math import fsum
 from time import perf_counter
 
@@ -297,6 +296,15 @@ cdef class Operand:
                 else:
                     memcpy(ours + j*itemsize, theirs + j*self.column_bytes, together*itemsize)
 
+    cdef void span(self, uintptr_t *start, uintptr_t *end) noexcept:
+        """From the first byte of the caller's memory to the one after the last; rows may run backwards."""
+        cdef Py_ssize_t first = 0, last = 0, axis
+        for axis in range(self.view.ndim):
+            first += min(0, (self.view.shape[axis] - 1) * self.view.strides[axis])
+            last += max(0, (self.view.shape[axis] - 1) * self.view.strides[axis])
+        start[0] = <uintptr_t> self.view.buf + first
+        end[0] = <uintptr_t> self.view.buf + last + self.view.itemsize
+
     cdef void write_back(self) noexcept:
         if self.copied != NULL:
             self.copy(True)
@@ -339,13 +347,26 @@ cdef wrong_kind(str name, array, str wanted):
     return TypeError(f"{name} is a {type(array).__name__}, but must be an array of {wanted}")
 
 
-cdef check_apart(str name, Operand output, str other_name, Operand other):
-    """Refuses an output that a kernel would write over an input that it still reads."""
+cdef check_apart(str name, Operand output, str other_name, Operand other, bint in_place=False):
+    """Refuses an output that a kernel writes over an input that it still reads; `in_place` allows that very input."""
     if output is None or other is None or output.copied != NULL or other.copied != NULL:
+        return
+    if in_place and output.data == other.data:
         return
     if (<char *> output.data < <char *> other.data + other.view.len
             and <char *> other.data < <char *> output.data + output.view.len):
         raise ValueError(f"{name} shares memory with {other_name}, which is still read; pass another array")
+
+
+cdef check_outputs_apart(str name, Operand output, str other_name, Operand other):
+    """Refuses two outputs in the same memory, copied or not: copies are written back there."""
+    cdef uintptr_t start, end, other_start, other_end
+    if output is None or other is None:
+        return
+    output.span(&start, &end)
+    other.span(&other_start, &other_end)
+    if start < other_end and other_start < end and np.shares_memory(<object> output.view.obj, <object> other.view.obj):
+        raise ValueError(f"{name} shares memory with {other_name}, which is written too; pass another array")
 
 
 cdef void *data_of(Operand operand) noexcept:
@@ -451,6 +472,9 @@ cdef class Kernels:
         check_apart("db", db_, "dz", dz_)
         check_apart("db", db_, "x", x_)
         check_apart("db", db_, "w", w_)
+        check_outputs_apart("dw", dw_, "dx", dx_)
+        check_outputs_apart("db", db_, "dx", dx_)
+        check_outputs_apart("db", db_, "dw", dw_)
         cdef Scratch scratch = self.take_scratch(scratch_bytes(m, n, k, table.real_size))
         cdef void *dx_data = data_of(dx_)
         cdef void *dw_data = data_of(dw_)
@@ -476,6 +500,7 @@ cdef class Kernels:
         cdef const KernelTable *table = self.table(dtype)
         cdef Operand z_ = Operand(z, "z", dtype, 2, ANY, ANY)
         cdef Operand y_ = Operand(y, "y", dtype, 2, z_.rows, z_.columns, writable=True)
+        check_apart("y", y_, "z", z_, in_place=True)
         with nogil:
             state = flush_subnormals()
             table.activation_forward(y_.data, z_.data, code, z_.rows, z_.columns)
@@ -490,6 +515,9 @@ cdef class Kernels:
         cdef Operand y_ = Operand(y, "y", dtype, 2, dy_.rows, dy_.columns)
         cdef Operand z_ = Operand(z, "z", dtype, 2, dy_.rows, dy_.columns)
         cdef Operand dz_ = Operand(dz, "dz", dtype, 2, dy_.rows, dy_.columns, writable=True)
+        check_apart("dz", dz_, "dy", dy_, in_place=True)
+        check_apart("dz", dz_, "y", y_, in_place=True)
+        check_apart("dz", dz_, "z", z_, in_place=True)
         with nogil:
             state = flush_subnormals()
             table.activation_backward(dz_.data, dy_.data, y_.data, z_.data, code, dy_.rows, dy_.columns)
@@ -537,7 +565,7 @@ cdef class Kernels:
             velocity, "velocity", dtype, 1, ANY, p.columns, writable=True)
         check_apart("parameters", p, "gradients", g)
         check_apart("velocity", v, "gradients", g)
-        check_apart("parameters", p, "velocity", v)
+        check_outputs_apart("velocity", v, "parameters", p)
         cdef Update update
         memset(&update, 0, sizeof(update))
         update.optimizer = SGD
@@ -557,9 +585,12 @@ cdef class Kernels:
         cdef Operand g = Operand(gradients, "gradients", dtype, 1, ANY, p.columns)
         cdef Operand m = Operand(first, "first", dtype, 1, ANY, p.columns, writable=True)
         cdef Operand v = Operand(second, "second", dtype, 1, ANY, p.columns, writable=True)
-        named = (("parameters", p), ("first", m), ("second", v), ("gradients", g))
-        for (name, output), (other_name, other) in combinations(named, 2):
-            check_apart(name, output, other_name, other)
+        check_apart("parameters", p, "gradients", g)
+        check_apart("first", m, "gradients", g)
+        check_apart("second", v, "gradients", g)
+        check_outputs_apart("first", m, "parameters", p)
+        check_outputs_apart("second", v, "parameters", p)
+        check_outputs_apart("second", v, "first", m)
         cdef Update update
         memset(&update, 0, sizeof(update))
         update.optimizer = ADAM

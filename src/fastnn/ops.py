@@ -7,7 +7,8 @@ Arrays are NumPy arrays of float32 or float64, all of one dtype in a call; shape
 
 Outputs come first and are written in place; None skips an output. Any strides are taken,
 without a copy where rows are contiguous and a multiple of 64 bytes long. A wrong dtype is a
-TypeError, a wrong shape a ValueError. The GIL is released while a kernel runs.
+TypeError, a wrong shape a ValueError, and so is an output in memory that the kernel still reads or
+writes otherwise; activations may work in place. The GIL is released while a kernel runs.
 
 >>> import numpy as np
 >>> from fastnn import ops
