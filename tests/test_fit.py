@@ -453,8 +453,11 @@ def test_lbfgs_that_meets_infinity_leaves_the_last_iteration():
     network, seen = regressor(loss=loss), []
     watch = fastnn.Callback()
     watch.on_epoch_end = lambda fit: seen.append(fit.network.get_parameters())
-    with pytest.raises(fastnn.DivergenceError):
+    with pytest.raises(fastnn.DivergenceError, match="restored: scale the inputs and targets") as caught:
         network.fit(X, Y, epochs=50, optimizer=fastnn.LBFGS(), callbacks=[watch])
+    assert f"in epoch {len(seen) + 1}, step 1;" in str(caught.value) and np.isnan(caught.value.learning_rate)
+    assert "learning rate" not in str(caught.value)         # there is none
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
     assert seen and same_bits(network.get_parameters(), seen[-1]) and network.epochs_trained == len(seen)
 
 

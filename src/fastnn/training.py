@@ -32,7 +32,8 @@ class DivergenceError(ValueError):
     `train_on_batch` as it was before the call.
 
     Attributes: `epoch` (counted since the network was built, from 1), `step` (within that
-    epoch, from 1), `learning_rate`, `single` (whether it was a `train_on_batch`; its epoch and step say nothing).
+    epoch, from 1), `learning_rate` (NaN for `LBFGS`, which has none), `single` (whether it was a
+    `train_on_batch`; its epoch and step say nothing).
     """
 
     def __init__(self, epoch: int, step: int, learning_rate: float, single: bool = False) -> None:
@@ -43,10 +44,11 @@ class DivergenceError(ValueError):
         if self.single:
             return (f"the loss is not finite, with learning rate {self.learning_rate:g}; parameters are as they were "
                     "before this call: try a smaller learning rate")
-        return (
-            f"the loss stopped being finite in epoch {self.epoch}, step {self.step}, with learning rate "
-            f"{self.learning_rate:g}; parameters of the last good epoch are restored: try a smaller learning rate"
-        )
+        rate, advice = f", with learning rate {self.learning_rate:g}", "try a smaller learning rate"
+        if math.isnan(self.learning_rate):
+            rate, advice = "", "scale the inputs and targets to a size of about 1"
+        return (f"the loss stopped being finite in epoch {self.epoch}, step {self.step}{rate}; "
+                f"parameters of the last good epoch are restored: {advice}")
 
 
 class History:
