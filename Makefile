@@ -109,7 +109,8 @@ golden: build   ## record model files of this version into tests/data/golden, be
 	$(BIN)/python tools/record_golden.py
 
 polynomials: build      ## fit the polynomials of exp and its kin anew
-	$(BIN)/python tools/fit_polynomials.py > src/fastnn/kernels/tables.h
+	$(BIN)/python tools/fit_polynomials.py > src/fastnn/kernels/tables.h.new
+	mv src/fastnn/kernels/tables.h.new src/fastnn/kernels/tables.h
 
 clean:          ## remove what was built
 	rm -rf build dist $(VENV) src/*.egg-info

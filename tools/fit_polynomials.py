@@ -1,6 +1,6 @@
 """Fits the polynomials of the elementary functions and prints them as C: src/fastnn/kernels/tables.h.
 
-    python tools/fit_polynomials.py > src/fastnn/kernels/tables.h
+    python tools/fit_polynomials.py > tables.h.new
 
 A table is a polynomial N(x), or a pair of them for a quotient N(x)/D(x), fitted to a smooth
 function f by weighted least squares over Chebyshev nodes, which is within a small factor of
