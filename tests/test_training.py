@@ -14,6 +14,7 @@ from helpers import ACTIVATIONS, DTYPES, PAIRS, packed, regression_data, same_bi
 
 import fastnn
 from fastnn import ops, reference
+from fastnn.activations import HIDDEN
 
 RELATIVE_TOLERANCE = {"float32": 1e-6, "float64": 1e-14}
 OPTIMIZERS = {
@@ -72,6 +73,28 @@ def test_one_batch_of_fit_is_gradients_and_update_by_hand(sizes, output, loss, n
             atol=RELATIVE_TOLERANCE[dtype],
         )
         assert history.loss == [pytest.approx(gradients.loss, rel=RELATIVE_TOLERANCE[dtype])]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("activation", reference.ACTIVATIONS)
+def test_every_activation_takes_the_path_of_small_networks(activation, dtype):
+    """Predictions are the reference's; a step has the bits of the update by `gradients`, which take the other path."""
+    hidden = activation if activation in HIDDEN else "tanh"
+    for sizes, n in itertools.product([[3, 5, 1], [3, 5, 2], [4, 1, 20]], [1, 2, 3, 4, 7, 8]):
+        network, twin = (fastnn.Network(sizes, activation=hidden, output=activation, loss="mse", dtype=dtype, seed=16)
+                         for _ in range(2))
+        X, y = regression_data(n, sizes[0], sizes[-1], dtype, seed=15)
+        # The step comes first, lest it finds what the others left in memory that is given again.
+        network.fit(X, y, batch_size=n, optimizer=fastnn.SGD(0.1), shuffle=False)
+        by_hand = twin.get_parameters()
+        ops.sgd_update(by_hand, packed(twin.gradients(X, y)), 0.1)
+        assert same_bits(network.get_parameters(), by_hand), (sizes, n)
+
+        expected = X.astype(float)
+        for w, b, name in zip(twin.weights, twin.biases, twin.activations, strict=True):
+            expected = reference.dense_forward(expected, w.astype(float), b.astype(float), name)
+        tolerance = 10 * RELATIVE_TOLERANCE[dtype]
+        np.testing.assert_allclose(twin.predict(X), expected, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
