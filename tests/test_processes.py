@@ -292,7 +292,7 @@ ENDINGS = {     # script after COMMON, the exit code and what is printed, a regu
     """, 0, "end|modules are empty"),       # without a GIL they may be
     "a network that outlives all modules": (LAST + """
     sys.keep = Last()
-    """, 0, "modules are empty"),
+    """, 0, "end|modules are empty"),
 }
 DAEMON = """
     threading.Thread(target=keep_busy, args=[threading.Event()], daemon=True).start()
