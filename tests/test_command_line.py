@@ -199,6 +199,8 @@ def broken(line, column, cell):
      "broken.csv has one column, 'a;b': cells must be separated by commas"),
     (lambda: None, "train flowers.csv --target species --hidden 0", "layer_sizes[1] is 0, but must be at least 1"),
     (lambda: None, "predict flowers.csv flowers.csv", "flowers.csv cannot be read as a model"),
+    (lambda: fastnn.Network([4, 3]).save("bare"), "predict bare flowers.csv --out bare",
+     "--out is 'bare', which is what is read"),
     (lambda: fastnn.Network([4, 3]).save("bare"), "predict bare flowers.csv", "does not know which columns it needs"),
     (lambda: tables.train(tables.Table.read("flowers.csv"), "species", epochs=1).network.save("m"),
      "predict m patients.csv",
@@ -218,18 +220,23 @@ def test_a_pipe_is_refused_before_any_work(folder, capsys):
     """A file of that name is made, and takes the pipe's place: nothing would come out of it."""
     os.mkfifo("pipe")
     code, out, err = run(capsys, "train", "flowers.csv", "--target", "species", "--out", "pipe")
-    assert (code, out) == (1, "") and "--out is 'pipe', which is no regular file" in err
+    assert (code, out) == (1, "") and "--out is 'pipe', which is no file in a folder that exists" in err
     assert Path("pipe").is_fifo()
 
 
 def test_a_recipe_that_does_not_fit_is_refused(folder):
     network = tables.train(tables.Table.read("flowers.csv"), "species", epochs=1).network
     for wrong in ({}, {"columns": ["a"]}, {"inputs": {"mean": [1], "scale": [1]}}, {"labels": ["a", "b"]},
-                  {"inputs": None}, {"columns": 3}):
-        network.metadata = {"table": {**tables.train(tables.Table.read("flowers.csv"), "species",
-                                                     epochs=1).network.metadata["table"], **wrong} if wrong else {}}
+                  {"inputs": None}, {"columns": 3}, {"target": 3}):
+        recipe = tables.train(tables.Table.read("flowers.csv"), "species", epochs=1).network.metadata[tables.KEY]
+        network.metadata = {tables.KEY: {**recipe, **wrong} if wrong else {}}
         with pytest.raises(ValueError, match="what the model says of its table is not what fastnn writes"):
             tables.Recipe.of(network)
+    network.metadata = {tables.KEY: {name: value for name, value in recipe.items() if name != "target"}}
+    with pytest.raises(ValueError, match="what the model says of its table is not what fastnn writes: 'target'"):
+        tables.Recipe.of(network)
+    network.metadata = {"table": "sales"}       # the user's own
+    assert tables.Recipe.of(network) is None
 
 
 def test_as_a_program(folder):

@@ -62,12 +62,14 @@ def add_train(commands: Any) -> None:
     parser.set_defaults(run=train)
 
 
-def check_out(path: str, source: str) -> None:
+def check_out(path: str, *sources: str) -> None:
     """Refuses, before any work, a file that cannot be written or that the work is done from."""
-    if not path or Path(path).is_dir() or not Path(path).absolute().parent.is_dir():
+    other = Path(path).exists() and not Path(path).is_file()       # a folder, a pipe, a device
+    if not path or other or not Path(path).absolute().parent.is_dir():
         raise ValueError(f"--out is {path!r}, which is no file in a folder that exists")
-    if Path(path).exists() and Path(source).exists() and Path(path).samefile(source):
-        raise ValueError(f"--out is {path!r}, which is what is read; give another name")
+    for source in sources:
+        if Path(path).exists() and Path(source).exists() and Path(path).samefile(source):
+            raise ValueError(f"--out is {path!r}, which is what is read; give another name")
 
 
 def listed(names: list[str]) -> str:
@@ -77,8 +79,6 @@ def listed(names: list[str]) -> str:
 
 def train(options: argparse.Namespace) -> None:
     check_out(options.out, options.data)
-    if Path(options.out).exists() and not Path(options.out).is_file():      # a pipe: a model takes its file's place
-        raise ValueError(f"--out is {options.out!r}, which is no regular file; give another name")
     table = tables.Table.read(options.data)
     bar = sys.stderr.isatty() and importlib.util.find_spec("tqdm") is not None
     trained = tables.train(
@@ -115,7 +115,7 @@ def add_predict(commands: Any) -> None:
 
 def predict(options: argparse.Namespace) -> None:
     if options.out is not None:
-        check_out(options.out, options.data)
+        check_out(options.out, options.data, options.model)
     rows = list(tables.predictions(load(options.model), tables.Table.read(options.data)))
     if options.out is None:
         csv.writer(sys.stdout, lineterminator="\n").writerows(rows)

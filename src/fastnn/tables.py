@@ -21,7 +21,7 @@ from .network import Network
 from .optimizers import Adam
 from .scaling import Scaling, folded
 
-KEY = "table"               # in Network.metadata
+KEY = "fastnn.table"        # in Network.metadata, whose other keys are the user's
 MOST_CLASSES = 20           # so many different whole numbers are classes, if nothing else is said
 HELD_OUT = 0.2              # of the rows: the report is about these
 VALIDATING = 0.1            # of the others: they say when to stop
@@ -123,7 +123,9 @@ class Recipe:
         if plain is None:
             return None
         try:
-            columns, labels = plain["columns"], plain["labels"]
+            target, columns, labels = plain["target"], plain["columns"], plain["labels"]
+            if not isinstance(target, str):
+                raise TypeError(f"target is {target!r}")
             inputs = scaling(plain["inputs"], len(columns))
             targets = scaling(plain["targets"], 1) if labels is None else None
             outputs = 1 if labels is None else len(labels)
@@ -131,7 +133,7 @@ class Recipe:
                 raise ValueError("the network has other sizes")
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"what the model says of its table is not what fastnn writes: {error}") from None
-        return cls(plain["target"], columns, inputs, targets, labels)
+        return cls(target, columns, inputs, targets, labels)
 
     def outputs(self) -> list[str]:
         """What each of the network's outputs is called."""
