@@ -98,7 +98,7 @@ def test_onnx_runtime_computes_what_the_network_computes(activation, scale, dtyp
     inputs = X.astype(dtype)
     # Sums in another order err by the products that cancel in them: this is compared with what they are.
     size = max(1, *(np.abs(z).max() for z in network.layer_outputs(inputs)))
-    bound = 1e-5 if dtype == "float32" or activation == "gelu" else 1e-12
+    bound = 1e-5 if dtype == "float32" else 5e-7 if activation == "gelu" else 1e-12
     assert np.abs(run(tmp_path / "model.onnx", inputs) - network.predict(inputs)).max() <= bound * size
     assert run(tmp_path / "model.onnx", inputs[:1]).shape == (1, 4)
     assert_same_network(from_onnx(tmp_path / "model.onnx"), network)
@@ -294,7 +294,9 @@ def test_scikit_learn_comes_in_and_goes_out(kind, targets, loss, activation):
     estimator = fitted(kind, targets, activation=activation, hidden_layer_sizes=(7, 6), **more)
     network = from_sklearn(estimator)
     assert network.loss == loss and network.dtype == "float64"
+    state = repr(np.random.get_state())
     again = to_sklearn(network)
+    assert repr(np.random.get_state()) == state and again.random_state is None
     assert_same_network(from_sklearn(again), network)
     outputs = estimator.predict_proba(SKLEARN_DATA) if kind == "MLPClassifier" else estimator.predict(SKLEARN_DATA)
     mine = network.predict(SKLEARN_DATA)

@@ -130,8 +130,11 @@ def test_a_wrong_constant_would_be_noticed():
     assert error(outputs(module, X.astype("f")), network.predict(X)) > 1e-5
 
 
-def test_hooks_are_refused():
+@pytest.mark.parametrize("hooked, words", [
+    (lambda module: module[0], r"layer 0 is Linear.* with hooks, but only"),
+    (lambda module: module, r"module is Sequential.* with hooks, but only")])
+def test_hooks_are_refused(hooked, words):
     module = torch.nn.Sequential(torch.nn.Linear(2, 2))
-    module[0].register_forward_hook(lambda module, inputs, outputs: 3 * outputs)
-    with pytest.raises(ValueError, match=r"layer 0 is Linear.* with hooks, but only"):
+    hooked(module).register_forward_hook(lambda module, inputs, outputs: 3 * outputs)
+    with pytest.raises(ValueError, match=f"(?s){words}"):
         from_torch(module)

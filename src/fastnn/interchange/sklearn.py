@@ -88,7 +88,8 @@ def to_sklearn(network: Network, classes: ArrayLike | None = None) -> Any:
     if output not in ("softmax", "sigmoid", "identity", "exp") or (output, n_outputs) == ("softmax", 1):
         raise ValueError(f"the output is {output!r} of {n_outputs}, but scikit-learn has only softmax (of two or more) "
                          "and sigmoid for classes, identity and exp for numbers")
-    settings = {"hidden_layer_sizes": network.layer_sizes[1:-1], "activation": HIDDEN[hidden[0]] if hidden else "relu"}
+    settings = {"hidden_layer_sizes": network.layer_sizes[1:-1], "activation": HIDDEN[hidden[0]] if hidden else "relu",
+                "random_state": 0}
     parameters: list[tuple[Array, ...]] = [(weights.copy(), biases.copy()) for weights, biases, _ in layers(network)]
     if output in ("softmax", "sigmoid"):
         several = output == "sigmoid" and n_outputs > 1
@@ -102,13 +103,14 @@ def to_sklearn(network: Network, classes: ArrayLike | None = None) -> Any:
             raise ValueError(f"classes is {classes!r}, but the output {output!r} makes a regressor, which has none")
         estimator = neural.MLPRegressor(loss="poisson" if output == "exp" else "squared_error", **settings)
         targets, more = np.ones((2, n_outputs))[:, 0 if n_outputs == 1 else slice(None)], {}
-    # One step on nothing makes every attribute that this version of scikit-learn expects; then it is undone.
+    # One step on nothing makes every attribute that this version of scikit-learn expects; then it is undone. It has
+    # a seed, as NumPy's global state is not ours to move.
     estimator.partial_fit(np.zeros((len(targets), network.layer_sizes[0]), network.dtype), targets, **more)
     estimator.coefs_, estimator.intercepts_ = map(list, zip(*parameters, strict=True))
     estimator.loss_curve_, estimator.best_loss_, estimator.loss_ = [], np.inf, np.inf
     estimator.n_iter_ = estimator.t_ = 0
     del estimator._optimizer
-    return estimator
+    return estimator.set_params(random_state=None)
 
 
 def checked_classes(classes: ArrayLike | None, number: int, several: bool) -> Array:

@@ -85,6 +85,7 @@ def from_torch(module: torch.nn.Module, *, loss: LossName | str | AnyLoss | None
     torch = library("torch", "PyTorch", "torch", "from_torch")
     if type(module) is not torch.nn.Sequential:
         raise TypeError(f"module is a {type(module).__name__}, but must be a torch.nn.Sequential")
+    check_no_hooks("module", module)
     chain = Chain()
     read(torch, module, chain)
     return chain.network(loss, seed)
@@ -96,8 +97,7 @@ def read(torch: Any, modules: Any, chain: Chain, place: str = "layer ") -> None:
                    for activation, (name, constants) in MODULES.items()}
     for index, module in enumerate(modules):
         where, kind = f"{place}{index}", type(module)     # not isinstance: a subclass may compute anything
-        if module._forward_hooks or module._forward_pre_hooks:      # they may change anything
-            raise unsupported(where, f"{module!r} with hooks", SUPPORTED)
+        check_no_hooks(where, module)
         if kind is torch.nn.Sequential:
             read(torch, module, chain, f"{where}.")
         elif kind is torch.nn.Linear:
@@ -116,6 +116,12 @@ def read(torch: Any, modules: Any, chain: Chain, place: str = "layer ") -> None:
         elif not (kind is torch.nn.Identity or kind is torch.nn.Flatten and module.start_dim == 1
                   and module.end_dim == -1):
             raise unsupported(where, repr(module), SUPPORTED)
+
+
+def check_no_hooks(where: str, module: torch.nn.Module) -> None:
+    """Refuses hooks, which may change anything."""
+    if module._forward_hooks or module._forward_pre_hooks:
+        raise unsupported(where, f"{module!r} with hooks", SUPPORTED)
 
 
 def array(where: str, tensor: Any) -> Array:
