@@ -635,6 +635,18 @@ def test_networks_that_cannot_be(arguments, words):
         regressor(**arguments)
 
 
+@pytest.mark.parametrize("optimizer, name, value, words", [
+    (fastnn.SGD(momentum=0.9), "nesterov", "no", "nesterov is 'no', but must be True or False"),
+    (fastnn.SGD(), "momentum", 1.5, "momentum is 1.5"), (fastnn.Adam(), "clip_norm", 0, "clip_norm is 0"),
+    (fastnn.Rprop(), "etas", 3, "etas is 3, but must hold two numbers"),
+    (fastnn.Rprop(), "step_sizes", ("a", "b"), "step_sizes is 'a', but must be a number")])
+def test_a_constant_is_checked_when_it_is_set(optimizer, name, value, words):
+    before = getattr(optimizer, name)
+    with pytest.raises((TypeError, ValueError), match=re.escape(words)):
+        setattr(optimizer, name, value)
+    assert getattr(optimizer, name) == before
+
+
 @pytest.mark.parametrize("make, words", [
     (lambda: fastnn.Rprop(schedules.CosineDecay(0.1, 5)), "Rprop finds the sizes of its steps itself"),
     (lambda: fastnn.Rprop(etas=(1.2, 0.5)), "etas is (1.2, 0.5)"),
@@ -651,6 +663,12 @@ def test_networks_that_cannot_be(arguments, words):
 def test_parts_that_cannot_be(make, words):
     with pytest.raises((TypeError, ValueError), match=re.escape(words)):
         make()
+
+
+def test_accuracy_is_not_for_one_softmax():
+    """Which is 1 for every row."""
+    with pytest.raises(ValueError, match="which is for classes that exclude each other: softmax of several"):
+        fastnn.Network([4, 1], output="softmax").fit(X, np.zeros(50, int), metrics=["accuracy"])
 
 
 REFUSED = {

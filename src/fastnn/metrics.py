@@ -78,7 +78,8 @@ def checked_metrics(metrics: Metrics, loss: AnyLoss | str, classifying: bool) ->
             known = METRICS[choose("metrics", metric, METRICS)]
             name, function = metric, known.function
             if known.classes != classifying:
-                kind = "classes that exclude each other: softmax, or one sigmoid" if known.classes else "numbers"
+                kind = ("classes that exclude each other: softmax of several, or one sigmoid" if known.classes
+                        else "numbers")
                 raise ValueError(f"metrics names {metric!r}, which is for {kind}, but the loss is {loss!r}; "
                                  "pass a function (y, outputs) -> float")
         if name in functions or name in RECORDED:

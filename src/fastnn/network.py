@@ -438,8 +438,9 @@ class Network(Running):
     def _checked_scores(self, metrics: Metrics, X: object, y: ArrayLike | None,
                         validation_data: Batch | None, ranks: data.Ranks) -> dict[str, Scored]:
         """{name in the History: function that takes the metric}, on the validation rows if there are some."""
-        exclusive = data.takes_labels(self._engine) or (
-            getattr(self._engine.loss, "name", None) in CLASSIFYING and self.layer_sizes[-1] == 1)
+        one = self.layer_sizes[-1] == 1
+        exclusive = not one if data.takes_labels(self._engine) else (
+            one and getattr(self._engine.loss, "name", None) in CLASSIFYING)
         functions = checked_metrics(metrics, self.loss, exclusive)
         if validation_data is None and (y is None or isinstance(X, np.memmap)):
             raise ValueError("metrics need validation_data where X is an iterable of batches or a memory-mapped file")

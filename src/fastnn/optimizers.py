@@ -65,6 +65,10 @@ class Optimizer(Updating):
             value = self.checked_rate(value)
         elif name in BOUNDS and not (value is None and name.startswith("clip")):
             value = number(name, value, **BOUNDS[name])
+        elif name in ("etas", "step_sizes"):
+            value = pair(name, value)
+        elif name == "nesterov" and not isinstance(value, (bool, np.bool_)):
+            raise TypeError(f"nesterov is {value!r}, but must be True or False")
         super().__setattr__(name, value)
         if name in ("learning_rate", "clip_norm", "clip_value", *self.constants):
             self.stale = True
@@ -158,7 +162,7 @@ class SGD(Optimizer):
 
     def __init__(self, learning_rate: LearningRate = 0.01, momentum: float = 0.0, nesterov: bool = False,
                  weight_decay: float = 0.0, *, clip_norm: float | None = None, clip_value: float | None = None) -> None:
-        super().__init__(learning_rate, clip_norm, clip_value, momentum=momentum, nesterov=bool(nesterov),
+        super().__init__(learning_rate, clip_norm, clip_value, momentum=momentum, nesterov=nesterov,
                          weight_decay=weight_decay)
 
     def kernel_constants(self) -> dict[str, Any]:
@@ -308,8 +312,7 @@ class Rprop(Optimizer):
     def __init__(self, learning_rate: float = 0.01, etas: Sequence[float] = (0.5, 1.2),
                  step_sizes: Sequence[float] = (1e-6, 50.0), *,
                  clip_norm: float | None = None, clip_value: float | None = None) -> None:
-        super().__init__(learning_rate, clip_norm, clip_value, etas=pair("etas", etas),
-                         step_sizes=pair("step_sizes", step_sizes))
+        super().__init__(learning_rate, clip_norm, clip_value, etas=etas, step_sizes=step_sizes)
 
     def checked_rate(self, learning_rate: LearningRate) -> float:
         rate = super().checked_rate(learning_rate)
