@@ -104,7 +104,8 @@ def everybody(conditions):
     """All contenders' times under some conditions."""
     runs = runs_of(conditions)
     threads = runs[0]["threads"]
-    lines = [f"### {CONDITIONS[conditions].capitalize()}", "",
+    title = CONDITIONS[conditions]
+    lines = [f"### {title[0].upper()}{title[1:]}", "",
              f"{counted(runs)}. {report.caption({**runs[0], 'commit': commits(runs)})}", "",
              f"| work | {' | '.join(CONTENDERS)} | peer ÷ fastnn, each run | of the peak | floor |",
              "|---" * (len(CONTENDERS) + 4) + "|"]

@@ -14,8 +14,8 @@ pytestmark = pytest.mark.any_isa
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = {path.relative_to(DOCS).as_posix(): path.read_text(encoding="utf-8") for path in sorted(DOCS.rglob("*.md"))}
-MODULES = ["fastnn", "fastnn.activations", "fastnn.interchange", "fastnn.losses", "fastnn.ops", "fastnn.schedules",
-           "fastnn.sklearn"]
+MODULES = ["fastnn", "fastnn.activations", "fastnn.diagnostics", "fastnn.distributed", "fastnn.interchange",
+           "fastnn.losses", "fastnn.ops", "fastnn.plot", "fastnn.schedules", "fastnn.sklearn"]
 PYTHON = r"^```python\n(.*?)^```"
 
 
