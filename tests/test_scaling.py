@@ -23,6 +23,21 @@ def test_it_is_scikit_learns(weights):
     np.testing.assert_allclose(scaling.undo(scaling.apply(COLUMNS)), COLUMNS, rtol=1e-12)
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("rows", [50, 1000, 10_000])
+def test_a_constant_column_is_one_at_any_number_of_rows(rows, weighted):
+    """The sums are rounded more often the more rows there are, and the deviation that is left must not count."""
+    values = np.concatenate([np.arange(-100, 101) / 100, [1e-3, 12.34, 1e5 + 0.1]])
+    columns = np.tile(values, (rows, 1))
+    weights = np.random.default_rng(1).uniform(0.5, 2, rows) if weighted else None
+    scaling = Scaling.of(columns, weights)
+    np.testing.assert_array_equal(scaling.scale, 1)
+    np.testing.assert_array_equal(StandardScaler().fit(columns, sample_weight=weights).scale_, 1)
+    np.testing.assert_allclose(scaling.apply(values + 0.01), 0.01, atol=1e-5)
+    columns[::2] *= 1 + 1e-9        # little is not nothing
+    assert (Scaling.of(columns, weights).scale[values != 0] != 1).all()
+
+
 @pytest.mark.parametrize("dtype, tolerance", [("float32", 1e-3), ("float64", 1e-10)])
 @pytest.mark.parametrize("sizes", [[4, 2], [4, 9, 2]])
 def test_a_folded_network_computes_the_same(sizes, dtype, tolerance):

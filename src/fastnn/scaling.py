@@ -28,11 +28,13 @@ class Scaling:
         columns = np.asarray(columns, np.float64)
         with np.errstate(over="ignore", invalid="ignore"):
             mean = np.average(columns, axis=0, weights=weights)
-            scale = np.sqrt(np.average(np.square(columns - mean), axis=0, weights=weights))
+            variance = np.average(np.square(columns - mean), axis=0, weights=weights)
+            rounding = len(columns) * np.finfo(np.float64).eps      # at most, of a sum; scikit-learn's rule, too
+            constant = variance <= rounding * variance + np.square(rounding * mean)
+            scale = np.sqrt(variance)
         if not np.isfinite(scale).all():
             raise ValueError(f"column {int(np.argmin(np.isfinite(scale)))} holds numbers that are too large to be "
                              "standardised")
-        constant = scale <= 10 * np.finfo(np.float64).eps * np.abs(mean)
         return cls(mean, np.where(constant, 1.0, scale))
 
     def apply(self, columns: ArrayLike) -> NDArray[np.float64]:
