@@ -64,6 +64,13 @@ def test_numbers_too_large_are_refused():
         Scaling.of([[1.0, 1e200], [2.0, -1e200]])
 
 
+@pytest.mark.parametrize("wrong", [COLUMNS[:, :1], COLUMNS[:, :3], COLUMNS[:, 0], 3.0])
+def test_another_number_of_columns_is_refused(wrong):
+    for call in (Scaling.of(COLUMNS).apply, Scaling.of(COLUMNS).undo):
+        with pytest.raises(ValueError, match=r"columns has shape \(.*\), but the scaling is that of 4 columns"):
+            call(wrong)
+
+
 def test_targets_are_scaled_after_identity_alone():
     with pytest.raises(ValueError, match="the output is 'softmax', but targets are scaled back only after 'identity'"):
         folded(fastnn.Network([4, 2], output="softmax"), None, Scaling.of(Y))

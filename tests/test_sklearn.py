@@ -396,6 +396,10 @@ def test_standardising_is_part_of_the_model():
     np.testing.assert_allclose(model.to_network().predict(rows)[:, 0], model.predict(rows), rtol=1e-9)
     classifier = MLPClassifier(**SMALL, standardize=True).fit(X, Y)
     np.testing.assert_allclose(classifier.to_network().predict(X), classifier.predict_proba(X), atol=1e-6)
+    for call, right in ((model.predict, rows), (classifier.predict, X), (classifier.predict_proba, X)):
+        for wrong in (right[:5, :1], right[:5, :-1], np.hstack([right, right])):
+            with pytest.raises(ValueError, match=f"X has {wrong.shape[1]} features, but MLP.* is expecting"):
+                call(wrong)
 
 
 def test_large_integers_are_standardised_before_they_are_rounded():

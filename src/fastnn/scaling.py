@@ -39,11 +39,18 @@ class Scaling:
 
     def apply(self, columns: ArrayLike) -> NDArray[np.float64]:
         """Columns as they come -> standardised."""
-        return (np.asarray(columns, np.float64) - self.mean) / self.scale
+        return (self._checked(columns) - self.mean) / self.scale
 
     def undo(self, columns: ArrayLike) -> NDArray[np.float64]:
         """Standardised -> as they came."""
-        return np.asarray(columns, np.float64) * self.scale + self.mean
+        return self._checked(columns) * self.scale + self.mean
+
+    def _checked(self, columns: ArrayLike) -> NDArray[np.float64]:
+        """An array that is as wide as the one that was measured, for NumPy would repeat a single column."""
+        columns = np.asarray(columns, np.float64)
+        if columns.shape[-1:] != self.mean.shape:
+            raise ValueError(f"columns has shape {columns.shape}, but the scaling is that of {len(self.mean)} columns")
+        return columns
 
 
 def folded(network: Network, inputs: Scaling | None = None, targets: Scaling | None = None) -> Network:
