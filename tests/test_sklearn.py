@@ -344,6 +344,14 @@ def test_classes_weigh():
     by_hand = MLPClassifier(**SMALL).fit(X, rare, weight * np.where(rare == "yes", 3, 1))
     np.testing.assert_array_equal(both.coefs_[0], by_hand.coefs_[0])
     both.partial_fit(X[rare == "no"], rare[rare == "no"])
+    complete = MLPClassifier(**SMALL, class_weight={"yes": 3.0, "no": 1.0, "maybe": 9.0}).fit(X, rare, weight)
+    np.testing.assert_array_equal(complete.coefs_[0], by_hand.coefs_[0])     # a fold of the rows may lack a class
+    for wrong in ({"yess": 20.0}, {1: 20.0}, {"yess": 2.0, "no": 1.0}):
+        message = re.escape(f"class_weight names the class {next(iter(wrong))!r}, but the classes are ['no' 'yes']")
+        with pytest.raises(ValueError, match=message):
+            MLPClassifier(**SMALL, class_weight=wrong).fit(X, rare)
+        with pytest.raises(ValueError, match=message):
+            MLPClassifier(**SMALL, class_weight=wrong).partial_fit(X, rare, classes=["no", "yes"])
     with pytest.raises(ValueError, match="class_weight is a dictionary, but y holds several labels a row"):
         MLPClassifier(**SMALL, class_weight={1: 2.0}).fit(X, np.column_stack([Y == 8, Y == 3]).astype(int))
     with pytest.raises(ValueError, match=r"classes must be passed on the first call to partial_fit\."):

@@ -46,7 +46,7 @@ class MLPClassifier(ClassifierMixin, Multilayer):
     dropout : float or sequence of float, default=0.0
         The share of each hidden layer's outputs that a training step leaves out.
     class_weight : dict {class: weight}, "balanced" or None
-        Multiplies the weight of each row.
+        Multiplies the weight of each row; a class that is not named has 1.
     loss : {"log_loss", "focal"} or what `fastnn.losses.focal` makes, default="log_loss"
     standardize : bool, default=False
         Whether the network learns from inputs brought to mean 0 and deviation 1, as they were in the
@@ -158,7 +158,10 @@ class MLPClassifier(ClassifierMixin, Multilayer):
             raise ValueError("class_weight is a dictionary, but y holds several labels a row; weigh the rows with "
                              "sample_weight")
         else:
-            weights = np.ones(len(y))
+            weights, known = np.ones(len(y)), set(self.classes_.tolist())
+            unknown = [label for label in self.class_weight if label not in known]
+            if unknown and not known <= self.class_weight.keys():       # else it is one that only these rows lack
+                raise ValueError(f"class_weight names the class {unknown[0]!r}, but the classes are {self.classes_}")
             for label, factor in self.class_weight.items():
                 weights[y == label] = number(f"class_weight[{label!r}]", factor, low=0)
         if sample_weight is not None:

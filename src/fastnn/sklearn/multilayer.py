@@ -175,8 +175,8 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
         asks_for_double = not isinstance(X, (list, tuple))      # numbers of Python's own ask for no dtype
         X, y = self._checked_rows(X, y, reset=first)
         sample_weight = checked_weights("sample_weight", sample_weight, X.shape[0])
-        weight = self._weights(y, sample_weight, incremental)
         self._learn_classes(y, incremental, classes)
+        weight = self._weights(y, sample_weight, incremental)
         codes = self._encoded(y)
         if validation_data is not None:
             validation_data = self._checked_validation(validation_data)
