@@ -279,10 +279,44 @@ def test_what_a_network_is_made_of_stays():
             changed.partial_fit(X, Y)
         np.testing.assert_array_equal(changed.set_params(**{name: getattr(model, name)}).predict(X), model.predict(X))
         changed.set_params(**change, warm_start=False).fit(X, Y)
+    with pytest.raises(ValueError, match=r"hidden_layer_sizes is \(5,\), but was \(12,\) when the network was built"):
+        model.set_params(hidden_layer_sizes=5).fit(X, Y)
+    model.set_params(hidden_layer_sizes=(12,))
     model.set_params(early_stopping=True, alpha=1.0, solver="sgd").fit(X, Y)
     assert len(model.validation_scores_) == model.n_iter_
     model.set_params(early_stopping=False).fit(X, Y)
     assert model.best_loss_ < np.inf
+
+
+@pytest.mark.parametrize("spelled", [
+    {"hidden_layer_sizes": [12]}, {"hidden_layer_sizes": 12}, {"hidden_layer_sizes": np.array([12])},
+    {"hidden_layer_sizes": np.int64(12)}, {"activation": ["logistic"]}, {"activation": "sigmoid"}, {"dropout": [0.5]},
+    {"dropout": np.float32(0.5)}, {"dtype": np.float64}, {"dtype": np.dtype("float64")}, {"dtype": None},
+    {"standardize": np.True_}, {"loss": fastnn.losses.focal(2)},
+], ids=str)
+def test_what_a_network_is_made_of_may_be_spelled_otherwise(spelled):
+    model = MLPClassifier((12,), "logistic", dropout=0.5, dtype="float64", standardize=True, loss="focal", max_iter=2,
+                          warm_start=True).fit(X, Y)
+    model.set_params(**spelled).fit(X, Y).partial_fit(X, Y)
+    assert model.network_.epochs_trained == 5
+
+
+def squares(outputs, targets):
+    difference = outputs - targets
+    return (difference ** 2).mean(), 2 * difference / difference.size
+
+
+def test_a_loss_that_is_a_function_goes_on_in_another_process(tmp_path):
+    model = MLPRegressor(squares, (5,), random_state=0).partial_fit(XR, YR)
+    (tmp_path / "model").write_bytes(pickle.dumps(model))
+    code = ("import pickle, sys\nfrom test_sklearn import XR, YR, squares\n"
+            f"model = pickle.load(open({str(tmp_path / 'model')!r}, 'rb'))\n"
+            "print(model.partial_fit(XR, YR).set_params(loss=squares).partial_fit(XR, YR).loss_)")
+    done = subprocess.run([sys.executable, "-c", code], cwd=os.path.dirname(__file__), text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) == model.partial_fit(XR, YR).partial_fit(XR, YR).loss_
+    with pytest.raises(ValueError, match="loss is <function .*>, but was <function squares .*> when the network was"):
+        model.set_params(loss=lambda outputs, targets: squares(outputs, targets)).partial_fit(XR, YR)
 
 
 def test_partial_fit_is_fit():

@@ -23,6 +23,7 @@ from ..activations import ACTIVATIONS, HIDDEN
 from ..callbacks import checked_callbacks
 from ..data import CHUNK_BYTES
 from ..lbfgs import LBFGS
+from ..losses import PARAMETERS, as_loss
 from ..network import Network
 from ..optimizers import SGD, Adam, Optimizer
 from ..scaling import Scaling, folded
@@ -50,7 +51,6 @@ BOUNDS: dict[str, dict[str, Any]] = {
     "beta_2": {"low": 0, "high": 1},
     "epsilon": {"low": 0, "open_low": True},
 }
-STRUCTURE = ("hidden_layer_sizes", "activation", "loss", "dtype", "dropout", "standardize")
 RELATIVE_CHANGE = 2.220446049250313e-09     # of the loss, at which SciPy's L-BFGS-B stops by default
 
 
@@ -58,6 +58,7 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
     """What both estimators share."""
 
     # The parameters, which set_all keeps as they are.
+    loss: str | AnyLoss
     hidden_layer_sizes: int | Sequence[int]
     activation: HiddenName | str | Sequence[str]
     solver: str | AnyOptimizer
@@ -105,7 +106,7 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
 
     _numeric_targets: bool
     _no_improvement_count: int
-    _built_from: dict[str, str] = {}            # see _structure
+    _built_from: dict[str, Any] = {}            # see _structure
     _best_parameters: FloatArray
     _input_scaling: Scaling | None = None       # without `standardize`, and where parameters came from elsewhere
     _target_scaling: Scaling | None = None
@@ -198,7 +199,7 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
                 self._layer_sizes(), self._activations(), self._output(), loss=self._network_loss(),
                 dtype=self.dtype or ("float64" if asks_for_double and X.dtype == np.float64 else "float32"), seed=seed,
                 dropout=self.dropout)
-            self._built_from = self._structure()
+            self._built_from = self._structure() | {"dtype": self.network_.dtype}
         if first and initial is not None:
             self.network_.set_parameters(initial)
         if first:
@@ -297,16 +298,22 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
         checked_hidden(self._activations(), hidden, HIDDEN, ACTIVATIONS)
         checked_shares("dropout", self.dropout, hidden)
 
-    def _structure(self) -> dict[str, str]:
-        """The parameters that a network is built from."""
-        return {name: repr(getattr(self, name)) for name in STRUCTURE}
+    def _structure(self) -> dict[str, Any]:
+        """The parameters that a network is built from, as it has them, however they are spelled."""
+        hidden = self._hidden()
+        return {"hidden_layer_sizes": tuple(hidden),
+                "activation": checked_hidden(self._activations(), len(hidden), HIDDEN, ACTIVATIONS),
+                "loss": as_loss(self.loss) if isinstance(self.loss, str) and self.loss in PARAMETERS else self.loss,
+                "dtype": None if self.dtype is None else checked_dtype(self.dtype),
+                "dropout": checked_shares("dropout", self.dropout, len(hidden)),
+                "standardize": bool(self.standardize)}
 
     def _check_unchanged(self) -> None:
-        """Refuses to go on with a network that is not what the parameters say now."""
+        """Refuses to go on with a network that is not what the parameters say now; the dtype may be left to it."""
         for name, value in self._structure().items():
-            if self._built_from.get(name, value) != value:
-                raise ValueError(f"{name} is {value}, but was {self._built_from[name]} when the network was built that "
-                                 "goes on; set it back, or fit without warm_start")
+            if value is not None and self._built_from.get(name, value) != value:
+                raise ValueError(f"{name} is {value!r}, but was {self._built_from[name]!r} when the network was built "
+                                 "that goes on; set it back, or fit without warm_start")
 
     def _by_lbfgs(self) -> bool:
         return self.solver == "lbfgs" or isinstance(self.solver, LBFGS)
