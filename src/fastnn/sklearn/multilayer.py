@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
+import sys
 import warnings
-from collections.abc import Iterable
 from contextlib import suppress
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
@@ -319,10 +319,11 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
         return self.solver == "lbfgs" or isinstance(self.solver, LBFGS)
 
     def _hidden(self) -> list[int]:
-        sizes: Any = self.hidden_layer_sizes
-        if isinstance(sizes, str) or not isinstance(sizes, (Integral, Iterable)):
-            raise TypeError(f"hidden_layer_sizes is {sizes!r}, but must be a sequence of integers, or one integer")
-        sizes = [sizes] if isinstance(sizes, Integral) else list(sizes)
+        given: Any = self.hidden_layer_sizes
+        if isinstance(given, str) or not (isinstance(given, Integral) or np.iterable(given)):
+            raise TypeError(f"hidden_layer_sizes is {given!r}, but must be a sequence of integers, or one integer")
+        sizes = [checked_integer(f"hidden_layer_sizes[{i}]", size, -sys.maxsize)
+                 for i, size in enumerate([given] if isinstance(given, Integral) else given)]
         if not all(size > 0 for size in sizes):
             raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
         return sizes
