@@ -22,7 +22,7 @@ from sklearn.callback import ProgressBar, ScoringMonitor
 from sklearn.datasets import load_diabetes, load_digits, make_multilabel_classification, make_regression
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.inspection import permutation_importance
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler, scale
 
@@ -494,6 +494,20 @@ def test_wrong_parameters(arguments, message):
     model = MLPClassifier(**arguments)
     with pytest.raises((TypeError, ValueError), match=re.escape(message)):
         model.fit(X, Y)
+
+
+def test_rows_held_out_without_weight_are_named():
+    held_out = train_test_split(np.arange(300), random_state=np.random.RandomState(0), test_size=0.1)[1]
+    model = MLPRegressor(hidden_layer_sizes=3, activation="gelu", early_stopping=True, random_state=0)
+    weight = np.ones(300)
+    weight[held_out] = 0
+    message = "sample_weight is zero for each of the {} rows that early_stopping {}: change validation_fraction or "
+    with pytest.raises(ValueError, match=message.format(30, "holds out")):
+        model.fit(X, Y, weight)
+    with pytest.raises(ValueError, match=message.format(270, "leaves to train on")):
+        model.fit(X, Y, 1 - weight)
+    weight[held_out[0]] = 1
+    assert model.set_params(max_iter=2).fit(X, Y, weight).n_iter_ == 2
 
 
 def test_before_the_first_fit():

@@ -421,6 +421,10 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
         if len(held_out) < 2:
             raise ValueError("The validation set is too small. Increase 'validation_fraction' or the size of your "
                              "dataset.")
+        for part, fate in ((held_out, "holds out"), (rows, "leaves to train on")):
+            if sample_weight is not None and not sample_weight[part].any():
+                raise ValueError(f"sample_weight is zero for each of the {len(part)} rows that early_stopping {fate}: "
+                                 "change validation_fraction or random_state, or pass validation_data")
         return rows, (X[held_out], codes[held_out], None if sample_weight is None else sample_weight[held_out])
 
     def _scaled(self, X: Any) -> Array:
