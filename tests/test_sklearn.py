@@ -353,6 +353,25 @@ def test_coefficients_can_be_set():
     assert pickle.loads(pickle.dumps(model)).predict(XR[:1]) == 8
 
 
+def test_coefficients_of_another_shape_are_refused():
+    """NumPy would repeat a single row; and nothing is taken up before all was looked at."""
+    model = MLPRegressor(**SMALL).fit(XR, YR)
+    for name, layer, wrong, message in (
+            ("coefs_", 1, np.ones((1, 1)), "coefs_[1] has shape (1, 1), but that layer's is (12, 1)"),
+            ("coefs_", 0, np.ones((1, 12)), "coefs_[0] has shape (1, 12), but that layer's is (10, 12)"),
+            ("intercepts_", 0, 3.0, "intercepts_[0] has shape (), but that layer's is (12,)")):
+        changed = copy.deepcopy(model)
+        changed.coefs_ = [np.zeros_like(w) for w in model.coefs_]
+        getattr(changed, name)[layer] = wrong
+        for call, arguments in ((changed.predict, [XR]), (changed.partial_fit, [XR, YR]), (changed.to_network, [])):
+            with pytest.raises(ValueError, match=re.escape(message)):
+                call(*arguments)
+        np.testing.assert_array_equal(changed.network_.get_parameters(), model.network_.get_parameters())
+    model.coefs_ = model.coefs_[:1]
+    with pytest.raises(ValueError, match="coefs_ holds 1 arrays, but the network has 2 layers"):
+        model.predict(XR)
+
+
 # What is new.
 
 def test_labels_of_any_kind():

@@ -443,7 +443,9 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
                                  "arguments before using this estimator.")
         network = self.network_
         own, public = (*network.weights, *network.biases), (*self.coefs_, *self.intercepts_)
-        if any(array is not other for array, other in zip(own, public, strict=True)):
+        if len(own) != len(public) or any(array is not other for array, other in zip(own, public, strict=True)):
+            for name, arrays in (("coefs_", network.weights), ("intercepts_", network.biases)):
+                check_shapes(name, getattr(self, name), arrays)
             for array, other in zip(own, public, strict=True):
                 array[...] = other
             self.coefs_, self.intercepts_ = list(network.weights), list(network.biases)
@@ -523,6 +525,15 @@ class SparseBatches:
 def short(value: Any) -> str:
     """What a value is, in a few words."""
     return f"a {type(value).__name__}" + (f" of {len(value)}" if isinstance(value, (tuple, list)) else "")
+
+
+def check_shapes(name: str, values: Sequence[Any], arrays: Sequence[Array]) -> None:
+    """Refuses values that are not as many as the network's arrays, and of their shapes."""
+    if len(values) != len(arrays):
+        raise ValueError(f"{name} holds {len(values)} arrays, but the network has {len(arrays)} layers")
+    for layer, (value, array) in enumerate(zip(values, arrays, strict=True)):
+        if np.shape(value) != array.shape:
+            raise ValueError(f"{name}[{layer}] has shape {np.shape(value)}, but that layer's is {array.shape}")
 
 
 def set_all(estimator: Multilayer, arguments: dict[str, Any]) -> None:
