@@ -463,6 +463,25 @@ def test_standardising_is_part_of_the_model():
                 call(wrong)
 
 
+def test_partial_fit_needs_rows_to_standardise_by():
+    """Deviations come from the first call alone, and one row, or one that counts, has none."""
+    message = "partial_fit got 1 row with weight in its first call, but standardize=True takes the means and deviations"
+    one = np.eye(1, len(XR))[0]
+    for arguments in ((XR[:1], YR[:1]), (XR, YR, one)):
+        model = MLPRegressor(**SMALL, standardize=True)
+        with pytest.raises(ValueError, match=message):
+            model.partial_fit(*arguments)
+        assert vars(model) == vars(MLPRegressor(**SMALL, standardize=True))
+    with pytest.raises(ValueError, match=message):
+        MLPClassifier(**SMALL, standardize=True).partial_fit(X[:1], Y[:1], classes=range(10))
+    for rows in (XR[:2], XR[2:3]):
+        model.partial_fit(rows, YR[:len(rows)])
+    expected = MLPRegressor(**SMALL, standardize=True).fit(XR[:2], YR[:2])
+    np.testing.assert_array_equal(model._input_scaling.scale, expected._input_scaling.scale)
+    MLPRegressor(**SMALL).partial_fit(XR[:1], YR[:1])
+    MLPRegressor(**SMALL, standardize=True).fit(XR[:1], YR[:1]).partial_fit(XR[:1], YR[:1])
+
+
 def test_large_integers_are_standardised_before_they_are_rounded():
     seconds = 1_700_000_000 + np.arange(200)[:, None]
     model, twin = (MLPRegressor(**SMALL, standardize=True, dtype="float32").fit(rows, np.arange(200.0))

@@ -50,7 +50,8 @@ class MLPClassifier(ClassifierMixin, Multilayer):
     loss : {"log_loss", "focal"} or what `fastnn.losses.focal` makes, default="log_loss"
     standardize : bool, default=False
         Whether the network learns from inputs brought to mean 0 and deviation 1, as they were in the
-        first fit: `predict` does the same. `coefs_` belong to inputs like that.
+        first `fit`, or the first batch of `partial_fit` alone: `predict` does the same. `coefs_` belong to
+        inputs like that.
     dtype : {"float32", "float64"} or None
         Of the network and of what it predicts. None: float64 where the first X is an array, a sparse
         matrix or a data frame of that; else, also for lists and integers, float32.
@@ -122,7 +123,9 @@ class MLPClassifier(ClassifierMixin, Multilayer):
                     classes: ArrayLike | None = None) -> Self:
         """One epoch on these rows, from where the last call stopped; returns itself.
 
-        `classes`, array (n_classes,), are all that will ever come: needed in the first call.
+        `classes`, array (n_classes,), are all that will ever come: needed in the first call. With `standardize`
+        means and deviations are those of the first call's rows, of which two or more must have a weight, and
+        stay: begin with as many rows as can speak for all.
         """
         return self._fit(X, y, sample_weight, incremental=True, classes=classes)
 
@@ -252,8 +255,8 @@ class MLPRegressor(RegressorMixin, Multilayer):
         the median's, `fastnn.losses.quantile(0.9)` another; a Python function as for `Network`.
     standardize : bool, default=False
         Whether the network learns from inputs, and (but for "poisson") targets, of mean 0 and deviation 1, as they
-        were in the first fit; `predict` gives numbers like those of y. `coefs_` and `loss_curve_` belong to
-        standardised ones.
+        were in the first `fit`, or the first batch of `partial_fit` alone; `predict` gives numbers like those
+        of y. `coefs_` and `loss_curve_` belong to standardised ones.
 
     Examples
     --------
@@ -294,7 +297,11 @@ class MLPRegressor(RegressorMixin, Multilayer):
 
     @available_if(Multilayer._check_stochastic)
     def partial_fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
-        """One epoch on these rows, from where the last call stopped; returns itself."""
+        """One epoch on these rows, from where the last call stopped; returns itself.
+
+        With `standardize` means and deviations are those of the first call's rows, of which two or more must
+        have a weight, and stay: begin with as many rows as can speak for all.
+        """
         return self._fit(X, y, sample_weight, incremental=True)
 
     def predict(self, X: Any) -> Array:

@@ -186,6 +186,11 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
             self._check_unchanged()
 
         random = check_random_state(self.random_state)
+        counting = len(y) if weight is None else np.count_nonzero(weight)
+        if first and incremental and self.standardize and counting < 2:
+            raise ValueError("partial_fit got 1 row with weight in its first call, but standardize=True takes the "
+                             "means and deviations from that call alone, and needs 2 or more; begin with more rows, or "
+                             "pass rows that are standardised")
         if first:
             self._forget(X, codes, weight)
             initial = self._initial_parameters(random)
