@@ -49,6 +49,19 @@ def test_an_untrained_network_has_no_optimizer_to_save(tmp_path):
     assert fastnn.load(tmp_path / "model").optimizer is None
 
 
+def test_an_optimizer_of_the_users_own_is_refused_before_the_disk_is_touched(tmp_path):
+    """A file that names its class could not be loaded without it."""
+    class Own(fastnn.SGD):
+        pass
+
+    network = fastnn.Network([4, 2])
+    network.fit(X, Y, optimizer=Own(0.1))
+    for save in (lambda: network.save(tmp_path / "model"), lambda: copy.deepcopy(network)):
+        with pytest.raises(TypeError, match="optimizer is a Own, but only optimizers of fastnn's own can be saved"):
+            save()
+    assert not list(tmp_path.iterdir())
+
+
 def test_other_tools_can_read_the_tensors(tmp_path):
     from safetensors.numpy import load_file
     network = fastnn.Network([4, 9, 2])
