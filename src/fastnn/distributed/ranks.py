@@ -2,7 +2,7 @@
 
 Everything that waits does so in `SeveralRanks.wait`: collectives are started, and asked for until they are done. So a
 rank that waits can meanwhile hear that another one has left, answer who asks whether it is alive, and find out
-after the time limit who is missing.
+after the time limit who is missing. What only MPI itself can wait for, shared memory, comes right after such a wait.
 """
 
 from __future__ import annotations
