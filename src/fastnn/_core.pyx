@@ -39,7 +39,8 @@ from .kernels.types cimport (
     ADAGRAD, ADAM, ADAMW, BINARY_CROSS_ENTROPY, BINARY_FOCAL, CROSS_ENTROPY, ELU, EXP, FOCAL, GELU,
     HALF_MSE, HUBER, IDENTITY, LEAKY_RELU, MAE, MSE, POISSON, PYTHON, QUANTILE, RELU, RMSPROP, ROW_BYTES,
     RPROP, SELU, SGD, SIGMOID, SILU, SOFTMAX, SOFTPLUS, TANH,
-    Data, Job, KernelTable, Layer, Plan, Update, Worker, mean_elements, needs_z, padded, scratch_bytes,
+    Data, Job, KernelTable, Layer, Plan, Update, Worker, mean_elements, needs_z, packed_bytes, padded, scratch_bytes,
+    state_blocks, transposed_bytes,
 )
 
 cnp.import_array()
@@ -1293,7 +1294,7 @@ cdef class Workspace:
     cdef Py_ssize_t lay_out(self, char *memory, bint learning, bint gather) noexcept:
         """Points the plan into memory and returns how much it takes; with NULL it only counts."""
         cdef Py_ssize_t itemsize = self.itemsize
-        cdef Py_ssize_t used = 0, scratch = 0, widest = padded(self.plan.layers[0].n_in, itemsize)
+        cdef Py_ssize_t used = 0, scratch = 0, transposed = 0, widest = padded(self.plan.layers[0].n_in, itemsize)
         cdef char *turns[2]
         cdef Layer *layer = NULL
         cdef Py_ssize_t parameter_rows = 0
@@ -1302,10 +1303,12 @@ cdef class Workspace:
             layer = &self.plan.layers[index]
             parameter_rows += layer.n_in + 1
             widest = max(widest, layer.stride)
-            scratch = max(scratch, scratch_bytes(self.batch, layer.n_out, layer.n_in, itemsize))
+            scratch = max(scratch, packed_bytes(self.batch, layer.n_out, layer.n_in, itemsize))
+            if self.gradients is not None:      # whose rows the threads share: one row more for each rounds them up
+                transposed = max(transposed, transposed_bytes(self.batch, layer.n_in + self.threads, itemsize))
         cdef Py_ssize_t row = widest * itemsize
-        self.plan.scratch_size = (scratch + ROW_BYTES - 1) // ROW_BYTES * ROW_BYTES
-        self.plan.scratch = take(memory, &used, self.threads * self.plan.scratch_size)
+        self.plan.scratch_size = self.threads * (scratch + ROW_BYTES) + transposed
+        self.plan.scratch = take(memory, &used, self.plan.scratch_size)
         self.plan.widest = 0 if learning else widest
         if not learning:
             turns[0] = take(memory, &used, self.rows * row)

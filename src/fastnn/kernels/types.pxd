@@ -56,10 +56,14 @@ cdef inline Py_ssize_t packed_bytes(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, si
         <Py_ssize_t> PACKED_COLUMN_BYTES, widest * <Py_ssize_t> itemsize)
 
 
+cdef inline Py_ssize_t transposed_bytes(Py_ssize_t m, Py_ssize_t k, size_t itemsize) noexcept nogil:
+    """x.T, which a weight gradient may need where k is large."""
+    return k * padded(m, itemsize) * <Py_ssize_t> itemsize if k >= FEWEST_ROWS_TO_PACK_FOR else 0
+
+
 cdef inline Py_ssize_t scratch_bytes(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, size_t itemsize) noexcept nogil:
     """What dense_forward, dense_backward and dense_descend may need: a packed block, and x.T for large k."""
-    cdef Py_ssize_t transposed = k * padded(m, itemsize) * <Py_ssize_t> itemsize
-    return packed_bytes(m, n, k, itemsize) + (transposed if k >= FEWEST_ROWS_TO_PACK_FOR else 0)
+    return packed_bytes(m, n, k, itemsize) + transposed_bytes(m, k, itemsize)
 
 
 cdef inline bint needs_z(int activation) noexcept nogil:
@@ -121,6 +125,15 @@ cdef struct Update:
     void *second            # more of it; or NULL
 
 
+cdef inline int state_blocks(const Update *update) noexcept nogil:
+    """How many blocks of state the optimizer's kernel reads and writes."""
+    if update.optimizer == SGD:
+        return update.momentum != 0
+    if update.optimizer == RMSPROP:
+        return 1 + (update.momentum != 0)
+    return 1 if update.optimizer == ADAGRAD else 2
+
+
 cdef inline bint adjusts(const Update *update) noexcept nogil:
     """Whether gradients are changed before the optimizer sees them."""
     return update.l1 != 0 or update.l2 != 0 or update.clip_value != 0 or update.clip_norm != 0
@@ -145,8 +158,8 @@ cdef struct Plan:
     void *parameters        # the block: w, b of each layer in turn
     void *gradients         # the same layout
     Py_ssize_t widest       # where layers take turns in the same memory, the stride of the widest; else 0
-    char *scratch           # for each worker, scratch_size bytes
-    Py_ssize_t scratch_size     # scratch_bytes of the neediest layer
+    char *scratch           # of which each worker has an equal share
+    Py_ssize_t scratch_size     # bytes of all shares: whoever works has scratch_bytes for its share of the neediest layer
     void *x_batch           # [m][k]: gathered rows
     void *t_batch           # [m][padded(n)]
     double *weight_batch    # [m]
