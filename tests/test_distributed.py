@@ -162,7 +162,7 @@ def test_two_halves_of_a_step_are_a_step():
         engine = halves._engine
         optimizers[1].bind(engine)
         trainer = Trainer(engine, optimizers[1], True, [])
-        rows = Rows(X.astype(engine.dtype), None, y.astype(np.intp), WEIGHTS)
+        rows = Rows(engine, X.astype(engine.dtype), None, y.astype(np.intp), WEIGHTS)
         block = aligned_zeros(engine.parameters.size, engine.dtype)
         for _ in range(2):
             for first in range(0, N, 50):

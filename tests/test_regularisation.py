@@ -232,3 +232,23 @@ def test_the_quantile_loss_finds_the_quantile(q, dtype):
     network = fastnn.Network([1, 1], loss=fastnn.losses.quantile(q), dtype=dtype)
     network.fit(np.zeros((400, 1)), y, epochs=400, batch_size=400, optimizer=fastnn.Rprop(0.01))
     assert (y <= network.predict(np.zeros((1, 1)))[0, 0]).mean() == pytest.approx(q, abs=0.01)
+
+
+@pytest.mark.parametrize("dropout", [0, 0.3])
+@pytest.mark.parametrize("name", ["l1", "l2"])
+def test_a_penalty_that_is_set_counts_for_every_optimizer_from_then_on(name, dropout):
+    """It is the network's, whichever optimizer was there when it was set: as if each had been made afterwards."""
+    X, y = regression_data(40, 5, 1, "float32", seed=310)
+
+    def trained(fresh):
+        network = fastnn.Network([5, 8, 1], seed=311, dropout=dropout)
+        first, second = fastnn.SGD(0.01), fastnn.SGD(0.01)
+        network.fit(X, y, epochs=2, optimizer=first)
+        network.fit(X, y, epochs=2, optimizer=second)
+        setattr(network, name, 0.5)
+        network.fit(X, y, epochs=2, optimizer=fastnn.SGD(0.01) if fresh else first)
+        for x, target in zip(X, y, strict=True):
+            network.train_on_batch(x, float(target[0]), optimizer=fastnn.SGD(0.01) if fresh else second)
+        return network.get_parameters()
+
+    assert same_bits(trained(fresh=False), trained(fresh=True))

@@ -7,11 +7,13 @@ there is nothing to do; and their number is what the process may use or the user
 import copy
 import hashlib
 import os
+import pickle
 import shutil
 import subprocess
 import sys
 import textwrap
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -23,6 +25,7 @@ from test_process import python
 
 import fastnn
 from fastnn import _threads
+from fastnn.interchange.chain import layers
 
 COUNTS = (1, 2, 3, 4, 7, 8, 16)
 
@@ -334,6 +337,94 @@ def test_a_network_is_trained_by_one_thread_at_a_time():
         net.train_on_batch(rows, np.ones(4))
     with ThreadPoolExecutor(1) as pool:                 # an error has not kept the network
         pool.submit(net.train_on_batch, rows, np.ones(5)).result()
+
+
+def blocks_of(network):
+    """The parameters, and each block of the optimizer's state."""
+    return [network.get_parameters(), *map(network._engine.packed, network.optimizer.state)]
+
+
+COPIES = {
+    "get_parameters": lambda network, path: [network.get_parameters()],
+    "copy": lambda network, path: blocks_of(copy.copy(network)),
+    "deepcopy": lambda network, path: blocks_of(copy.deepcopy(network)),
+    "pickle": lambda network, path: blocks_of(pickle.loads(pickle.dumps(network))),
+    "save": lambda network, path: (network.save(path), blocks_of(fastnn.load(path)))[1],
+    "an export": lambda network, path: [layers(network)[0][0].ravel()],
+}
+
+
+@pytest.mark.any_isa
+@pytest.mark.parametrize("training", ["fit", "train_on_batch"])
+@pytest.mark.parametrize("way", COPIES)
+def test_what_is_copied_while_another_thread_trains_is_of_one_step(way, training, tmp_path):
+    """Here all weights learn the same, and so do all their moments: in a copy of several steps some would differ."""
+    n_in, n_out, stop = 400, 500, threading.Event()
+    X, y = np.ones((32, n_in), np.float32), np.ones((32, n_out), np.float32)
+    network = fastnn.Network([n_in, n_out])
+    network.set_parameters(np.zeros(network.n_parameters))
+    network.fit(X, y, optimizer=fastnn.Adam(1e-4))
+
+    class Ends(fastnn.Callback):
+        def on_epoch_end(self, fit):
+            if stop.is_set():
+                fit.stop()
+
+    def train():
+        if training == "fit":
+            network.fit(X, y, epochs=100_000, callbacks=[Ends()])
+        while not stop.is_set():
+            network.train_on_batch(X, y)
+
+    with ThreadPoolExecutor(1) as pool:
+        trained = pool.submit(train)
+        try:
+            copies = []
+            for _ in range(10):
+                copies.append(COPIES[way](network, tmp_path / "model.safetensors"))
+                time.sleep(0.003)
+        finally:
+            stop.set()
+        trained.result()
+    for blocks in copies:
+        assert [len(np.unique(block[:n_in * n_out])) for block in blocks] == [1] * len(blocks)
+    assert len({blocks[0][0] for blocks in copies}) > 1        # it did train meanwhile
+
+
+@pytest.mark.any_isa
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="NOT TESTED: no fork here")
+def test_a_child_that_was_forked_within_a_step_does_not_wait_for_its_end():
+    run = python("""
+    import os, threading
+    import numpy as np
+    import fastnn
+
+    inside, go_on = threading.Event(), threading.Event()
+
+    def loss(outputs, targets):
+        inside.set()
+        go_on.wait(60)
+        return 0.0, np.zeros_like(outputs)
+
+    network = fastnn.Network([4, 8, 1], loss=loss)
+    thread = threading.Thread(target=network.fit, args=(np.ones((5, 4)), np.ones(5)))
+    thread.start()
+    inside.wait(60)
+    child = os.fork()
+    if child == 0:
+        network.predict(np.ones((5, 4)))
+        try:
+            network.get_parameters()
+        except RuntimeError as error:
+            os._exit(0 if "forked in the middle of a training step" in str(error) else 1)
+        os._exit(2)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    go_on.set()
+    thread.join()
+    network.get_parameters()
+    raise SystemExit(code)
+    """)
+    assert run.returncode == 0, run.stderr
 
 
 def test_a_python_loss_cannot_train_its_network():

@@ -61,7 +61,7 @@ def real_array(name: str, values: object) -> Array:
         raise TypeError(f"{name} has dtype {array.dtype}, but must hold real numbers")
     if np.ma.is_masked(values):
         raise TypeError(f"{name} is a masked array with masked values, but every value counts; fill or drop them")
-    return array
+    return array.view()     # its shape stays, whatever is done to the caller's array
 
 
 def checked_integer(name: str, value: object, low: int, high: int = sys.maxsize) -> int:
@@ -142,10 +142,11 @@ def checked_labels(y: Array, classes: int) -> Integers:
         raise TypeError(
             f"y has dtype {y.dtype}, but softmax takes integer labels (n,) or probabilities (n, {classes}); "
             "convert labels with y.astype(int)")
+    y = y.copy()        # first: the caller may change y at any time, and an unchecked label is an index into memory
     if y.min() < 0 or y.max() >= classes:
         wrong = y.min() if y.min() < 0 else y.max()
         raise ValueError(f"y holds the label {wrong}, but labels must be in 0 … {classes - 1} for {classes} outputs")
-    return np.array(y, np.intp)     # a copy: the caller may change y while the kernels read it
+    return y.astype(np.intp, copy=False)
 
 
 def check_range(name: str, values: Array, low: float, high: float, meaning: str) -> None:
@@ -183,6 +184,7 @@ def check_out(out: object, shape: tuple[int, ...], dtype: str) -> Array:
     """The memory to predict into: `out` itself, or a stand-in where its layout does not fit."""
     if not isinstance(out, np.ndarray):
         raise TypeError(f"out is a {type(out).__name__}, but must be a NumPy array")
+    out = np.asarray(out)       # of a subclass its memory, whatever its attributes say
     if out.shape != shape:
         raise ValueError(f"out has shape {out.shape}, but the result has shape {shape}")
     if out.dtype != dtype:

@@ -11,8 +11,9 @@ The GIL is released around kernels, and subnormals are zero there and nowhere el
 is worth it is shared among threads (team.h).
 """
 
+import os
 from math import fsum
-from time import perf_counter
+from time import perf_counter, sleep
 
 import numpy as np
 
@@ -28,7 +29,7 @@ from cpython.buffer cimport (
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from cpython.pythread cimport PyThread_get_thread_ident
-from libc.math cimport NAN, isfinite, sqrt
+from libc.math cimport INFINITY, NAN, isfinite, sqrt
 from libc.stdint cimport uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
@@ -86,7 +87,6 @@ LOSSES = {
     "binary_cross_entropy": BINARY_CROSS_ENTROPY, "cross_entropy": CROSS_ENTROPY, "quantile": QUANTILE,
     "focal": FOCAL,
 }
-cdef str OWN_NETWORK = "a Python loss cannot train the network that it belongs to"
 OPTIMIZERS = {
     "sgd": SGD, "adam": ADAM, "adamw": ADAMW, "rmsprop": RMSPROP, "adagrad": ADAGRAD, "rprop": RPROP,
 }
@@ -134,6 +134,18 @@ def random_bits(uint64_t seed, uint64_t stream, Py_ssize_t count):
 cdef int loss_code(str name, str output) except -1:
     """The kernel of a loss: sigmoid's focal loss is another one than softmax's."""
     return BINARY_FOCAL if name == "focal" and output == "sigmoid" else LOSSES[name]
+
+
+cdef int forks = 0      # of this process, from its first ancestor on: threads of a parent are not here any more
+
+
+def count_fork():
+    global forks
+    forks += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=count_fork)
 
 
 def team_size():
@@ -314,6 +326,20 @@ cdef class Operand:
         free(self.copied)
         if self.held:
             PyBuffer_Release(&self.view)
+
+
+MOST_COUNTED = 2**62 - 1     # steps or epochs: whatever is added to them stays a long long
+
+
+cdef double real_in(str name, value, double low, double high, bint open_low=False) except? -1:
+    """`number` of _checks.py, at once for a float that is in bounds: that call takes as long as an update of 500
+    parameters."""
+    cdef double result
+    if type(value) is float:
+        result = value
+        if low <= result < high and not (open_low and result == low):
+            return result
+    return number(name, value, low, high, open_low)
 
 
 cdef enum:
@@ -570,9 +596,9 @@ cdef class Kernels:
         cdef Update update
         memset(&update, 0, sizeof(update))
         update.optimizer = SGD
-        update.learning_rate = number("learning_rate", learning_rate, low=0)
-        update.momentum = number("momentum", momentum, low=0, high=1)
-        update.weight_decay = number("weight_decay", weight_decay, low=0)
+        update.learning_rate = real_in("learning_rate", learning_rate, 0, INFINITY)
+        update.momentum = real_in("momentum", momentum, 0, 1)
+        update.weight_decay = real_in("weight_decay", weight_decay, 0, INFINITY)
         update.nesterov = nesterov
         if v is None and (update.momentum or update.nesterov):
             raise ValueError("velocity is None, but momentum needs it: pass an array, zeros at first")
@@ -596,10 +622,10 @@ cdef class Kernels:
         memset(&update, 0, sizeof(update))
         update.optimizer = ADAM
         update.step = checked_integer("step", step, 1) - 1
-        update.learning_rate = number("learning_rate", learning_rate, low=0)
-        update.beta1 = number("beta1", beta1, low=0, high=1)
-        update.beta2 = number("beta2", beta2, low=0, high=1)
-        update.epsilon = number("epsilon", epsilon, low=0, open_low=True)
+        update.learning_rate = real_in("learning_rate", learning_rate, 0, INFINITY)
+        update.beta1 = real_in("beta1", beta1, 0, 1)
+        update.beta2 = real_in("beta2", beta2, 0, 1)
+        update.epsilon = real_in("epsilon", epsilon, 0, INFINITY, open_low=True)
         self.update(table, &update, p, g, m, v)
 
     cdef update(self, const KernelTable *table, Update *update, Operand p, Operand g, Operand first, Operand second):
@@ -615,11 +641,11 @@ cdef class Kernels:
             if output is not None:
                 (<Operand> output).write_back()
 
-    def all_finite(self, array):
+    def all_finite(self, cnp.ndarray array not None):
         """Whether no element of a C-contiguous float array is NaN or infinite."""
         cdef const KernelTable *table = self.table(dtype_of(array, "array"))
-        cdef const void *data = pointer(array)
-        cdef Py_ssize_t count = array.size
+        cdef const void *data = cnp.PyArray_DATA(array)
+        cdef Py_ssize_t count = cnp.PyArray_SIZE(array)
         cdef bint answer
         with nogil:
             state = flush_subnormals()
@@ -673,16 +699,20 @@ cdef class Engine:
     cdef PythonLoss python_loss
     cdef readonly tuple dropout             # one share for each layer, the output's (0) last
     cdef public int most_threads            # that share work; 0 is what set_num_threads allows
-    cdef public double l1, l2               # read by an optimizer when its constants are
+    cdef public double l1, l2               # read before each visit of training steps
     cdef readonly double label_smoothing
     cdef readonly uint64_t seed             # of the rows' order and of dropout
     cdef public long long steps             # training steps since the network was built
     cdef Py_ssize_t itemsize
+    cdef int type_number                    # NumPy's, of the dtype
     cdef Spare predicting, evaluating       # a Workspace: the last prediction's, the last evaluation's
     cdef Spare learning                     # the last fit's: to have its pages cleared again takes long
     cdef unsigned long trainer              # the thread that trains
     cdef int trainings                      # which are under way: a callback of a fit may train, too
-    cdef bint stepping                      # whether steps are being done
+    cdef unsigned long holder               # the thread that keeps others from the parameters
+    cdef int holds, waiting                 # how often it does; how many others wait for them
+    cdef int holder_forks                   # `forks` when it began
+    cdef bint stepping                      # whether a step that may call Python is being done
 
     def __cinit__(self, Kernels kernels, str dtype, tuple layer_sizes, tuple activations, loss,
                   tuple dropout, double l1, double l2, double label_smoothing, uint64_t seed):
@@ -693,6 +723,7 @@ cdef class Engine:
         self.table = kernels.table(dtype)
         self.dtype = dtype
         self.itemsize = self.table.real_size
+        self.type_number = cnp.NPY_FLOAT if self.itemsize == 4 else cnp.NPY_DOUBLE
         self.layer_sizes = layer_sizes
         self.n_layers = len(layer_sizes) - 1
         self.activations = activations
@@ -730,15 +761,27 @@ cdef class Engine:
     def __dealloc__(self):
         free(self.layers)
 
+    cdef void *block(self, array) except NULL:
+        """The memory of an array that is laid out like the parameters; TypeError for any other."""
+        if not (cnp.PyArray_Check(array) and cnp.PyArray_ISCARRAY(array) and cnp.PyArray_SIZE(array) == self.size
+                and cnp.PyArray_TYPE(array) == self.type_number
+                and <uintptr_t> cnp.PyArray_DATA(array) % ROW_BYTES == 0):
+            raise TypeError(f"a block is {type(array).__name__} of shape {np.shape(array)}, but must be {self.size} "
+                            f"elements of {self.dtype} as aligned_zeros gives")
+        return cnp.PyArray_DATA(array)
+
     cpdef int acquire(self) except -1:
-        """Begins a training, which belongs to one thread at a time; RuntimeError where another one trains."""
+        """Begins a training, which belongs to one thread at a time. RuntimeError where another thread trains, or where
+        a training step of this thread is under way."""
         cdef unsigned long caller = PyThread_get_thread_ident()
         cdef bint mine
         with cython.critical_section(self):
-            mine = self.trainings == 0 or self.trainer == caller
+            mine = self.trainings == 0 or (self.trainer == caller and not self.stepping)
             if mine:
                 self.trainer = caller
                 self.trainings += 1
+        if not mine and self.trainer == caller:
+            raise RuntimeError("a Python loss cannot train the network that it belongs to")
         if not mine:
             raise RuntimeError("this network is being trained by another thread; wait until that is done, or train a "
                                "copy of it: copy.copy(network)")
@@ -748,6 +791,41 @@ cdef class Engine:
         """Ends it."""
         with cython.critical_section(self):
             self.trainings -= 1
+        return 0
+
+    cpdef int hold(self, bint stepping=False) except -1:
+        """Keeps other threads from what a training step changes, until `let_go`: for a visit of steps, or for a copy.
+
+        It waits until others have let go, some 10 ms or one step. A thread may hold several times. Before steps, others
+        who wait come first: a training lets go for a moment only.
+        """
+        cdef unsigned long caller = PyThread_get_thread_ident()
+        cdef bint held = False, waits = False
+        try:
+            while True:
+                with cython.critical_section(self):
+                    held = self.holder == caller if self.holds else not (stepping and self.waiting)
+                    if held:
+                        self.holder, self.holder_forks = caller, forks
+                        self.holds += 1
+                    if waits != (not held and not stepping):
+                        waits = not waits
+                        self.waiting += 1 if waits else -1
+                if held:
+                    return 0
+                if self.holds and self.holder_forks != forks:
+                    raise RuntimeError("this process was forked in the middle of a training step of this network, so "
+                                       "its parameters are of several steps; fork between fits, or load a saved one")
+                sleep(1e-4)
+        finally:
+            if waits:
+                with cython.critical_section(self):
+                    self.waiting -= 1
+
+    cpdef int let_go(self) except -1:
+        """Ends it."""
+        with cython.critical_section(self):
+            self.holds -= 1
         return 0
 
     def views(self, block):
@@ -790,16 +868,35 @@ cdef class Engine:
                 view[...] = values[start:start + view.size].reshape(view.shape)
                 start += view.size
 
-    def predict(self, x, out):
+    cdef const void *matrix(self, str name, array, Py_ssize_t rows, Py_ssize_t columns) except? NULL:
+        """The memory of an array (rows, columns) as kernels read it; ValueError for any other.
+
+        It is asked here, where the memory is used: attributes of a subclass may say anything, and other code may have
+        run since a check in Python.
+        """
+        if not (cnp.PyArray_Check(array) and cnp.PyArray_ISCARRAY_RO(array) and cnp.PyArray_NDIM(array) == 2
+                and cnp.PyArray_TYPE(array) == self.type_number and cnp.PyArray_DIM(array, 0) == rows
+                and cnp.PyArray_DIM(array, 1) == columns):
+            raise ValueError(f"{name} has changed while it was being read: it must stay a C-contiguous array of "
+                             f"{self.dtype} of shape ({rows}, {columns})")
+        return cnp.PyArray_DATA(array)
+
+    def predict(self, cnp.ndarray x not None, cnp.ndarray out not None):
         """out := the outputs for x, row by row the same bits in whatever company."""
-        self.predict_rows(pointer(x), pointer(out), x.shape[0])
+        cdef Py_ssize_t rows = cnp.PyArray_DIM(x, 0) if cnp.PyArray_NDIM(x) else 0
+        cdef Py_ssize_t n_out = self.layers[self.n_layers - 1].n_out
+        cdef const void *inputs = self.matrix("X", x, rows, self.layers[0].n_in)
+        if not (cnp.PyArray_ISCARRAY(out) and cnp.PyArray_TYPE(out) == self.type_number
+                and cnp.PyArray_SIZE(out) == rows * n_out):
+            raise ValueError(f"out has changed while it was being read: it must have room for ({rows}, {n_out})")
+        self.predict_rows(inputs, cnp.PyArray_DATA(out), rows)
 
     cdef predict_unconverted(self, cnp.ndarray x, out):
         """The outputs for arrays that are just as kernels want them; None for any others.
 
         The short path of one sample: a look at the array, an array for the result.
         """
-        cdef int ndim = cnp.PyArray_NDIM(x), type_number = cnp.NPY_FLOAT if self.itemsize == 4 else cnp.NPY_DOUBLE
+        cdef int ndim = cnp.PyArray_NDIM(x), type_number = self.type_number
         cdef Py_ssize_t n_in = self.layers[0].n_in
         cdef cnp.npy_intp shape[2]
         if (cnp.PyArray_TYPE(x) != type_number or not cnp.PyArray_ISCARRAY_RO(x) or not 1 <= ndim <= 2
@@ -848,6 +945,7 @@ cdef class Engine:
 
     def evaluate(self, Rows rows):
         """The mean loss. A Python loss must be asked itself."""
+        rows.check(self)
         cdef double row_operations = 2.0 * self.size
         cdef int threads = threads_for(rows.data.rows * row_operations, self.most_threads)
         cdef Py_ssize_t batch = self.block_rows(rows.data.rows, threads)
@@ -876,6 +974,7 @@ cdef class Engine:
 
     def gradients(self, Rows rows):
         """The mean loss and its gradient, as a block laid out like `parameters`."""
+        rows.check(self)
         block = aligned_zeros(self.size, self.dtype)
         cdef Py_ssize_t count = rows.data.rows
         cdef int threads = 1 if self.python_loss is not None else threads_for(
@@ -898,10 +997,10 @@ cdef class Engine:
             self.python_loss.check()
         return sum_in_order(workspace.plan.losses, count) / divisor, block
 
-    def layer_outputs(self, x, bint slopes=False):
+    def layer_outputs(self, cnp.ndarray x not None, bint slopes=False):
         """The outputs of every layer for x, or their slopes d y_i / d z_i: a list of arrays (n, n_out)."""
-        cdef Py_ssize_t m = x.shape[0], ldx = self.layers[0].n_in
-        cdef const void *inputs = pointer(x)
+        cdef Py_ssize_t m = cnp.PyArray_DIM(x, 0) if cnp.PyArray_NDIM(x) else 0, ldx = self.layers[0].n_in
+        cdef const void *inputs = self.matrix("X", x, m, ldx)
         cdef Layer *layer
         cdef char *y
         cdef char *z
@@ -956,9 +1055,18 @@ cdef bint receives(out, cnp.ndarray x, int ndim, cnp.npy_intp *shape, int type_n
 cdef class Running:
     """What a Network does in compiled code: a Python frame would take as long as a small network."""
 
-    cdef public Engine _engine
+    cdef Engine engine                  # None until __init__; a call keeps the one that it began with
     cdef public object _optimizer       # the last fit's
     cdef Trainer online                 # of the last train_on_batch
+
+    @property
+    def _engine(self):
+        """The Engine; RuntimeError where __init__ has not been called."""
+        return engine_of(self)
+
+    @_engine.setter
+    def _engine(self, Engine engine not None):
+        self.engine = engine
 
     def predict(self, X, *, out=None):
         """The outputs for X, after the output activation.
@@ -967,8 +1075,9 @@ cdef class Running:
         result. `out`, of the network's dtype, receives the result. A row's outputs never
         depend on the other rows, bit for bit.
         """
+        cdef Engine engine = engine_of(self)
         if cnp.PyArray_CheckExact(X):
-            result = self._engine.predict_unconverted(X, out)
+            result = engine.predict_unconverted(X, out)
             if result is not None:
                 return result
         return self._predict_converted(X, out)
@@ -990,22 +1099,34 @@ cdef class Running:
         True
         """
         cdef double loss
-        self._engine.acquire()
+        cdef Engine engine = engine_of(self)
+        cdef Trainer online
+        engine.acquire()
         try:
-            if (self.online is not None and sample_weight is None and optimizer is None and cnp.PyArray_CheckExact(X)
-                    and self.online.optimizer is self._optimizer):
-                loss = self.online.step_unconverted(X, y)
+            online = self.online
+            if (online is not None and sample_weight is None and optimizer is None and cnp.PyArray_CheckExact(X)
+                    and online.engine is engine and online.optimizer is self._optimizer):
+                loss = online.step_unconverted(X, y)
                 if isfinite(loss):
                     return loss
-            return self._train_converted(X, y, sample_weight, optimizer)
+            return self._train_converted(engine, X, y, sample_weight, optimizer)
         finally:
-            self._engine.release()
+            engine.release()
 
-    def _online_trainer(self):
+    def _online_trainer(self, Engine engine, optimizer):
         """A Trainer for single steps."""
-        if self.online is None or self.online.optimizer is not self._optimizer:
-            self.online = Trainer(self._engine, self._optimizer, False, [])
-        return self.online
+        cdef Trainer online = self.online
+        if online is None or online.engine is not engine or online.optimizer is not optimizer:
+            self.online = online = Trainer(engine, optimizer, False, [])
+        return online
+
+
+cdef Engine engine_of(Running network):
+    """Its engine, which the caller holds while it works: somebody may call __init__ again meanwhile."""
+    if network.engine is None:
+        raise RuntimeError(f"this {type(network).__name__} has no layers yet; call super().__init__(layer_sizes, …) in "
+                           "its __init__ first")
+    return network.engine
 
 
 cdef Py_ssize_t rows_per_visit(double batch_operations, Py_ssize_t batch) noexcept:
@@ -1016,6 +1137,7 @@ cdef Py_ssize_t rows_per_visit(double batch_operations, Py_ssize_t batch) noexce
 cdef class Rows:
     """The rows of a fit or an evaluation, as kernels read them: x, targets (n, n_outputs) or labels, weights."""
 
+    cdef Engine engine              # for whose network they are
     cdef readonly tuple arrays      # x, targets, labels, weights: the memory that `data` points to
     cdef object arranged            # the array that `arrange` was given
     cdef Data data
@@ -1023,15 +1145,26 @@ cdef class Rows:
     cdef double *losses
     cdef readonly double weight     # of all rows together
 
-    def __cinit__(self, x, targets, labels, weights, double smoothing=0):
+    def __cinit__(self, Engine engine not None, cnp.ndarray x not None, targets, labels, weights):
+        cdef Py_ssize_t rows = cnp.PyArray_DIM(x, 0) if cnp.PyArray_NDIM(x) else 0
+        self.engine = engine
         self.arrays = (x, targets, labels, weights)
-        self.data.x = pointer(x)
-        self.data.t = pointer(targets)
-        self.data.labels = <const Py_ssize_t *> pointer(labels)
-        self.data.weights = <const double *> pointer(weights)
-        self.data.rows = x.shape[0]
-        self.data.smoothing = smoothing
-        self.weight = weight_sum(weights, self.data.rows)
+        self.data.rows = rows
+        self.data.smoothing = engine.label_smoothing
+        self.data.x = engine.matrix("X", x, rows, engine.layers[0].n_in)
+        if labels is None:
+            self.data.t = engine.matrix("y", targets, rows, engine.layers[engine.n_layers - 1].n_out)
+        else:
+            self.data.labels = <const Py_ssize_t *> column("y", labels, rows, cnp.NPY_INTP)
+        if weights is not None:
+            self.data.weights = <const double *> column("sample_weight", weights, rows, cnp.NPY_DOUBLE)
+        self.weight = weight_sum(weights, rows)
+
+    cdef int check(self, Engine engine) except -1:
+        """Refuses rows of another network's sizes: kernels would read beyond them."""
+        if self.engine is not engine:
+            raise RuntimeError("the network's __init__ was called again while it was at work; build another Network")
+        return 0
 
     def __dealloc__(self):
         free(self.order)
@@ -1055,6 +1188,15 @@ cdef class Rows:
         with nogil:
             shuffle_rows(self.order, self.data.rows, seed, epoch)
         return 0
+
+
+cdef const void *column(str name, array, Py_ssize_t rows, int type_number) except? NULL:
+    """The memory of an array (rows,) as kernels read it; see Engine.matrix."""
+    if not (cnp.PyArray_Check(array) and cnp.PyArray_ISCARRAY_RO(array) and cnp.PyArray_TYPE(array) == type_number
+            and cnp.PyArray_NDIM(array) == 1 and cnp.PyArray_DIM(array, 0) == rows):
+        raise ValueError(f"{name} is no array of {rows} elements of the right type in one piece, or has changed while "
+                         "it was being read")
+    return cnp.PyArray_DATA(array)
 
 
 def random_order(Py_ssize_t rows, uint64_t seed, uint64_t epoch):
@@ -1179,9 +1321,9 @@ cdef class Updating:
     """The compiled half of an Optimizer: its constants and its state, as the update kernels read them."""
 
     cdef Update update
-    cdef Engine engine              # whose parameters it belongs to, or None yet
+    cdef Engine engine              # of the network that it belongs to, or None yet
     cdef readonly tuple state       # its blocks, laid out like the parameters
-    cdef public long long epochs    # done with it
+    cdef long long epochs_done
     cdef public bint stale          # whether a constant was set since `prepare`
     cdef public bint scheduled      # whether the learning rate is a schedule, and not a number
 
@@ -1195,12 +1337,21 @@ cdef class Updating:
         return self.update.step
 
     @steps.setter
-    def steps(self, long long steps):
-        self.update.step = steps
+    def steps(self, steps):
+        self.update.step = checked_integer("steps", steps, 0, MOST_COUNTED)
+
+    @property
+    def epochs(self):
+        """Epochs done with it."""
+        return self.epochs_done
+
+    @epochs.setter
+    def epochs(self, epochs):
+        self.epochs_done = checked_integer("epochs", epochs, 0, MOST_COUNTED)
 
     def count_epoch(self):
         """One more is done."""
-        self.epochs += 1
+        self.epochs_done += 1
 
     @property
     def last_rate(self):
@@ -1212,28 +1363,52 @@ cdef class Updating:
         """The engine of the network that it belongs to, or None."""
         return self.engine
 
-    def belong(self, Engine engine, tuple state):
-        """Makes it the optimizer of one network, with these blocks of state."""
-        self.engine = engine
-        self.state = state
-        self.update.first = pointer(state[0]) if len(state) > 0 else NULL
-        self.update.second = pointer(state[1]) if len(state) > 1 else NULL
+    cdef bint claim(self, Engine engine) except -1:
+        """Makes it the optimizer of one network; returns whether it was nobody's. ValueError where it is another's."""
+        cdef bint fresh, mine
+        with cython.critical_section(self):
+            fresh = self.engine is None
+            mine = fresh or self.engine is engine
+            if mine:
+                self.engine = engine
+        if not mine:
+            raise ValueError("optimizer holds the state of another network and cannot train this one too; create one "
+                             "for each")
+        return fresh
 
-    def prepare(self, str kernel, learning_rate, *, momentum=0.0, nesterov=False, weight_decay=0.0,
-                beta1=0.0, beta2=0.0, epsilon=0.0, rate_decay=0.0, shrink=0.0, growth=0.0,
+    def prepare(self, Engine engine not None, str kernel, learning_rate, *, momentum=0.0, nesterov=False,
+                weight_decay=0.0, beta1=0.0, beta2=0.0, epsilon=0.0, rate_decay=0.0, shrink=0.0, growth=0.0,
                 smallest_step=0.0, largest_step=0.0, clip_value=None, clip_norm=None):
-        """Sets the constants that the kernel reads."""
-        self.update.optimizer = OPTIMIZERS[kernel]
-        self.scheduled = not isinstance(learning_rate, float)
-        self.update.learning_rate = 0 if self.scheduled else learning_rate
-        self.update.momentum, self.update.nesterov, self.update.weight_decay = momentum, nesterov, weight_decay
-        self.update.beta1, self.update.beta2, self.update.epsilon = beta1, beta2, epsilon
-        self.update.rate_decay, self.update.shrink, self.update.growth = rate_decay, shrink, growth
-        self.update.smallest_step, self.update.largest_step = smallest_step, largest_step
-        self.update.l1, self.update.l2 = self.engine.l1, self.engine.l2
-        self.update.clip_value = clip_value or 0
-        self.update.clip_norm = clip_norm or 0
-        self.stale = False
+        """Makes it the optimizer of this engine's network, with these constants and as many blocks of state as its
+        kernel keeps. Blocks that it has already stay. ValueError where it belongs to another network."""
+        cdef Update update = self.update
+        cdef bint fresh
+        cdef int blocks
+        update.optimizer = OPTIMIZERS[choose("kernel", kernel, OPTIMIZERS)]
+        scheduled = not isinstance(learning_rate, float)
+        update.learning_rate = 0 if scheduled else learning_rate
+        update.momentum, update.nesterov, update.weight_decay = momentum, nesterov, weight_decay
+        update.beta1, update.beta2, update.epsilon = beta1, beta2, epsilon
+        update.rate_decay, update.shrink, update.growth = rate_decay, shrink, growth
+        update.smallest_step, update.largest_step = smallest_step, largest_step
+        update.clip_value = clip_value or 0
+        update.clip_norm = clip_norm or 0
+        blocks = state_blocks(&update)
+        fresh = self.claim(engine)
+        try:
+            state = self.state[:blocks]         # fewer or more where momentum was set since
+            if len(state) < blocks:
+                state = (*state, *self.initial_state(blocks, engine.size, engine.dtype)[len(state):])
+            if len(state) != blocks:
+                raise TypeError(f"{type(self).__name__}.initial_state gave {len(state)} blocks, but the kernel "
+                                f"{kernel!r} keeps {blocks}")
+            update.first = engine.block(state[0]) if blocks > 0 else NULL
+            update.second = engine.block(state[1]) if blocks > 1 else NULL
+        except BaseException:
+            if fresh:
+                self.engine = None
+            raise
+        self.state, self.update, self.scheduled, self.stale = state, update, scheduled, False
 
 
 cdef class Workspace:
@@ -1378,6 +1553,8 @@ cdef class Trainer:
     cdef bint under_way                     # whether an epoch has begun and not ended well
 
     def __cinit__(self, Engine engine, Updating optimizer, bint gather, list good):
+        if optimizer.engine is not engine or optimizer.stale:
+            raise ValueError("optimizer is not ready for this network; call its bind first")
         self.engine = engine
         self.optimizer = optimizer
         self.gather = gather
@@ -1415,11 +1592,20 @@ cdef class Trainer:
         cdef int index
         if self.good and len(self.good) != 1 + len(self.optimizer.state):
             raise ValueError("the optimizer's momentum was set while a fit was under way; set it between fits")
-        for index in range(len(self.good)):
-            block = self.engine.parameters if index == 0 else self.optimizer.state[index - 1]
-            memcpy(pointer(block if back else self.good[index]), pointer(self.good[index] if back else block),
-                   self.engine.size * self.engine.itemsize)
+        self.engine.hold()
+        try:
+            for index in range(len(self.good)):
+                block = self.engine.parameters if index == 0 else self.optimizer.state[index - 1]
+                memcpy(pointer(block if back else self.good[index]), pointer(self.good[index] if back else block),
+                       self.engine.size * self.engine.itemsize)
+        finally:
+            self.engine.let_go()
         return 0
+
+    cdef Update *penalised(self) noexcept:
+        """The optimizer's constants and state, with the penalties that the network has now."""
+        self.optimizer.update.l1, self.optimizer.update.l2 = self.engine.l1, self.engine.l2
+        return &self.optimizer.update
 
     cdef double step_unconverted(self, cnp.ndarray x, y) except? -1:
         """The loss and a step for arrays and numbers that are just as kernels want them; NaN for any others.
@@ -1459,14 +1645,16 @@ cdef class Trainer:
             job.data.t = <void *> &single if engine.itemsize == 4 else <void *> &value
         job.work = engine.table.train
         job.plan = &self.workspace.plan
-        job.update = &optimizer.update
+        job.update = self.penalised()
         job.batch = job.last = rows
         job.seed = engine.seed
         job.step = engine.steps
+        engine.hold(stepping=True)
         do_job(&job, 0, 1)
+        engine.steps += job.first == rows
+        engine.let_go()
         if job.first < rows:
             return NAN
-        engine.steps += 1
         return job.total / engine.divisor(rows)
 
     def begin(self):
@@ -1493,16 +1681,27 @@ cdef class Trainer:
         if self.under_way and (self.failed or not self.all_finite()):
             self.restore()
 
+    cdef int work(self, Job *job, int threads) except -1:
+        """Does a job of steps, in which no other thread copies parameters and no Python loss may train."""
+        cdef Engine engine = self.engine
+        engine.hold(stepping=True)
+        engine.stepping = True
+        try:
+            run(job, threads)
+        finally:
+            engine.stepping = False
+            engine.let_go()
+        return 0
+
     def advance(self, Rows rows, Py_ssize_t batch, rates):
         """One step for each `batch` of the rows, as they are ordered; False where a step's loss is not finite: it and
         the rest are not done. `rates` is the learning rate, or an array with one for each step.
 
         KeyboardInterrupt comes between two steps.
         """
-        if self.engine.stepping:
-            raise RuntimeError(OWN_NETWORK)
+        rows.check(self.engine)
         self.reserve(batch)
-        cdef Update *update = &self.optimizer.update
+        cdef Update *update = self.penalised()
         cdef Sharing sharing = self.workspace.sharing
         cdef Py_ssize_t visit = rows_per_visit(<double> STEP_OPERATIONS * batch * self.engine.size, batch)
         cdef Py_ssize_t first
@@ -1511,7 +1710,8 @@ cdef class Trainer:
         cdef double start
         cdef Job job
         if isinstance(rates, np.ndarray):
-            update.rates = <const double *> pointer(rates)
+            update.rates = <const double *> column(
+                "rates", rates, (rows.data.rows + batch - 1) // batch, cnp.NPY_DOUBLE)
         else:
             update.rates = NULL
             update.learning_rate = rates
@@ -1525,7 +1725,6 @@ cdef class Trainer:
         job.first = job.place = 0
         if self.engine.python_loss is not None:
             self.engine.python_loss.float_state = float_state()
-        self.engine.stepping = True
         try:
             while job.first < rows.data.rows:
                 first, job.last = job.first, min(rows.data.rows, job.first + visit)
@@ -1533,7 +1732,7 @@ cdef class Trainer:
                 steps = update.step
                 threads = sharing.next_threads()
                 start = perf_counter()
-                run(&job, threads)
+                self.work(&job, threads)
                 self.engine.steps += update.step - steps
                 if job.first > first:
                     sharing.note(threads, (perf_counter() - start) / (job.first - first))
@@ -1544,7 +1743,6 @@ cdef class Trainer:
                     break
                 PyErr_CheckSignals()
         finally:
-            self.engine.stepping = False
             update.rates = NULL
         self.total = job.total
         self.weight += rows.weight
@@ -1563,8 +1761,6 @@ cdef class Trainer:
         cdef double start
         cdef int threads
         cdef Job job
-        if engine.stepping:
-            raise RuntimeError(OWN_NETWORK)
         self.reserve(batch)
         self.workspace.aim(block)
         if count == 0:
@@ -1580,11 +1776,7 @@ cdef class Trainer:
             engine.python_loss.float_state = float_state()
         threads = self.workspace.sharing.next_threads()
         start = perf_counter()
-        engine.stepping = True
-        try:
-            run(&job, threads)
-        finally:
-            engine.stepping = False
+        self.work(&job, threads)
         self.workspace.sharing.note(threads, (perf_counter() - start) / count)
         if engine.python_loss is not None:
             engine.python_loss.check()
@@ -1600,8 +1792,8 @@ cdef class Trainer:
         self.optimizer.update.learning_rate = rate
         job.work = self.engine.table.follow
         job.plan = &self.workspace.plan
-        job.update = &self.optimizer.update
-        run(&job, self.threads)
+        job.update = self.penalised()
+        self.work(&job, self.threads)
         self.engine.steps += 1
 
     def finish(self):

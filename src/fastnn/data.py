@@ -197,8 +197,8 @@ def as_rows(engine: Engine, X: object, y: object, sample_weight: object = None,
     """The engine's `Rows` of these arrays; without `whole` they are a part of the rows to learn from."""
     X = inputs(engine, X)
     values, labels = targets(engine, y, len(X))
-    return Rows(X, values, labels, weights(engine, values, labels, sample_weight, class_weight, whole, ranks),
-                engine.label_smoothing)
+    return Rows(engine, X, values, labels,
+                weights(engine, values, labels, sample_weight, class_weight, whole, ranks))
 
 
 def mean_loss(network: Network, rows: Rows) -> float:
@@ -290,7 +290,7 @@ def read(engine: Engine, arrays: Arrays, order: Integers | None, first: int, las
     """Rows first … last-1 of an order (None: as they stand) of arrays that kernels cannot read where they stand."""
     numbers = np.arange(first, last) if order is None else order[first:last]
     X, values, labels, row_weights = selected(arrays, slice(first, last) if order is None else numbers)
-    return Rows(converted("X", np.asarray(X), engine, numbers), values, labels, row_weights, engine.label_smoothing)
+    return Rows(engine, converted("X", np.asarray(X), engine, numbers), values, labels, row_weights)
 
 
 def selected(arrays: Arrays, part: slice | Integers) -> Arrays:

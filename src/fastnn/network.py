@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from itertools import pairwise
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -32,7 +33,7 @@ from .optimizers import Adam, Optimizer
 from .progress import ProgressBar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from ._types import (
         ActivationName,
@@ -202,7 +203,6 @@ class Network(Running):
     @l1.setter
     def l1(self, value: float) -> None:
         self._engine.l1 = number("l1", value, low=0)
-        self._penalties_changed()
 
     @property
     def l2(self) -> float:
@@ -212,11 +212,6 @@ class Network(Running):
     @l2.setter
     def l2(self, value: float) -> None:
         self._engine.l2 = number("l2", value, low=0)
-        self._penalties_changed()
-
-    def _penalties_changed(self) -> None:
-        if isinstance(self._optimizer, Optimizer):
-            self._optimizer.stale = True
 
     @property
     def dropout(self) -> tuple[float, ...]:
@@ -230,14 +225,26 @@ class Network(Running):
 
     def get_parameters(self) -> FloatArray:
         """A copy of all parameters, shape (n_parameters,): W0, b0, W1, b1, … row by row."""
-        return self._engine.packed(self._engine.parameters)
+        with self._at_rest() as engine:
+            return engine.packed(engine.parameters)
 
     def set_parameters(self, v: ArrayLike) -> None:
         """Sets all parameters from a 1-D array in the order of `get_parameters`."""
         v = real_array("v", v)
         if v.shape != (self.n_parameters,):
             raise ValueError(f"v has shape {v.shape}, but this network has {self.n_parameters} parameters")
-        self._engine.unpack(data.converted("v", v[None], self._engine)[0], self._engine.parameters)
+        with self._at_rest() as engine:
+            engine.unpack(data.converted("v", v[None], engine)[0], engine.parameters)
+
+    @contextmanager
+    def _at_rest(self) -> Iterator[Engine]:
+        """Within it no other thread does training steps, so what is copied belongs to one step."""
+        engine = self._engine
+        engine.hold()
+        try:
+            yield engine
+        finally:
+            engine.let_go()
 
     def _predict_converted(self, X: object, out: Array | None) -> FloatArray:
         """`predict` for arguments that must be checked and converted first."""
@@ -252,7 +259,7 @@ class Network(Running):
             if np.may_share_memory(inputs, result):
                 inputs = inputs.copy()
         self._engine.predict(inputs, result)
-        if out is not None and result is not out:
+        if out is not None and not np.may_share_memory(result, out):
             out[...] = result
         return result if out is None else out
 
@@ -344,7 +351,7 @@ class Network(Running):
             ran out. (Of the last good epoch, if they are not finite.)
         RuntimeError
             When another thread is training this network. (Predictions may be asked for meanwhile: each
-            weight is one of the last step or the next.)
+            weight is one of the last step or the next. Copies and saves wait until no step is under way.)
         """
         engine = self._engine
         with ranks_of(communicator) as ranks:
@@ -452,7 +459,7 @@ class Network(Running):
         if not self._engine.kernels.all_finite(self._engine.parameters):
             raise ValueError("weights or biases hold NaN or infinity, but must be finite; set them before training")
 
-    def _train_converted(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None,
+    def _train_converted(self, engine: Engine, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None,
                          optimizer: object) -> float:
         """`train_on_batch` for arguments that must be checked and converted first, or a new optimizer."""
         optimizer = self._checked_optimizer(optimizer)
@@ -461,12 +468,12 @@ class Network(Running):
         if np.ndim(X) == 1:
             X, y = np.asarray(X)[None], np.asarray(y)[None]
             sample_weight = None if sample_weight is None else np.reshape(sample_weight, 1)
-        rows = data.as_rows(self._engine, X, y, sample_weight)
+        rows = data.as_rows(engine, X, y, sample_weight)
         if optimizer.stale or optimizer is not self.optimizer:
             self._check_finite()
-            optimizer.bind(self._engine)
+            optimizer.bind(engine)
             self._optimizer = optimizer
-        trainer = self._online_trainer()
+        trainer = self._online_trainer(engine, optimizer)
         trainer.begin()
         if not trainer.advance(rows, len(rows), optimizer.rates(1)):
             raise training.DivergenceError(self.epochs_trained + 1, 1, optimizer.last_rate, single=True)

@@ -94,32 +94,20 @@ class Optimizer(Updating):
         """The constants as the kernel names them."""
         return self.settings()
 
-    def state_blocks(self) -> int:
-        """How many blocks of state the kernel keeps."""
-        raise NotImplementedError
-
-    def initial_state(self, size: int, dtype: str) -> tuple[FloatArray, ...]:
-        """The blocks before the first step."""
-        return tuple(aligned_zeros(size, dtype) for _ in range(self.state_blocks()))
+    def initial_state(self, blocks: int, size: int, dtype: str) -> tuple[FloatArray, ...]:
+        """The blocks of state before the first step, as many as the kernel keeps."""
+        return tuple(aligned_zeros(size, dtype) for _ in range(blocks))
 
     def bind(self, engine: Engine) -> None:
         """Makes this the optimizer of one network, with state of that network's size, and tells the kernel its
         constants."""
         if self.network_engine is engine and not self.stale:
             return
-        if self.network_engine not in (None, engine):
-            raise ValueError(
-                "optimizer holds the state of another network and cannot train this one too; create one for each"
-            )
         epsilon, smallest = self.settings().get("epsilon", np.inf), np.finfo(engine.dtype).tiny
         if epsilon < smallest:
             raise ValueError(f"epsilon is {epsilon!r}, but must be at least {smallest:.3g} in {engine.dtype}")
-        constants = self.kernel_constants()
-        if self.network_engine is None or len(self.state) != self.state_blocks():   # or momentum was set since
-            kept = self.state[:self.state_blocks()]
-            self.belong(engine, (*kept, *self.initial_state(engine.parameters.size, engine.dtype)[len(kept):]))
-        self.prepare(self.kernel, self.learning_rate, clip_norm=self.clip_norm, clip_value=self.clip_value,
-                     **constants)
+        self.prepare(engine, self.kernel, self.learning_rate, clip_norm=self.clip_norm, clip_value=self.clip_value,
+                     **self.kernel_constants())
 
     def rates(self, steps: int) -> float | FloatArray:
         """The learning rates of so many coming steps: a float, or an array if they differ."""
@@ -170,9 +158,6 @@ class SGD(Optimizer):
             raise ValueError("nesterov is True, but momentum is 0; Nesterov's step needs a momentum above 0")
         return self.settings()
 
-    def state_blocks(self) -> int:
-        return 1 if self.momentum else 0
-
 
 class Adam(Optimizer):
     """Adam (Kingma and Ba, 2014): steps scaled by running means of the gradient and of its square.
@@ -195,9 +180,6 @@ class Adam(Optimizer):
     def __init__(self, learning_rate: LearningRate = 1e-3, beta1: float = 0.9, beta2: float = 0.999,
                  epsilon: float = 1e-8, *, clip_norm: float | None = None, clip_value: float | None = None) -> None:
         super().__init__(learning_rate, clip_norm, clip_value, beta1=beta1, beta2=beta2, epsilon=epsilon)
-
-    def state_blocks(self) -> int:
-        return 2
 
 
 class AdamW(Optimizer):
@@ -222,9 +204,6 @@ class AdamW(Optimizer):
                  clip_norm: float | None = None, clip_value: float | None = None) -> None:
         super().__init__(learning_rate, clip_norm, clip_value, beta1=beta1, beta2=beta2, epsilon=epsilon,
                          weight_decay=weight_decay)
-
-    def state_blocks(self) -> int:
-        return 2
 
 
 class RMSprop(Optimizer):
@@ -256,9 +235,6 @@ class RMSprop(Optimizer):
         return {"beta2": self.alpha, "epsilon": self.epsilon, "momentum": self.momentum,
                 "weight_decay": self.weight_decay}
 
-    def state_blocks(self) -> int:
-        return 2 if self.momentum else 1
-
 
 class Adagrad(Optimizer):
     """Adagrad (Duchi, Hazan and Singer, 2011): steps scaled by the sum of all gradients' squares.
@@ -286,9 +262,6 @@ class Adagrad(Optimizer):
 
     def kernel_constants(self) -> dict[str, Any]:
         return {"rate_decay": self.learning_rate_decay, "weight_decay": self.weight_decay, "epsilon": self.epsilon}
-
-    def state_blocks(self) -> int:
-        return 1
 
 
 class Rprop(Optimizer):
@@ -329,11 +302,8 @@ class Rprop(Optimizer):
             raise ValueError(f"step_sizes is {self.step_sizes!r}, but must hold two positive numbers, smaller first")
         return {"shrink": shrink, "growth": growth, "smallest_step": smallest, "largest_step": largest}
 
-    def state_blocks(self) -> int:
-        return 2
-
-    def initial_state(self, size: int, dtype: str) -> tuple[FloatArray, ...]:
-        gradient, steps = super().initial_state(size, dtype)
+    def initial_state(self, blocks: int, size: int, dtype: str) -> tuple[FloatArray, ...]:
+        gradient, steps = super().initial_state(blocks, size, dtype)
         steps[:] = self.learning_rate
         return gradient, steps
 

@@ -34,7 +34,13 @@ KINDS: dict[str, type[AnyOptimizer]] = OPTIMIZERS | {"LBFGS": LBFGS}
 
 
 def parts(network: Network) -> tuple[Description, dict[str, Array]]:
-    """(description, tensors) of a network."""
+    """(description, tensors) of a network, all of one step."""
+    with network._at_rest():
+        return parts_at_rest(network)
+
+
+def parts_at_rest(network: Network) -> tuple[Description, dict[str, Array]]:
+    """The same for a network that no other thread is training."""
     engine, optimizer, stopping = network._engine, network.optimizer, network.early_stopping
     tensors = {f"{kind}.{layer}": array.copy()
                for kind, arrays in (("weights", network.weights), ("biases", network.biases))

@@ -66,7 +66,7 @@ def total_weight(ranks: SeveralRanks, about: str, weights: list[float]) -> float
 def mean_loss_of(ranks: SeveralRanks, network: Network, rows: Rows) -> Callable[[], float]:
     """A function that returns the mean loss over every rank's rows."""
     _, _, bounds = parts_of(ranks, "validation_data", len(rows))
-    parts = [Rows(*data.selected(rows.arrays, slice(first, last))) for first, last in pairwise(bounds)]
+    parts = [Rows(network._engine, *data.selected(rows.arrays, slice(first, last))) for first, last in pairwise(bounds)]
     weight = total_weight(ranks, "validation_data's sample_weight", [part.weight for part in parts])
     parts = [part for part in parts if part.weight]
 
@@ -81,7 +81,7 @@ def gradients_of(ranks: SeveralRanks, network: Network, rows: Rows) -> Callable[
     """A function that returns the same and its gradient, a block."""
     engine, size = network._engine, network._engine.parameters.size
     _, _, bounds = parts_of(ranks, "X", len(rows))
-    parts = [Rows(*data.selected(rows.arrays, slice(first, last))) for first, last in pairwise(bounds)]
+    parts = [Rows(network._engine, *data.selected(rows.arrays, slice(first, last))) for first, last in pairwise(bounds)]
     weight = total_weight(ranks, "sample_weight", [part.weight for part in parts])
     total = ranks.blocks(size, engine.dtype, 1)[0]
     nothing = 0.0, np.zeros(size, engine.dtype)     # of rows that all weigh nothing
@@ -102,7 +102,7 @@ class Shard:
 
     def __init__(self, engine: Engine, arrays: Arrays, first: int, last: int) -> None:
         self.engine, self.arrays, self.first, self.last = engine, arrays, first, last
-        self.rows = Rows(*arrays, engine.label_smoothing) if data.fits(arrays[0], engine) else None
+        self.rows = Rows(engine, *arrays) if data.fits(arrays[0], engine) else None
         self.weight = float(last - first) if arrays[3] is None else fsum(arrays[3])
 
     def begin(self, rows: int, batch: int, epoch: int, shuffle: bool) -> None:

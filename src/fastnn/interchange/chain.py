@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
 
 def layers(network: Network) -> list[tuple[FloatArray, FloatArray, str]]:
-    """A network's layers in order: (weights (n_in, n_out), biases (n_out,), name of the activation)."""
-    return list(zip(network.weights, network.biases, network.activations, strict=True))
+    """A network's layers in order, copied: (weights (n_in, n_out), biases (n_out,), name of the activation)."""
+    with network._at_rest():
+        return [(weights.copy(), biases.copy(), activation) for weights, biases, activation
+                in zip(network.weights, network.biases, network.activations, strict=True)]
 
 
 class Chain:
@@ -95,8 +97,8 @@ class Chain:
         sizes = [len(self.weights[0]), *map(len, self.biases)]
         network = Network(sizes, activation=hidden, output=output, loss=loss, dtype=self.weights[0].dtype, seed=seed,
                           dropout=self.rates[:-1])
-        for (to_weights, to_biases, _), weights, biases in zip(
-                layers(network), self.weights, self.biases, strict=True):
+        for to_weights, to_biases, weights, biases in zip(
+                network.weights, network.biases, self.weights, self.biases, strict=True):
             to_weights[...], to_biases[...] = weights, biases
         return network
 

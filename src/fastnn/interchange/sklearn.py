@@ -90,7 +90,7 @@ def to_sklearn(network: Network, classes: ArrayLike | None = None) -> Any:
                          "and sigmoid for classes, identity and exp for numbers")
     settings = {"hidden_layer_sizes": network.layer_sizes[1:-1], "activation": HIDDEN[hidden[0]] if hidden else "relu",
                 "random_state": 0}
-    parameters: list[tuple[Array, ...]] = [(weights.copy(), biases.copy()) for weights, biases, _ in layers(network)]
+    parameters: list[tuple[Array, ...]] = [(weights, biases) for weights, biases, _ in layers(network)]
     if output in ("softmax", "sigmoid"):
         several = output == "sigmoid" and n_outputs > 1
         classes = checked_classes(classes, n_outputs if n_outputs > 1 else 2, several)

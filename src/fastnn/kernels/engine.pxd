@@ -39,7 +39,7 @@ cdef inline void wait(const Worker *worker) noexcept nogil:
 
 
 cdef inline void *scratch_of(const Plan *plan, const Worker *worker) noexcept nogil:
-    """This worker's share of the scratch memory: the fewer workers there are, the more rows and the more memory each has."""
+    """This worker's share of the scratch memory: the fewer workers there are, the more rows and memory each has."""
     if worker.index == 0:
         return plan.scratch
     return plan.scratch + plan.scratch_size // worker.count // ROW_BYTES * ROW_BYTES * worker.index

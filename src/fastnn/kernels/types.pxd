@@ -159,7 +159,7 @@ cdef struct Plan:
     void *gradients         # the same layout
     Py_ssize_t widest       # where layers take turns in the same memory, the stride of the widest; else 0
     char *scratch           # of which each worker has an equal share
-    Py_ssize_t scratch_size     # bytes of all shares: whoever works has scratch_bytes for its share of the neediest layer
+    Py_ssize_t scratch_size     # bytes of all shares: each has scratch_bytes for its rows of the neediest layer
     void *x_batch           # [m][k]: gathered rows
     void *t_batch           # [m][padded(n)]
     double *weight_batch    # [m]

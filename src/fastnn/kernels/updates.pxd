@@ -20,7 +20,7 @@ cdef enum:
 cdef inline double power(double base, long long exponent) noexcept nogil:
     """base ** exponent by squaring: the same bits on every platform, unlike libm's pow."""
     cdef double result = 1
-    while exponent:
+    while exponent > 0:
         if exponent & 1:
             result *= base
         base *= base
