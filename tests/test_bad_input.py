@@ -6,6 +6,8 @@ and wording.
 """
 
 import re
+from decimal import Decimal
+from fractions import Fraction
 from types import SimpleNamespace
 
 import numpy as np
@@ -76,7 +78,7 @@ def bad_X():
             EITHER,
             [r"\bX\b", "ragged|rectangular|length|inhomogeneous|same"],
         ),
-        ("objects", good_X().astype(object), EITHER, [r"\bX\b", "object", "number|numeric|real|float"]),
+        ("objects", np.full((6, 4), object()), EITHER, [r"\bX\b", "object", "number|numeric|real|float"]),
         ("None", None, EITHER, [r"\bX\b", "object|None", "number|numeric|real|float|array"]),
         ("complex", good_X() + 1j, EITHER, [r"\bX\b", "complex", "real|float"]),
         ("strings", good_X().astype(str), EITHER, [r"\bX\b", "str|<U", "number|numeric|real|float"]),
@@ -111,7 +113,7 @@ def bad_y():
         ("infinity", with_element(good_targets(), INFINITY), ValueError, [r"\by\b", "inf", "finite"]),
         ("NaN in float32", with_element(good_targets(), NAN).astype("f"), ValueError, [r"\by\b", "nan", "finite"]),
         ("ragged", [[1, 2]] * 5 + [[1]], EITHER, [r"\by\b", "ragged|rectangular|length|inhomogeneous|same"]),
-        ("objects", good_targets().astype(object), EITHER, [r"\by\b", "object", "number|numeric|real|float"]),
+        ("objects", np.full((6, 2), object()), EITHER, [r"\by\b", "object", "number|numeric|real|float"]),
         ("complex", good_targets() + 1j, EITHER, [r"\by\b", "complex", "real|float"]),
         ("strings", good_targets().astype(str), EITHER, [r"\by\b", "str|<U", "number|numeric|real|float"]),
         ("None", None, EITHER, [r"\by\b"]),
@@ -356,6 +358,141 @@ def bad_out_and_parameters():
         yield f"set_parameters: {name}", lambda n, v=v: n.regressor.set_parameters(v), error, patterns
 
 
+class Dataset:
+    """Rows as PyTorch's datasets give them."""
+
+    def __len__(self):
+        return 6
+
+    def __getitem__(self, row):
+        if row >= 6:
+            raise IndexError
+        return good_X()[row], good_labels()[row]
+
+
+class Tensor:
+    """A tensor of PyTorch's that NumPy cannot read."""
+
+    layout, dtype = "torch.strided", "torch.float32"
+
+    def __init__(self, error):
+        self.error = error
+
+    def detach(self):
+        return self
+
+    def __array__(self, dtype=None, copy=None):
+        raise self.error
+
+
+def one_element(value, shape=(6, 4)):
+    array = np.zeros(shape, object)
+    array[(2, 1)[:len(shape)]] = value
+    return array
+
+
+def what_to_pass_instead():
+    """What is no array of numbers: its type and its place are named, and what to type instead."""
+    tensor = r"X\.detach\(\)\.cpu\(\)\.numpy\(\)"
+    sparse = pytest.importorskip("scipy.sparse", reason="NOT TESTED: SciPy is not installed")
+    for name, X, patterns in [
+        ("sparse", sparse.csr_array(np.zeros((6, 4))), ["csr_array", r"X\.toarray\(\)"]),
+        ("coo", sparse.coo_matrix(np.zeros((6, 4))), ["coo_matrix", r"X\.toarray\(\)"]),
+        ("dict", {"a": [1.0] * 6}, ["dict", r"np\.column_stack\(list\(X\.values\(\)\)\)"]),
+        ("bunch", {"data": good_X(), "target": 0}, ["dict", r"X\['data'\]"]),
+        ("generator", (row for row in good_X()), ["generator", r"np\.array\(list\(X\)\)"]),
+        ("map", map(list, good_X()), ["map", r"np\.array\(list\(X\)\)"]),
+        ("values of a dict", {1: 2}.values(), ["dict_values", r"np\.array\(list\(X\)\)"]),
+        ("set", {1.0, 2.0}, ["set", "list"]),
+        ("path", "data.csv", ["'data.csv'", "loadtxt|read_csv"]),
+        ("function", good_X, ["function", "array"]),
+        ("dataset", Dataset(), ["Dataset", "array"]),
+        ("tensor with gradient", Tensor(RuntimeError("requires grad")), ["Tensor", tensor]),
+        ("tensor elsewhere", Tensor(TypeError("cuda")), ["Tensor", tensor]),
+        ("None among numbers", one_element(None), ["None", "row 2, column 1", "fill or drop"]),
+        ("text among numbers", one_element("red"), ["'red'", "row 2, column 1", "OneHotEncoder"]),
+        ("complex among numbers", one_element(1j), ["1j", "row 2, column 1", "real"]),
+        ("list among numbers", one_element([1, 2]), [r"\[1, 2\]", "row 2, column 1", "stack"]),
+        ("huge integer", one_element(10**400), ["float64"]),
+        ("texts of numbers", np.full((6, 4), "1.5"), ["'1.5'", r"astype\(float\)"]),
+        ("a gap among texts of numbers", [["1", "2", "3", "?"]] * 6, [r"'\?'", "row 0, column 3", "fill or drop"]),
+        ("fields", np.zeros(6, [("a", "f4"), ("b", "f4")]), ["structured_to_unstructured"]),
+    ]:
+        for method in ("predict", "evaluate"):
+            arguments = (X,) if method == "predict" else (X, good_targets())
+            yield (f"{method}: X is {name}", lambda n, m=method, a=arguments: getattr(n.regressor, m)(*a),
+                   EITHER, [r"\bX\b", *patterns])
+
+    vector, cube = r"X\.reshape\(-1, 1\)", r"X\.reshape\(len\(X\), -1\)"
+    yield ("a vector of rows", lambda n: n.regressor.fit(np.zeros(6), np.zeros((6, 2))), ValueError, [vector])
+    yield ("images", lambda n: n.regressor.predict(np.zeros((6, 2, 2))), ValueError, [cube])
+    yield ("a batch without targets", lambda n: n.regressor.fit([(good_X(), None)]), TypeError, [r"\by\b", "None"])
+    yield ("weights in a column",
+           lambda n: n.regressor.evaluate(good_X(), good_targets(), sample_weight=np.ones((6, 1))),
+           ValueError, ["sample_weight", r"sample_weight\.ravel\(\)"])
+
+    unique = r"classes, y = np\.unique\(y, return_inverse=True\)"
+    softmax = r"output='softmax'"
+    for name, network, y, patterns in [
+        ("names", "classifier", ["cat", "dog", "owl"] * 2, ["'cat'", "row 0", unique, "MLPClassifier"]),
+        ("names as objects", "classifier", np.array(["cat", "dog", "owl"] * 2, object), ["'cat'", unique]),
+        ("names for a sigmoid", "binary", ["yes", "no"] * 3, ["'yes'", unique]),
+        ("a column of labels", "classifier", good_labels()[:, None], [r"\(6, 1\)", r"y\.ravel\(\)"]),
+        ("labels as floats", "classifier", good_labels() * 1.0, ["float64", r"y\.astype\(int\)"]),
+        ("labels as truth values", "classifier", good_labels() > 1, ["bool", r"y\.astype\(int\)"]),
+        ("numbers for softmax", "classifier", good_labels() + 0.5, [r"0\.5 in row 0", "output='identity'"]),
+        ("labels from 1", "classifier", good_labels() + 1, [r"\b3\b", r"y - 1"]),
+        ("scattered labels", "classifier", good_labels() * 10, [r"\b20\b", unique]),
+        ("labels from -1", "classifier", good_labels() - 1, ["-1", unique]),
+        ("labels for identity", "regressor", good_labels() % 2, [r"\(6,\)", softmax]),
+        ("a column of labels for identity", "regressor", good_labels()[:, None] % 2, [softmax, r"y\.ravel\(\)"]),
+        ("one-hot for one sigmoid", "binary", np.eye(3)[good_labels()], [r"\[…, 3\]", softmax]),
+        ("more columns", "regressor", np.full((6, 5), 0.5), [r"\[…, 5\]"]),
+        ("classes 1 and 2 for a sigmoid", "binary", good_labels() % 2 + 1, ["y == 2"]),
+        ("classes -1 and 1 for a sigmoid", "binary", good_labels() % 2 * 2 - 1, ["y == 1"]),
+        ("three classes for a sigmoid", "binary", good_labels(), [r"\[…, 3\]", softmax]),
+        ("a gap", "regressor", with_element(good_targets(), NAN), ["row 2, column 1", "fill or drop"]),
+    ]:
+        yield from every_method_that_takes(
+            f"{name} as y, with advice", good_X(), y, EITHER, [r"\by\b", *patterns], network)
+
+
+def what_searches_give():
+    """Numbers of other types are taken, or refused without contradiction."""
+    for name, value in [("32.0", 32.0), ("np.float64(32)", np.float64(32)), ("Fraction(32)", Fraction(32)),
+                        ("Decimal(32)", Decimal(32)), ("array(32.0)", np.array(32.0))]:
+        yield f"batch_size={name}", fit_with(batch_size=value), TypeError, ["batch_size", "type int: pass 32"]
+        yield (f"layer_sizes of {name}", build([4, value, 2]), TypeError, [r"layer_sizes\[1\]", "type int: pass 32"])
+    yield "batch_size=inf", fit_with(batch_size=INFINITY), TypeError, ["batch_size is inf", "must be an integer$"]
+    yield "tol=1j", fit_with(tol=1j), TypeError, ["tol is 1j", "real number"]
+
+
+def weigh(weights):
+    return lambda n: n.classifier.fit(good_X(), good_labels(), class_weight=weights)
+
+
+def bad_class_weight():
+    class Doubled(dict):
+        def items(self):
+            return [(1, 2.0), (np.int8(1), 3.0)]
+
+    for name, weights, error, patterns in [
+        ("unknown class", {3: 1.0}, ValueError, ["class 3", r"0 … 2"]),
+        ("negative class", {-1: 1.0}, ValueError, ["class -1", r"0 … 2"]),
+        ("a name", {"cat": 1.0}, ValueError, ["class 'cat'", "numbers 0, 1"]),
+        ("half a class", {0.5: 1.0}, ValueError, [r"class 0\.5", "numbers 0, 1"]),
+        ("NaN", {NAN: 1.0}, ValueError, ["class nan", "numbers 0, 1"]),
+        ("doubled", Doubled(), ValueError, ["twice"]),
+        ("a list", [1.0, 2.0, 3.0], TypeError, ["balanced", "dict\\(enumerate"]),
+        ("an array", np.ones(3), TypeError, ["balanced", "dict\\(enumerate"]),
+        ("another word", "auto", TypeError, ["'auto'", "balanced"]),
+        ("a number", 3.0, TypeError, ["balanced"]),
+        ("negative weight", {True: -1.0}, ValueError, [r"class_weight\[True\]", "-1"]),
+        ("no number", {1: "much"}, TypeError, [r"class_weight\[1\]", "much"]),
+    ]:
+        yield f"class_weight: {name}", weigh(weights), error, ["class_weight", *patterns]
+
+
 CASES = [
     *bad_X(),
     *bad_y(),
@@ -363,6 +500,9 @@ CASES = [
     *bad_construction(),
     *bad_training(),
     *bad_out_and_parameters(),
+    *what_to_pass_instead(),
+    *what_searches_give(),
+    *bad_class_weight(),
 ]
 
 

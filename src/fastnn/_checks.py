@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Iterable, Iterator, Mapping
+from decimal import Decimal
 from itertools import pairwise
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
@@ -17,13 +19,21 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
+    from typing_extensions import TypeIs
+
     from ._types import Array, Integers, Weights
+
+LABELS = ("for classes number the labels, classes, y = np.unique(y, return_inverse=True), and build the network with "
+          "output='softmax'; fastnn.sklearn.MLPClassifier takes labels as they are")
+MISSING = ("NoneType", "NAType", "NaTType")     # types of what stands for a missing value in lists and frames
+TIMES = ("date", "time", "duration", "period")  # how their types are called in pandas and polars
 
 
 def choose(argument: str, name: object, known: Collection[str]) -> str:
     """Returns name if it is one of known; else raises an error that suggests the nearest."""
+    name = plain(name)
     if isinstance(name, str) and name in known:
-        return name
+        return str(name)
     if not isinstance(name, str):
         raise TypeError(f"{argument} is {name!r}, but must be one of the names {', '.join(known)}")
     from difflib import get_close_matches  # 2 ms of the import
@@ -33,11 +43,30 @@ def choose(argument: str, name: object, known: Collection[str]) -> str:
     raise ValueError(f"{argument} is {name!r}, which does not exist; {hint}known are {', '.join(known)}")
 
 
+def plain(value: object) -> object:
+    """The number or name that an array without dimensions holds; anything else as it is."""
+    return value.item() if isinstance(value, np.ndarray) and value.ndim == 0 else value
+
+
+def is_number(value: object) -> TypeIs[float]:
+    """Whether `number` takes this kind of thing."""
+    return isinstance(plain(value), (Real, Decimal))
+
+
+def is_whole(value: Any) -> bool:
+    """Whether this is a number that is an integer, of whatever type."""
+    try:
+        return is_number(value) and int(value) == value
+    except (ValueError, ArithmeticError):       # NaN and infinity
+        return False
+
+
 def number(name: str, value: object, low: float = -math.inf, high: float = math.inf, open_low: bool = False,
            finite: bool = True) -> float:
     """value as a float, or an error: finite, low <= value < high (low < value with open_low)."""
-    if not isinstance(value, Real):
-        raise TypeError(f"{name} is {value!r}, but must be a number")
+    value = plain(value)
+    if not isinstance(value, (Real, Decimal)):
+        raise TypeError(f"{name} is {value!r}, but must be a {'real ' if isinstance(value, complex) else ''}number")
     try:
         result = float(value)
     except OverflowError:
@@ -52,22 +81,161 @@ def number(name: str, value: object, low: float = -math.inf, high: float = math.
 
 
 def real_array(name: str, values: object) -> Array:
-    """values as a NumPy array of real numbers or booleans."""
-    try:
-        array = np.asarray(values)
-    except ValueError:
-        raise ValueError(f"{name} has rows of different lengths, but must be a regular array of numbers") from None
-    if array.dtype.kind not in "biuf":
-        raise TypeError(f"{name} has dtype {array.dtype}, but must hold real numbers")
+    """values as a NumPy array of real numbers or booleans, from arrays, sequences, and frames whose columns hold them.
+
+    Python's numbers in an array of objects become float64, or int64 where all are integers.
+    """
     if np.ma.is_masked(values):
         raise TypeError(f"{name} is a masked array with masked values, but every value counts; fill or drop them")
+    try:
+        array = np.asarray(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        if isinstance(error, ValueError) and isinstance(values, (list, tuple)):
+            raise ValueError(
+                f"{name} has rows of different lengths, but must be a regular array of numbers") from None
+        raise TypeError(f"{name} is a {type(values).__name__}, which NumPy cannot read ({error}); "
+                        f"{instead(name, values)}") from None
+    if array.dtype.kind == "O":
+        array = numbers_among(name, values, array)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(other_kind(name, values, array))
+    if hasattr(values, "columns") and hasattr(values, "dtypes"):      # some frames turn times into numbers
+        for column, dtype in zip(values.columns, values.dtypes, strict=False):
+            if str(dtype).lower().startswith(TIMES):
+                raise TypeError(f"{name} has dtype {dtype} in column {column!r}, but must hold real numbers; {TIME}")
     return array.view()     # its shape stays, whatever is done to the caller's array
 
 
-def checked_integer(name: str, value: object, low: int, high: int = sys.maxsize) -> int:
+TIME = "make times numbers by subtracting a start and dividing by a unit, such as np.timedelta64(1, 'D')"
+TEXT = ("encode texts as numbers, such as with pandas.get_dummies or scikit-learn's OneHotEncoder, or leave the column "
+        "out")
+
+
+def place(values: object, index: Sequence[int]) -> str:
+    """Where an element stands, in words; a frame's column by its name."""
+    if len(index) < 2:
+        return "".join(f" in row {row}" for row in index)
+    columns = getattr(values, "columns", None)
+    column = index[1] if columns is None or len(index) > 2 else columns[index[1]]
+    return f" in row {index[0]}, column {repr(column) if isinstance(column, str) else column}"
+
+
+def numbers_among(name: str, values: object, array: Array) -> Array:
+    """An array of Python objects as one of numbers; what is no number is named."""
+    elements = array.ravel().tolist()
+    kinds = set(map(type, elements))
+    wrong = {kind for kind in kinds if not issubclass(kind, (Real, Decimal, np.bool_))}
+    if wrong:
+        if array.ndim == 0:
+            value = "None" if values is None else f"a {type(values).__name__}"
+            raise TypeError(f"{name} is {value}, but must be an array of real numbers; {instead(name, values)}")
+        first = next(i for i, element in enumerate(elements) if type(element) in wrong)
+        at = [int(i) for i in np.unravel_index(first, array.shape)]
+        raise TypeError(f"{name} holds {short(elements[first])}{place(values, at)}, but must hold real numbers; "
+                        f"{instead_of_element(name, elements[first])}")
+    if all(issubclass(kind, (bool, np.bool_)) for kind in kinds):
+        return array.astype(bool)
+    if all(issubclass(kind, Integral) for kind in kinds) and all(-2**63 <= element < 2**63 for element in elements):
+        return array.astype(np.int64)
+    try:
+        return array.astype(np.float64)
+    except (ValueError, OverflowError):
+        raise ValueError(f"{name} holds a number that float64 cannot hold, but must hold real numbers below 1e308"
+                         ) from None
+
+
+def short(value: object) -> str:
+    """The value as Python writes it, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def instead(name: str, values: object) -> str:
+    """What to pass in the place of something that is no array."""
+    it = name if name.isidentifier() else "it"
+    if values is None:
+        return "pass an array, a list or a frame"
+    if isinstance(values, (str, bytes)):
+        return "read the file first, such as with np.loadtxt or pandas.read_csv"
+    if hasattr(values, "toarray"):
+        return f"pass {it}.toarray()"
+    if hasattr(values, "detach"):
+        dense = ".to_dense()" if "sparse" in str(getattr(values, "layout", "")) else ""
+        single = ".float()" if "bfloat16" in str(getattr(values, "dtype", "")) else ""
+        return f"pass {it}.detach(){dense}.cpu(){single}.numpy()"
+    if hasattr(values, "collect"):
+        return f"pass {it}.collect()"
+    if isinstance(values, Mapping):
+        return f"pass {it}['data']" if "data" in values else f"pass np.column_stack(list({it}.values()))"
+    if isinstance(values, (list, tuple)):
+        return "make each of its elements an array first"
+    if isinstance(values, (set, frozenset)):
+        return "pass a list, which has an order"
+    if isinstance(values, Iterator):
+        return f"pass np.array(list({it})), or to fit batches (X, y) without y"
+    if isinstance(values, Iterable) or hasattr(values, "__getitem__"):
+        return f"pass an array of what it holds, such as np.array(list({it})), or to fit batches (X, y) without y"
+    return "pass an array, a list or a frame"
+
+
+def instead_of_element(name: str, element: object) -> str:
+    """What to do about an element that is no number."""
+    if type(element).__name__ in MISSING:
+        return "fill or drop what is missing"
+    if isinstance(element, (str, bytes)):
+        return LABELS if name == "y" else TEXT
+    if isinstance(element, complex):
+        return "pass real and imaginary parts as columns of their own"
+    if hasattr(element, "year") or hasattr(element, "total_seconds"):
+        return TIME
+    if isinstance(element, (np.ndarray, list, tuple)):
+        return f"stack rows that are arrays by np.stack(list({name}))"
+    return "convert it, or leave it out"
+
+
+def other_kind(name: str, values: object, array: Array) -> str:
+    """The sentence for an array of something else than numbers or objects."""
+    kind, where, advice = array.dtype.kind, "", "convert it to numbers"
+    if array.ndim == 0 and isinstance(values, (str, bytes)):
+        return f"{name} is the text {short(values)} (dtype {array.dtype}), but must hold real numbers; " + instead(
+            name, values)
+    if kind in "UST":
+        elements = array.ravel().tolist()
+        first = next((i for i, element in enumerate(elements) if not is_numeral(element)), 0)
+        at = [int(i) for i in np.unravel_index(first, array.shape)]
+        where = f" ({short(elements[first])}{place(values, at)})" if elements else ""
+        advice = LABELS if name == "y" else TEXT
+        if any(map(is_numeral, elements)):
+            advice = "numbers are written as texts, and this is none: fill or drop it, and convert them to float"
+        if all(map(is_numeral, elements)):
+            advice = f"numbers written as texts become numbers by np.asarray({name}).astype(float)" + (
+                f"; {LABELS}" if name == "y" else "")
+    elif kind in "Mm":
+        columns = getattr(values, "columns", None)
+        where = f" in column {columns[0]!r}" if columns is not None and len(columns) else ""
+        advice = TIME
+    elif kind == "c":
+        advice = "pass real and imaginary parts as columns of their own"
+    elif array.dtype.names is not None:
+        advice = f"pass numpy.lib.recfunctions.structured_to_unstructured({name})"
+    return f"{name} has dtype {array.dtype}{where}, but must hold real numbers; {advice}"
+
+
+def is_numeral(text: str | bytes) -> bool:
+    """Whether a text is a number as Python reads it."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def checked_integer(name: str, value: Any, low: int, high: int = sys.maxsize) -> int:
     """value as an int in low … high."""
+    value = plain(value)
     if not isinstance(value, Integral) or isinstance(value, bool):
-        raise TypeError(f"{name} is {value!r}, but must be an integer")
+        hint = f" of type int: pass {int(value)}" if is_whole(value) and not isinstance(value, bool) else ""
+        raise TypeError(f"{name} is {value!r}, but must be an integer{hint}")
     if not low <= int(value) <= high:
         raise ValueError(f"{name} is {value}, " + (
             f"but must be at least {low}" if value < low else f"which is too large: at most {high}"))
@@ -88,6 +256,7 @@ def checked_sizes(layer_sizes: Sequence[int]) -> tuple[int, ...]:
 def checked_hidden(activation: str | Sequence[str], layers: int, known: Collection[str],
                    output_too: Collection[str]) -> tuple[str, ...]:
     """The activations of the hidden layers, from one name or one per layer."""
+    activation = plain(activation)      # type: ignore[assignment]
     if isinstance(activation, str):
         return (checked_activation("activation", activation, known, output_too),) * layers
     try:
@@ -108,7 +277,7 @@ def checked_activation(argument: str, name: object, known: Collection[str], outp
 
 def checked_shares(name: str, values: Any, layers: int) -> tuple[float, ...]:
     """Numbers from 0 to below 1, one per hidden layer, from one number or one per layer."""
-    if isinstance(values, Real):
+    if is_number(values):
         return (number(name, values, low=0, high=1),) * layers
     try:
         values = tuple(values)
@@ -137,26 +306,41 @@ def check_memory(sizes: Sequence[int], dtype: str) -> None:
 
 
 def checked_labels(y: Array, classes: int) -> Integers:
-    """Integer labels (n,) in 0 … classes-1."""
-    if y.dtype.kind not in "iu":
+    """Integer labels (n,) in 0 … classes-1, copied: nobody else can change them after the check, nor while kernels read
+    them."""
+    labels = np.array(y)
+    if labels.dtype.kind not in "iu":
+        if labels.dtype.kind == "f" and not (labels == np.floor(labels)).all():
+            row = int((labels != np.floor(labels)).argmax())
+            advice = ("fill or drop what is missing" if np.isnan(labels[row]) else
+                      "for numbers build the network with output='identity'")
+            raise TypeError(
+                f"y has dtype {labels.dtype} and holds {labels[row]} in row {row}, but softmax takes integer labels "
+                f"(n,) or probabilities (n, {classes}); {advice}")
         raise TypeError(
-            f"y has dtype {y.dtype}, but softmax takes integer labels (n,) or probabilities (n, {classes}); "
+            f"y has dtype {labels.dtype}, but softmax takes integer labels (n,) or probabilities (n, {classes}); "
             "convert labels with y.astype(int)")
-    y = y.copy()        # first: the caller may change y at any time, and an unchecked label is an index into memory
-    if y.min() < 0 or y.max() >= classes:
-        wrong = y.min() if y.min() < 0 else y.max()
-        raise ValueError(f"y holds the label {wrong}, but labels must be in 0 … {classes - 1} for {classes} outputs")
-    return y.astype(np.intp, copy=False)
+    smallest, largest = int(labels.min()), int(labels.max())
+    if smallest < 0 or largest >= classes:
+        wrong = smallest if smallest < 0 else largest
+        advice = ("number them from 0: pass y - 1" if (smallest, largest) == (1, classes) else
+                  f"build the network with {largest + 1} outputs, or number them from 0: "
+                  "classes, y = np.unique(y, return_inverse=True)" if smallest >= 0 else
+                  "number them from 0: classes, y = np.unique(y, return_inverse=True)")
+        raise ValueError(f"y holds the label {wrong}, but labels must be in 0 … {classes - 1} for {classes} outputs; "
+                         f"{advice}")
+    return labels.astype(np.intp, copy=False)
 
 
-def check_range(name: str, values: Array, low: float, high: float, meaning: str) -> None:
+def check_range(name: str, values: Array, low: float, high: float, meaning: str, advice: str = "") -> None:
     """Refuses values (n, k) outside low … high."""
     wrong = (values < low) | (values > high)
     if wrong.any():
         row, column = np.unravel_index(wrong.argmax(), wrong.shape)
         bounds = f"between {low} and {high}" if high < np.inf else f"at least {low}"
         raise ValueError(
-            f"{name} holds {values[row, column]:g} in row {row}, column {column}, but {meaning} must be {bounds}")
+            f"{name} holds {values[row, column]:g} in row {row}, column {column}, but {meaning} must be {bounds}"
+            f"{advice}")
 
 
 def checked_weights(name: str, weights: Any, rows: int, whole: bool = True) -> Weights:
@@ -165,8 +349,9 @@ def checked_weights(name: str, weights: Any, rows: int, whole: bool = True) -> W
         return None
     weights = real_array(name, weights)
     if weights.shape != (rows,):
-        raise ValueError(f"{name} has shape {weights.shape}, but must have shape ({rows},): one weight a row")
-    weights = np.require(weights, np.float64, ("C", "A"))
+        flat = f"; pass {name}.ravel()" if weights.size == rows and weights.ndim > 1 else ""
+        raise ValueError(f"{name} has shape {weights.shape}, but must have shape ({rows},): one weight a row{flat}")
+    weights = np.array(weights, np.float64, order="C")      # a copy, which nobody else can change after the check
     wrong = ~(np.isfinite(weights) & (weights >= 0))
     if wrong.any():
         row = int(wrong.argmax())

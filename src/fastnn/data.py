@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 
-from ._checks import check_range, checked_labels, checked_weights, number, real_array
+from ._checks import check_range, checked_labels, checked_weights, is_whole, number, place, real_array
 from ._core import Rows, called, random_order
 from .losses import CLASSIFYING
 
@@ -82,7 +82,9 @@ def check_inputs(X: object, n_inputs: int) -> Array:
     if X.shape[:1] == (0,):
         raise ValueError(f"X has 0 rows (its shape is {X.shape}), but at least 1 is needed")
     if X.ndim != 2:
-        raise ValueError(f"X has {X.ndim} dimensions, but must have 2: (samples, {n_inputs})")
+        advice = ("; pass X.reshape(-1, 1) if it is one column, X.reshape(1, -1) if it is one row" if X.ndim == 1 else
+                  "; pass X.reshape(len(X), -1)" if X.size == len(X) * n_inputs else "") if X.ndim else ""
+        raise ValueError(f"X has {X.ndim} dimensions, but must have 2: (samples, {n_inputs}){advice}")
     if X.shape[1] != n_inputs:
         raise ValueError(f"X has {X.shape[1]} features, but this network was built for {n_inputs} inputs")
     return X
@@ -93,24 +95,26 @@ def fits(array: Array, engine: Engine) -> bool:
     return array.dtype == engine.dtype and array.flags.carray
 
 
-def converted(name: str, array: Array, engine: Engine, numbers: Integers | None = None) -> FloatArray:
-    """A 2-D array in the network's dtype, aligned and C-contiguous; refuses NaN and infinity. `numbers` are those of
-    its rows, for the error, if these are not 0, 1, …"""
+def converted(name: str, array: Array, engine: Engine, numbers: Integers | None = None,
+              given: object = None) -> FloatArray:
+    """A 2-D array in the network's dtype, aligned and C-contiguous; refuses NaN and infinity. For the error: `numbers`
+    are those of its rows, if these are not 0, 1, …; `given` is what the user passed, if that names columns."""
     result = array
     if not fits(array, engine):
         with np.errstate(over="ignore"):
             result = np.require(array, engine.dtype, ("C", "A"))
     if not engine.kernels.all_finite(result):
         row, column = np.unravel_index(np.isfinite(result).argmin(), result.shape)
-        raise ValueError(
-            f"{name} holds {array[row, column]} in row {row if numbers is None else numbers[row]}, column {column}, "
-            f"but must be finite in {engine.dtype}")
+        at = place(given, (int(row if numbers is None else numbers[row]), int(column)))
+        missing = "; fill or drop what is missing" if np.isnan(array[row, column]) else ""
+        raise ValueError(f"{name} holds {array[row, column]}{at}, but must be finite in {engine.dtype}{missing}")
     return result
 
 
-def inputs(engine: Engine, X: object) -> FloatArray:
-    """X as the engine wants it: (n, n_inputs), finite, C-contiguous, of the network's dtype."""
-    return converted("X", check_inputs(X, engine.layer_sizes[0]), engine)
+def inputs(engine: Engine, X: object, given: object = None) -> FloatArray:
+    """X as the engine wants it: (n, n_inputs), finite, C-contiguous, of the network's dtype; `given` is what the user
+    passed, if X was made of it."""
+    return converted("X", check_inputs(X, engine.layer_sizes[0]), engine, given=X if given is None else given)
 
 
 def takes_labels(engine: Engine) -> bool:
@@ -120,7 +124,7 @@ def takes_labels(engine: Engine) -> bool:
 
 def targets(engine: Engine, y: object, rows: int) -> tuple[FloatArray | None, Labels]:
     """(targets (n, n_outputs) of the network's dtype, None), or (None, labels) for integer labels."""
-    outputs = engine.layer_sizes[-1]
+    outputs, given = engine.layer_sizes[-1], y
     y = real_array("y", y)
     if y.ndim not in (1, 2):
         raise ValueError(f"y has {y.ndim} dimensions, but must have 1 or 2")
@@ -130,12 +134,9 @@ def targets(engine: Engine, y: object, rows: int) -> tuple[FloatArray | None, La
         return None, checked_labels(y, outputs)
     if y.ndim == 1 and outputs == 1:
         y = y[:, None]
-    if takes_labels(engine) and y.shape != (rows, outputs):
-        raise ValueError(
-            f"y has shape {y.shape}, but softmax takes labels ({rows},) or probabilities ({rows}, {outputs})")
     if y.shape != (rows, outputs):
-        raise ValueError(f"y has shape {y.shape}, but must have shape ({rows}, {outputs}): one column per output")
-    values = converted("y", y, engine)
+        raise ValueError(misshapen(engine, y))
+    values = converted("y", y, engine, given=given)
     loss = getattr(engine.loss, "name", None)
     if takes_labels(engine) and loss is not None:
         check_range("y", values, 0, 1, "probabilities")
@@ -144,10 +145,37 @@ def targets(engine: Engine, y: object, rows: int) -> tuple[FloatArray | None, La
             raise ValueError(
                 f"y holds probabilities that sum to {values[row].sum():g} in row {row}, but each must sum to 1")
     elif loss in CLASSIFYING:
-        check_range("y", values, 0, 1, f"{loss}'s targets")
+        check_range("y", values, 0, 1, f"{loss}'s targets", advice_on_classes(values))
     elif loss == "poisson":
         check_range("y", values, 0, np.inf, "poisson's targets")
     return values, None
+
+
+def misshapen(engine: Engine, y: Array) -> str:
+    """The sentence for targets (n,) or (n, k) that do not fit the outputs, and what to do."""
+    rows, outputs = len(y), engine.layer_sizes[-1]
+    columns = y.shape[1] if y.ndim == 2 else 0
+    as_labels = columns < 2 and y.dtype.kind in "iu" and y.min() >= 0 and y.max() < outputs
+    if takes_labels(engine):
+        return (f"y has shape {y.shape}, but softmax takes labels ({rows},) or probabilities ({rows}, {outputs})"
+                + ("; pass labels as y.ravel()" if columns == 1 else ""))
+    advice = ""
+    if as_labels:
+        advice = f"; for class labels build the network with output='softmax'{' and pass y.ravel()' if columns else ''}"
+    elif columns > 1:
+        one_hot = ((y == 0) | (y == 1)).all() and (y.sum(axis=1) == 1).all()
+        advice = f"; for these targets build Network([…, {columns}]{', output=' + repr('softmax') if one_hot else ''})"
+    return f"y has shape {y.shape}, but must have shape ({rows}, {outputs}): one column per output{advice}"
+
+
+def advice_on_classes(values: FloatArray) -> str:
+    """What to do where targets of yes or no may be classes with other numbers."""
+    if values.shape[1] > 1 or not (values == np.floor(values)).all():
+        return ""
+    classes = np.unique(values)
+    if len(classes) <= 2:
+        return f"; write two classes as 0 and 1: pass y == {classes[-1]:g}"
+    return f"; {len(classes)} classes need Network([…, {len(classes)}], output='softmax')"
 
 
 def weights(engine: Engine, values: FloatArray | None, labels: Labels, sample_weight: object,
@@ -178,17 +206,33 @@ def weights(engine: Engine, values: FloatArray | None, labels: Labels, sample_we
                            else factors * sample_weight, rows, whole)
 
 
+def checked_class_weight(class_weight: object) -> ClassWeight | None:
+    """class_weight as None, "balanced" or a dictionary {int: float}, from any mapping and pandas' Series."""
+    if class_weight is None or (isinstance(class_weight, str) and class_weight == "balanced"):
+        return class_weight     # type: ignore[return-value]
+    if isinstance(class_weight, str) or not hasattr(class_weight, "items"):
+        one_each = not isinstance(class_weight, str) and np.ndim(class_weight) == 1     # type: ignore[arg-type]
+        raise TypeError(f"class_weight is {class_weight!r}, but must be 'balanced' or a dictionary {{class: weight}}"
+                        + ("; pass dict(enumerate(class_weight))" if one_each else ""))
+    weights: dict[int, float] = {}
+    for label, weight in class_weight.items():
+        if not (is_whole(label) or isinstance(label, np.bool_)):
+            raise ValueError(f"class_weight names the class {label!r}, but classes are the numbers 0, 1, …")
+        if int(label) in weights:
+            raise ValueError(f"class_weight names the class {label!r} twice, but each has one weight")
+        weights[int(label)] = number(f"class_weight[{label}]", weight, low=0)
+    return weights
+
+
 def class_factors(class_weight: ClassWeight, counts: Array) -> FloatArray:
     """The weight of each class: n / (classes * count) for "balanced", else from a dictionary {class: weight}."""
-    if isinstance(class_weight, str) and class_weight == "balanced":
+    if isinstance(class_weight, str):
         return np.divide(counts.sum(), np.count_nonzero(counts) * counts, out=np.zeros(len(counts)), where=counts > 0)
-    if not isinstance(class_weight, dict):
-        raise TypeError(f"class_weight is {class_weight!r}, but must be 'balanced' or a dictionary {{class: weight}}")
     factors = np.ones(len(counts))
     for label, weight in class_weight.items():
-        if not (isinstance(label, (int, np.integer)) and 0 <= label < len(counts)):
+        if not 0 <= label < len(counts):
             raise ValueError(f"class_weight names the class {label!r}, but classes are 0 … {len(counts) - 1}")
-        factors[label] = number(f"class_weight[{label}]", weight, low=0)
+        factors[label] = weight
     return factors
 
 
@@ -222,9 +266,9 @@ def split(engine: Engine, X: object, y: object, sample_weight: object,
     if y is None or isinstance(X, np.memmap):
         raise ValueError(f"validation_data is {fraction}, but a fraction can be held out of arrays in memory only; "
                          "pass the rows to validate with: (X, y)")
-    X, y = check_inputs(X, engine.layer_sizes[0]), real_array("y", y)
-    if len(y) != len(X):
-        raise ValueError(f"y has {len(y)} rows, but X has {len(X)}")
+    X = inputs(engine, X)
+    targets(engine, y, len(X))      # as long as their rows and columns are where the user has them
+    y = real_array("y", y)
     held_out = max(1, round(fraction * len(X)))
     if held_out >= len(X):
         raise ValueError(f"validation_data is {fraction}, which leaves none of the {len(X)} rows to train on")

@@ -62,7 +62,8 @@ def as_loss(loss: AnyLoss | str) -> AnyLoss:
     """A Loss from a name or a Loss; a Python function stays one."""
     if isinstance(loss, Loss) or callable(loss):
         return loss
-    return Loss(choose("loss", loss, NAMES), PARAMETERS.get(loss, 0.0))
+    name = choose("loss", loss, NAMES)
+    return Loss(name, PARAMETERS.get(name, 0.0))
 
 
 def default_loss(output: str) -> str:

@@ -70,6 +70,10 @@ def checked_metrics(metrics: Metrics, loss: AnyLoss | str, classifying: bool) ->
     """{name: function} from names and callables."""
     if isinstance(metrics, str) or callable(metrics):
         metrics = [metrics]
+    elif not np.iterable(metrics):
+        if metrics is None:
+            return {}
+        raise TypeError(f"metrics is {metrics!r}, but must be names such as 'accuracy' or functions (y, outputs) -> float")
     functions: dict[str, MetricFunction] = {}
     for metric in metrics:
         if callable(metric):

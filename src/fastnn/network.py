@@ -19,6 +19,7 @@ from ._checks import (
     checked_shares,
     checked_sizes,
     choose,
+    is_number,
     number,
     real_array,
 )
@@ -248,9 +249,9 @@ class Network(Running):
 
     def _predict_converted(self, X: object, out: Array | None) -> FloatArray:
         """`predict` for arguments that must be checked and converted first."""
-        X = real_array("X", X)
-        single = X.ndim == 1
-        inputs = data.inputs(self._engine, X[None] if single else X)
+        array = real_array("X", X)
+        single = array.ndim == 1
+        inputs = data.inputs(self._engine, array[None] if single else array, given=X)
         shape = (len(inputs), self.layer_sizes[-1])[single:]
         if out is None:
             result = np.empty(shape, self.dtype)
@@ -369,13 +370,14 @@ class Network(Running):
             callbacks = [*([early_stopping] if early_stopping is not None else []), *checked_callbacks(callbacks),
                          *([ProgressBar()] if progress else [])]
             optimizer = self._checked_optimizer(optimizer)
-            if isinstance(validation_data, (float, int)):
+            class_weight = data.checked_class_weight(class_weight)
+            if is_number(validation_data):
                 if communicator is not None:
                     raise ValueError(f"validation_data is {validation_data}, but with a communicator must be this "
                                      "rank's own rows, (X, y): a fraction would be others on other numbers of ranks")
                 (X, y, sample_weight), validation_data = data.split(engine, X, y, sample_weight, validation_data)
             validation = self._checked_validation(validation_data, ranks)
-            scores = self._checked_scores(metrics, X, y, validation_data, ranks) if metrics else {}
+            scores = self._checked_scores(metrics, X, y, validation_data, ranks)
             if isinstance(optimizer, lbfgs.LBFGS):
                 rows = lbfgs.whole_batch(self, X, y, sample_weight, class_weight, batch_size, ranks)
             else:
@@ -433,7 +435,8 @@ class Network(Running):
         if validation_data is None:
             return None
         if not (isinstance(validation_data, (tuple, list)) and len(validation_data) in (2, 3)):
-            raise TypeError(f"validation_data is a {type(validation_data).__name__}, but must be a tuple (X, y) or "
+            of = f" of {len(validation_data)}" if isinstance(validation_data, (tuple, list)) else ""
+            raise TypeError(f"validation_data is a {type(validation_data).__name__}{of}, but must be a tuple (X, y) or "
                             "(X, y, sample_weight), or a fraction of the rows")
         X, y, sample_weight = (*validation_data, None)[:3]
         try:
@@ -449,6 +452,8 @@ class Network(Running):
         exclusive = not one if data.takes_labels(self._engine) else (
             one and getattr(self._engine.loss, "name", None) in CLASSIFYING)
         functions = checked_metrics(metrics, self.loss, exclusive)
+        if not functions:
+            return {}
         if validation_data is None and (y is None or isinstance(X, np.memmap)):
             raise ValueError("metrics need validation_data where X is an iterable of batches or a memory-mapped file")
         prefix, X, y = ("", X, y) if validation_data is None else ("validation_", *validation_data[:2])

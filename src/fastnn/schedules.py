@@ -12,12 +12,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import Field, dataclass, fields
-from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from ._checks import checked_integer, choose, number
+from ._checks import checked_integer, choose, is_number, number
 
 if TYPE_CHECKING:
     from ._types import FloatArray, Integers, LearningRate
@@ -52,7 +51,7 @@ def as_schedule(learning_rate: LearningRate, name: str = "learning_rate") -> flo
         return learning_rate
     if callable(learning_rate) and not isinstance(learning_rate, type):
         return Function(learning_rate)
-    if not isinstance(learning_rate, Real):
+    if not is_number(learning_rate):
         raise TypeError(f"{name} is {learning_rate!r}, but must be a number, a schedule or a function of the epoch")
     return number(name, learning_rate, **POSITIVE)
 
