@@ -243,6 +243,7 @@ def test_as_a_program(folder):
     def fastnn_program(*arguments, **more):
         return subprocess.run([sys.executable, "-m", "fastnn", *arguments], capture_output=True, text=True, **more)
     assert fastnn_program("config").stdout.startswith("fastnn:")
+    assert fastnn_program("--version").stdout == f"fastnn {fastnn.__version__}\n"
     assert fastnn_program().returncode == fastnn_program("fly").returncode == 2
     assert "usage: fastnn" in fastnn_program("--help").stdout
     failed = fastnn_program("info", "missing")

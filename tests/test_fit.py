@@ -161,7 +161,7 @@ def test_the_history_is_lists_a_dictionary_and_a_frame():
     assert history.learning_rate == [0.1, 0.05, 0.025] and min(history.seconds) > 0
     frame = history.to_frame()
     assert list(frame.columns) == names and list(frame.index) == [1, 2, 3]
-    assert list(frame["loss"]) == history.loss and repr(history).startswith("History(loss=[")
+    assert list(frame["loss"]) == history.loss and repr(history).startswith("History of ")
     with pytest.raises(AttributeError, match="no 'accuracy'; it has loss, validation_loss"):
         history.accuracy     # noqa: B018
 

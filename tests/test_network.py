@@ -422,3 +422,111 @@ def test_targets_of_one_output_may_be_a_vector_or_a_column(dtype):
         return history.loss, network.evaluate(X, y), network.get_parameters().tobytes()
 
     assert train(y) == train(y[:, 0])
+
+
+# In one word: classes, scores, metrics
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_classes(dtype):
+    X = np.array([[-1.0], [0.0], [2.0]])
+    softmax = fastnn.Network([1, 3], output="softmax", dtype=dtype)
+    softmax.set_parameters([-1, 0, 1, 0, 0.5, 0])
+    classes = softmax.predict_classes(X)
+    assert classes.dtype == np.intp and classes.tolist() == softmax.predict(X).argmax(axis=1).tolist() == [0, 1, 2]
+    one = softmax.predict_classes(X[2])
+    assert one == 2 and np.ndim(one) == 0 and one.dtype == np.intp
+
+    sigmoid = fastnn.Network([1, 1], output="sigmoid", dtype=dtype)
+    sigmoid.set_parameters([1, 0])
+    classes = sigmoid.predict_classes(X)
+    assert classes.dtype == np.intp and classes.tolist() == [0, 0, 1]       # 0.5 is not above 0.5
+    assert sigmoid.predict_classes(X[2]) == 1 and np.ndim(sigmoid.predict_classes(X[2])) == 0
+
+    several = fastnn.Network([1, 2], output="sigmoid", dtype=dtype)
+    several.set_parameters([1, -1, 0, 1])
+    answers = several.predict_classes(X)
+    assert answers.dtype == np.intp and answers.tolist() == [[0, 1], [0, 1], [1, 0]]
+    assert several.predict_classes(X[0]).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("output, loss", [("identity", None), ("exp", "poisson"), ("tanh", "mse")])
+def test_numbers_are_no_classes(output, loss):
+    with pytest.raises(ValueError, match=f"output is '{output}', which predicts numbers, and no classes: call predict"):
+        fastnn.Network([2, 3], output=output, loss=loss).predict_classes(np.eye(2))
+
+
+def weighted_r2(y, outputs, weight):
+    mean = np.average(y, axis=0, weights=weight)
+    errors = np.average((y - outputs) ** 2, axis=0, weights=weight)
+    return np.mean(1 - errors / np.average((y - mean) ** 2, axis=0, weights=weight))
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_score_is_accuracy_for_classes_and_r2_for_numbers(weighted):
+    X, numbers = regression_data(30, 4, 2)
+    weight = np.arange(30) % 4 / 2 if weighted else None
+    labels = np.arange(30) % 3
+    softmax = fastnn.Network([4, 3], output="softmax", dtype="float64", seed=5)
+    right = softmax.predict_classes(X) == labels
+    expected = np.average(right, weights=weight)
+    assert 0 < expected < 1
+    assert softmax.score(X, labels, sample_weight=weight) == pytest.approx(expected, rel=1e-15)
+    assert softmax.score(X, np.eye(3)[labels], sample_weight=weight) == pytest.approx(expected, rel=1e-15)
+    assert type(softmax.score(X, labels)) is float
+
+    for loss in ("binary_cross_entropy", "focal"):
+        sigmoid = fastnn.Network([4, 1], output="sigmoid", loss=loss, dtype="float64", seed=1)
+        expected = np.average(sigmoid.predict_classes(X) == labels % 2, weights=weight)
+        for y in (labels % 2, labels[:, None] % 2, labels % 2 == 1):
+            assert sigmoid.score(X, y, sample_weight=weight) == pytest.approx(expected, rel=1e-15)
+
+    for outputs, loss, output, y in ((2, "mse", "identity", numbers), (1, "mae", "identity", numbers[:, 0]),
+                                     (1, "mse", "sigmoid", labels % 2), (2, None, "sigmoid", (numbers > 0) * 1.0)):
+        network = fastnn.Network([4, outputs], output=output, loss=loss, dtype="float64", seed=6)
+        expected = weighted_r2(y.reshape(30, -1), network.predict(X), weight)
+        assert network.score(X, y, sample_weight=weight) == pytest.approx(expected, rel=1e-12)
+
+    def own(outputs, targets):
+        return np.mean((outputs - targets) ** 2), 2 * (outputs - targets) / outputs.size
+
+    network = fastnn.Network([4, 2], loss=own, dtype="float64")
+    expected = weighted_r2(numbers, network.predict(X), weight)
+    assert network.score(X, numbers, sample_weight=weight) == pytest.approx(expected, rel=1e-12)
+
+
+def test_evaluate_with_metrics_is_what_fit_records():
+    X, y = regression_data(30, 4, 1)
+    network = fastnn.Network([4, 5, 1], seed=8)
+
+    def bias(y, outputs):
+        return np.mean(outputs - np.reshape(y, outputs.shape))
+
+    history = network.fit(X, y, epochs=3, validation_data=(X, y), metrics=["r2", "mae", bias])
+    for targets in (y, y[:, 0], y[:, 0].tolist()):
+        found = network.evaluate(X, targets, metrics=["r2", "mae", bias])
+        assert found == pytest.approx({"loss": history.validation_loss[-1], "r2": history.validation_r2[-1],
+                                       "mae": history.validation_mae[-1], "bias": history.validation_bias[-1]})
+    assert network.evaluate(X, y) == network.evaluate(X, y, metrics=())["loss"] == found["loss"]
+    assert type(network.evaluate(X, y)) is float
+    assert network.evaluate(X, y, metrics="r2")["r2"] == network.score(X, y)
+    weight = np.arange(30.0)
+    found = network.evaluate(X, y, sample_weight=weight, metrics=["mae", "r2"])
+    assert found["mae"] == pytest.approx(np.average(np.abs(network.predict(X) - y)[:, 0], weights=weight))
+    assert found["loss"] == network.evaluate(X, y, sample_weight=weight)
+    assert found["r2"] == network.score(X, y, sample_weight=weight)
+    with pytest.raises(ValueError, match="metrics names 'accuracy', which is for classes"):
+        network.evaluate(X, y, metrics=["accuracy"])
+    with pytest.raises(ValueError, match="'loss'"):
+        network.evaluate(X, y, metrics=["loss"])
+
+
+def test_what_is_scored_is_checked_as_what_is_learned():
+    network = fastnn.Network([4, 3], output="softmax")
+    for call in (network.score, network.evaluate):
+        for X, y, words in ((np.ones((2, 3)), [0, 1], "X has 3 features"), (np.ones((2, 4)), [0, 3], "the label 3"),
+                            (np.ones((2, 4)), [0], "y has 1 rows"), (np.ones((2, 4)), [[0], [1]], r"y\.ravel\(\)")):
+            with pytest.raises((TypeError, ValueError), match=words):
+                call(X, y)
+        with pytest.raises(ValueError, match="sample_weight has shape"):
+            call(np.ones((2, 4)), [0, 1], sample_weight=[1])

@@ -545,3 +545,34 @@ def test_memory_of_a_network_is_freed_without_the_collector():
         assert watch() is None and parameters() is None
     finally:
         gc.enable()
+
+
+# A History, printed
+
+
+def test_a_history_is_printed_in_some_lines_however_long_it_is():
+    history = fastnn.History(["validation_accuracy", "validation_<b>"])
+    history.loss = [3.0 - i / 1000 for i in range(1000)]
+    history.validation_loss = [np.nan, *np.abs(np.arange(999.0) - 500).tolist()]
+    history.validation_accuracy.extend([0.1, 0.9, *[0.5] * 998])
+    history._metrics["validation_<b>"].extend([7.0] * 1000)
+    history.learning_rate, history.seconds = [0.01] * 1000, [0.002] * 1000
+    history.stopped_by = "early_stopping"
+    assert repr(history) == """\
+History of 1000 epochs in 2 s, stopped by 'early_stopping'
+                       first   best  in epoch   last
+  loss                     3  2.001      1000  2.001
+  validation_loss        nan      0       502    498
+  validation_accuracy    0.1    0.9         2    0.5
+  validation_<b>           7                       7
+  learning_rate         0.01                    0.01"""
+    html = history._repr_html_()
+    assert "<td>validation_&lt;b&gt;</td>" in html and "<b>" not in html and "&#x27;early_stopping&#x27;" in html
+    assert html.count("<tr>") == html.count("</tr>") == 6 and html.startswith("<table>") and html.endswith("</table>")
+
+
+def test_a_history_of_nothing_and_of_one_epoch():
+    assert repr(fastnn.History()) == "History of 0 epochs in 0 s"
+    assert fastnn.History()._repr_html_() == "<table><caption>History of 0 epochs in 0 s</caption></table>"
+    history = fastnn.Network([2, 1]).fit(np.eye(2), [0, 1])
+    assert repr(history).startswith("History of 1 epoch in ") and "\n  loss " in repr(history)

@@ -13,6 +13,7 @@ from . import activations, losses, ops, schedules
 from ._config import show_config
 from ._threads import get_num_threads, set_num_threads
 from ._version import __version__
+from ._words import PUBLIC
 from .callbacks import Callback, CheckpointEvery, EarlyStopping
 from .lbfgs import LBFGS
 from .model_file import FormatError
@@ -61,4 +62,5 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in LATER:
         return import_module(f".{name}", __name__)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    hint = f"; {PUBLIC[name]}" if name in PUBLIC else ""
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")

@@ -17,6 +17,7 @@ from typing import Any
 
 from . import tables
 from ._config import show_config
+from ._version import __version__
 from .callbacks import Callback
 from .model_file import replace_file
 from .network import load
@@ -27,6 +28,7 @@ EXPORTS = {"onnx": ".onnx", "c": ".h", "torch": ".pt"}
 
 def main(arguments: Sequence[str] | None = None) -> int | None:
     parser = argparse.ArgumentParser(prog="fastnn", description="Trains and runs dense neural networks.")
+    parser.add_argument("--version", action="version", version=f"fastnn {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     for add in (add_train, add_predict, add_info, add_export, add_bench, add_config):
         add(commands)

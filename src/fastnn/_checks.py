@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ._words import meant
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
@@ -29,18 +31,30 @@ MISSING = ("NoneType", "NAType", "NaTType")     # types of what stands for a mis
 TIMES = ("date", "time", "duration", "period")  # how their types are called in pandas and polars
 
 
+def shown(value: object) -> str:
+    """What came, as a sentence says it: its repr, in 200 characters or less."""
+    try:
+        text = repr(value)
+    except Exception:           # such as that of a number with too many digits
+        text = f"<{type(value).__name__} object>"
+    return text if len(text) <= 200 else f"{text[:180]}… ({len(text)} characters)"
+
+
 def choose(argument: str, name: object, known: Collection[str]) -> str:
-    """Returns name if it is one of known; else raises an error that suggests the nearest."""
+    """Returns name if it is one of known; else raises an error that translates another library's word, or suggests what
+    is misspelt."""
     name = plain(name)
     if isinstance(name, str) and name in known:
-        return str(name)
+        return str.__str__(name)        # a plain one, also of an enumeration's member
+    hint = meant(argument, name, known)
     if not isinstance(name, str):
-        raise TypeError(f"{argument} is {name!r}, but must be one of the names {', '.join(known)}")
-    from difflib import get_close_matches  # 2 ms of the import
+        raise TypeError(f"{argument} is {shown(name)}, but must be one of the names {', '.join(known)}{after(hint)}")
+    raise ValueError(f"{argument} is {shown(name)}, which does not exist; {hint}known are {', '.join(known)}")
 
-    nearest = get_close_matches(name.lower(), known, n=1, cutoff=0.4)
-    hint = f"did you mean {nearest[0]!r}? " if nearest else ""
-    raise ValueError(f"{argument} is {name!r}, which does not exist; {hint}known are {', '.join(known)}")
+
+def after(hint: str) -> str:
+    """A hint at the end of a sentence."""
+    return f"; {hint.removesuffix('; ').strip()}" if hint else ""
 
 
 def plain(value: object) -> object:
@@ -66,7 +80,8 @@ def number(name: str, value: object, low: float = -math.inf, high: float = math.
     """value as a float, or an error: finite, low <= value < high (low < value with open_low)."""
     value = plain(value)
     if not isinstance(value, (Real, Decimal)):
-        raise TypeError(f"{name} is {value!r}, but must be a {'real ' if isinstance(value, complex) else ''}number")
+        kind = "real number" if isinstance(value, complex) else "number"
+        raise TypeError(f"{name} is {shown(value)}, but must be a {kind}")
     try:
         result = float(value)
     except OverflowError:
@@ -76,7 +91,7 @@ def number(name: str, value: object, low: float = -math.inf, high: float = math.
     if not (math.isfinite(result) and low <= result < high) or (open_low and result == low):
         bounds = "" if low == -math.inf else f" {'above' if open_low else 'at least'} {low}"
         bounds += f" and below {high}" if high < math.inf else ""
-        raise ValueError(f"{name} is {value!r}, but must be a finite number{bounds}")
+        raise ValueError(f"{name} is {shown(value)}, but must be a finite number{bounds}")
     return result
 
 
@@ -131,7 +146,7 @@ def numbers_among(name: str, values: object, array: Array) -> Array:
             raise TypeError(f"{name} is {value}, but must be an array of real numbers; {instead(name, values)}")
         first = next(i for i, element in enumerate(elements) if type(element) in wrong)
         at = [int(i) for i in np.unravel_index(first, array.shape)]
-        raise TypeError(f"{name} holds {short(elements[first])}{place(values, at)}, but must hold real numbers; "
+        raise TypeError(f"{name} holds {shown(elements[first])}{place(values, at)}, but must hold real numbers; "
                         f"{instead_of_element(name, elements[first])}")
     if all(issubclass(kind, (bool, np.bool_)) for kind in kinds):
         return array.astype(bool)
@@ -142,12 +157,6 @@ def numbers_among(name: str, values: object, array: Array) -> Array:
     except (ValueError, OverflowError):
         raise ValueError(f"{name} holds a number that float64 cannot hold, but must hold real numbers below 1e308"
                          ) from None
-
-
-def short(value: object) -> str:
-    """The value as Python writes it, cut where it is long."""
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def instead(name: str, values: object) -> str:
@@ -197,13 +206,13 @@ def other_kind(name: str, values: object, array: Array) -> str:
     """The sentence for an array of something else than numbers or objects."""
     kind, where, advice = array.dtype.kind, "", "convert it to numbers"
     if array.ndim == 0 and isinstance(values, (str, bytes)):
-        return f"{name} is the text {short(values)} (dtype {array.dtype}), but must hold real numbers; " + instead(
+        return f"{name} is the text {shown(values)} (dtype {array.dtype}), but must hold real numbers; " + instead(
             name, values)
     if kind in "UST":
         elements = array.ravel().tolist()
         first = next((i for i, element in enumerate(elements) if not is_numeral(element)), 0)
         at = [int(i) for i in np.unravel_index(first, array.shape)]
-        where = f" ({short(elements[first])}{place(values, at)})" if elements else ""
+        where = f" ({shown(elements[first])}{place(values, at)})" if elements else ""
         advice = LABELS if name == "y" else TEXT
         if any(map(is_numeral, elements)):
             advice = "numbers are written as texts, and this is none: fill or drop it, and convert them to float"
@@ -235,9 +244,9 @@ def checked_integer(name: str, value: Any, low: int, high: int = sys.maxsize) ->
     value = plain(value)
     if not isinstance(value, Integral) or isinstance(value, bool):
         hint = f" of type int: pass {int(value)}" if is_whole(value) and not isinstance(value, bool) else ""
-        raise TypeError(f"{name} is {value!r}, but must be an integer{hint}")
+        raise TypeError(f"{name} is {shown(value)}, but must be an integer{hint}")
     if not low <= int(value) <= high:
-        raise ValueError(f"{name} is {value}, " + (
+        raise ValueError(f"{name} is {shown(int(value))}, " + (
             f"but must be at least {low}" if value < low else f"which is too large: at most {high}"))
     return int(value)
 
@@ -262,7 +271,8 @@ def checked_hidden(activation: str | Sequence[str], layers: int, known: Collecti
     try:
         names = tuple(activation)
     except TypeError:
-        raise TypeError(f"activation is {activation!r}, but must be a name, or one name per hidden layer") from None
+        raise TypeError(f"activation is {shown(activation)}, but must be a name, or one name per hidden layer"
+                        f"{after(meant('activation', activation, known))}") from None
     if len(names) != layers:
         raise ValueError(f"activation has {len(names)} names, but there are {layers} hidden layers")
     return tuple(checked_activation(f"activation[{i}]", name, known, output_too) for i, name in enumerate(names))

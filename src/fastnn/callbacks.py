@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._checks import checked_integer, choose, number
+from ._words import explains, meant
 from .metrics import METRICS
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ class EarlyStopping(Callback):
     network; they are saved with it: `fastnn.load(path).early_stopping` is it again.
     """
 
+    @explains
     def __init__(self, patience: int = 10, min_change: float = 0.0, monitor: str | None = None,
                  mode: str | None = None, restore_best: bool = True) -> None:
         self.patience = checked_integer("patience", patience, 1)
@@ -111,7 +113,10 @@ class EarlyStopping(Callback):
         self._name = self.monitor or ("validation_loss" if fit._validation is not None else "loss")
         watched = {"loss", *fit.history._metrics} | ({"validation_loss"} if fit._validation is not None else set())
         if self._name not in watched:
-            raise ValueError(f"monitor is {self._name!r}, which this fit does not record; it records "
+            hint = meant("monitor", self._name, watched)
+            if fit._validation is None and self._name.startswith("val"):
+                hint = "there is none without validation_data; "
+            raise ValueError(f"monitor is {self._name!r}, which this fit does not record; {hint}it records "
                              f"{', '.join(sorted(watched))}")
         mode = self.mode or ("min" if self._name.endswith("loss")
                              else METRICS[self._name.removeprefix("validation_")].mode
@@ -167,6 +172,7 @@ class CheckpointEvery(Callback):
 
     on_every_rank = False
 
+    @explains
     def __init__(self, path: Path, epochs: int | None = None, *, seconds: float | None = None) -> None:
         if epochs is not None and seconds is not None:
             raise ValueError(f"epochs is {epochs!r} and seconds is {seconds!r}, but only one of them can be given")

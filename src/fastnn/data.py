@@ -122,6 +122,13 @@ def takes_labels(engine: Engine) -> bool:
     return engine.activations[-1] == "softmax"
 
 
+def tells_classes(engine: Engine) -> bool:
+    """Whether outputs say which of several classes a row is of: softmax, or one sigmoid with a loss for that. Others
+    are numbers, or yes and no to several questions."""
+    one = engine.layer_sizes[-1] == 1
+    return not one if takes_labels(engine) else one and getattr(engine.loss, "name", None) in CLASSIFYING
+
+
 def targets(engine: Engine, y: object, rows: int) -> tuple[FloatArray | None, Labels]:
     """(targets (n, n_outputs) of the network's dtype, None), or (None, labels) for integer labels."""
     outputs, given = engine.layer_sizes[-1], y

@@ -15,6 +15,7 @@ import numpy as np
 from . import data
 from ._checks import checked_integer, number
 from ._optional import library
+from ._words import explains
 from .training import DivergenceError, callbacks_begun
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class LBFGS:
     True
     """
 
+    @explains
     def __init__(self, history_size: int = 10, tolerance_gradient: float = 1e-7, tolerance_change: float = 1e-9,
                  max_evaluations: int | None = None) -> None:
         self.history_size = checked_integer("history_size", history_size, 1)

@@ -12,9 +12,10 @@ quantile(0.9)
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ._checks import choose, number
+from ._checks import after, choose, number, shown
+from ._words import explains, meant
 
 if TYPE_CHECKING:
     from ._types import AnyLoss
@@ -28,6 +29,7 @@ PAIRED = {"binary_cross_entropy": ("sigmoid",), "cross_entropy": ("softmax",), "
 PARAMETERS = {"quantile": 0.5, "focal": 2.0}    # with their defaults
 # Those whose targets are classes, or probabilities of them.
 CLASSIFYING = ("binary_cross_entropy", "cross_entropy", "focal")
+LIBRARIES = ("torch", "keras", "tensorflow", "jax", "sklearn")      # whose losses return no gradient
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Loss:
         return f"{self.name}({self.parameter})" if self.name in PARAMETERS else repr(self.name)
 
 
+@explains
 def quantile(q: float = 0.5) -> Loss:
     """The quantile or pinball loss (Koenker and Bassett, 1978), whose minimum is the q-quantile of the targets.
 
@@ -49,6 +52,7 @@ def quantile(q: float = 0.5) -> Loss:
     return Loss("quantile", number("q", q, low=0, high=1, open_low=True))
 
 
+@explains
 def focal(gamma: float = 2.0) -> Loss:
     """The focal loss (Lin et al., 2017): cross-entropy times (1 - p)**gamma, p being the target class's probability.
 
@@ -58,12 +62,20 @@ def focal(gamma: float = 2.0) -> Loss:
     return Loss("focal", number("gamma", gamma, low=0))
 
 
-def as_loss(loss: AnyLoss | str) -> AnyLoss:
+def as_loss(loss: Any) -> AnyLoss:
     """A Loss from a name or a Loss; a Python function stays one."""
-    if isinstance(loss, Loss) or callable(loss):
+    if isinstance(loss, Loss):
         return loss
-    name = choose("loss", loss, NAMES)
-    return Loss(name, PARAMETERS.get(name, 0.0))
+    if not callable(loss):
+        name = choose("loss", loss, NAMES)
+        return Loss(name, PARAMETERS.get(name, 0.0))
+    for function, example in ((quantile, "fastnn.losses.quantile(0.9)"), (focal, "fastnn.losses.focal(2.0)")):
+        if loss is function:
+            raise TypeError(f"loss is {shown(loss)}, which makes losses; call it, such as {example}")
+    if isinstance(loss, type) or str(getattr(loss, "__module__", "")).split(".")[0] in LIBRARIES:
+        raise TypeError(f"loss is {shown(loss)}, but must be a name, one of fastnn.losses or a Python function "
+                        f"(outputs, targets) -> (value, gradient){after(meant('loss', loss, NAMES))}")
+    return loss
 
 
 def default_loss(output: str) -> str:

@@ -1,12 +1,14 @@
 """Metrics by name: what `fit(metrics=…)` records beside the loss.
 
-A metric is a function of the targets as the user passed them and of `predict`'s outputs; a
-name below, or any callable `(y, outputs) -> float`. They are taken on the validation rows
-where there are some (and are called `validation_<name>` then), else on the training rows.
+A metric is a function of the targets and of `predict`'s outputs: a name below, or any callable
+`(y, outputs) -> float`. They are taken on the validation rows where there are some (and are called
+`validation_<name>` then), else on the training rows. `measured` takes one: it gives targets the shape of the
+outputs, and weights to functions that take `sample_weight`.
 """
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -14,41 +16,91 @@ import numpy as np
 from ._checks import choose, number
 
 if TYPE_CHECKING:
-    from ._types import AnyLoss, Array, Float, FloatArray, MetricFunction, Metrics
+    from ._types import AnyLoss, Array, Float, FloatArray, MetricFunction, Metrics, Weights
     from .data import Ranks
     from .network import Network
 
 
-def accuracy(y: Array, outputs: Array) -> Float:
+def accuracy(y: Array, outputs: Array, sample_weight: Weights = None) -> Float:
     """The share of rows whose class is right: the largest of several outputs, or one output above 0.5."""
     if outputs.shape[1] == 1:
-        return np.mean((outputs[:, 0] > 0.5) == (np.reshape(y, -1) > 0.5))
-    return np.mean(outputs.argmax(axis=1) == (y.argmax(axis=1) if np.ndim(y) == 2 else y))
+        return np.average((outputs[:, 0] > 0.5) == (np.reshape(y, -1) > 0.5), weights=sample_weight)
+    labels = y.argmax(axis=1) if np.ndim(y) == 2 else y
+    return np.average(outputs.argmax(axis=1) == labels, weights=sample_weight)
 
 
-def r2(y: Array, outputs: Array) -> Float:
+def r2(y: Array, outputs: Array, sample_weight: Weights = None) -> Float:
     """1 - sum of squared errors / sum of squared deviations from the mean, a mean over outputs; 0 where y is constant
-    and missed, 1 where it is met."""
-    y = np.reshape(y, outputs.shape).astype(np.float64)
-    errors = ((y - outputs) ** 2).sum(axis=0)
-    deviations = ((y - y.mean(axis=0)) ** 2).sum(axis=0)
-    ratios = np.divide(errors, deviations, out=(errors > 0).astype(np.float64), where=deviations > 0)
+    (in all rows that count) and missed, 1 where it is met."""
+    y, outputs, weights = counting(y, outputs, sample_weight)
+    varies = varying(y)
+    deviations = y - np.average(y, axis=0, weights=weights)
+    # In units of the largest deviation, whose squares neither overflow nor vanish.
+    unit = np.where(varies, np.abs(deviations).max(axis=0), 1)
+    errors = np.average(((y - outputs) / unit) ** 2, axis=0, weights=weights)
+    ratios = np.divide(errors, np.average((deviations / unit) ** 2, axis=0, weights=weights),
+                       out=np.sign(np.abs(y - outputs).max(axis=0)), where=varies)
     return 1 - ratios.mean()
 
 
-def mae(y: Array, outputs: Array) -> Float:
+def mae(y: Array, outputs: Array, sample_weight: Weights = None) -> Float:
     """The mean absolute error."""
-    return np.abs(np.reshape(y, outputs.shape) - outputs.astype(np.float64)).mean()
+    y, outputs, weights = counting(y, outputs, sample_weight)
+    return np.average(np.abs(y - outputs), axis=0, weights=weights).mean()
 
 
-def mse(y: Array, outputs: Array) -> Float:
+def mse(y: Array, outputs: Array, sample_weight: Weights = None) -> Float:
     """The mean squared error."""
-    return ((np.reshape(y, outputs.shape) - outputs.astype(np.float64)) ** 2).mean()
+    y, outputs, weights = counting(y, outputs, sample_weight)
+    return np.average((y - outputs) ** 2, axis=0, weights=weights).mean()
 
 
-def rmse(y: Array, outputs: Array) -> Float:
+def rmse(y: Array, outputs: Array, sample_weight: Weights = None) -> Float:
     """The root of the mean squared error."""
-    return np.sqrt(mse(y, outputs))
+    return np.sqrt(mse(y, outputs, sample_weight))
+
+
+def counting(y: Array, outputs: Array, sample_weight: Weights) -> tuple[Array, Array, Weights]:
+    """Targets and outputs in float64 and their weights, of the rows that count."""
+    y, outputs = np.reshape(y, outputs.shape).astype(np.float64), outputs.astype(np.float64)
+    if sample_weight is None:
+        return y, outputs, None
+    return y[sample_weight > 0], outputs[sample_weight > 0], sample_weight[sample_weight > 0]
+
+
+def varying(y: Array) -> Array:
+    """Which columns hold different numbers."""
+    return y.max(axis=0) > y.min(axis=0)
+
+
+def measured(name: str, function: MetricFunction, y: Array, outputs: FloatArray,
+             sample_weight: Weights = None) -> float:
+    """The value of a metric, a float that may be NaN.
+
+    y is (n,) or (n, n_outputs) for outputs (n, n_outputs); one number a row gets the outputs' shape, (n, 1),
+    and labels, (n,) for several outputs, stay as they are. A function that has a parameter `sample_weight` gets the
+    weights, (n,) or None; others know nothing of them. ValueError for a y of another shape, TypeError for a value
+    that is no number.
+
+    >>> measured("mae", mae, np.array([1.0, 2.0]), np.array([[1.0], [4.0]]), np.array([3.0, 1.0]))
+    0.5
+    """
+    about = f"the metric {name}"
+    if y.ndim == 1 and outputs.shape[1] == 1:
+        y = y[:, None]
+    if y.shape not in (outputs.shape, outputs.shape[:1]):
+        raise ValueError(f"y has shape {y.shape}, but {about} compares it with outputs of shape {outputs.shape}")
+    weights = {"sample_weight": sample_weight} if takes_weights(function) else {}
+    return number(about, function(y, outputs, **weights), finite=False)
+
+
+def takes_weights(function: MetricFunction) -> bool:
+    """Whether a function has a parameter `sample_weight`."""
+    try:
+        parameter = inspect.signature(function).parameters.get("sample_weight")
+    except (TypeError, ValueError):         # compiled ones may have no signature
+        return False
+    return parameter is not None and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
 
 
 class Metric(NamedTuple):
@@ -73,7 +125,8 @@ def checked_metrics(metrics: Metrics, loss: AnyLoss | str, classifying: bool) ->
     elif not np.iterable(metrics):
         if metrics is None:
             return {}
-        raise TypeError(f"metrics is {metrics!r}, but must be names such as 'accuracy' or functions (y, outputs) -> float")
+        raise TypeError(f"metrics is {metrics!r}, but must hold names such as 'accuracy', or functions "
+                        "(y, outputs) -> float")
     functions: dict[str, MetricFunction] = {}
     for metric in metrics:
         if callable(metric):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from itertools import pairwise
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, overload
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from ._checks import (
     checked_integer,
     checked_shares,
     checked_sizes,
+    checked_weights,
     choose,
     is_number,
     number,
@@ -25,11 +26,12 @@ from ._checks import (
 )
 from ._core import Engine, Running
 from ._threads import MOST as MOST_THREADS
+from ._words import explains, object_meant
 from .activations import ACTIVATIONS, HIDDEN
 from .callbacks import EarlyStopping, checked_callbacks
 from .initializers import INITIALIZERS, initial_weights
 from .losses import CLASSIFYING, Loss, as_loss, check_pair, default_loss
-from .metrics import Scored, checked_metrics
+from .metrics import METRICS, Scored, checked_metrics, measured
 from .optimizers import Adam, Optimizer
 from .progress import ProgressBar
 
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
         FloatArray,
         HiddenName,
         InitializerName,
+        Integers,
         LossFunction,
         LossName,
         Metrics,
@@ -135,6 +138,7 @@ class Network(Running):
     array([0., 1., 1., 0.], dtype=float32)
     """
 
+    @explains
     def __init__(self, layer_sizes: Sequence[int], activation: HiddenName | str | Sequence[str] = "relu",
                  output: ActivationName | str = "identity", loss: LossName | str | AnyLoss | None = None,
                  initializer: InitializerName | str | None = None, dtype: DType = "float32", seed: int = 0, *,
@@ -229,6 +233,7 @@ class Network(Running):
         with self._at_rest() as engine:
             return engine.packed(engine.parameters)
 
+    @explains
     def set_parameters(self, v: ArrayLike) -> None:
         """Sets all parameters from a 1-D array in the order of `get_parameters`."""
         v = real_array("v", v)
@@ -264,20 +269,94 @@ class Network(Running):
             out[...] = result
         return result if out is None else out
 
+    @explains
     def layer_outputs(self, X: ArrayLike) -> list[FloatArray]:
         """A list of what flows through the layers for X (n, n_inputs): X itself, then every layer's activation."""
         X = data.inputs(self._engine, X)
         return [X, *map(np.ascontiguousarray, self._engine.layer_outputs(X))]
 
-    def evaluate(self, X: ArrayLike, y: ArrayLike, *, sample_weight: ArrayLike | None = None) -> float:
-        """The mean loss over the rows of X, a float."""
-        return data.mean_loss(self, data.as_rows(self._engine, X, y, sample_weight))
+    @explains
+    def predict_classes(self, X: ArrayLike) -> Integers:
+        """The class of each row of X (n, n_inputs), an array (n,) of intp.
 
+        For softmax the number of the largest output, for one sigmoid 1 where the output is above 0.5, else 0. Several
+        sigmoids answer one question each: (n, n_outputs) of 0 and 1. A 1-D X is one sample. ValueError for other
+        outputs, which are numbers.
+
+        >>> import numpy as np, fastnn
+        >>> X, y = np.array([[0.0], [1.0], [2.0]]), [0, 1, 1]
+        >>> net = fastnn.Network([1, 2], output="softmax")
+        >>> history = net.fit(X, y, epochs=100, optimizer=fastnn.Adam(0.1))
+        >>> net.predict_classes(X)
+        array([0, 1, 1])
+        """
+        output = self.activations[-1]
+        if output not in ("softmax", "sigmoid"):
+            raise ValueError(f"output is {output!r}, which predicts numbers, and no classes: call predict, or build "
+                             "the network with output='softmax' or 'sigmoid'")
+        outputs = self.predict(X)
+        if output == "softmax":
+            return outputs.argmax(axis=-1)
+        answers = (outputs > 0.5).astype(np.intp)
+        return answers[..., 0] if self.layer_sizes[-1] == 1 else answers
+
+    @explains
+    def score(self, X: ArrayLike, y: ArrayLike, *, sample_weight: ArrayLike | None = None) -> float:
+        """How good predictions for X are, a float that is 1 at best.
+
+        For classes (softmax, or one sigmoid with a loss of classes) the accuracy: the share of rows whose class is
+        right. For numbers the coefficient of determination r²: 0 is as good as the mean of y, a mean over
+        outputs; also for several sigmoids, whose outputs are shares. X, y and sample_weight are as for `evaluate`.
+
+        >>> import numpy as np, fastnn
+        >>> x = np.linspace(-1, 1, 20)[:, None]
+        >>> net = fastnn.Network([1, 1])
+        >>> history = net.fit(x, 3 * x - 1, epochs=100, optimizer=fastnn.Adam(0.1))
+        >>> net.score(x, 3 * x - 1) > 0.99
+        True
+        """
+        name = "accuracy" if data.tells_classes(self._engine) else "r2"
+        rows = data.as_rows(self._engine, X, y)
+        weights = checked_weights("sample_weight", sample_weight, len(rows))
+        return measured(name, METRICS[name].function, real_array("y", y), self.predict(rows.arrays[0]), weights)
+
+    @overload
+    def evaluate(self, X: ArrayLike, y: ArrayLike, *, sample_weight: ArrayLike | None = None,
+                 metrics: None = None) -> float: ...
+
+    @overload
+    def evaluate(self, X: ArrayLike, y: ArrayLike, *, sample_weight: ArrayLike | None = None,
+                 metrics: Metrics) -> dict[str, float]: ...
+
+    @explains
+    def evaluate(self, X: ArrayLike, y: ArrayLike, *, sample_weight: ArrayLike | None = None,
+                 metrics: Metrics | None = None) -> float | dict[str, float]:
+        """The mean loss over the rows of X, a float; with metrics, as for `fit`, {"loss": it, name: each of these}.
+
+        X is (n, n_inputs) and y as for `fit`; `sample_weight` (n,) says how much each row counts, also for metrics.
+
+        >>> import numpy as np, fastnn
+        >>> net = fastnn.Network([2, 1])
+        >>> net.set_parameters([1, 1, 0])
+        >>> net.evaluate([[1, 2], [3, 4]], [3, 6], metrics=["mae", "rmse"])
+        {'loss': 0.5, 'mae': 0.5, 'rmse': 0.7071067811865476}
+        """
+        rows = data.as_rows(self._engine, X, y, sample_weight)
+        loss = data.mean_loss(self, rows)
+        if metrics is None:
+            return loss
+        functions = checked_metrics(metrics, self.loss, data.tells_classes(self._engine))
+        outputs, targets, weights = self.predict(rows.arrays[0]), real_array("y", y), rows.arrays[3]
+        return {"loss": loss} | {name: measured(name, function, targets, outputs, weights)
+                                 for name, function in functions.items()}
+
+    @explains
     def gradients(self, X: ArrayLike, y: ArrayLike, *, sample_weight: ArrayLike | None = None) -> Gradients:
         """The mean loss over the rows of X and its gradients: `Gradients(loss, weights, biases)`. Changes nothing."""
         loss, block = self._engine.gradients(data.as_rows(self._engine, X, y, sample_weight))
         return Gradients(loss, *self._engine.views(block))
 
+    @explains
     def fit(self, X: ArrayLike | Iterable[Batch], y: ArrayLike | None = None, *, epochs: int = 1,
             batch_size: int | None = None, optimizer: AnyOptimizer | None = None, shuffle: bool = True,
             validation_data: Validation | None = None, sample_weight: ArrayLike | None = None,
@@ -295,7 +374,8 @@ class Network(Running):
             every epoch.
         y : array
             For softmax integer labels (n,) or probabilities (n, n_outputs); for others (n,)
-            when there is one output, or (n, n_outputs).
+            when there is one output, or (n, n_outputs). (What `predict` gives is (n, 1) for one output, too:
+            compare y (n,) with `net.predict(X)[:, 0]`, as NumPy makes (n, n) of (n, 1) - (n,).)
         epochs : int
             Passes over the rows. n calls of one epoch equal one call of n, bit for bit (but for
             LBFGS, which starts anew each time).
@@ -366,7 +446,8 @@ class Network(Running):
             if threads is not None:
                 threads = checked_integer("threads", threads, 1, MOST_THREADS)
             if early_stopping is not None and not isinstance(early_stopping, EarlyStopping):
-                raise TypeError(f"early_stopping is {early_stopping!r}, but must be a fastnn.EarlyStopping")
+                raise TypeError(f"early_stopping is {early_stopping!r}, but must be a fastnn.EarlyStopping, such as "
+                                "fastnn.EarlyStopping(patience=10), or None")
             callbacks = [*([early_stopping] if early_stopping is not None else []), *checked_callbacks(callbacks),
                          *([ProgressBar()] if progress else [])]
             optimizer = self._checked_optimizer(optimizer)
@@ -401,6 +482,7 @@ class Network(Running):
                 engine.most_threads = outer
                 engine.release()
 
+    @explains
     def save(self, path: Path) -> None:
         """Saves the network and the whole state of its training to one safetensors file.
 
@@ -410,6 +492,7 @@ class Network(Running):
         """
         persistence.save(self, path)
 
+    @explains
     def to_c(self, path: Path) -> None:
         """Writes the network to one dependency-free C99 header, such as policy.h with `policy_predict(input, output)`.
 
@@ -426,7 +509,8 @@ class Network(Running):
         if optimizer is None:
             return self.optimizer or Adam()
         if not isinstance(optimizer, (Optimizer, lbfgs.LBFGS)):
-            raise TypeError(f"optimizer is {optimizer!r}, but must be an optimizer such as fastnn.SGD(0.1)")
+            raise TypeError(f"optimizer is {optimizer!r}, but must be an optimizer such as "
+                            f"{object_meant('optimizer', optimizer, 'fastnn.SGD(0.1)')}")
         return optimizer
 
     def _checked_validation(self, validation_data: Validation | None,
@@ -448,10 +532,7 @@ class Network(Running):
     def _checked_scores(self, metrics: Metrics, X: object, y: ArrayLike | None,
                         validation_data: Batch | None, ranks: data.Ranks) -> dict[str, Scored]:
         """{name in the History: function that takes the metric}, on the validation rows if there are some."""
-        one = self.layer_sizes[-1] == 1
-        exclusive = not one if data.takes_labels(self._engine) else (
-            one and getattr(self._engine.loss, "name", None) in CLASSIFYING)
-        functions = checked_metrics(metrics, self.loss, exclusive)
+        functions = checked_metrics(metrics, self.loss, data.tells_classes(self._engine))
         if not functions:
             return {}
         if validation_data is None and (y is None or isinstance(X, np.memmap)):
@@ -493,6 +574,7 @@ def ranks_of(communicator: Communicator | None) -> data.Ranks:
     return joined(communicator)
 
 
+@explains
 def load(path: Path, *, loss: LossFunction | None = None) -> Network:
     """The network that `Network.save` wrote to a file, with the whole state of its training.
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from ._checks import number
 from ._core import Updating, aligned_zeros
+from ._words import explains
 from .schedules import as_schedule
 
 if TYPE_CHECKING:
@@ -148,6 +149,7 @@ class SGD(Optimizer):
     nesterov: bool
     weight_decay: float
 
+    @explains
     def __init__(self, learning_rate: LearningRate = 0.01, momentum: float = 0.0, nesterov: bool = False,
                  weight_decay: float = 0.0, *, clip_norm: float | None = None, clip_value: float | None = None) -> None:
         super().__init__(learning_rate, clip_norm, clip_value, momentum=momentum, nesterov=nesterov,
@@ -177,6 +179,7 @@ class Adam(Optimizer):
     beta2: float
     epsilon: float
 
+    @explains
     def __init__(self, learning_rate: LearningRate = 1e-3, beta1: float = 0.9, beta2: float = 0.999,
                  epsilon: float = 1e-8, *, clip_norm: float | None = None, clip_value: float | None = None) -> None:
         super().__init__(learning_rate, clip_norm, clip_value, beta1=beta1, beta2=beta2, epsilon=epsilon)
@@ -199,6 +202,7 @@ class AdamW(Optimizer):
     epsilon: float
     weight_decay: float
 
+    @explains
     def __init__(self, learning_rate: LearningRate = 1e-3, beta1: float = 0.9, beta2: float = 0.999,
                  epsilon: float = 1e-8, weight_decay: float = 0.01, *,
                  clip_norm: float | None = None, clip_value: float | None = None) -> None:
@@ -225,6 +229,7 @@ class RMSprop(Optimizer):
     momentum: float
     weight_decay: float
 
+    @explains
     def __init__(self, learning_rate: LearningRate = 0.01, alpha: float = 0.99, epsilon: float = 1e-8,
                  momentum: float = 0.0, weight_decay: float = 0.0, *,
                  clip_norm: float | None = None, clip_value: float | None = None) -> None:
@@ -254,6 +259,7 @@ class Adagrad(Optimizer):
     weight_decay: float
     epsilon: float
 
+    @explains
     def __init__(self, learning_rate: LearningRate = 0.01, learning_rate_decay: float = 0.0,
                  weight_decay: float = 0.0, epsilon: float = 1e-10, *,
                  clip_norm: float | None = None, clip_value: float | None = None) -> None:
@@ -282,6 +288,7 @@ class Rprop(Optimizer):
     etas: tuple[float, float]
     step_sizes: tuple[float, float]
 
+    @explains
     def __init__(self, learning_rate: float = 0.01, etas: Sequence[float] = (0.5, 1.2),
                  step_sizes: Sequence[float] = (1e-6, 50.0), *,
                  clip_norm: float | None = None, clip_value: float | None = None) -> None:

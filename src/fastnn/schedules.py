@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ._checks import checked_integer, choose, is_number, number
+from ._words import explains_making, object_meant
 
 if TYPE_CHECKING:
     from ._types import FloatArray, Integers, LearningRate
@@ -52,7 +53,9 @@ def as_schedule(learning_rate: LearningRate, name: str = "learning_rate") -> flo
     if callable(learning_rate) and not isinstance(learning_rate, type):
         return Function(learning_rate)
     if not is_number(learning_rate):
-        raise TypeError(f"{name} is {learning_rate!r}, but must be a number, a schedule or a function of the epoch")
+        such_as = object_meant("schedule", learning_rate, "")
+        raise TypeError(f"{name} is {learning_rate!r}, but must be a number, a schedule or a function of the epoch"
+                        f"{', such as ' + such_as if such_as else ''}")
     return number(name, learning_rate, **POSITIVE)
 
 
@@ -128,6 +131,7 @@ class Schedule:
             raise ValueError(f"{type(self).__name__} remembers nothing, but was given the state {state!r}")
 
 
+@explains_making
 @dataclass(frozen=True)
 class StepDecay(Schedule):
     """rate * factor ** (t // every): multiplied by `factor` every so many epochs or steps, as PyTorch's StepLR.
@@ -145,6 +149,7 @@ class StepDecay(Schedule):
         return self.rate * self.factor ** (t // self.every)
 
 
+@explains_making
 @dataclass(frozen=True)
 class ExponentialDecay(Schedule):
     """rate * factor ** t, as PyTorch's ExponentialLR.
@@ -161,6 +166,7 @@ class ExponentialDecay(Schedule):
         return self.rate * self.factor ** t
 
 
+@explains_making
 @dataclass(frozen=True)
 class CosineDecay(Schedule):
     """Half a cosine from `rate` to `final_rate` in `length` epochs or steps (Loshchilov and Hutter, 2017).
@@ -182,6 +188,7 @@ class CosineDecay(Schedule):
         return self.final_rate + (self.rate - self.final_rate) * ((1 + np.cos(np.pi * p)) / 2)
 
 
+@explains_making
 @dataclass(frozen=True)
 class OneCycle(Schedule):
     """Up to `highest_rate` and down again, once, in half cosines (Smith and Topin, 2017), as PyTorch's OneCycleLR.
@@ -208,6 +215,7 @@ class OneCycle(Schedule):
         return self.highest_rate + (low - self.highest_rate) * ((1 + np.cos(np.pi * p)) / 2)
 
 
+@explains_making
 @dataclass(frozen=True)
 class ReduceOnPlateau(Schedule):
     """Multiplies the rate by `factor` after more than `patience` epochs without progress: ReduceLROnPlateau.
@@ -262,6 +270,7 @@ class ReduceOnPlateau(Schedule):
             raise ValueError(f"this is not the state of a ReduceOnPlateau: {error}") from None
 
 
+@explains_making
 @dataclass(frozen=True)
 class WarmUp(Schedule):
     """min(1, (t + 1) / length) times the rate of a number or another schedule (Goyal et al., 2017).
@@ -307,6 +316,7 @@ class _Constant(Schedule):
         return self.rate
 
 
+@explains_making
 @dataclass(frozen=True)
 class Function(Schedule):
     """function(t), any Python callable: called once an epoch, or once for every step.

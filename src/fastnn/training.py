@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import math
 from contextlib import ExitStack, nullcontext
+from html import escape
 from time import perf_counter
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from ._core import Trainer
+from ._words import meant
+from .metrics import METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -68,7 +71,8 @@ class History:
         What ended the fit: "tol", "early_stopping", "time_budget", "callback", for LBFGS "converged",
         "evaluations" or "line_search" (it found no better point); None where it was just the number of epochs.
 
-    Each metric is a list too, under its name: `history.validation_accuracy`.
+    Each metric is a list too, under its name: `history.validation_accuracy`. Printed, a History is some lines, with the
+    first, the best and the last value of each list.
     """
 
     loss: list[float]
@@ -85,8 +89,10 @@ class History:
     def __getattr__(self, name: str) -> list[float]:
         if not name.startswith("_") and name in self._metrics:
             return self._metrics[name]
-        raise AttributeError(f"History has no {name!r}; it has {', '.join(self.as_dict())}"
-                             if not name.startswith("_") else name)
+        if name.startswith("_"):
+            raise AttributeError(name)
+        recorded = self.as_dict()
+        raise AttributeError(f"History has no {name!r}; {meant('monitor', name, recorded)}it has {', '.join(recorded)}")
 
     def as_dict(self) -> dict[str, list[float]]:
         """{name: list}, for everything that was recorded."""
@@ -104,7 +110,49 @@ class History:
         return {name: values[-1] for name, values in self.as_dict().items() if values}
 
     def __repr__(self) -> str:
-        return f"History({', '.join(f'{name}={values!r}' for name, values in self.as_dict().items())})"
+        """Some lines, however many epochs there are."""
+        rows = [("", *COLUMNS), *self._summary()]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = [f"  {row[0]:{widths[0]}}" + "".join(f"  {cell:>{width}}" for cell, width in
+                                                      zip(row[1:], widths[1:], strict=True)) for row in rows]
+        return "\n".join([self._headline(), *(line.rstrip() for line in lines if self.loss)])
+
+    def _repr_html_(self) -> str:
+        """The same as a table, for notebooks."""
+        rows = [("", *COLUMNS), *self._summary()] if self.loss else []
+        cells = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+        return f"<table><caption>{escape(self._headline())}</caption>{cells}</table>"
+
+    def _headline(self) -> str:
+        stopped = f", stopped by {self.stopped_by!r}" if self.stopped_by is not None else ""
+        epochs = f"{len(self.loss)} epoch{'s' * (len(self.loss) != 1)}"
+        return f"History of {epochs} in {sum(self.seconds):.3g} s{stopped}"
+
+    def _summary(self) -> list[tuple[str, ...]]:
+        """For each list its name, and the first, the best and the last value; which is best is known of losses and of
+        metrics by name."""
+        rows: list[tuple[str, ...]] = []
+        for name, values in self.as_dict().items():
+            if name == "seconds" or not values:
+                continue
+            metric = METRICS.get(name.removeprefix("validation_"))
+            mode = "min" if name.endswith("loss") else metric.mode if metric is not None else None
+            finite = [(value, epoch) for epoch, value in enumerate(values, 1)
+                      if value is not None and math.isfinite(value)]
+            best, epoch = ("", "")
+            if mode is not None and finite:
+                value, number = min(finite) if mode == "min" else max(finite, key=lambda pair: pair[0])
+                best, epoch = f"{value:.4g}", str(number)
+            rows.append((name, brief(values[0]), best, epoch, brief(values[-1])))
+        return rows
+
+
+COLUMNS = ("first", "best", "in epoch", "last")
+
+
+def brief(value: float | None) -> str:
+    """A number in four digits."""
+    return "" if value is None else f"{value:.4g}"
 
 
 class Fit:

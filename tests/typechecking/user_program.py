@@ -74,6 +74,9 @@ def using(network: fastnn.Network) -> None:
     assert_type(network.predict([1.0, 2, 3], out=np.empty(1, np.float32)), NDArray[np.floating])
     assert_type(network.layer_outputs(X), list[NDArray[np.floating]])
     assert_type(network.evaluate(X, y), float)
+    assert_type(network.evaluate(X, y, metrics=["mae", bias]), dict[str, float])
+    assert_type(network.score(X, y, sample_weight=np.ones(40)), float)
+    assert_type(fastnn.Network([3, 2], output="softmax").predict_classes(X), NDArray[np.intp])
     loss, weights, biases = network.gradients(X, y)
     assert_type(loss, float)
     assert_type(weights, tuple[NDArray[np.floating], ...])
@@ -113,6 +116,12 @@ def mistakes(network: fastnn.Network) -> None:
     fastnn.Network([3, 1], activaton="relu")                        # type: ignore[call-arg]
     network.layer_sizes = (3, 2)                                    # type: ignore[misc]
     network.fit(X, y, epochs="many")                                # type: ignore[arg-type]
+    network.fit(X, y, lr=0.1)                                       # type: ignore[call-arg]
+    fastnn.Adam(lr=0.1)                                             # type: ignore[call-arg]
+    fastnn.schedules.StepDecay(0.1, step_size=3)                    # type: ignore[call-arg]
+    fastnn.EarlyStopping(min_delta=0.1)                             # type: ignore[call-arg]
+    network.evaluate(X, y, metrics=["mae"]) + 1                     # type: ignore[operator]
+    network.predict_proba(X)                                        # type: ignore[attr-defined]
     network.fit(X, y, optimizer="adam")                             # type: ignore[arg-type]
     network.fit(X, y, callbacks=[lambda fit: None])                 # type: ignore[list-item]
     network.fit(X, y, class_weight="even")                          # type: ignore[arg-type]
