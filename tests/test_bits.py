@@ -1,11 +1,15 @@
 """The same bits: for a row in any batch, on every processor with fused multiply-add, in any layout, again.
 
 The sum of a product runs over k in one order, whatever the sizes of a vector or a batch. The hashes
-below hold for avx2, avx512 and neon alike.
+below hold for avx2, avx512 and neon alike. Neither NumPy, nor its BLAS, nor the C library has a say.
 """
 
 import hashlib
+import importlib
 import itertools
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -264,3 +268,80 @@ def test_training_does_not_depend_on_where_its_memory_lies(dtype):
     for shift in range(1, 20):
         held.append(np.empty(1000 + 7 * shift, np.uint8))
         assert bits(trained("elu-softplus-identity", dtype, "Adam")) == expected
+
+
+# Libraries
+
+
+LIBRARIES_MATTER = """
+import copy, hashlib, importlib, os, sys
+import numpy as np
+import fastnn
+from fastnn import scaling, schedules
+from fastnn.initializers import INITIALIZERS
+
+umath = importlib.import_module(sys.argv[1])
+assert not any(umath.__cpu_features__[name] for name in os.environ.get("NPY_DISABLE_CPU_FEATURES", "").split())
+
+def show(name, *arrays):
+    print(name, hashlib.sha256(b"".join(np.asarray(array).tobytes() for array in arrays)).hexdigest())
+
+def fractions(*shape):
+    return (np.arange(1, np.prod(shape) + 1) ** 2 * 7919 % 1009).reshape(shape) / 512
+
+X, Y, labels = fractions(120, 7) - 1, fractions(120, 5), np.arange(120) ** 2 % 5
+shares = (fractions(120, 11) + 0.1) / (fractions(120, 11) + 0.1).sum(axis=1, keepdims=True)
+for rate in (schedules.StepDecay(0.05, 2, 0.7, by="step"), schedules.ExponentialDecay(0.05, 0.999, by="step"),
+             schedules.ExponentialDecay(0.05, 0.7), schedules.CosineDecay(0.05, 97, by="step"),
+             schedules.OneCycle(0.05, 97), schedules.WarmUp(schedules.CosineDecay(0.05, 7), 31),
+             schedules.ReduceOnPlateau(0.05, 0.7, patience=0)):
+    for dtype in ("float32", "float64"):
+        network = fastnn.Network([7, 9, 5], activation="tanh", dtype=dtype)
+        history = network.fit(X, Y, epochs=8, optimizer=fastnn.SGD(copy.copy(rate)), metrics=["r2", "mae", "rmse"],
+                              early_stopping=fastnn.EarlyStopping(2, monitor="r2"))
+        show(f"{rate} {dtype}", network.get_parameters(), history.loss, history.r2, history.mae, history.rmse)
+    show(rate, rate.rates(5, 10**6, 100), rate.rates(10**6, 2**60, 100))
+for weights in ("balanced", {label: 0.1 + label / 3 for label in range(11)}):
+    for dtype in ("float32", "float64"):
+        network = fastnn.Network([7, 9, 11], output="softmax", dtype=dtype, label_smoothing=0.1)
+        show(f"{weights} {dtype}", network.fit(X, shares, epochs=3, class_weight=weights).loss, network.get_parameters())
+        network = fastnn.Network([7, 9, 5], output="softmax", dtype=dtype)
+        network.fit(X, labels, class_weight="balanced", metrics=["accuracy"], optimizer=fastnn.AdamW())
+        show(f"labels {dtype}", network.get_parameters())
+for initializer in INITIALIZERS:
+    show(initializer, fastnn.Network([300, 60, 3], dtype="float64", initializer=initializer).get_parameters())
+standard = scaling.Scaling.of(X)
+show("folded", scaling.folded(fastnn.Network([7, 33, 5], dtype="float64"), standard, None).get_parameters())
+"""
+
+
+def numpy_core():
+    """The name of the module that knows what NumPy finds in the processor."""
+    return next(name for name in ("numpy._core._multiarray_umath", "numpy.core._multiarray_umath")
+                if importlib.util.find_spec(name.rpartition(".")[0]))
+
+
+def other_libraries():
+    """Environments in which NumPy, its BLAS and the C library choose other code than here."""
+    umath = importlib.import_module(numpy_core())
+    found = [name for name in umath.__cpu_dispatch__ if umath.__cpu_features__[name]]
+    several = {f"NumPy without {' '.join(found[first:])}": {"NPY_DISABLE_CPU_FEATURES": " ".join(found[first:])}
+               for first in range(len(found))}
+    return several | {f"BLAS for {name}": {"OPENBLAS_CORETYPE": name} for name in ("Prescott", "Haswell")} | {
+        "the C library without AVX2": {"GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX2,-FMA,-FMA4,-AVX512F"}}
+
+
+@pytest.mark.any_isa
+def test_training_has_the_same_bits_whatever_numpy_blas_and_the_c_library_choose():
+    """Schedules, soft targets with class weights, initial weights, metrics that stop a fit, folded scalings."""
+
+    def lines(**environment):
+        run = subprocess.run([sys.executable, "-c", LIBRARIES_MATTER, numpy_core()], env=os.environ | environment,
+                             capture_output=True, text=True, timeout=300, check=False)
+        assert run.returncode == 0, run.stderr
+        return run.stdout.splitlines()
+
+    expected = lines()
+    assert len(expected) == 7 * 3 + 2 * 2 * 2 + 6 + 1
+    for name, environment in other_libraries().items():
+        assert lines(**environment) == expected, name

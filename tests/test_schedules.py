@@ -6,6 +6,7 @@ What PyTorch computes was recorded by tools/record_pytorch.py.
 import copy
 import json
 import math
+from decimal import Decimal, localcontext
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,8 @@ from fastnn.schedules import (
     WarmUp,
     as_schedule,
     from_settings,
+    half_cosine,
+    power,
 )
 
 pytestmark = pytest.mark.any_isa
@@ -89,6 +92,39 @@ def test_epochs_one_by_one(name, steps):
     whole = schedule.rates(0, 0, 12 * steps)
     parts = [schedule.rates(epoch, epoch * steps, steps) for epoch in range(12)]
     assert np.concatenate(parts).tolist() == whole.tolist()
+
+
+@pytest.mark.parametrize("base", [0.1, 0.3, 0.5, 0.9, 0.999, 1 - 2**-20, 1 - 2**-40, 1 - 2**-53, 1e-300])
+def test_powers_are_right_to_half_a_unit_of_the_last_place(base):
+    """Beside numbers of 60 digits; all in one call and one by one."""
+    exponents = np.unique([*range(300), *(2**k + d for k in range(9, 46) for d in (-1, 0, 1)), 3**17, 5**15])
+    values = power(base, exponents)
+    assert values[0] == 1 and values[1] == base
+    with localcontext() as context:
+        context.prec = 60
+        for exponent, value in zip(exponents.tolist(), values.tolist(), strict=True):
+            exact = Decimal(base) ** exponent
+            if exact < Decimal("1e-300"):
+                assert 0 <= value < 1.001e-300
+                continue
+            assert abs(Decimal(value) - exact) <= Decimal(0.51) * Decimal(math.ulp(value)), exponent
+    assert [power(base, exponents[i:i + 1])[0] for i in range(len(exponents))] == values.tolist()
+
+
+def test_powers_of_the_largest_exponents():
+    assert power(0.999999, np.array([2**62, 2**62 - 1])).tolist() == [0, 0]
+    assert power(1 - 2**-53, np.array([2**62]))[0] == pytest.approx(math.exp(-512), rel=1e-9)
+    assert StepDecay(0.1, 2**60, 0.5, by="step").rates(0, 2**62, 1).tolist() == [0.1 * 0.5**4]
+
+
+def test_half_cosine():
+    """Exact at quarters of a turn, the same there and back, falling, and NumPy's to rounding."""
+    p = np.arange(2**12 + 1) / 2**11
+    values = half_cosine(p)
+    assert half_cosine(np.array([0, 0.5, 1, 1.5, 2])).tolist() == [1, 0.5, 0, 0.5, 1]
+    assert values.tolist() == values[::-1].tolist()
+    assert (np.diff(values[:2**11 + 1]) < 0).all()
+    np.testing.assert_allclose(values, np.cos(np.pi * p / 2) ** 2, rtol=0, atol=5e-16)
 
 
 @pytest.mark.parametrize("by", ["epoch", "step"])

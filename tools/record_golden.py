@@ -19,7 +19,7 @@ from fastnn import _dispatch, schedules, tables
 FOLDER = Path(__file__).parent.parent / "tests" / "data" / "golden" / fastnn.__version__
 ROWS, BATCH, SIZES = 24, 10, [4, 6, 5, 3]
 WARM_UP = schedules.WarmUp(schedules.CosineDecay(0.01, 10), 5)
-OPTIMIZERS = {      # each with another schedule; cosines, whose last bit is the C library's, in float32 alone
+OPTIMIZERS = {      # each with another schedule
     "sgd": ("float64", lambda: fastnn.SGD(schedules.StepDecay(0.05, 2, factor=0.5), momentum=0.9, nesterov=True)),
     "adam": ("float32", lambda: fastnn.Adam(schedules.ExponentialDecay(0.01, 0.9), clip_value=0.1)),
     "adamw": ("float32", lambda: fastnn.AdamW(WARM_UP, weight_decay=0.1, clip_norm=0.5)),

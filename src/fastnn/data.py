@@ -7,6 +7,7 @@ rows are converted some at a time) and `Batches` (an iterable). The first two gi
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
@@ -206,9 +207,13 @@ def weights(engine: Engine, values: FloatArray | None, labels: Labels, sample_we
         counts = np.bincount(labels, minlength=engine.layer_sizes[-1])
     else:
         shares = np.hstack([1 - values, values]) if one_output and not takes_labels(engine) else values
-        counts = shares.sum(axis=0, dtype=np.float64)
-    factors = class_factors(class_weight, np.sum(ranks.gathered("class_weight", counts.tolist()), axis=0))
-    factors = factors[labels] if shares is None else shares @ factors
+        counts = np.array([math.fsum(share.tolist()) for share in shares.T])
+    every = ranks.gathered("class_weight", counts.tolist())
+    factors = class_factors(class_weight, np.array([math.fsum(count) for count in zip(*every, strict=True)]))
+    if shares is None:
+        factors = factors[labels]
+    else:       # one class after the other: a BLAS has an order for each processor
+        factors = sum(share.astype(np.float64) * factor for share, factor in zip(shares.T, factors, strict=True))
     return checked_weights("sample_weight times class_weight", factors if sample_weight is None
                            else factors * sample_weight, rows, whole)
 
@@ -234,7 +239,8 @@ def checked_class_weight(class_weight: object) -> ClassWeight | None:
 def class_factors(class_weight: ClassWeight, counts: Array) -> FloatArray:
     """The weight of each class: n / (classes * count) for "balanced", else from a dictionary {class: weight}."""
     if isinstance(class_weight, str):
-        return np.divide(counts.sum(), np.count_nonzero(counts) * counts, out=np.zeros(len(counts)), where=counts > 0)
+        return np.divide(math.fsum(counts), np.count_nonzero(counts) * counts, out=np.zeros(len(counts)),
+                         where=counts > 0)
     factors = np.ones(len(counts))
     for label, weight in class_weight.items():
         if not 0 <= label < len(counts):

@@ -72,7 +72,8 @@ def folded(network: Network, inputs: Scaling | None = None, targets: Scaling | N
     biases = [b.astype(np.float64) for b in network.biases]
     if inputs is not None:
         weights[0] /= inputs.scale[:, None]
-        biases[0] -= inputs.mean @ weights[0]
+        # One column after the other: a BLAS has an order for each processor.
+        biases[0] -= sum(mean * row for mean, row in zip(inputs.mean, weights[0], strict=True))
     if targets is not None:
         weights[-1] *= targets.scale
         biases[-1] = targets.undo(biases[-1])

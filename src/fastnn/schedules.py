@@ -3,15 +3,22 @@
 Before each epoch the training loop asks `rates`, after it tells the loss to `observe`. Time t counts
 epochs or steps (`by`) from 0, the optimizer's first. A schedule is its arguments, checked when it is
 built and never changed; equal arguments make equal schedules. Only ReduceOnPlateau remembers anything
-(`state`), so it serves one optimizer. A file keeps `settings` and `state`, and `from_settings` is the
-way back. Nothing here knows networks, optimizers or kernels.
+(`state`), so it serves one optimizer; a copy of it goes on from what it remembers, and serves another. A
+file keeps `settings` and `state`, and `from_settings` is the way back. Nothing here knows networks,
+optimizers or kernels.
+
+A rate has the same bits on every machine: powers and cosines are made here of operations that each
+machine rounds alike, as those of NumPy and of the C library depend on the processor.
 """
 
 from __future__ import annotations
 
+import copy
 import math
+import weakref
 from collections.abc import Callable
 from dataclasses import Field, dataclass, fields
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -20,7 +27,7 @@ from ._checks import checked_integer, choose, is_number, number
 from ._words import explains_making, object_meant
 
 if TYPE_CHECKING:
-    from ._types import FloatArray, Integers, LearningRate
+    from ._types import Array, FloatArray, Integers, LearningRate
 
 POSITIVE: dict[str, Any] = {"low": 0, "open_low": True}
 INSIDE_0_1: dict[str, Any] = {"low": 0, "open_low": True, "high": 1}
@@ -88,6 +95,81 @@ def _checked(name: str, value: Any) -> object:
     return value
 
 
+Parts = tuple[Any, Any]     # a number, or an array, as a sum of two: the second is what the first rounds away
+PLACE = 8                   # bits of an exponent that one table of powers serves
+
+
+def power(base: float, exponents: Integers) -> Array:
+    """base ** exponents for a base between 0 and 1 and integers 0 … 2**62.
+
+    The error is half a unit in the last place, and 2**-100 of the value for each 1 of the exponent.
+
+    >>> power(0.1, np.array([0, 1, 2, 1000]))
+    array([1.  , 0.1 , 0.01, 0.  ])
+    """
+    high, low = np.ones(exponents.shape), np.zeros(exponents.shape)
+    for place in range(0, 63, PLACE):
+        digits = exponents >> place
+        if not digits.any():
+            break
+        table = powers(base, place)[:, digits % 2**PLACE]
+        high, low = table if place == 0 else product((high, low), (table[0], table[1]))
+    return high
+
+
+@lru_cache(256)
+def powers(base: float, place: int) -> Array:
+    """base ** (i * 2**place) for every i of PLACE bits, (2, 2**PLACE): each a sum of two."""
+    step: Parts = (base, 0.0)
+    if place:
+        last = powers(base, place - PLACE)[:, [1, -1]].tolist()
+        step = product(*zip(*last, strict=True))
+    table: list[Parts] = [(1.0, 0.0)]
+    while len(table) < 2**PLACE:
+        table.append(product(table[-1], step))
+    return np.array(table).T
+
+
+def product(a: Parts, b: Parts) -> Parts:
+    """a * b, to some 100 bits (Dekker, 1971)."""
+    (x, x_rest), (y, y_rest) = a, b
+    (x_high, x_low), (y_high, y_low) = halves(x), halves(y)
+    rounded = x * y
+    rest = ((x_high * y_high - rounded) + x_high * y_low + x_low * y_high) + x_low * y_low + (x * y_rest + x_rest * y)
+    total = rounded + rest
+    return total, rest - (total - rounded)
+
+
+def halves(x: Any) -> Parts:
+    """A number as a sum of two with 26 bits each, whose products are exact (Veltkamp, 1968)."""
+    shifted = x * (2.0**27 + 1)
+    high = shifted - (shifted - x)
+    return high, x - high
+
+
+SERIES = [(-1) ** (k // 2) / math.factorial(k) for k in range(20)]       # of cos + sin; powers of x are their own
+
+
+def half_cosine(p: Array) -> Array:
+    """(1 + cos(pi * p)) / 2 for p in 0 … 2, to 1e-16: exactly 1, 0.5, 0, 0.5, 1 at 0, 0.5, 1, 1.5, 2, and symmetric.
+
+    >>> half_cosine(np.array([0, 0.5, 1, 1.5, 2]))
+    array([1. , 0.5, 0. , 0.5, 1. ])
+    """
+    p = np.minimum(p, 2 - p)                    # 0 … 1: the way back is the way there
+    q = np.minimum(p, 1 - p)                    # 0 … 1/2: cos(pi - x) is -cos(x)
+    cosine = np.where(q < 0.25, series(np.pi * q, 0), series(np.pi * (0.5 - q), 1))     # cos(x) is sin(pi/2 - x)
+    return (1 + np.where(p > 0.5, -cosine, cosine)) / 2
+
+
+def series(x: Array, first: int) -> Array:
+    """cos(x) for first = 0, sin(x) for first = 1, by Taylor's series; x is 0 … pi/4."""
+    total = np.zeros(x.shape)
+    for coefficient in reversed(SERIES[first::2]):
+        total = total * (x * x) + coefficient
+    return total * x if first else total
+
+
 class Schedule:
     """What all schedules share. A schedule gives `at`, or its own `rates`."""
 
@@ -98,6 +180,14 @@ class Schedule:
     def __post_init__(self) -> None:
         for argument in fields(self):
             object.__setattr__(self, argument.name, _checked(argument.name, getattr(self, argument.name)))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy, by copy or pickle, has the arguments, a memory of its own, and no optimizer yet."""
+        return {name: copy.copy(value) if isinstance(value, (Schedule, dict)) else value
+                for name, value in vars(self).items() if name != "_owner"}
+
+    def serve(self, optimizer: object) -> None:
+        """Told by an optimizer that takes its rates from here; ValueError where what this remembers is another's."""
 
     def at(self, t: Integers) -> FloatArray:
         """The rates (n,) at the times t (n,), integers."""
@@ -146,7 +236,7 @@ class StepDecay(Schedule):
     by: str = "epoch"
 
     def at(self, t: Integers) -> FloatArray:
-        return self.rate * self.factor ** (t // self.every)
+        return self.rate * power(self.factor, t // self.every)
 
 
 @explains_making
@@ -163,7 +253,7 @@ class ExponentialDecay(Schedule):
     by: str = "epoch"
 
     def at(self, t: Integers) -> FloatArray:
-        return self.rate * self.factor ** t
+        return self.rate * power(self.factor, t)
 
 
 @explains_making
@@ -185,7 +275,7 @@ class CosineDecay(Schedule):
 
     def at(self, t: Integers) -> FloatArray:
         p = np.minimum(t, self.length) / self.length
-        return self.final_rate + (self.rate - self.final_rate) * ((1 + np.cos(np.pi * p)) / 2)
+        return self.final_rate + (self.rate - self.final_rate) * half_cosine(p)
 
 
 @explains_making
@@ -209,10 +299,12 @@ class OneCycle(Schedule):
 
     def at(self, t: Integers) -> FloatArray:
         top, end = self.rise * self.length - 1, self.length - 1
-        p = np.interp(t, (0, top, end), (0, 1, 2)) if top > 0 else np.interp(t, (top, end), (1, 2))
+        p = np.minimum(1 + (t - top) / (end - top), 2)
+        if top > 0:
+            p = np.where(t < top, t / top, p)
         start_rate = self.highest_rate / self.start_divisor
         low = np.where(p < 1, start_rate, start_rate / self.final_divisor)
-        return self.highest_rate + (low - self.highest_rate) * ((1 + np.cos(np.pi * p)) / 2)
+        return self.highest_rate + (low - self.highest_rate) * half_cosine(p)
 
 
 @explains_making
@@ -240,6 +332,12 @@ class ReduceOnPlateau(Schedule):
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "_memory", {"rate": self.rate, "best": None, "bad_epochs": 0})
+
+    def serve(self, optimizer: object) -> None:
+        owner = vars(self).setdefault("_owner", weakref.ref(optimizer))     # which says no to another when it is dead
+        if owner() is not optimizer:
+            raise ValueError(f"learning_rate is {self!r}, which remembers the losses of another optimizer; build one "
+                             "for each, or pass copy.copy(schedule), which goes on from what it remembers")
 
     def rates(self, epoch: int, first_step: int, steps: int) -> float | FloatArray:
         return self._memory["rate"]
@@ -295,6 +393,9 @@ class WarmUp(Schedule):
 
     def rates(self, epoch: int, first_step: int, steps: int) -> float | FloatArray:
         return super().rates(epoch, first_step, steps) * self._schedule.rates(epoch, first_step, steps)
+
+    def serve(self, optimizer: object) -> None:
+        self._schedule.serve(optimizer)
 
     def observe(self, loss: float) -> None:
         self._schedule.observe(loss)

@@ -38,7 +38,8 @@ class Books(Callback):
         rows."""
         value = self.loss_factor * loss + self.loss_constant
         if network.l2:
-            value += network.l2 / 2 * self.outputs * sum(float(np.vdot(w, w)) for w in network.weights)
+            value += network.l2 / 2 * self.outputs * sum(
+                float(np.square(w, dtype=np.float64).sum()) for w in network.weights)
         return value
 
     def on_fit_begin(self, fit: Fit) -> None:
