@@ -15,16 +15,17 @@ FASTNN_MODULES names the modules to build, such as _core,_avx2_f32; unset, it is
 
 import os
 import platform
+import sysconfig
 
 import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-# One line an instruction set: its name in FASTNN_ISA and the flags that enable it.
+# One line an instruction set: its name in FASTNN_ISA and the flags that add it to the baseline.
 # No -march: a module may only use what `_cpu.pyx` asks the processor for.
 INSTRUCTION_SETS = {
     "x86_64": {
-        "sse2": ["-msse2"],
+        "sse2": [],
         "avx2": ["-mavx2", "-mfma"],
         "avx512": ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mavx2", "-mfma"],
     },
@@ -32,11 +33,24 @@ INSTRUCTION_SETS = {
 }
 MACHINE_ALIASES = {"amd64": "x86_64", "arm64": "aarch64"}
 
+# All flags here come after those of CC, CPPFLAGS and CFLAGS, and so have the last word on what changes bits;
+# `compiled_as.h` and `simd.h` stop the build where they have not.
+
+# What every processor of the architecture has, and no more: all modules start from it.
+BASELINES = {
+    "x86_64": ["-march=x86-64", "-mno-sse3", "-msse2", "-mfpmath=sse"],     # without SSE3 there is no AVX either
+    "aarch64": ["-march=armv8-a"],
+}
+# -fno-fast-math and what follows it: each number is the one that the formula has in C.
+PRECISE = ["-fno-fast-math", "-fno-associative-math", "-fno-reciprocal-math", "-fno-finite-math-only", "-fsigned-zeros",
+           "-fno-rounding-math", "-fno-single-precision-constant"]
 # -ffp-contract=off: a fused multiply-add is written fma(), so that every compiler
 # rounds in the same places. -fno-math-errno: sqrt is one instruction. -fno-gcse: with it, gcc 12 keeps
 # all sums of a float64 tile in registers (tests/test_cost.py looks).
-FLAGS = ["-ffp-contract=off", "-fno-math-errno", "-fno-gcse", "-fvisibility=hidden", "-Wno-psabi",
+FLAGS = [*PRECISE, "-ffp-contract=off", "-fno-math-errno", "-fno-gcse", "-fvisibility=hidden", "-Wno-psabi",
          "-Wno-unused-function"]
+# A linker that hears of fast math adds code that takes subnormals for zero, from import on and in the whole process.
+LINK_FLAGS = ["-O3", "-fno-fast-math", "-fno-unsafe-math-optimizations"]
 BUILD_MODES = {
     "": (["-O3", "-g0"], ["-s"]),
     "profile": (["-O3", "-g"], []),
@@ -48,13 +62,20 @@ BUILD_MODES = {
     "thread-sanitizer": (["-O1", "-g", "-UNDEBUG", "-fsanitize=thread"], ["-fsanitize=thread"]),
     "coverage": (["-O2", "-g", "--coverage"], ["--coverage"]),
 }
-HEADERS = ["src/fastnn/float_state.h", "src/fastnn/team.h",
+HEADERS = [*(f"src/fastnn/{name}.h" for name in ("compiled_as", "float_state", "team")),
            *(f"src/fastnn/kernels/{name}.h" for name in ("simd", "gemm", "elementary", "tables"))]
 
 
+def target_machine():
+    """The architecture that is built for, which need not be the one that builds."""
+    machine = sysconfig.get_platform().rpartition("-")[2].lower()
+    if machine == "universal2":     # macOS: one architecture a build, that of ARCHFLAGS or else this machine's
+        machine = os.environ.setdefault("ARCHFLAGS", f"-arch {platform.machine()}").split()[-1]
+    return MACHINE_ALIASES.get(machine, machine)
+
+
 def extensions(mode):
-    machine = platform.machine().lower()
-    machine = MACHINE_ALIASES.get(machine, machine)
+    machine = target_machine()
     if machine not in INSTRUCTION_SETS:
         raise SystemExit(f"fastnn has no kernels for {machine!r}; it has them for {', '.join(INSTRUCTION_SETS)}")
     if mode not in BUILD_MODES:
@@ -69,14 +90,14 @@ def extensions(mode):
             include_dirs=["src/fastnn", "src/fastnn/kernels", numpy.get_include()],
             depends=HEADERS,
             define_macros=list(macros),
-            extra_compile_args=[*FLAGS, *compile_flags, *flags],
-            extra_link_args=link_flags,
+            extra_compile_args=[*compile_flags, *FLAGS, *BASELINES[machine], *flags],
+            extra_link_args=[*LINK_FLAGS, *link_flags],
         )
 
     # Kernels are templates: their constant arguments vanish only where they are inlined.
     inline = ("CYTHON_INLINE", "inline __attribute__((always_inline))")
     kernels = [
-        extension(f"fastnn.kernels._{isa}_{dtype}", flags, [inline, *macros])
+        extension(f"fastnn.kernels._{isa}_{dtype}", flags, [inline, (f"FASTNN_{isa.upper()}", None), *macros])
         for isa, flags in INSTRUCTION_SETS[machine].items()
         for dtype, macros in (("f32", []), ("f64", [("FASTNN_F64", None)]))
     ]

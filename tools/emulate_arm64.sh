@@ -29,12 +29,8 @@ fi
 rm -rf source && mkdir source
 (cd ../.. && git ls-files -z | xargs -0 cp --parents -t "$here/source")
 cd source
-CC=aarch64-linux-gnu-gcc LDSHARED="aarch64-linux-gnu-gcc -shared" \
-    SETUPTOOLS_EXT_SUFFIX=.cpython-311-aarch64-linux-gnu.so "$python" - build_ext --inplace -j2 <<'SETUP'
-import platform
-platform.machine = lambda: "aarch64"
-exec(open("setup.py").read())
-SETUP
+CC=aarch64-linux-gnu-gcc LDSHARED="aarch64-linux-gnu-gcc -shared" _PYTHON_HOST_PLATFORM=linux-aarch64 \
+    SETUPTOOLS_EXT_SUFFIX=.cpython-311-aarch64-linux-gnu.so "$python" setup.py build_ext --inplace -j2
 
 [ $# -gt 0 ] || set -- tests/test_bits.py tests/test_golden.py
 PYTHONPATH=src:$here/site QEMU_LD_PREFIX=$here/system \

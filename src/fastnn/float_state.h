@@ -9,6 +9,8 @@
 
 #include <stdint.h>
 
+#include "compiled_as.h"
+
 #if defined(__x86_64__)
 #include <xmmintrin.h>
 #define FASTNN_FLUSH 0x8040u /* flush to zero, subnormals are zero */

@@ -15,6 +15,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "compiled_as.h"
+
 #if defined(__x86_64__)
 #include <immintrin.h>
 #elif defined(__aarch64__)
@@ -36,8 +38,9 @@ typedef int32_t fastnn_integer;
 /* Per instruction set: the register's width; the micro-kernel's tile (its sums + a row of
    B + a broadcast must fit 32 registers, or 16); and the operations that C has no operator
    for. SSE2 has no fused multiply-add: it rounds twice, and is a class of its own where bits
-   are compared. Compares and minima are written so that NaN survives: see below. */
-#if defined(__AVX512F__)
+   are compared. Compares and minima are written so that NaN survives: see below. setup.py
+   defines the module's name; the compiler must have its instructions, and no wider ones. */
+#if defined(FASTNN_AVX512) && defined(__AVX512F__)
 #define FASTNN_INSTRUCTION_SET "avx512"
 #define FASTNN_VECTOR_BYTES 64
 #define FASTNN_TILE_ROWS 6
@@ -46,7 +49,7 @@ typedef int32_t fastnn_integer;
 #define FASTNN_FMA(a, b, c) FASTNN_OP(fmadd)(a, b, c)
 #define FASTNN_IF_LESS(a, b, x, y) FASTNN_OP(mask_blend)(FASTNN_LESS_MASK(a, b, _CMP_LT_OQ), y, x)
 #define FASTNN_LESS_MASK FASTNN_TYPED(_mm512_cmp_ps_mask, _mm512_cmp_pd_mask)
-#elif defined(__AVX2__)
+#elif defined(FASTNN_AVX2) && defined(__AVX2__) && !defined(__AVX512F__)
 #define FASTNN_INSTRUCTION_SET "avx2"
 #define FASTNN_VECTOR_BYTES 32
 #define FASTNN_TILE_ROWS 6
@@ -54,7 +57,7 @@ typedef int32_t fastnn_integer;
 #define FASTNN_OP(name) FASTNN_TYPED(_mm256_##name##_ps, _mm256_##name##_pd)
 #define FASTNN_FMA(a, b, c) FASTNN_OP(fmadd)(a, b, c)
 #define FASTNN_IF_LESS(a, b, x, y) FASTNN_OP(blendv)(y, x, (fastnn_vec)((a) < (b)))
-#elif defined(__SSE2__)
+#elif defined(FASTNN_SSE2) && defined(__SSE2__) && !defined(__SSE3__)
 #define FASTNN_INSTRUCTION_SET "sse2"
 #define FASTNN_VECTOR_BYTES 16
 #define FASTNN_TILE_ROWS 6
@@ -62,7 +65,7 @@ typedef int32_t fastnn_integer;
 #define FASTNN_OP(name) FASTNN_TYPED(_mm_##name##_ps, _mm_##name##_pd)
 #define FASTNN_FMA(a, b, c) ((a) * (b) + (c))
 #define FASTNN_FUSED 0
-#elif defined(__aarch64__)
+#elif defined(FASTNN_NEON) && defined(__aarch64__)
 #define FASTNN_INSTRUCTION_SET "neon"
 #define FASTNN_VECTOR_BYTES 16
 #define FASTNN_TILE_ROWS 4
@@ -70,7 +73,7 @@ typedef int32_t fastnn_integer;
 #define FASTNN_OP(name) FASTNN_TYPED(v##name##q_f32, v##name##q_f64)
 #define FASTNN_FMA(a, b, c) FASTNN_OP(fma)(c, a, b)
 #else
-#error "no vector type for this processor: add a branch here and a line in setup.py"
+#error "the compiler's instructions are not this module's: setup.py's flags must come last, and each line there has a branch here"
 #endif
 #ifndef FASTNN_FUSED
 #define FASTNN_FUSED 1
