@@ -46,7 +46,7 @@ needs_longdouble = pytest.mark.skipif(
     np.finfo(np.longdouble).eps > 2.0**-63, reason="NOT TESTED: np.longdouble is no wider than float64 here")
 
 needs_mpmath = pytest.mark.skipif(
-    not importlib.util.find_spec("mpmath"), reason="NOT TESTED: mpmath is missing: pip install 'fastnn-mlp[tools]'")
+    not importlib.util.find_spec("mpmath"), reason="NOT TESTED: mpmath is missing: pip install 'mpmath>=1.3'")
 
 
 # Exact values

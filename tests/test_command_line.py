@@ -17,6 +17,7 @@ from fastnn import tables
 from fastnn.__main__ import main
 
 pytestmark = pytest.mark.any_isa
+EXAMPLES = Path(__file__).parent.parent / "examples"
 FLOWERS = ["sepal length", "sepal width", "petal length", "petal width"]
 
 
@@ -44,6 +45,10 @@ def run(capsys, *arguments):
     """(exit code, standard output, standard error)"""
     code = main([str(argument) for argument in arguments])
     return (code or 0, *capsys.readouterr())
+
+
+def test_the_flowers_among_the_examples_are_those_of_scikit_learn(folder):
+    assert tables.Table.read("flowers.csv").cells == tables.Table.read(EXAMPLES / "flowers.csv").cells
 
 
 def test_classes_from_train_to_predict(folder, capsys):
@@ -109,6 +114,7 @@ def test_a_number_and_columns_in_another_order(folder, capsys):
 
 
 def test_what_the_readme_shows(folder, capsys):
+    (folder / "examples").symlink_to(EXAMPLES)
     readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
     shown = re.search(r"```\n(\$ fastnn train.*?)```", readme, re.DOTALL)[1]
     commands = re.findall(r"\$ fastnn (.*)\n((?:[^$].*\n)*)", shown)

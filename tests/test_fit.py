@@ -745,7 +745,7 @@ def test_a_missing_extra_is_named(module, use):
             f"sys.modules['{module}.optimize'] = None\n"
             f"import fastnn; X, y = [[1.0], [2.0]], [1.0, 2.0]; fastnn.Network([1, 1]).{use}")
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert re.search(r"ImportError: .* needs \w+, which is not installed: pip install 'fastnn-mlp\[\w+\]'",
+    assert re.search(r"ImportError: .* needs \w+, which is not installed: pip install '\w+>=[\d.]+'",
                      result.stderr), result.stderr
 
 

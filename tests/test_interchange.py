@@ -629,17 +629,18 @@ def test_a_file_is_written_wholly_or_not_at_all(write, tmp_path, monkeypatch):
         write(fastnn.Network([2, 1]), tmp_path / "no" / "file")
 
 
-@pytest.mark.parametrize("name, library, module, extra, arguments", [
-    ("to_onnx", "ONNX", "onnx", "onnx", (fastnn.Network([2, 1]), "x")), ("from_onnx", "ONNX", "onnx", "onnx", ("x",)),
-    ("to_torch", "PyTorch", "torch", "torch", (fastnn.Network([2, 1]),)),
-    ("from_torch", "PyTorch", "torch", "torch", ("x",)),
-    ("to_sklearn", "scikit-learn", "sklearn.neural_network", "sklearn", (fastnn.Network([2, 1]),)),
-    ("from_sklearn", "scikit-learn", "sklearn.neural_network", "sklearn", ("x",))])
-def test_a_missing_library_is_named_with_its_cure(name, library, module, extra, arguments, monkeypatch):
+@pytest.mark.parametrize("name, library, module, wanted, arguments", [
+    ("to_onnx", "ONNX", "onnx", "onnx>=1.16", (fastnn.Network([2, 1]), "x")),
+    ("from_onnx", "ONNX", "onnx", "onnx>=1.16", ("x",)),
+    ("to_torch", "PyTorch", "torch", "torch>=2", (fastnn.Network([2, 1]),)),
+    ("from_torch", "PyTorch", "torch", "torch>=2", ("x",)),
+    ("to_sklearn", "scikit-learn", "sklearn.neural_network", "scikit-learn>=1.9", (fastnn.Network([2, 1]),)),
+    ("from_sklearn", "scikit-learn", "sklearn.neural_network", "scikit-learn>=1.9", ("x",))])
+def test_a_missing_library_is_named_with_its_cure(name, library, module, wanted, arguments, monkeypatch):
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ImportError) as caught:
         getattr(interchange, name)(*arguments)
-    assert str(caught.value) == f"{name} needs {library}, which is not installed: pip install 'fastnn-mlp[{extra}]'"
+    assert str(caught.value) == f"{name} needs {library}, which is not installed: pip install '{wanted}'"
 
 
 def test_a_network_with_a_python_loss_goes_out(tmp_path, onnx):

@@ -161,7 +161,7 @@ def test_without_matplotlib_the_error_says_how_to_get_it(draw, monkeypatch):
     for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(ImportError, match=r"needs matplotlib, which .*: pip install 'fastnn-mlp\[plot\]'"):
+    with pytest.raises(ImportError, match=r"needs matplotlib, which .*: pip install 'matplotlib>=3.8'"):
         draw()
 
 

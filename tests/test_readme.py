@@ -10,7 +10,7 @@ import pytest
 
 import fastnn
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 
 
 def test_example():

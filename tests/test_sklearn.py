@@ -626,4 +626,4 @@ def test_without_scikit_learn(hidden):
             "except ImportError as error:\n    print(error)")
     done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, check=True)
     assert done.stdout == ("fastnn.sklearn needs scikit-learn 1.9 or newer, which is not installed: "
-                           "pip install 'fastnn-mlp[sklearn]'\n")
+                           "pip install 'scikit-learn>=1.9'\n")

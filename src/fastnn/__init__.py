@@ -24,8 +24,6 @@ from .training import DivergenceError, Fit, History
 if TYPE_CHECKING:
     from . import diagnostics, distributed, interchange, plot
 
-LATER = ("diagnostics", "distributed", "interchange", "plot", "sklearn")       # imported when they are first named
-
 __all__ = [
     "LBFGS",
     "SGD",
@@ -60,7 +58,23 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in LATER:
-        return import_module(f".{name}", __name__)
-    hint = f"; {PUBLIC[name]}" if name in PUBLIC else ""
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
+    """The modules that are imported when they are first named.
+
+    Import statements, one by one: what packs a program into a folder or a file finds modules by them. But for
+    `fastnn.sklearn`, or else whoever has scikit-learn would find it in every such program, with SciPy and pandas.
+    """
+    match name:
+        case "diagnostics":
+            import fastnn.diagnostics
+        case "distributed":
+            import fastnn.distributed
+        case "interchange":
+            import fastnn.interchange
+        case "plot":
+            import fastnn.plot
+        case "sklearn":
+            return import_module("fastnn.sklearn")
+        case _:
+            hint = f"; {PUBLIC[name]}" if name in PUBLIC else ""
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
+    return getattr(fastnn, name)

@@ -4,27 +4,41 @@ _cpu.pyx says which may run; nothing else in Python knows them by name. FASTNN_I
 """
 
 import os
-from importlib import import_module
-from pkgutil import iter_modules
+from importlib.util import find_spec
 
-from . import _cpu
 from . import kernels as kernel_modules
+
+try:
+    import fastnn._cpu as _cpu
+except ModuleNotFoundError as error:
+    raise ImportError(
+        f"fastnn has no compiled modules for this Python in {kernel_modules.__path__[0]}: install it by pip, which "
+        "compiles them; they cannot be imported from a zip file"
+    ) from error
 from ._core import Kernels
 
-BUILT = tuple(
-    module.name.removeprefix("_").removesuffix("_f32")
-    for module in iter_modules(kernel_modules.__path__)
-    if module.name.endswith("_f32")
-)
+KNOWN = ("avx2", "avx512", "neon", "sse2")
+BUILT = tuple(name for name in KNOWN if find_spec(f"{kernel_modules.__name__}._{name}_f32"))
 FOUND = tuple(name for name in _cpu.supported() if name in BUILT)
 
 
 def load(instruction_set: str) -> Kernels:
     """The kernels of one instruction set, which must be in FOUND."""
-    tables = (
-        import_module(f"{kernel_modules.__name__}._{instruction_set}_{dtype}").table for dtype in ("f32", "f64")
-    )
-    return Kernels(*tables)
+    # Import statements, one by one: what packs a program into a folder or a file finds modules by them.
+    match instruction_set:
+        case "avx512":
+            import fastnn.kernels._avx512_f32 as single
+            import fastnn.kernels._avx512_f64 as double
+        case "avx2":
+            import fastnn.kernels._avx2_f32 as single
+            import fastnn.kernels._avx2_f64 as double
+        case "sse2":
+            import fastnn.kernels._sse2_f32 as single
+            import fastnn.kernels._sse2_f64 as double
+        case "neon":
+            import fastnn.kernels._neon_f32 as single
+            import fastnn.kernels._neon_f64 as double
+    return Kernels(single.table, double.table)
 
 
 def choose() -> Kernels:
