@@ -9,7 +9,7 @@ step. A script for one process becomes one for many by an argument::
     mine = fastnn.distributed.local_rows(len(X))
     net.fit(X[mine], y[mine], batch_size=512, communicator=MPI.COMM_WORLD)
 
-Transport is MPI's, by mpi4py: pip install 'fastnn-mlp[mpi]', which brings `mpiexec` too.
+Transport is MPI's, by mpi4py: pip install ".[mpi]", which brings `mpiexec` too.
 """
 
 from __future__ import annotations
