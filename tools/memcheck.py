@@ -9,6 +9,7 @@ was never written, times a length of 0, and valgrind warns wherever such a 0 is 
 purpose must be noticed first. As valgrind knows no AVX-512, tests of that say NOT TESTED.
 """
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+PACKAGE = os.path.join(os.path.realpath(Path(importlib.util.find_spec("fastnn").origin).parent), "")
 # Rprop: there valgrind's arithmetic makes -0 of the zeros that fill rows, and copies have 0.
 TESTS = ("tests/test_continuation.py", "tests/test_saving.py", "tests/test_regularisation.py",
          "-k", "not sse2 and not Rprop and (not threads or everything)")
@@ -57,7 +59,7 @@ def memcheck(*arguments: str) -> tuple[list[str], int, int]:
         python = os.path.realpath(sys.executable)       # of a script that starts it, valgrind would see nothing
         run = subprocess.run([*command, python, *arguments], cwd=ROOT, env=os.environ | ENVIRONMENT, check=False)
         errors = ElementTree.parse(xml).getroot().findall("error")
-    ours = [error for error in errors if any("/fastnn/" in (obj.text or "") for obj in error.iter("obj"))
+    ours = [error for error in errors if any((obj.text or "").startswith(PACKAGE) for obj in error.iter("obj"))
             and not any(function.text == "_PyLong_New" for function in error.iter("fn"))]
     return [line(error) for error in ours], len(errors) - len(ours), run.returncode
 

@@ -14,7 +14,7 @@ export TSAN_OPTIONS="log_path=$reports/report exitcode=0 die_after_fork=0"
 python=$(FASTNN_BUILD=thread-sanitizer tools/environment.sh races)
 
 of_fastnn() {       # the reports, which are many in a file, each between two lines of =
-    find "$reports" -name 'report.*' -exec cat {} + | awk -v RS='==================' '/WARNING/ && /fastnn/'
+    find "$reports" -name 'report.*' -exec cat {} + | awk -v RS='==================' '/WARNING/ && /site-packages\/fastnn\//'
 }
 
 rm -rf "$reports" && mkdir "$reports"
