@@ -21,6 +21,7 @@ from ._version import __version__
 from .callbacks import Callback
 from .model_file import replace_file
 from .network import load
+from .progress import is_terminal, say
 from .training import Fit
 
 EXPORTS = {"onnx": ".onnx", "c": ".h", "torch": ".pt"}
@@ -39,10 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int | None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (OSError, TypeError, ValueError, ImportError, MemoryError) as error:
-        print(f"fastnn: error: {' '.join(str(error).split())}", file=sys.stderr)
+        say(f"fastnn: error: {' '.join(str(error).split())}")
         return 1
     except KeyboardInterrupt:
-        print("fastnn: interrupted", file=sys.stderr)
+        say("fastnn: interrupted")
         return 130
 
 
@@ -82,7 +83,7 @@ def listed(names: list[str]) -> str:
 def train(options: argparse.Namespace) -> None:
     check_out(options.out, options.data)
     table = tables.Table.read(options.data)
-    bar = sys.stderr.isatty() and importlib.util.find_spec("tqdm") is not None
+    bar = is_terminal() and importlib.util.find_spec("tqdm") is not None
     trained = tables.train(
         table, options.target, drop=options.drop, task=options.task, hidden=options.hidden, epochs=options.epochs,
         seed=options.seed, progress=bar, callbacks=[] if bar else [Lines()])
@@ -101,7 +102,7 @@ class Lines(Callback):
     def on_epoch_end(self, fit: Fit) -> None:
         if fit.epoch % max(1, fit.epochs // 10) == 0 or fit.history.stopped_by is not None:
             values = ", ".join(f"{name} {value:.4g}" for name, value in fit.history.last().items() if "loss" in name)
-            print(f"epoch {fit.epoch}/{fit.epochs}: {values}", file=sys.stderr, flush=True)
+            say(f"epoch {fit.epoch}/{fit.epochs}: {values}")
 
 
 def add_predict(commands: Any) -> None:

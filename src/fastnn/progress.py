@@ -1,13 +1,15 @@
 """The progress bar of `fit(progress=True)`: tqdm's, in a terminal and in notebooks; elsewhere one line at the end.
 
-tqdm is imported when it is used.
+tqdm is imported when it is used. Whatever is wrong with the output (none, as in a program without a console; closed;
+a broken pipe; an encoding that cannot say it), nothing is shown then, and training goes on.
 """
 
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ._optional import library
 from .callbacks import Callback
@@ -16,6 +18,21 @@ if TYPE_CHECKING:
     from .training import Fit
 
 REFRESH_SECONDS = 0.1
+
+
+def is_terminal() -> bool:
+    """Whether standard error is one."""
+    try:
+        return bool(sys.stderr.isatty())
+    except (AttributeError, OSError, ValueError):       # there is none, it is no file, it is closed
+        return False
+
+
+def say(text: str) -> None:
+    """Prints a line on standard error, where that takes it."""
+    if sys.stderr is not None:                          # else print would take standard output
+        with suppress(Exception):
+            print(text, file=sys.stderr, flush=True)
 
 
 class ProgressBar(Callback):
@@ -29,24 +46,37 @@ class ProgressBar(Callback):
     def on_fit_begin(self, fit: Fit) -> None:
         self._rows, self._shown = 0, -REFRESH_SECONDS
         self._start = perf_counter()
-        self._live = sys.stderr.isatty() or "ipykernel" in sys.modules
-        self._bar = self._tqdm(total=fit.epochs, unit="epoch", disable=not self._live, dynamic_ncols=True)
+        self._live = is_terminal() or "ipykernel" in sys.modules
+        self._bar: Any = None
+        if self._live:
+            with suppress(Exception):
+                self._bar = self._tqdm(total=fit.epochs, unit="epoch", dynamic_ncols=True)
 
     def on_epoch_end(self, fit: Fit) -> None:
         self._rows += fit.rows
         now = perf_counter()
         if self._live and (now - self._shown >= REFRESH_SECONDS or fit.epoch == fit.epochs):
             self._shown = now
-            self._bar.set_postfix_str(self._latest(fit), refresh=False)
-            self._bar.update(fit.epoch - self._bar.n)
+            self._draw(fit)
 
     def on_fit_end(self, fit: Fit) -> None:
         if self._live:
+            self._draw(fit, last=True)
+        elif fit.epoch:
+            say(f"{fit.epoch} of {fit.epochs} epochs: {self._latest(fit)}")
+
+    def _draw(self, fit: Fit, last: bool = False) -> None:
+        """Shows the bar as it is now, until it cannot be shown."""
+        if self._bar is None:
+            return
+        try:
             self._bar.set_postfix_str(self._latest(fit), refresh=False)
             self._bar.update(fit.epoch - self._bar.n)
-        elif fit.epoch:
-            print(f"{fit.epoch} of {fit.epochs} epochs: {self._latest(fit)}", file=sys.stderr)
-        self._bar.close()
+            if last:
+                self._bar.close()
+        except Exception:
+            self._bar.disable = True        # or it would try once more when it is deleted
+            self._bar = None
 
     def _latest(self, fit: Fit) -> str:
         latest = {name: value for name, value in fit.history.last().items()
