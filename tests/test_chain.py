@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from fastnn.interchange.chain import Chain
+import fastnn
+from fastnn.interchange.chain import Chain, checked_names
 
 pytestmark = pytest.mark.any_isa
 RNG = np.random.default_rng(0)
@@ -88,3 +89,16 @@ def test_parameters_of_another_byte_order_are_read():
 def test_what_no_layer_takes_up_is_refused(sentence, pieces):
     with pytest.raises(ValueError, match=sentence):
         chain_of(*pieces).network(None, 0)
+
+
+def test_names_of_columns_and_classes():
+    network, yes = fastnn.Network([2, 3], output="softmax"), fastnn.Network([2, 1], output="sigmoid")
+    assert checked_names(network, None, None) == {}
+    assert checked_names(network, ["a", 2], iter("xyz")) == {"columns": ["a", "2"], "classes": ["x", "y", "z"]}
+    assert checked_names(yes, None, [False, True]) == {"classes": ["False", "True"]}
+    for columns, classes, sentence in ((["a"], None, "columns has 1 names, but 2 were expected for .* inputs"),
+                                       (None, ["a"], "classes has 1 names, but 3 were expected for .* outputs")):
+        with pytest.raises(ValueError, match=sentence):
+            checked_names(network, columns, classes)
+    with pytest.raises(TypeError, match="columns is 'ab', but must be a sequence of names"):
+        checked_names(network, "ab", None)

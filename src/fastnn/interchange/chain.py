@@ -17,6 +17,8 @@ from ..network import Network
 from ..scaling import MOST_DEVIATIONS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from .._types import AnyLoss, Array, ArrayLike, FloatArray
 
 
@@ -167,6 +169,27 @@ def columns(where: str, values: Array, n: int) -> Array:
         raise ValueError(f"{where} has constants of shape {values.shape}, but one number for each of {n} columns, or "
                          "one for all, was expected")
     return np.broadcast_to(values, n)
+
+
+def checked_names(network: Network, columns: Iterable[object] | None,
+                  classes: Iterable[object] | None) -> dict[str, list[str]]:
+    """The names that are given, as texts, by the name of their argument: one for each input, one for each output.
+
+    One sigmoid output may have two classes: no and yes.
+    """
+    n_outputs = network.layer_sizes[-1]
+    pair = n_outputs == 1 and network.activations[-1] == "sigmoid"
+    result = {}
+    for argument, names, n, what in (("columns", columns, network.layer_sizes[0], "inputs"),
+                                     ("classes", classes, 2 if pair else n_outputs, "outputs")):
+        if names is None:
+            continue
+        if isinstance(names, (str, bytes)):
+            raise TypeError(f"{argument} is {names!r}, but must be a sequence of names")
+        texts = result[argument] = [str(name) for name in names]
+        if len(texts) != n:
+            raise ValueError(f"{argument} has {len(texts)} names, but {n} were expected for the network's {what}")
+    return result
 
 
 def unsupported(where: str, what: str, instead: str) -> ValueError:
