@@ -4,6 +4,7 @@ import csv
 import io
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -284,6 +285,34 @@ def test_export(folder, capsys, to, ending):
         module = fastnn.interchange.to_torch(fastnn.Network(trained.network.layer_sizes))
         module.load_state_dict(torch.load("m.pt"))
         np.testing.assert_allclose(module(torch.from_numpy(X)).detach(), expected, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="NOT TESTED: there is no C compiler")
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_the_self_test_of_an_exported_table_sees_its_hidden_layers(folder, capsys, task):
+    """Columns far from 0, on which standard normal inputs would tell nothing: each output would be 0 or 1."""
+    rng = np.random.default_rng(0)
+    year, pressure = rng.integers(1990, 2025, 200), rng.normal(101325, 500, 200)
+    label = 1 * ((year - 2007) / 10 + (pressure - 101325) / 500 > 0)
+    write("air.csv", ["year", "pressure", "rainy"], zip(year, pressure, label, strict=True))
+    arguments = "air.csv", "--target", "rainy", "--hidden", 8, 8, "--epochs", 100, "--task", task
+    assert run(capsys, "train", *arguments)[0] == 0
+    assert run(capsys, "export", "model.safetensors", "--to", "c", "--out", "air.h")[0] == 0
+    whole = text("air.h")
+    assert " *     column 1: pressure\n" in whole and (task == "regression") == ("air_class(" not in whole)
+    inputs = np.array([float(number) for number in re.search(
+        r"air_test_inputs\[16\] = {(.*?)}", whole, re.DOTALL)[1].replace("f", "").split(",")]).reshape(8, 2)
+    assert np.abs((inputs - [2007, 101325]) / [10, 500]).max() < 5
+
+    def failures():
+        subprocess.run(["cc", "-std=c99", "-DAIR_SELF_TEST_MAIN", "-x", "c", "air.h", "-lm", "-o", "test"], check=True)
+        return int(subprocess.run(["./test"], capture_output=True, text=True).stdout.split()[0])
+    assert failures() == 0
+    calls = [call.start(1) for call in re.finditer(r"^ +(air_(relu|softmax)\(.*\);)", whole, re.MULTILINE)]
+    assert len(calls) == 2 + (task == "classification")
+    for call in calls:
+        Path("air.h").write_text(f"{whole[:call]}if (0) {whole[call:]}", encoding="utf-8")
+        assert failures() > 0
 
 
 def test_ctrl_c(folder, capsys, monkeypatch):

@@ -9,6 +9,7 @@ import ctypes
 import json
 import os
 import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -592,20 +593,232 @@ def test_a_header_depends_on_the_network_and_the_name_alone(tmp_path):
 
 @pytest.mark.parametrize("file, name", [
     ("policy.h", "policy"), ("my-net 2.hpp", "my_net_2"), ("2024.h", "network_2024"), ("_x.h", "x"),
-    ("é.h", "network"), ("a.b.h", "a_b"), ("int.h", "int"), ("*?.h", "network")])
+    ("é.h", "u00e9"), ("модель.h", "u043cu043eu0434u0435u043bu044c"), ("a.b.h", "a_b"), ("int.h", "int"),
+    ("*?.h", "network"), ("exp.h", "exp"), ("-x.h", "x")])
 def test_names_in_c_come_from_the_name_of_the_file(file, name, tmp_path):
     to_c(fastnn.Network([2, 1]), tmp_path / file)
     text = (tmp_path / file).read_text()
     assert f"void {name}_predict(" in text and f"#ifndef {name.upper()}_H" in text
     if CC:
-        subprocess.run([CC, "-std=c99", *STRICT, "-x", "c", "-c", file, "-o", "a.o"], cwd=tmp_path, check=True)
+        subprocess.run([CC, "-std=c99", *STRICT, "-x", "c", "-c", f"./{file}", "-o", "a.o"], cwd=tmp_path, check=True)
+
+
+@needs_cc
+@pytest.mark.parametrize("file", ["my model.h", "-x.h", "it's.h", "$HOME `a`.h", "модель.h", "*?.h", "no ending"])
+def test_the_comment_names_the_file_and_its_command_works(file, tmp_path):
+    to_c(fastnn.Network([2, 1]), tmp_path / file)
+    text = (tmp_path / file).read_text(encoding="utf-8")
+    assert text.startswith(f"/* {file}: ") and f'#include "{file}"' in text
+    command = re.search(r"^ \*     (cc -std=c99 .*)", text, re.MULTILINE)[1]
+    done = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.stdout, done.returncode) == ("0 of 8 recorded predictions failed\n", 0), done.stderr
+    (tmp_path / "a.c").write_text(f'#include "{file}"\nint unused;\n', encoding="utf-8")
+    subprocess.run([CC, "-std=c99", *STRICT, "-c", "a.c"], cwd=tmp_path, check=True)
+
+
+@pytest.mark.parametrize("file, words", [
+    ("math.h", "name of a header of the C library"), ("STDIO.H", "name of a header of the C library"),
+    ("float.h", "name of a header"), ("unistd.h", "name of a header"), ('a"b.h', "which no #include can name"),
+    ("a\nb.h", "which no #include can name"), ("a\\.h", "which no #include can name"),
+    (os.fsdecode(b"a\xff.h"), "which no #include can name")])
+def test_a_file_that_c_cannot_include_is_refused(file, words, tmp_path):
+    with pytest.raises(ValueError, match=words):
+        to_c(fastnn.Network([2, 1]), tmp_path / file)
+    assert not list(tmp_path.iterdir())
+
+
+def compile_together(folder, *files):
+    source = "".join(f'#include "{file}"\n' for file in files)
+    (folder / "all.c").write_text(source + "int unused;\n", encoding="utf-8")
+    return subprocess.run([CC, "-std=c99", *STRICT, "-c", "all.c"], cwd=folder, capture_output=True, text=True)
+
+
+@needs_cc
+@pytest.mark.parametrize("other", [
+    fastnn.Network([2, 1], seed=1), fastnn.Network([2, 1], dtype="float64"), fastnn.Network([2, 1], output="tanh")],
+    ids=["parameters", "dtype", "activation"])
+def test_two_networks_of_one_name_stop_the_compiler(other, tmp_path):
+    network = fastnn.Network([2, 1])
+    for file, written in (("net-1.h", network), ("net_1.h", other), ("net 1.h", network), ("NET_1.h", network)):
+        to_c(written, tmp_path / file)
+    assert compile_together(tmp_path, "net-1.h", "net-1.h", "net 1.h").returncode == 0
+    for second in ("net_1.h", "NET_1.h"):       # the macros of the latter are the same, its functions are not
+        done = compile_together(tmp_path, "net-1.h", second)
+        assert done.returncode != 0 and "names that begin with" in done.stderr and "rename one" in done.stderr
+
+
+@needs_cc
+def test_headers_in_other_scripts_have_names_of_their_own(tmp_path):
+    for file in ("модель.h", "сеть.h", "e\u0301.h", "é.h", "🚀.h"):
+        to_c(fastnn.Network([2, 1], seed=len(file)), tmp_path / file)
+    done = compile_together(tmp_path, "модель.h", "сеть.h", "e\u0301.h", "é.h", "🚀.h")
+    assert done.returncode == 0, done.stderr
 
 
 def test_what_is_not_finite_is_not_written_in_c(tmp_path):
-    network = fastnn.Network([2, 1])
-    network.weights[0][0] = np.inf
-    with pytest.raises(ValueError, match="hold NaN or infinity, but must be finite"):
-        to_c(network, tmp_path / "a.h")
+    network = fastnn.Network([2, 1], output="exp")
+    for spoil, words in ((lambda: network.biases[0].fill(1000), "outputs for standard normal inputs and for smaller"),
+                         (lambda: network.weights[0].fill(np.inf), "weights or biases hold NaN or infinity, but must")):
+        spoil()
+        with pytest.raises(ValueError, match=words):
+            to_c(network, tmp_path / "a.h")
+    assert not list(tmp_path.iterdir())
+
+
+@needs_cc
+@pytest.mark.parametrize("dtype, scale", [("float32", 1e3), ("float32", 1e20), ("float64", 1e12)])
+def test_a_network_for_small_inputs_is_written(dtype, scale, tmp_path):
+    """Standard normal inputs overflow in exp."""
+    for seed in range(20):
+        network = fastnn.Network([3, 4], output="exp", dtype=dtype, seed=seed)
+        network.weights[0][...] *= scale
+        to_c(network, tmp_path / "policy.h")
+    self_test(tmp_path, "policy", 0)
+    assert np.ptp(recorded(tmp_path, "outputs")) > 0.1      # not exp(0) alone
+
+
+@needs_cc
+@pytest.mark.parametrize("scale, dtype", [(1.0, "float32"), (30.0, "float64")], ids=["usual", "saturated"])
+@pytest.mark.parametrize("activation", [name for name in ACTIVATIONS if name != "identity"])
+def test_the_self_test_notices_that_an_activation_is_missing(activation, scale, dtype, tmp_path):
+    """Each of three layers, also where most outputs are 0 or 1."""
+    network = network_of(activation, dtype, scale=min(scale, 3.0) if activation == "exp" else scale)
+    to_c(network, tmp_path / "policy.h")
+    text = (tmp_path / "policy.h").read_text()
+    calls = list(re.finditer(r"^    (?=policy_\w+\((even|odd|output), \d+\);)", text, re.MULTILINE))
+    assert len(calls) == 3 and failures(tmp_path) == 0
+    for call in calls:
+        (tmp_path / "policy.h").write_text(f"{text[:call.end()]}if (0) {text[call.end():]}")
+        assert failures(tmp_path) > 0, text[call.end():].splitlines()[0]
+
+
+@needs_cc
+def test_the_self_test_notices_errors_of_small_outputs(tmp_path):
+    """Outputs of a millionth, such as a regression in SI units may have: tolerances are of their size."""
+    network = network_of("relu", "float32", (5, 17, 9, 4))
+    small = fastnn.Network([5, 17, 9, 4])
+    small.set_parameters(network.get_parameters())
+    small.weights[-1][...] *= 1e-6
+    small.biases[-1][...] *= 1e-6
+    to_c(small, tmp_path / "policy.h")
+    assert failures(tmp_path) == 0
+    text = (tmp_path / "policy.h").read_text()
+    (tmp_path / "policy.h").write_text(text.replace("policy_relu(odd", "if (0) policy_relu(odd"))
+    assert failures(tmp_path) == 8
+
+
+def recorded(folder, kind):
+    """The numbers in policy.h for the self-test: "inputs" or "outputs"."""
+    text = (folder / "policy.h").read_text()
+    numbers = re.search(rf"policy_test_{kind}\[\d+\] = {{(.*?)}}", text, re.DOTALL)[1].replace("f", "")
+    return np.array([float(number) for number in numbers.split(",")], "f" if " float " in text else "d")
+
+
+def failures(folder):
+    """How many recorded predictions of policy.h fail."""
+    subprocess.run([CC, "-std=c99", "-DPOLICY_SELF_TEST_MAIN", "-x", "c", "policy.h", "-lm", "-o", "test"],
+                   cwd=folder, check=True)
+    return int(subprocess.run([folder / "test"], capture_output=True, text=True).stdout.split()[0])
+
+
+@needs_cc
+@pytest.mark.parametrize("rows", [1, 12])
+def test_the_self_test_records_the_inputs_that_are_given(rows, tmp_path):
+    network, inputs = network_of("relu", "float32"), 1000 + X[:rows].astype("f")
+    network.to_c(tmp_path / "policy.h", inputs=inputs)
+    np.testing.assert_array_equal(recorded(tmp_path, "inputs"), inputs.ravel())
+    assert failures(tmp_path) == 0
+
+
+@pytest.mark.parametrize("inputs, error, words", [
+    (np.ones(5), ValueError, r"inputs has shape \(5,\), but rows of 5 numbers"),
+    (np.ones((0, 5)), ValueError, "and one at least were expected"),
+    (np.ones((3, 4)), ValueError, r"inputs has shape \(3, 4\)"), ("abc", TypeError, "inputs has dtype"),
+    ([[0] * 5, [np.nan] * 5], ValueError, "inputs: row 1 holds NaN or infinity"),
+    ([[0] * 5, [1e39] * 5], ValueError, "inputs: row 1 holds NaN or infinity"),
+    ([[0] * 5, [0] * 5, [3e38] * 5], ValueError, "inputs: row 2 leads to outputs of NaN or infinity")])
+def test_inputs_that_cannot_be_recorded_are_refused(inputs, error, words, tmp_path):
+    with pytest.raises(error, match=words):
+        to_c(network_of("relu", "float32"), tmp_path / "a.h", inputs=inputs)
+    assert not list(tmp_path.iterdir())
+
+
+OTHER_TARGET = [*STRICT, "-Wconversion", "-Wdouble-promotion"]
+
+
+@needs_cc
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("activation", ["elu", "selu", "softplus", "gelu"])
+def test_functions_that_a_library_lacks_are_written_out(activation, dtype, tmp_path):
+    """One layer that hands on what comes, from tail to tail; the constants in a memory of another kind."""
+    network = fastnn.Network([1, 1], output=activation, dtype=dtype)
+    network.weights[0][...] = 1
+    flags = [*OTHER_TARGET, "-DPOLICY_OWN_MATH", "-DPOLICY_MEMORY=volatile"]
+    run = compiled(tmp_path, {"policy": network}, flags)["policy"]
+    steps = np.geomspace(1e-9, 100, 500)
+    z = np.concatenate([-steps, [0], steps, np.linspace(-4, 4, 801), [-746, 709, 1e4, -1e4]])[:, None]
+    assert error(run(z), network.predict(z)) < (1e-6 if dtype == "float32" else 1e-14)
+    near = -steps[steps < 1e-3][:, None]        # the relative error, where numbers are small
+    assert np.abs(run(near) / network.predict(near) - 1).max() < (1e-6 if dtype == "float32" else 1e-14)
+    assert np.isnan(run(np.full((1, 1), np.nan))).all()
+
+
+@needs_cc
+@pytest.mark.skipif(CXX is None, reason="NOT TESTED: there is no C++ compiler")
+def test_constants_may_be_in_a_memory_of_another_kind(tmp_path):
+    """Every pointer to them says so: the compiler refuses to drop a qualifier."""
+    for index, (activation, dtype) in enumerate([("gelu", "float32"), ("selu", "float64"), ("softmax", "float32")]):
+        to_c(network_of(activation, dtype), tmp_path / f"m{index}.h", columns=list("abcde"), classes=list("wxyz"))
+        for command in ([CC, "-std=c99", "-x", "c"], [CXX, "-std=c++11", "-x", "c++"]):
+            for more in ([], [f"-DM{index}_OWN_MATH"], [f"-DM{index}_MEMORY=volatile", f"-DM{index}_OWN_MATH"]):
+                options = [*OTHER_TARGET, *more, f"-DM{index}_SELF_TEST_MAIN"]
+                subprocess.run([*command, *options, f"m{index}.h", "-lm", "-o", "test"], cwd=tmp_path, check=True)
+                subprocess.run([tmp_path / "test"], check=True)
+
+
+AVR = shutil.which("avr-gcc")
+
+
+@pytest.mark.skipif(AVR is None, reason="NOT TESTED: there is no avr-gcc")
+@pytest.mark.parametrize("activation", HIDDEN)
+def test_a_network_fits_a_small_microcontroller(activation, tmp_path):
+    """2 kB of memory, 32 kB of flash, and a library without erfc, expm1 and log1p."""
+    to_c(network_of(activation, "float32", (8, 32, 16, 4)), tmp_path / "policy.h", columns=list("abcdefgh"))
+    (tmp_path / "main.c").write_text(
+        '#define POLICY_SELF_TEST\n#include "policy.h"\nint main(void) { return policy_self_test(); }\n')
+    subprocess.run([AVR, "-mmcu=atmega328p", "-std=gnu99", "-Os", "-Wall", "-Wextra", "-Werror",
+                    "-DPOLICY_MEMORY=__flash", "main.c", "-lm", "-o", "main"], cwd=tmp_path, check=True)
+
+
+HOSTILE = ["plain", "*/ int x; /*", 'a"b', "a\\", "??/", "two\nlines", "naïve", "", "%s%n", "\ud800", "модель" * 40,
+           "\x01" + "1", "/*"]
+
+
+@needs_cc
+@pytest.mark.skipif(CXX is None, reason="NOT TESTED: there is no C++ compiler")
+def test_names_of_columns_and_classes_are_in_the_header(tmp_path):
+    n = len(HOSTILE)
+    to_c(fastnn.Network([n, 2]), tmp_path / "policy.h", columns=HOSTILE, classes=np.array([0, 17]))
+    text = (tmp_path / "policy.h").read_text(encoding="utf-8")
+    assert " *     column 0: plain\n" in text and " *     class 1: 17\n" in text
+    (tmp_path / "a.c").write_text(
+        '#include <stdio.h>\n#include "policy.h"\nint main(void) { int i; for (i = 0; i < POLICY_INPUTS; i++) '
+        'printf("%s%c", policy_column(i), 0); puts(policy_class(1)); return 0; }\n')
+    for command in ([CC, "-std=c99", "-x", "c"], [CXX, "-std=c++11", "-x", "c++"]):
+        subprocess.run([*command, *STRICT, "a.c", "-lm", "-o", "a"], cwd=tmp_path, check=True)
+        printed = subprocess.run([tmp_path / "a"], capture_output=True, check=True).stdout
+        assert printed == "\0".join([*HOSTILE, "17\n"]).encode("utf-8", "surrogatepass")
+    to_c(fastnn.Network([n, 1], output="sigmoid"), tmp_path / "policy.h", classes=["no", "yes"])
+    assert "class 1: yes" in (tmp_path / "policy.h").read_text()
+
+
+@pytest.mark.parametrize("names, error, words", [
+    ({"columns": ["a"]}, ValueError, "columns has 1 names, but 2 were expected for the network's inputs"),
+    ({"classes": ["a", "b"]}, ValueError, "classes has 2 names, but 3 were expected for the network's outputs"),
+    ({"columns": "ab"}, TypeError, "columns is 'ab', but must be a sequence of names")])
+def test_names_of_another_number_are_refused(names, error, words, tmp_path):
+    with pytest.raises(error, match=words):
+        to_c(fastnn.Network([2, 3]), tmp_path / "a.h", **names)
     assert not list(tmp_path.iterdir())
 
 

@@ -165,15 +165,18 @@ def add_export(commands: Any) -> None:
 
 def export(options: argparse.Namespace) -> None:
     from . import interchange
+    from .interchange.c import rows_like
     network = load(options.model)
     recipe = tables.Recipe.of(network)
     network = network if recipe is None else recipe.folded(network)
     path = str(Path(options.model).with_suffix(EXPORTS[options.to])) if options.out is None else options.out
     check_out(path, options.model)
+    names = {} if recipe is None else {"columns": recipe.columns, "classes": recipe.labels}
     if options.to == "onnx":
-        interchange.to_onnx(network, path)
+        interchange.to_onnx(network, path, **names)
     elif options.to == "c":
-        interchange.to_c(network, path)
+        rows = None if recipe is None else rows_like(recipe.inputs, network)
+        interchange.to_c(network, path, inputs=rows, **names)
     else:
         module = interchange.to_torch(network)
         import torch

@@ -493,13 +493,14 @@ class Network(Running):
         persistence.save(self, path)
 
     @explains
-    def to_c(self, path: Path) -> None:
+    def to_c(self, path: Path, *, inputs: ArrayLike | None = None, columns: Iterable[object] | None = None,
+             classes: Iterable[object] | None = None) -> None:
         """Writes the network to one dependency-free C99 header, such as policy.h with `policy_predict(input, output)`.
 
         See `fastnn.interchange.to_c`.
         """
         from .interchange import to_c  # which needs this module
-        to_c(self, path)
+        to_c(self, path, inputs=inputs, columns=columns, classes=classes)
 
     def __reduce__(self) -> tuple[Callable[..., Network], tuple[Any, ...]]:
         return persistence.rebuilt, (type(self), *persistence.parts(self))

@@ -1,39 +1,92 @@
 """C: a Network as one header of C99, which C++ takes too, with no dependency but the standard library.
 
-The text below is the header, piece by piece; it is a function of the network and the file's name
-alone. Numbers have 9 or 17 significant digits, so they read back as the same floats.
+The text below is the header, piece by piece; it is a function of what `to_c` is given, of the file's path only by its
+name. Numbers have 9 or 17 significant digits, so they read back as the same floats.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import shlex
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._checks import real_array
 from .._version import __version__
 from ..model_file import replace_file
-from .chain import layers
+from ..network import Network
+from .chain import checked_names, layers
 
 if TYPE_CHECKING:
-    from .._types import Array, Path
-    from ..network import Network
+    from collections.abc import Iterable, Sequence
+
+    from .._types import Array, ArrayLike, FloatArray, Path
+    from ..scaling import Scaling
 
 # Values of an element z. They are finite wherever the result is: the argument of exp is never positive
-# in a quotient or a logarithm. A NaN stays one.
+# in a quotient or a logarithm. A NaN stays one. $ marks the functions of OWN.
 FORMULAS = {
     "sigmoid": "z < 0 ? exp@(z) / (1 + exp@(z)) : 1 / (1 + exp@(-z))",
     "tanh": "tanh@(z)",
     "relu": "z < 0 ? 0 : z",
     "leaky_relu": "z < 0 ? {0.01} * z : z",
-    "elu": "z < 0 ? expm1@(z) : z",
-    "selu": "z < 0 ? {1.7580993408473768599} * expm1@(z) : {1.0507009873554804934} * z",
-    "softplus": "(z < 0 ? 0 : z) + log1p@(exp@(-fabs@(z)))",
+    "elu": "z < 0 ? $expm1(z) : z",
+    "selu": "z < 0 ? {1.7580993408473768599} * $expm1(z) : {1.0507009873554804934} * z",
+    "softplus": "(z < 0 ? 0 : z) + $log1p(exp@(-fabs@(z)))",
     "silu": "z < 0 ? z * exp@(z) / (1 + exp@(z)) : z / (1 + exp@(-z))",
-    "gelu": "{0.5} * z * erfc@({-0.70710678118654752440} * z)",
+    "gelu": "{0.5} * z * $erfc({-0.70710678118654752440} * z)",
     "exp": "exp@(z)",
 }
+# Functions of <math.h> that avr-libc lacks, each with a body in its place: expm1 for z < 0 and log1p for 0 < z <= 1,
+# as the formulas need them. The numbers of terms are for float and double; more would change no digit.
+OWN: dict[str, tuple[tuple[int, int], str]] = {
+    "expm1": ((10, 17), """\
+    REAL term = z, sum = z;
+    int k;
+    if (z < {-0.5})
+        return exp@(z) - 1;
+    for (k = 2; k < TERMS; k++) {
+        term *= z / (REAL)k;
+        sum += term;
+    }
+    return sum;
+"""),
+    "log1p": ((9, 18), """\
+    const REAL s = z / (2 + z);           /* log((1 + s) / (1 - s)) */
+    REAL sum = 0;
+    int k;
+    for (k = TERMS; k >= 0; k--)
+        sum = sum * s * s + 1 / (REAL)(2 * k + 1);
+    return 2 * s * sum;
+"""),
+    "erfc": ((28, 60), """\
+    const REAL a = fabs@(z);
+    REAL term = a, sum = a, upper;
+    int k;
+    if (a < 2) {                            /* 1 - erf(a), by its series */
+        for (k = 1; k < TERMS; k++) {
+            term *= 2 * a * a / (REAL)(2 * k + 1);
+            sum += term;
+        }
+        upper = 1 - {1.1283791670955125739} * exp@(-a * a) * sum;
+    } else {                                /* the continued fraction, from its end */
+        for (k = TERMS; k > 0; k--)
+            sum = a + {0.5} * (REAL)k / sum;
+        upper = {0.56418958354775628695} * exp@(-a * a) / sum;
+    }
+    return z < 0 ? 2 - upper : upper;
+"""),
+}
+OWN_FUNCTIONS = """\
+/* What avr-libc lacks is written out for it, and wherever {NAME}_OWN_MATH is defined. */
+#if defined(__AVR__) || defined({NAME}_OWN_MATH)
+{own}#else
+{given}#endif
+"""
+FUNCTION = "static inline {T} {name}_{function}({T} z)\n{{\n{statements}}}\n"
 ELEMENT_WISE = """\
 static inline void {name}_{activation}({T} *y, int n)
 {{
@@ -64,7 +117,7 @@ HEADER = """\
 /* {file}: a dense network with {n_parameters} parameters in {T}, written by fastnn {version}:
  *
  *     {drawing}
- *
+{legend} *
  * How to use it, from C99 or C++, linking with -lm:
  *
  *     #include "{file}"
@@ -73,32 +126,44 @@ HEADER = """\
  *     {name}_predict(input, output);
  *
  * It allocates nothing, keeps no state and needs {stack} bytes of the stack. Include it in one source file: each that
- * does has its own copy of the weights. Here are {N_TESTS} recorded pairs of inputs and outputs, to see that your
- * compiler computes the same:
+ * does has its own copy of the weights. -D{NAME}_MEMORY=__flash keeps them in the flash memory of an AVR (avr-gcc, C).
+ * Here are {N_TESTS} recorded pairs of inputs and outputs, to see that your compiler computes the same:
  *
- *     cc -std=c99 -D{NAME}_SELF_TEST_MAIN -x c {file} -lm -o {name}_test && ./{name}_test
+ *     cc -std=c99 -D{NAME}_SELF_TEST_MAIN -x c {quoted} -lm -o {name}_test && ./{name}_test
  *
  * {NAME}_SELF_TEST alone defines {name}_self_test(), for a program of your own.
  */
 #ifndef {NAME}_H
 #define {NAME}_H
+#define {NAME}_H_{digest}
 
+{code}
+#elif !defined({NAME}_H_{digest})
+#error "this header and another one are different, but both have names that begin with {name}_: rename one of the files"
+#endif
+"""
+CODE = """\
 #include <math.h>
 
 #define {NAME}_INPUTS {n_inputs}
 #define {NAME}_OUTPUTS {n_outputs}
 
+/* Where constants are kept: a qualifier such as __flash, or nothing. */
+#ifndef {NAME}_MEMORY
+#define {NAME}_MEMORY
+#endif
+
 {parameters}
 /* y := x @ weights + biases, for x of n_in numbers and weights of n_in rows. */
-static inline void {name}_dense({T} *y, const {T} *x, const {T} *weights, const {T} *biases,
-    int n_in, int n_out)
+static inline void {name}_dense({T} *y, const {T} *x, const {NAME}_MEMORY {T} *weights,
+    const {NAME}_MEMORY {T} *biases, int n_in, int n_out)
 {{
     int i, j;
     for (j = 0; j < n_out; j++)
         y[j] = 0;
-    for (i = 0; i < n_in; i++)
+    for (i = 0; i < n_in; i++, weights += n_out)
         for (j = 0; j < n_out; j++)
-            y[j] += x[i] * weights[i * n_out + j];
+            y[j] += x[i] * weights[j];
     for (j = 0; j < n_out; j++)
         y[j] += biases[j];
 }}
@@ -108,7 +173,7 @@ static inline void {name}_dense({T} *y, const {T} *x, const {T} *weights, const 
 static inline void {name}_predict(const {T} *input, {T} *output)
 {{
 {buffers}{calls}}}
-
+{names}
 #if defined({NAME}_SELF_TEST) || defined({NAME}_SELF_TEST_MAIN)
 
 {tests}
@@ -117,14 +182,18 @@ static inline int {name}_self_test(void)
 {{
     int test, j, failed = 0;
     for (test = 0; test < {N_TESTS}; test++) {{
-        {T} output[{NAME}_OUTPUTS];
+        const {NAME}_MEMORY {T} *expected = {name}_test_outputs + test * {NAME}_OUTPUTS;
+        {T} input[{NAME}_INPUTS], output[{NAME}_OUTPUTS], largest = 0;
         int good = 1;
-        {name}_predict({name}_test_inputs + test * {NAME}_INPUTS, output);
-        for (j = 0; j < {NAME}_OUTPUTS; j++) {{
-            const {T} expected = {name}_test_outputs[test * {NAME}_OUTPUTS + j];
-            if (!(fabs{f}(output[j] - expected) <= {tolerance}))     /* NaN is wrong too */
+        for (j = 0; j < {NAME}_INPUTS; j++)
+            input[j] = {name}_test_inputs[test * {NAME}_INPUTS + j];
+        {name}_predict(input, output);
+        for (j = 0; j < {NAME}_OUTPUTS; j++)
+            if (fabs{f}(expected[j]) > largest)
+                largest = fabs{f}(expected[j]);
+        for (j = 0; j < {NAME}_OUTPUTS; j++)
+            if (!(fabs{f}(output[j] - expected[j]) <= {tolerance} * ({size} + largest)))    /* NaN is wrong too */
                 good = 0;
-        }}
         failed += !good;
     }}
     return failed;
@@ -143,19 +212,60 @@ int main(void)
 }}
 
 #endif
-#endif
 """
+NAMES = """
+/* What {what} are called, counted from 0, in UTF-8. */
+static inline const {NAME}_MEMORY char *{name}_{function}(int index)
+{{
+    static const {NAME}_MEMORY char names[{n}][{width}] = {{
+        {strings}
+    }};
+    return names[index];
+}}
+"""
+ONE_OF = {"columns": "column", "classes": "class"}
+# Files that the header, or what it includes, would find in this file's place.
+STANDARD_HEADERS = frozenset([
+    "alloca", "assert", "complex", "ctype", "endian", "errno", "features", "fenv", "float", "inttypes", "iso646",
+    "limits", "locale", "malloc", "math", "memory", "pthread", "setjmp", "signal", "stdalign", "stdarg", "stdatomic",
+    "stdbit", "stdbool", "stdc-predef", "stdckdint", "stddef", "stdint", "stdio", "stdlib", "stdnoreturn", "string",
+    "strings", "tgmath", "threads", "time", "uchar", "unistd", "values", "wchar", "wctype"])
 N_TESTS = 8
-TOLERANCE = {"float32": 2e-5, "float64": 2e-10}     # of 1 plus the largest output
+TOLERANCE = {"float32": 2e-5, "float64": 2e-12}     # of a row's largest output plus `size`, at least
+CANDIDATES = 256        # rows, of which the self-test records those that tell most
+MOST_MUTANTS = 32
+ROUNDING = 16           # times what parameters that err in their last bits change: more than any order of sums does
 
 
-def to_c(network: Network, path: Path) -> None:
+def to_c(network: Network, path: Path, *, inputs: ArrayLike | None = None, columns: Iterable[object] | None = None,
+         classes: Iterable[object] | None = None) -> None:
     """Writes the network to one C header that needs nothing but <math.h>: see the comment on top of it.
 
     Its names begin with the file's: policy.h has `policy_predict(input, output)`, `POLICY_INPUTS` and
     `POLICY_OUTPUTS`; and `policy_self_test()` where POLICY_SELF_TEST is defined. Outputs agree with
-    `predict` up to rounding. The file is written wholly or not at all, and the same network makes the
-    same bytes. ValueError for parameters that are not finite, OSError where the file cannot be written.
+    `predict` up to rounding. The file is written wholly or not at all, and the same arguments make the
+    same bytes.
+
+    Parameters
+    ----------
+    network : Network
+    path : str or path
+        Characters other than English letters and digits are written by their numbers (`é` as `u00e9`) or as
+        underscores. Two headers of one program whose names come out alike stop the compiler.
+    inputs : array (n, n_inputs), optional
+        The rows that the self-test records, of the size that the network is used with. Otherwise eight rows are drawn,
+        around 0 and about 1 in size, for which the outputs depend on each activation.
+    columns, classes : sequences of names, optional
+        What the inputs and the outputs are called; one sigmoid output may have two classes. `policy_column(i)` and
+        `policy_class(i)` give them.
+
+    Raises
+    ------
+    ValueError
+        For parameters, inputs or outputs that are not finite; for a file that has the name of a header of the C
+        library, or one that no `#include` can name; for names of another number.
+    TypeError, OSError
+        For inputs that are no numbers; where the file cannot be written.
 
     >>> import tempfile, pathlib, fastnn
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "policy.h"
@@ -165,40 +275,152 @@ def to_c(network: Network, path: Path) -> None:
      *
      *     8 -> 64 tanh -> 64 tanh -> 4 identity
     """
-    file = re.sub(r"[^\w.-]", "_", os.path.basename(os.fsdecode(path)))
+    file = checked_file(os.path.basename(os.fsdecode(path)))
     name = identifier(os.path.splitext(file)[0])
-    inputs = np.random.default_rng(network.seed).standard_normal((N_TESTS, network.layer_sizes[0]))
-    inputs = inputs.astype(network.dtype)
-    outputs = network.predict(inputs)
-    finite = np.isfinite(outputs).all(axis=1)
-    if not np.isfinite(network.get_parameters()).all() or not finite.any():
-        raise ValueError("weights, biases or the outputs for standard normal inputs hold NaN or infinity, but must be "
-                         "finite in C")
-    inputs, outputs = inputs[finite], outputs[finite]
+    if not np.isfinite(network.get_parameters()).all():
+        raise ValueError("weights or biases hold NaN or infinity, but must be finite in C")
+    n_inputs, n_outputs = network.layer_sizes[0], network.layer_sizes[-1]
+    rows = rows_like(None, network) if inputs is None else checked_inputs(network, inputs)
+    outputs = network.predict(rows)
     single = network.dtype == "float32"
     words = {"T": "float" if single else "double", "f": "f" if single else "", "name": name, "NAME": name.upper()}
+    named = checked_names(network, columns, classes)
     buffers, calls = body(network, words)
-    text = HEADER.format(
-        **words, file=file, version=__version__, n_parameters=network.n_parameters,
-        drawing=" -> ".join([str(network.layer_sizes[0]), *(
-            f"{len(biases)} {activation}" for _, biases, activation in layers(network))]),
-        stack=sum(size for _, size in buffers) * np.dtype(network.dtype).itemsize, N_TESTS=len(inputs),
-        n_inputs=network.layer_sizes[0], n_outputs=network.layer_sizes[-1],
+    code = CODE.format(
+        **words, N_TESTS=len(rows), n_inputs=n_inputs, n_outputs=n_outputs,
         parameters="\n".join(
             array(words, f"{kind}_{layer}", values) for layer, (weights, biases, _) in enumerate(layers(network))
             for kind, values in (("weights", weights), ("biases", biases))),
-        functions="\n".join(function(words, activation) for activation in dict.fromkeys(network.activations)
-                            if activation != "identity"),
+        functions=functions(words, [kind for kind in dict.fromkeys(network.activations) if kind != "identity"]),
         buffers="".join(f"    {words['T']} {buffer}[{size}];\n" for buffer, size in buffers), calls=calls,
-        tests=array(words, "test_inputs", inputs) + array(words, "test_outputs", outputs),
-        tolerance=literal(TOLERANCE[network.dtype] * (1 + float(np.abs(outputs).max())), words))
+        names="".join(NAMES.format(
+            **words, what=what, function=ONE_OF[what], n=len(names), width=1 + max(len(utf8(text)) for text in names),
+            strings=",\n        ".join(map(string, names))) for what, names in named.items()),
+        tests=array(words, "test_inputs", rows) + array(words, "test_outputs", outputs),
+        tolerance=literal(tolerance(network, rounding(network, rows, outputs)), words),
+        size=literal(size(outputs), words))
+    text = HEADER.format(
+        **words, file=file, quoted=shlex.quote(f"./{file}" if file.startswith("-") else file), version=__version__,
+        n_parameters=network.n_parameters,
+        drawing=" -> ".join([str(n_inputs), *(
+            f"{len(biases)} {activation}" for _, biases, activation in layers(network))]),
+        legend="".join(" *\n" + "".join(
+            f" *     {ONE_OF[what]} {index}: {commented(text)}\n" for index, text in enumerate(names))
+            for what, names in named.items()),
+        stack=sum(size for _, size in buffers) * np.dtype(network.dtype).itemsize, N_TESTS=len(rows),
+        digest=sha256(code.encode()).hexdigest()[:16], code=code)
     replace_file(path, text.encode())
 
 
+def checked_file(file: str) -> str:
+    """The name of a file that C can include, and in whose place it expects no other."""
+    stem, ending = os.path.splitext(file.lower())
+    if ending == ".h" and stem in STANDARD_HEADERS:
+        raise ValueError(f"path ends with {file!r}, which is the name of a header of the C library, and would be read "
+                         "in its place; give the file another name")
+    if not file.isprintable() or '"' in file or "\\" in file:
+        raise ValueError(f"path ends with {file!r}, which no #include can name; leave out quotes, backslashes and "
+                         "characters that cannot be printed")
+    return file
+
+
 def identifier(stem: str) -> str:
-    """The stem of a file's name as the beginning of names in C."""
-    words = re.sub("[^A-Za-z0-9]+", "_", stem).strip("_")
+    """The stem of a file's name as the beginning of names in C. Letters that C lacks become their code points."""
+    words = re.sub(r"[^\x00-\x7f]", lambda match: f"u{ord(match[0]):04x}", stem)
+    words = re.sub("[^A-Za-z0-9]+", "_", words).strip("_")
     return words if words[:1].isalpha() else f"network_{words}".strip("_")
+
+
+def checked_inputs(network: Network, inputs: ArrayLike) -> FloatArray:
+    """Rows (n, n_inputs) in the network's dtype, if they and their outputs are finite."""
+    given = real_array("inputs", inputs)
+    if given.ndim != 2 or not len(given) or given.shape[1] != network.layer_sizes[0]:
+        raise ValueError(f"inputs has shape {given.shape}, but rows of {network.layer_sizes[0]} numbers and one at "
+                         "least were expected")
+    with np.errstate(over="ignore"):
+        rows = given.astype(network.dtype)
+    for what, values in (("holds", lambda: rows), ("leads to outputs of", lambda: network.predict(rows))):
+        finite = np.isfinite(values()).all(axis=1)
+        if not finite.all():
+            raise ValueError(f"inputs: row {finite.argmin()} {what} NaN or infinity, but the self-test needs finite "
+                             "numbers")
+    return rows
+
+
+def rows_like(columns: Scaling | None, network: Network) -> FloatArray:
+    """Eight rows, or less, for the self-test of a network that takes such columns; None for standardised ones.
+
+    They are chosen among normal ones, the later of which are nearer to the mean.
+    """
+    sizes = 10.0 ** (-30 * np.linspace(0, 1, CANDIDATES) ** 3)
+    rows = np.random.default_rng(network.seed).standard_normal((CANDIDATES, network.layer_sizes[0])) * sizes[:, None]
+    return telling(network, (rows if columns is None else columns.undo(rows)).astype(network.dtype))
+
+
+def telling(network: Network, rows: FloatArray) -> FloatArray:
+    """Eight rows, or less, whose outputs show what is wrong with a network; the earlier ones if they do.
+
+    Wrong are other inputs, other parameters and a missing activation. A row shows what changes its outputs by ten times
+    the self-test's tolerance; rows on which rounding has more weight than on most others are left out.
+    """
+    outputs = network.predict(rows)
+    finite = np.isfinite(outputs).all(axis=1)
+    rows, outputs = rows[finite], outputs[finite]
+    if not finite.any():
+        raise ValueError("the outputs for standard normal inputs and for smaller ones hold NaN or infinity, but must "
+                         "be finite in C; give inputs= for which they are finite")
+    errors = rounding(network, rows, outputs)
+    calm = errors <= np.median(errors)
+    rows, outputs, errors = rows[calm], outputs[calm], errors[calm]
+    least = 10 * tolerance(network, errors) * (size(outputs) + np.abs(outputs).max(axis=1))
+    others = [np.broadcast_to(outputs[-1], outputs.shape), *(other.predict(rows) for other in mutants(network))]
+    with np.errstate(invalid="ignore"):
+        shown = np.array([~(np.abs(other - outputs).max(axis=1) <= least) for other in others])
+    chosen: list[int] = []
+    while len(chosen) < min(N_TESTS, len(rows)):    # what was shown before is worth less
+        worth = (shown / (1 + shown[:, chosen].sum(axis=1, keepdims=True))).sum(axis=0)
+        worth[chosen] = -1
+        chosen.append(int(worth.argmax()))
+    return rows[sorted(chosen)]
+
+
+def mutants(network: Network) -> Iterable[Network]:
+    """The network with larger parameters, and without the activation of one of its layers: any, or some of many."""
+    yield like(network, network.activations, 1.1 * network.get_parameters())
+    n_layers = len(network.activations)
+    for layer in np.unique(np.linspace(0, n_layers - 1, min(n_layers, MOST_MUTANTS)).astype(int)):
+        if network.activations[layer] != "identity":
+            yield like(network, [*network.activations[:layer], "identity", *network.activations[layer + 1:]],
+                       network.get_parameters())
+
+
+def rounding(network: Network, rows: FloatArray, outputs: FloatArray) -> FloatArray:
+    """How large rounding is in each row's outputs, as a part of what they are compared with.
+
+    It is measured by changing the last bits of the parameters.
+    """
+    parameters = network.get_parameters()
+    signs = np.random.default_rng(0).choice([-2, 2], parameters.shape)
+    other = like(network, network.activations, parameters * (1 + signs * np.finfo(network.dtype).eps))
+    return np.abs(other.predict(rows) - outputs).max(axis=1) / (size(outputs) + np.abs(outputs).max(axis=1))
+
+
+def size(outputs: FloatArray) -> float:
+    """What errors are compared with where a row's own outputs are small: the largest of all rows, or 1."""
+    return min(1.0, max(float(np.abs(outputs).max()), 1e-30))
+
+
+def tolerance(network: Network, errors: FloatArray) -> float:
+    """What outputs may differ by, as a part of what they are compared with."""
+    return max(TOLERANCE[network.dtype], ROUNDING * float(errors.max()))
+
+
+def like(network: Network, activations: Sequence[str], parameters: Array) -> Network:
+    """A network of the same layers with other activations or parameters."""
+    *hidden, output = activations
+    result = Network(network.layer_sizes, hidden, output, dtype=network.dtype)
+    result.set_parameters(parameters)
+    return result
 
 
 def body(network: Network, words: dict[str, str]) -> tuple[list[tuple[str, int]], str]:
@@ -219,19 +441,33 @@ def body(network: Network, words: dict[str, str]) -> tuple[list[tuple[str, int]]
     return list(buffers.items()), calls
 
 
-def function(words: dict[str, str], activation: str) -> str:
-    """The function in C that applies an activation."""
-    if activation == "softmax":
-        return SOFTMAX.format(**words)
-    formula = re.sub(r"\{(.*?)\}", lambda match: literal(float(match[1]), words), FORMULAS[activation])
-    return ELEMENT_WISE.format(**words, activation=activation, formula=formula.replace("@", words["f"]))
+def functions(words: dict[str, str], activations: Iterable[str]) -> str:
+    """The functions in C that apply activations, after those that they call and a target may lack."""
+    texts = [SOFTMAX.format(**words) if activation == "softmax" else
+             ELEMENT_WISE.format(**words, activation=activation, formula=expression(words, FORMULAS[activation]))
+             for activation in activations]
+    called = {function: bodies for function, bodies in OWN.items() if any(f"_{function}(" in text for text in texts)}
+    own, given = "", ""
+    for function, (terms, statements) in called.items():
+        statements = expression(words, statements).replace("TERMS", str(terms[words["T"] == "double"]))
+        own += FUNCTION.format(**words, function=function, statements=statements)
+        given += FUNCTION.format(**words, function=function, statements=f"    return {function}{words['f']}(z);\n")
+    if called:
+        texts.insert(0, OWN_FUNCTIONS.format(**words, own=own, given=given))
+    return "\n".join(texts)
+
+
+def expression(words: dict[str, str], text: str) -> str:
+    """C in the network's type, which REAL is: {numbers} become literals, @ and $ the ending and prefix of functions."""
+    text = re.sub(r"\{([-\d.]+)\}", lambda match: literal(float(match[1]), words), text)
+    return text.replace("@", words["f"]).replace("$", f"{words['name']}_").replace("REAL", words["T"])
 
 
 def array(words: dict[str, str], name: str, values: Array) -> str:
     """The definition of an array in C, a few numbers a line."""
     numbers = [literal(value, words) for value in values.ravel().tolist()]
     lines = [", ".join(numbers[start:start + 8]) for start in range(0, len(numbers), 8)]
-    return (f"static const {words['T']} {words['name']}_{name}[{len(numbers)}] = {{\n    "
+    return (f"static const {words['NAME']}_MEMORY {words['T']} {words['name']}_{name}[{len(numbers)}] = {{\n    "
             + ",\n    ".join(lines) + "\n};\n")
 
 
@@ -239,3 +475,20 @@ def literal(value: float, words: dict[str, str]) -> str:
     """A number in C, of as many digits as give it back."""
     text = f"{value:.9g}" if words["f"] else f"{value:.17g}"
     return text + ("" if "." in text or "e" in text else ".0") + words["f"]
+
+
+def string(text: str) -> str:
+    """A text in C, in UTF-8. Octal numbers stand for what is not plain ASCII: they mean the same to every compiler."""
+    return '"' + "".join(chr(byte) if 32 <= byte < 127 and byte not in b'"\\?' else f"\\{byte:03o}"
+                         for byte in utf8(text)) + '"'
+
+
+def utf8(text: str) -> bytes:
+    """A text as bytes, whatever it holds."""
+    return text.encode("utf-8", "surrogatepass")
+
+
+def commented(text: str) -> str:
+    """A text that ends no comment and begins none."""
+    text = "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+    return text.replace("*/", "* /").replace("/*", "/ *").replace("??", "? ?")
