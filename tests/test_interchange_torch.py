@@ -1,5 +1,7 @@
 """PyTorch comes in and goes out: the same outputs, the same bits of parameters, and refusals that name the module."""
 
+import importlib
+
 import pytest
 from hypothesis import given, settings
 from test_interchange import DTYPES, X, assert_same_network, error, network_of, networks
@@ -9,7 +11,7 @@ from fastnn.activations import ACTIVATIONS
 from fastnn.interchange import from_onnx, from_torch, to_torch
 
 torch = pytest.importorskip("torch", reason="NOT TESTED: torch is not installed")
-nn = torch.nn
+nn, prune = torch.nn, importlib.import_module("torch.nn.utils.prune")
 pytestmark = pytest.mark.any_isa
 BOUNDS = {"float32": 5e-6, "float64": 1e-13}
 
@@ -75,7 +77,28 @@ LINEAR = nn.Linear(4, 4)
 
 
 @pytest.mark.parametrize("sentence, modules", [
-    (r"layer 1 is BatchNorm1d\(4,.*\), but only Linear, Flatten", [LINEAR, nn.BatchNorm1d(4)]),
+    (r"layer 1 is BatchNorm2d\(4,.*\), but only Linear, BatchNorm1d, Flatten", [LINEAR, nn.BatchNorm2d(4)]),
+    (r"layer 1 is BatchNorm1d\(4,.*\), which keeps no running mean .* depends on the batch; .*track_running_stats=True",
+     [LINEAR, nn.BatchNorm1d(4, track_running_stats=False)]),
+    ("layer 2 scales or shifts what the activation 'relu' gives", [LINEAR, nn.ReLU(), nn.BatchNorm1d(4)]),
+    (r"layer 1 has constants of shape \(3,\), but one number for each of 4", [LINEAR, nn.BatchNorm1d(3)]),
+    ("there is no layer of weights", [nn.BatchNorm1d(3)]),
+    ("layer 1 has dtype torch.bfloat16, .*module.float", [LINEAR, nn.BatchNorm1d(4).bfloat16()]),
+    ("layer 0 lies on the device 'meta', .* load_state_dict", [nn.Linear(4, 4, device="meta")]),
+    ("layer 1 lies on the device 'meta'", [LINEAR, nn.BatchNorm1d(4, device="meta")]),
+    ("(?s)layer 1 is OptimizedModule.*pass module._orig_mod", [LINEAR, torch.compile(nn.ReLU())]),
+    ("(?s)layer 0 is DataParallel.*pass module.module", [nn.DataParallel(LINEAR)]),
+    ("layer 0 is LazyLinear.*call the whole model once", [nn.LazyLinear(4)]),
+    ("layer 1 is LazyBatchNorm1d.*call the whole model once", [LINEAR, nn.LazyBatchNorm1d()]),
+    (r"(?s)layer 0 is ParametrizedLinear.*remove_parametrizations\(layer, 'weight'\)",
+     [nn.utils.parametrizations.weight_norm(nn.Linear(4, 4))]),
+    (r"(?s)layer 0 is ParametrizedLinear.*remove_parametrizations",
+     [nn.utils.parametrizations.spectral_norm(nn.Linear(4, 4))]),
+    (r"layer 0 is Linear.* with hooks, but .*torch.nn.utils.remove_spectral_norm\(layer\)",
+     [nn.utils.spectral_norm(nn.Linear(4, 4))]),
+    (r"layer 0 is Linear.* with hooks, but .*prune.remove\(layer, 'weight'\)",
+     [prune.l1_unstructured(nn.Linear(4, 4), "weight", 0.5)]),
+    ("layer 1 is None, but only", [LINEAR, None]),
     (r"layer 1\.0 is LayerNorm", [LINEAR, nn.Sequential(nn.LayerNorm(4))]),
     (r"layer 0 is Doubled\(", [Doubled(4, 4)]),
     (r"layer 1 is LogSoftmax\(dim=-1\), but only", [LINEAR, nn.LogSoftmax(-1)]),
@@ -102,9 +125,106 @@ def test_other_modules_are_refused_by_name(sentence, modules):
         from_torch(nn.Sequential(*modules))
 
 
-def test_what_is_no_sequential_and_what_pytorch_has_not():
-    with pytest.raises(TypeError, match=r"module is a Linear, but must be a torch.nn.Sequential"):
-        from_torch(nn.Linear(2, 1))
+@pytest.mark.parametrize("sentence, module", [
+    (r"module is a Linear, but must be a torch.nn.Sequential; torch.nn.Sequential\(\*layers\) makes one", LINEAR),
+    ("module is a OptimizedModule, .* pass module._orig_mod", torch.compile(nn.Sequential(LINEAR))),
+    ("module is a DataParallel, .* pass module.module", nn.DataParallel(nn.Sequential(LINEAR))),
+    ("module is a AveragedModel, .* pass module.module", torch.optim.swa_utils.AveragedModel(nn.Sequential(LINEAR))),
+    ("torch.fx traced it: pass the module that was traced",
+     torch.fx.symbolic_trace(nn.Sequential(LINEAR))),
+    ("module is a OrderedDict, .* load a state_dict into a Sequential", LINEAR.state_dict()),
+    ("module is a int, but must be a torch.nn.Sequential", 3)])
+def test_what_is_no_sequential_is_refused_with_the_cure(sentence, module):
+    with pytest.raises(TypeError, match=sentence):
+        from_torch(module)
+
+
+@pytest.mark.filterwarnings("ignore")       # what is tested is deprecated
+def test_what_pytorch_is_about_to_drop_is_refused_with_the_cure():
+    [quantized] = torch.ao.quantization.quantize_dynamic(nn.Sequential(LINEAR))
+    for sentence, module in (("remove_weight_norm", nn.utils.weight_norm(nn.Linear(4, 4))),
+                             ("before it was quantized", quantized)):
+        with pytest.raises(ValueError, match=rf"layer 0 is .*Linear.*{sentence}"):
+            from_torch(nn.Sequential(module))
+
+
+def test_the_cures_cure():
+    """What the sentences say makes a module that is read, and computes the same."""
+    torch.manual_seed(0)
+    made = [prune.l1_unstructured(nn.Linear(5, 4), "weight", 0.5),
+            nn.utils.spectral_norm(nn.Linear(5, 4)).eval(), nn.utils.parametrizations.weight_norm(nn.Linear(5, 4))]
+    expected = [outputs(module, X.astype("f")) for module in made]
+    prune.remove(made[0], "weight")
+    nn.utils.remove_spectral_norm(made[1])
+    nn.utils.parametrize.remove_parametrizations(made[2], "weight")
+    for module, values in zip(made, expected, strict=True):
+        assert error(from_torch(nn.Sequential(module)).predict(X), values) < 1e-6
+    compiled = torch.compile(nn.Sequential(made[0]))
+    assert from_torch(compiled._orig_mod).layer_sizes == (5, 4)
+    lazy = nn.Sequential(nn.LazyLinear(4), nn.LazyBatchNorm1d())
+    lazy(torch.from_numpy(X.astype("f")))
+    assert error(from_torch(lazy).predict(X), outputs(lazy, X.astype("f"))) < 1e-6
+
+
+def test_parameters_that_are_no_array_are_refused():
+    module = nn.Sequential(nn.Linear(2, 2))
+    module[0].weight = nn.Parameter(torch.eye(2).to_sparse())
+    with pytest.raises(ValueError, match="layer 0 has parameters that NumPy cannot hold: .*[Ss]parse"):
+        from_torch(module)
+
+
+@pytest.mark.parametrize("replaced, sentence", [
+    (lambda module: module, r"(?s)module is Sequential\(.*with a forward of its own, .*del module.forward"),
+    (lambda module: module[0], r"layer 0 is Linear\(.* with a forward of its own"),
+    (lambda module: module[1], r"layer 1 is ReLU\(\) with a forward of its own")])
+def test_a_forward_that_was_replaced_is_noticed(replaced, sentence):
+    module = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
+    replaced(module).forward = lambda x: 2 * x
+    with pytest.raises(ValueError, match=sentence):
+        from_torch(module)
+    del replaced(module).forward
+    assert from_torch(module).activations == ("relu",)
+
+
+NORMAL = nn.BatchNorm1d
+
+
+@pytest.mark.parametrize("layers", [
+    lambda: [nn.Linear(5, 8), NORMAL(8), nn.ReLU(), nn.Linear(8, 3)],
+    lambda: [nn.Linear(5, 8), nn.ReLU(), NORMAL(8), nn.Dropout(0.2), nn.Linear(8, 3)],
+    lambda: [NORMAL(5), nn.Linear(5, 8, bias=False), NORMAL(8, eps=0.1), NORMAL(8), nn.Tanh(), nn.Linear(8, 3)],
+    lambda: [nn.Linear(5, 3), NORMAL(3, affine=False), nn.Softmax(1)],
+    lambda: [nn.Linear(5, 3), NORMAL(3)],
+    lambda: [nn.Sequential(nn.Linear(5, 8), nn.GELU()), nn.Sequential(NORMAL(8), nn.AlphaDropout(), nn.Linear(8, 3))],
+    lambda: [nn.Linear(5, 8), nn.SyncBatchNorm(8), nn.ELU(), nn.Linear(8, 3)],
+], ids=["before the activation", "after it", "before all", "not affine", "last", "nested", "of several ranks"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_batch_normalization_becomes_part_of_a_layer(layers, dtype):
+    torch.manual_seed(0)
+    module = nn.Sequential(*layers()).to(getattr(torch, dtype))
+    for part in module.modules():
+        if hasattr(part, "running_mean"):       # as training leaves it
+            part.running_mean.normal_()
+            part.running_var.uniform_(0.1, 4)
+            if part.weight is not None:
+                nn.init.normal_(part.weight)
+                nn.init.normal_(part.bias)
+    network = from_torch(module)                # which is in training mode: what is read is evaluation mode
+    assert network.dtype == dtype and module.training
+    assert error(network.predict(X), outputs(module, X.astype(dtype))) < (1e-5 if dtype == "float32" else 1e-13)
+
+
+def test_batch_normalization_of_inputs_far_from_0_is_float64():
+    """Seconds since 1970, for which float32 has no digits."""
+    module = nn.Sequential(NORMAL(5), nn.Linear(5, 3))
+    module[0].running_mean.fill_(1.7e9)
+    module[0].running_var.fill_(100.0)
+    network, inputs = from_torch(module), 1.7e9 + 10 * X
+    assert network.dtype == "float64"
+    assert error(network.predict(inputs), outputs(module.double(), inputs)) < 1e-6
+
+
+def test_what_pytorch_has_not():
     with pytest.raises(ValueError, match="the output is 'exp', but PyTorch has no module for it"):
         to_torch(fastnn.Network([2, 1], output="exp"))
 

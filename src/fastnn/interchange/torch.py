@@ -1,11 +1,15 @@
 """PyTorch: a Network as a torch.nn.Sequential, and back.
 
-Parameters are copied bit by bit. PyTorch keeps weights as (n_out, n_in), and has no module for exp.
+Parameters are copied bit by bit, but for those into which a BatchNorm1d is folded. PyTorch keeps weights as
+(n_out, n_in), and has no module for exp.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from .._optional import library
 from .chain import Chain, layers, unsupported
@@ -23,8 +27,25 @@ MODULES: dict[str, tuple[str, dict[str, Any]]] = {
     "softplus": ("Softplus", {"beta": 1.0, "threshold": 20.0}), "silu": ("SiLU", {}),
     "gelu": ("GELU", {"approximate": "none"}), "softmax": ("Softmax", {"dim": -1}),
 }
-SUPPORTED = ("only Linear, Flatten, Identity, Dropout and the modules of fastnn's activations "
-             f"({', '.join(module for module, _ in MODULES.values())}) can become a fastnn.Network")
+SUPPORTED = ("only Linear, BatchNorm1d, Flatten, Identity, Dropout, AlphaDropout and the modules of fastnn's "
+             f"activations ({', '.join(module for module, _ in MODULES.values())}) can become a fastnn.Network")
+
+
+# What to do about what computes something else than its class says, or is none of these, by what the class, a base or a
+# hook is called.
+CURES = {
+    "torch._dynamo.": "torch.compile made it, and its _orig_mod is what was compiled: pass module._orig_mod",
+    "torch.nn.parallel.": "it wraps another module: pass module.module",
+    "torch.optim.swa_utils.": "it wraps another module: pass module.module",
+    "torch.jit.": "torch.jit made it: pass the module that it was made from",
+    "torch.fx.": "torch.fx traced it: pass the module that was traced",
+    "torch.nn.modules.lazy.": "it has no sizes yet: call the whole model once with inputs",
+    "quantized": "pass the model as it was before it was quantized",
+    "torch.nn.utils.parametrize.": "torch.nn.utils.parametrize.remove_parametrizations(layer, 'weight') makes it plain",
+    "torch.nn.utils.weight_norm.": "torch.nn.utils.remove_weight_norm(layer) makes it plain",
+    "torch.nn.utils.spectral_norm.": "torch.nn.utils.remove_spectral_norm(layer) makes it plain",
+    "torch.nn.utils.prune.": "torch.nn.utils.prune.remove(layer, 'weight') makes it plain",
+}
 
 
 def to_torch(network: Network) -> torch.nn.Sequential:
@@ -68,7 +89,9 @@ def from_torch(module: torch.nn.Module, *, loss: LossName | str | AnyLoss | None
     module : torch.nn.Sequential
         Of Linear (float32 or float64, on any device), the modules of fastnn's activations with
         their constants, Flatten, Identity, Sequential, and Dropout, which becomes the hidden
-        layer's dropout. Linear after Linear has the activation "identity" between.
+        layer's dropout. Linear after Linear has the activation "identity" between. BatchNorm1d is
+        folded into the Linear right before it, or else into the next one, by its running mean and
+        variance; the network is float64 where float32 would lose these. AlphaDropout is left out.
     loss, seed : as for Network
 
     Raises
@@ -84,8 +107,9 @@ def from_torch(module: torch.nn.Module, *, loss: LossName | str | AnyLoss | None
     """
     torch = library("torch", "PyTorch", "torch", "from_torch")
     if type(module) is not torch.nn.Sequential:
-        raise TypeError(f"module is a {type(module).__name__}, but must be a torch.nn.Sequential")
-    check_no_hooks("module", module)
+        raise TypeError(f"module is a {type(module).__name__}, but must be a torch.nn.Sequential; "
+                        + other_way(torch, module))
+    check_plain("module", module)
     chain = Chain()
     read(torch, module, chain)
     return chain.network(loss, seed)
@@ -97,12 +121,16 @@ def read(torch: Any, modules: Any, chain: Chain, place: str = "layer ") -> None:
                    for activation, (name, constants) in MODULES.items()}
     for index, module in enumerate(modules):
         where, kind = f"{place}{index}", type(module)     # not isinstance: a subclass may compute anything
-        check_no_hooks(where, module)
+        if not isinstance(module, torch.nn.Module):     # None is let in by Sequential
+            raise unsupported(where, repr(module), SUPPORTED)
+        check_plain(where, module)
         if kind is torch.nn.Sequential:
             read(torch, module, chain, f"{where}.")
         elif kind is torch.nn.Linear:
             biases = None if module.bias is None else array(where, module.bias)
             chain.linear(where, array(where, module.weight).T, biases)
+        elif kind in (torch.nn.BatchNorm1d, torch.nn.SyncBatchNorm):
+            chain.affine(where, *normalization(where, module))
         elif kind is torch.nn.Dropout:
             chain.dropout(where, module.p)
         elif kind in activations:
@@ -113,15 +141,55 @@ def read(torch: Any, modules: Any, chain: Chain, place: str = "layer ") -> None:
                     raise ValueError(f"{where} is {module!r}, whose {constant} is {got!r}, but fastnn's {name} is that "
                                      f"of {constant}={value!r}")
             chain.activation(where, name)
-        elif not (kind is torch.nn.Identity or kind is torch.nn.Flatten and module.start_dim == 1
-                  and module.end_dim == -1):
+        elif not (kind in (torch.nn.Identity, torch.nn.AlphaDropout) or kind is torch.nn.Flatten
+                  and module.start_dim == 1 and module.end_dim == -1):
             raise unsupported(where, repr(module), SUPPORTED)
 
 
-def check_no_hooks(where: str, module: torch.nn.Module) -> None:
-    """Refuses hooks, which may change anything."""
-    if module._forward_hooks or module._forward_pre_hooks:
-        raise unsupported(where, f"{module!r} with hooks", SUPPORTED)
+def normalization(where: str, module: Any) -> tuple[Array, Array]:
+    """What a BatchNorm1d multiplies by and adds in evaluation mode, in float64."""
+    if module.running_mean is None or module.running_var is None:
+        raise ValueError(f"{where} is {module!r}, which keeps no running mean and variance, so that what it computes "
+                         "depends on the batch; train it with track_running_stats=True")
+    mean, variance = array(where, module.running_mean), array(where, module.running_var)
+    scale = 1 / np.sqrt(variance.astype(np.float64) + module.eps)
+    if module.weight is not None:
+        scale = scale * array(where, module.weight)
+    shift = -mean * scale
+    return scale, shift if module.bias is None else shift + array(where, module.bias)
+
+
+def check_plain(where: str, module: Any) -> None:
+    """Refuses a module that may compute something else than its class does, with the cure if one is known."""
+    hooks = hooks_of(module)
+    cure = known_cure(module)
+    if hooks and not cure:
+        cure = "hooks may change anything: remove them by the handles that registering them gave"
+    if "forward" in vars(module) and not cure:
+        raise unsupported(where, f"{module!r} with a forward of its own",
+                          f"{SUPPORTED}; del module.forward brings back that of its class")
+    if cure:
+        raise unsupported(where, f"{module!r} with hooks" if hooks else repr(module), f"{SUPPORTED}; {cure}")
+
+
+def hooks_of(module: Any) -> list[Any]:
+    """What is called before and after a module's forward."""
+    return [*module._forward_pre_hooks.values(), *module._forward_hooks.values()]
+
+
+def known_cure(module: Any) -> str:
+    """What to do about a module of a known kind, or with hooks of one; nothing where there is nothing to say."""
+    kinds = (*type(module).__mro__, *(base for hook in hooks_of(module) for base in type(hook).__mro__))
+    names = [f"{kind.__module__}.{kind.__qualname__}" for kind in kinds]
+    return next((cure for piece, cure in CURES.items() if any(piece in name for name in names)), "")
+
+
+def other_way(torch: Any, module: Any) -> str:
+    """What to do about what is no Sequential."""
+    if isinstance(module, Mapping):
+        return "load a state_dict into a Sequential of the same layers, with its load_state_dict"
+    cure = known_cure(module) if isinstance(module, torch.nn.Module) else ""
+    return cure or "torch.nn.Sequential(*layers) makes one, and from_onnx reads what torch.onnx.export writes"
 
 
 def array(where: str, tensor: Any) -> Array:
@@ -129,4 +197,10 @@ def array(where: str, tensor: Any) -> Array:
     if str(tensor.dtype) not in ("torch.float32", "torch.float64"):
         raise ValueError(f"{where} has dtype {tensor.dtype}, but must be torch.float32 or torch.float64; convert it "
                          "with module.float()")
-    return tensor.detach().cpu().numpy()
+    if tensor.is_meta:
+        raise ValueError(f"{where} lies on the device 'meta', where parameters have no values; load them with "
+                         "module.to_empty(device='cpu') and load_state_dict")
+    try:
+        return tensor.detach().cpu().numpy()
+    except (TypeError, RuntimeError) as error:      # sparse, spread over devices, quantized, …
+        raise ValueError(f"{where} has parameters that NumPy cannot hold: {error}") from None
