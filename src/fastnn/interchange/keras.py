@@ -3,10 +3,14 @@
 The spellings of Keras 2 and 3 are read. Two of its functions are not what their names say elsewhere:
 "leaky_relu" has the slope 0.2 (the layer LeakyReLU 0.3 where nothing else is said) and is refused,
 for fastnn's is 0.01; "gelu" is the exact one, as here, unless a layer says approximate=True.
+
+Shapes are followed as far as a configuration declares them: on arrays of more dimensions than rows have, Dense, Softmax
+and their like are other functions.
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,8 +20,10 @@ from .chain import Chain, unsupported
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .._types import AnyLoss, ArrayLike, LossName
+    from .._types import AnyLoss, Array, ArrayLike, LossName
     from ..network import Network
+
+    Shape = tuple[int | None, ...]      # of a layer's inputs; None where a size is free
 
 FUNCTIONS = {
     "linear": "identity", "sigmoid": "sigmoid", "tanh": "tanh", "relu": "relu", "elu": "elu", "selu": "selu",
@@ -25,15 +31,22 @@ FUNCTIONS = {
     "exponential": "exp",
 }
 SLOPES = (0.01, float(np.float32(0.01)))     # Keras 2 keeps it in float32
+LAST = (-1, 1, [-1], [1], (-1,), (1,))      # axes of rows
 # Layers that are activations, each with the values that its constants may have.
 LAYERS: dict[str, tuple[str, dict[str, tuple[Any, ...]]]] = {
     "ReLU": ("relu", {"max_value": (None,), "negative_slope": (0, None), "threshold": (0, None)}),
-    "LeakyReLU": ("leaky_relu", {"negative_slope": SLOPES, "alpha": SLOPES}),
+    "LeakyReLU": ("leaky_relu", {"negative_slope": SLOPES, "alpha": SLOPES,
+                                 "max_value": (None,), "threshold": (0, None)}),     # these are of a ReLU with a slope
     "ELU": ("elu", {"alpha": (1,)}),
-    "Softmax": ("softmax", {"axis": (-1, 1, [-1], [1])}),
+    "Softmax": ("softmax", {"axis": LAST}),
 }
-SUPPORTED = (f"only InputLayer, Dense, Activation, {', '.join(LAYERS)}, Dropout, Flatten and Sequential can become a "
-             "fastnn.Network")
+# What these do, they do in training alone.
+TRAINING = ("GaussianNoise", "GaussianDropout", "AlphaDropout", "ActivityRegularization")
+# Layers that are what they are for rows on arrays of more dimensions, too, which a Flatten turns into rows.
+ANY_RANK = ("InputLayer", "Sequential", "Flatten", "Reshape", "Identity", "Rescaling", "Normalization", *TRAINING)
+NORMALIZATION_EPSILON = 1e-7    # Keras's own, for a Normalization's deviation
+SUPPORTED = (f"only InputLayer, Dense, Activation, {', '.join(LAYERS)}, BatchNormalization, Normalization, Rescaling, "
+             f"Dropout, {', '.join(TRAINING)}, Identity, Flatten, Reshape and Sequential can become a fastnn.Network")
 
 
 def from_keras(config: dict[str, Any] | list[Any], weights: Sequence[ArrayLike], *,
@@ -46,13 +59,18 @@ def from_keras(config: dict[str, Any] | list[Any], weights: Sequence[ArrayLike],
         What `model.get_config()` returns, or `json.loads(model.to_json())`, or the parsed config.json of a
         .keras file.
     weights : list of arrays
-        What `model.get_weights()` returns. The network has their dtype.
+        What `model.get_weights()` returns. The network has their dtype; float32 for halves, and float64 where
+        float32 would lose what a normalization becomes as part of a layer.
     loss, seed : as for Network
 
     Raises
     ------
     ValueError
-        For layers, activations and constants that fastnn does not have; the sentence names the layer.
+        For layers, activations and constants that fastnn does not have, and for layers on arrays that are no rows; the
+        sentence names the layer.
+
+    BatchNormalization, Normalization and Rescaling become part of the Dense beside them. What works in training alone,
+    such as GaussianNoise, is left out, but Dropout, which becomes the hidden layer's.
 
     >>> import numpy as np, fastnn
     >>> config = {"name": "model", "layers": [
@@ -63,12 +81,21 @@ def from_keras(config: dict[str, Any] | list[Any], weights: Sequence[ArrayLike],
     >>> fastnn.interchange.from_keras(config, weights).predict([1, 2, 3, 4])
     array([80.], dtype=float32)
     """
-    chain, remaining = Chain(), list(weights)
-    read(listed(config), remaining, chain)
+    chain, remaining = Chain(), [array(values) for values in weights]
+    n_arrays = len(remaining)
+    layers = listed(config)
+    shape = read(layers, remaining, chain, declared(config))
     if remaining:
-        raise ValueError(f"weights holds {len(weights)} arrays, but the layers of config take "
-                         f"{len(weights) - len(remaining)}")
+        raise ValueError(f"weights holds {n_arrays} arrays, but the layers of config take {n_arrays - len(remaining)}")
+    if shape is not None and len(shape) != 2:
+        raise ValueError(f"the outputs of config have the shape {shape}, but those of a fastnn.Network are rows")
     return chain.network(loss, seed)
+
+
+def array(values: ArrayLike) -> Array:
+    """Weights as an array; halves become float32, which holds them exactly."""
+    result = np.asarray(values)
+    return result.astype(np.float32) if result.dtype.name in ("float16", "bfloat16") else result
 
 
 def listed(config: Any) -> list[dict[str, Any]]:
@@ -86,31 +113,107 @@ def listed(config: Any) -> list[dict[str, Any]]:
     return layers
 
 
-def read(layers: list[dict[str, Any]], weights: list[ArrayLike], chain: Chain, place: str = "layer ") -> None:
-    """Takes up layers, and from the front of the list `weights` what belongs to them."""
+def declared(layer: Any) -> Shape | None:
+    """The shape of a layer's or a model's inputs, if its configuration has it."""
+    for holder in (layer, layer.get("config"), layer.get("build_config")) if isinstance(layer, dict) else ():
+        for key in ("batch_shape", "batch_input_shape", "build_input_shape", "input_shape"):
+            shape = holder.get(key) if isinstance(holder, dict) else None
+            if isinstance(shape, (list, tuple)) and all(size is None or isinstance(size, int) for size in shape):
+                return tuple(shape)
+    return None
+
+
+def read(layers: list[dict[str, Any]], weights: list[Array], chain: Chain, shape: Shape | None,
+         place: str = "layer ") -> Shape | None:
+    """Takes up layers, and from the front of the list `weights` what belongs to them; gives the outputs' shape."""
     for index, layer in enumerate(layers):
         kind, config = layer["class_name"], layer["config"]
         where = f"{place}{index} ({config.get('name', kind)})"
+        shape = declared(layer) or shape
+        if shape is not None and len(shape) != 2 and kind not in ANY_RANK:
+            raise ValueError(f"{where} is a {kind} of inputs of shape {shape}, but a fastnn.Network has rows, of shape "
+                             "(None, n), and this is another function; begin with a Flatten")
         if kind == "Sequential":
-            read(listed(layer), weights, chain, f"{place}{index}.")
+            shape = read(listed(layer), weights, chain, shape, f"{place}{index}.")
         elif kind == "Dense":
-            n_arrays = 1 + config.get("use_bias", True)
-            if len(weights) < n_arrays:
-                raise ValueError(f"{where} takes {n_arrays} arrays, but weights has {len(weights)} left for it")
-            chain.linear(where, *weights[:n_arrays])
-            del weights[:n_arrays]
+            kernel, *biases = taken(where, weights, 1 + config.get("use_bias", True))
+            if shape is not None and kernel.ndim == 2 and shape[1] not in (None, len(kernel)):
+                raise ValueError(f"{where} has weights for {len(kernel)} inputs, but config declares {shape[1]}")
+            chain.linear(where, kernel, *biases)
             if len(chain.biases[-1]) != config.get("units"):
                 raise ValueError(f"{where} has {config.get('units')} units, but its weights are for "
                                  f"{len(chain.biases[-1])}")
             activate(where, config.get("activation"), chain)
+            shape = None, len(chain.biases[-1])
+        elif kind == "BatchNormalization" and config.get("axis", -1) in LAST and not config.get("renorm"):
+            chain.affine(where, *batch_normalization(where, config, weights))
+        elif kind == "Normalization" and config.get("axis", -1) in (*LAST, None, (), []):
+            chain.affine(where, *normalization(where, config, weights))
+        elif kind == "Rescaling":
+            chain.affine(where, constants(where, config.get("scale")), constants(where, config.get("offset", 0.0)))
         elif kind == "Activation":
             activate(where, config.get("activation"), chain)
         elif kind in LAYERS:
             activate(where, layer, chain)
         elif kind == "Dropout" and config.get("noise_shape") is None:
             chain.dropout(where, config.get("rate"))
-        elif kind != "InputLayer" and (kind != "Flatten" or config.get("data_format") == "channels_first"):
+        elif kind in ("Flatten", "Reshape") and config.get("data_format") != "channels_first":
+            shape = reshaped(shape, config.get("target_shape", [-1]))
+        elif kind not in ("InputLayer", "Identity", *TRAINING):
             raise unsupported(where, f"a {kind}({shown(config)})", SUPPORTED)
+    return shape
+
+
+def taken(where: str, weights: list[Array], n: int) -> list[Array]:
+    """The first n arrays, which are taken from the list."""
+    if len(weights) < n:
+        raise ValueError(f"{where} takes {n} arrays, but weights has {len(weights)} left for it")
+    first = weights[:n]
+    del weights[:n]
+    return first
+
+
+def batch_normalization(where: str, config: dict[str, Any], weights: list[Array]) -> tuple[Array, Array]:
+    """What a BatchNormalization multiplies by and adds: gamma and beta, if it has them, and what training measured."""
+    scaled, centered = config.get("scale", True), config.get("center", True)
+    parts = [part.astype(np.float64) for part in taken(where, weights, 2 + bool(scaled) + bool(centered))]
+    if len({part.shape for part in parts}) > 1:
+        raise ValueError(f"{where} has arrays of the shapes {', '.join(str(part.shape) for part in parts)}, but all of "
+                         "a BatchNormalization have one shape")
+    *learned, mean, variance = parts
+    scale = (learned[0] if scaled else 1) / np.sqrt(variance + config.get("epsilon", 1e-3))
+    return scale, (learned[-1] if centered else 0) - mean * scale
+
+
+def normalization(where: str, config: dict[str, Any], weights: list[Array]) -> tuple[Array, Array]:
+    """What a Normalization multiplies by and adds: its constants, or what it measured (with a count of rows)."""
+    if config.get("mean") is None:
+        mean, variance, _ = taken(where, weights, 3)
+    else:
+        mean, variance = constants(where, config["mean"]), constants(where, config.get("variance"))
+    if mean.shape != variance.shape:
+        raise ValueError(f"{where} has a mean of shape {mean.shape} and a variance of shape {variance.shape}, but they "
+                         "must have one shape")
+    mean = mean.astype(np.float64)
+    deviation = np.maximum(np.sqrt(variance.astype(np.float64)), NORMALIZATION_EPSILON)
+    return (deviation, mean) if config.get("invert") else (1 / deviation, -mean / deviation)
+
+
+def constants(where: str, value: Any) -> Array:
+    """Numbers in a configuration, which Keras may have wrapped as an array."""
+    if isinstance(value, dict) and value.get("class_name") == "__numpy__":
+        value = value["config"]["value"]
+    try:
+        return np.asarray(value, np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"{where} has the constants {value!r}, but they must be numbers") from None
+
+
+def reshaped(shape: Shape | None, target: Sequence[int]) -> Shape | None:
+    """A shape after a Reshape to `target`, in which -1 is what is left."""
+    sizes = None if shape is None or None in shape[1:] else math.prod(size or 0 for size in shape[1:])
+    left = None if sizes is None else sizes // max(1, math.prod(size for size in target if size > 0))
+    return None, *(size if size > 0 else left for size in target)
 
 
 def activate(where: str, activation: Any, chain: Chain) -> None:
@@ -123,6 +226,8 @@ def activate(where: str, activation: Any, chain: Chain) -> None:
     constants = constants or {}
     if name is None or name == "linear":
         return
+    if name == "ReLU" and constants.get("negative_slope"):
+        name = "LeakyReLU"
     if name == "leaky_relu":
         raise ValueError(f"{where} has the activation 'leaky_relu', whose slope in Keras is 0.2, but fastnn's is 0.01; "
                          "in Keras, LeakyReLU(0.01) would be the same")
