@@ -46,7 +46,7 @@ def main(arguments=None):
         start = perf_counter()
         history = network.fit(X_train, y_train, epochs=1, batch_size=16, optimizer=optimizer)
         seconds += perf_counter() - start
-        predicted = network.predict(X_test).argmax(axis=1)
+        predicted = network.predict_classes(X_test)
         accuracy = float(np.mean(predicted == y_test))
         print(f"{epoch:5d}  {history.loss[-1]:8.5f}  {accuracy:17.2%}  {seconds:7.3f}")
 

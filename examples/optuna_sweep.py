@@ -79,7 +79,7 @@ def main(arguments=None):
 
     pruned = len(study.get_trials(states=[optuna.trial.TrialState.PRUNED]))
     network, loss = train(study.best_params, training, validation)
-    accuracy = (network.predict(X_test).argmax(axis=1) == y_test).mean()
+    accuracy = network.score(X_test, y_test)
     print(f"{options.trials} trials in {seconds:.2f} s; of {len(study.trials)} in the study {pruned} were pruned")
     print(f"the best, {study.best_params}, has a validation loss of {loss:.4f}")
     print(f"accuracy on {len(y_test)} held-out digits {accuracy:.4f}")

@@ -1,5 +1,6 @@
 """The README's example prints what the README says, and its error messages are real."""
 
+import builtins
 import contextlib
 import io
 import re
@@ -51,12 +52,12 @@ def numbers(text):
 
 @pytest.mark.any_isa
 def test_error_messages():
-    calls = re.findall(r">>> (.*)\nValueError: (.*)", README)
-    assert len(calls) == 2
+    calls = re.findall(r">>> (.*)\n((?:Value|Type)Error): (.*)", README)
+    assert len(calls) == 3
     net = fastnn.Network([64, 128, 10], output="softmax")
-    for call, message in calls:
-        with pytest.raises(ValueError, match=re.escape(message.removesuffix("…"))):
-            eval(call, {"fastnn": fastnn, "net": net, "X": np.zeros((1, 64))})
+    for call, error, message in calls:
+        with pytest.raises(getattr(builtins, error), match=re.escape(message.removesuffix("…"))):
+            eval(call, {"fastnn": fastnn, "net": net, "X": np.zeros((1, 64)), "y": [0]})
 
 
 @pytest.mark.any_isa
@@ -65,3 +66,12 @@ def test_links_lead_somewhere():
     assert links
     for link in links:
         assert (Path(__file__).parent.parent / link).exists(), link
+
+
+@pytest.mark.any_isa
+def test_errors_of_one_output():
+    """README says that (n, 1) - (n,) is (n, n), and what to write."""
+    assert "`net.predict(X)[:, 0] - y`" in README
+    net, X, y = fastnn.Network([2, 1]), np.ones((5, 2)), np.zeros(5)
+    assert net.predict(X).shape == (5, 1) and (net.predict(X) - y).shape == (5, 5)
+    assert (net.predict(X)[:, 0] - y).shape == (net.predict(X).ravel() - y).shape == (5,)

@@ -1074,6 +1074,9 @@ cdef class Running:
         X is (n, n_inputs) and the result (n, n_outputs); a 1-D X is one sample and gives a 1-D
         result. `out`, of the network's dtype, receives the result. A row's outputs never
         depend on the other rows, bit for bit.
+
+        For one output the result is (n, 1). Take `net.predict(X)[:, 0]` (or `.ravel()`) before you subtract y (n,):
+        NumPy makes (n, n) of (n, 1) - (n,), every prediction minus every target.
         """
         cdef Engine engine = engine_of(self)
         if cnp.PyArray_CheckExact(X):
