@@ -816,6 +816,16 @@ def test_the_self_test_notices_errors_of_small_outputs(tmp_path):
     assert failures(tmp_path) == 8
 
 
+@needs_cc
+@pytest.mark.parametrize("weight, biases", [(3.4e38, 0.0), (1e-38, 3.4e38), (0.0, 0.0), (1e38, 1.0)])
+def test_numbers_at_the_edge_of_overflow_are_written(weight, biases, tmp_path):
+    network = fastnn.Network([2, 3, 1])
+    network.weights[0][...], network.biases[0][...] = weight, biases
+    network.weights[1][...] = 0.1
+    to_c(network, tmp_path / "policy.h")
+    assert failures(tmp_path) == 0
+
+
 def recorded(folder, kind):
     """The numbers in policy.h for the self-test: "inputs" or "outputs"."""
     text = (folder / "policy.h").read_text()

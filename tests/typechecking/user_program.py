@@ -94,7 +94,7 @@ def keeping(network: fastnn.Network) -> None:
         assert_type(fastnn.load(str(path), loss=squared), fastnn.Network)
         with suppress(fastnn.FormatError):
             fastnn.load(__file__)
-        network.to_c(Path(folder) / "model.h")
+        network.to_c(Path(folder) / "model.h", inputs=X[:8], columns=["a", "b", "c"], classes=range(1))
         fastnn.interchange.to_onnx(network, Path(folder) / "model.onnx")
         assert_type(fastnn.interchange.from_onnx(Path(folder) / "model.onnx", loss="mae"), fastnn.Network)
         network.l2 = 0.1

@@ -233,7 +233,7 @@ STANDARD_HEADERS = frozenset([
 N_TESTS = 8
 TOLERANCE = {"float32": 2e-5, "float64": 2e-12}     # of a row's largest output plus `size`, at least
 CANDIDATES = 256        # rows, of which the self-test records those that tell most
-MOST_MUTANTS = 32
+MOST_MUTANTS = 16
 ROUNDING = 16           # times what parameters that err in their last bits change: more than any order of sums does
 
 
@@ -292,7 +292,7 @@ def to_c(network: Network, path: Path, *, inputs: ArrayLike | None = None, colum
             array(words, f"{kind}_{layer}", values) for layer, (weights, biases, _) in enumerate(layers(network))
             for kind, values in (("weights", weights), ("biases", biases))),
         functions=functions(words, [kind for kind in dict.fromkeys(network.activations) if kind != "identity"]),
-        buffers="".join(f"    {words['T']} {buffer}[{size}];\n" for buffer, size in buffers), calls=calls,
+        buffers="".join(f"    {words['T']} {buffer}[{width}];\n" for buffer, width in buffers), calls=calls,
         names="".join(NAMES.format(
             **words, what=what, function=ONE_OF[what], n=len(names), width=1 + max(len(utf8(text)) for text in names),
             strings=",\n        ".join(map(string, names))) for what, names in named.items()),
@@ -307,7 +307,7 @@ def to_c(network: Network, path: Path, *, inputs: ArrayLike | None = None, colum
         legend="".join(" *\n" + "".join(
             f" *     {ONE_OF[what]} {index}: {commented(text)}\n" for index, text in enumerate(names))
             for what, names in named.items()),
-        stack=sum(size for _, size in buffers) * np.dtype(network.dtype).itemsize, N_TESTS=len(rows),
+        stack=sum(width for _, width in buffers) * np.dtype(network.dtype).itemsize, N_TESTS=len(rows),
         digest=sha256(code.encode()).hexdigest()[:16], code=code)
     replace_file(path, text.encode())
 
@@ -358,19 +358,19 @@ def rows_like(columns: Scaling | None, network: Network) -> FloatArray:
 
 
 def telling(network: Network, rows: FloatArray) -> FloatArray:
-    """Eight rows, or less, whose outputs show what is wrong with a network; the earlier ones if they do.
+    """Eight of the rows, or less, whose outputs show what is wrong with a network; the earlier ones if they do.
 
     Wrong are other inputs, other parameters and a missing activation. A row shows what changes its outputs by ten times
-    the self-test's tolerance; rows on which rounding has more weight than on most others are left out.
+    the self-test's tolerance; rows on which rounding would make it larger than most others do are left out.
     """
     outputs = network.predict(rows)
     finite = np.isfinite(outputs).all(axis=1)
-    rows, outputs = rows[finite], outputs[finite]
     if not finite.any():
         raise ValueError("the outputs for standard normal inputs and for smaller ones hold NaN or infinity, but must "
                          "be finite in C; give inputs= for which they are finite")
+    rows, outputs = rows[finite], outputs[finite]
     errors = rounding(network, rows, outputs)
-    calm = errors <= np.median(errors)
+    calm = errors <= max(float(np.median(errors)), TOLERANCE[network.dtype] / ROUNDING)
     rows, outputs, errors = rows[calm], outputs[calm], errors[calm]
     least = 10 * tolerance(network, errors) * (size(outputs) + np.abs(outputs).max(axis=1))
     others = [np.broadcast_to(outputs[-1], outputs.shape), *(other.predict(rows) for other in mutants(network))]
@@ -385,8 +385,8 @@ def telling(network: Network, rows: FloatArray) -> FloatArray:
 
 
 def mutants(network: Network) -> Iterable[Network]:
-    """The network with larger parameters, and without the activation of one of its layers: any, or some of many."""
-    yield like(network, network.activations, 1.1 * network.get_parameters())
+    """The network with smaller parameters, and without the activation of one of its layers: any, or some of many."""
+    yield like(network, network.activations, 0.9 * network.get_parameters())
     n_layers = len(network.activations)
     for layer in np.unique(np.linspace(0, n_layers - 1, min(n_layers, MOST_MUTANTS)).astype(int)):
         if network.activations[layer] != "identity":
@@ -397,12 +397,13 @@ def mutants(network: Network) -> Iterable[Network]:
 def rounding(network: Network, rows: FloatArray, outputs: FloatArray) -> FloatArray:
     """How large rounding is in each row's outputs, as a part of what they are compared with.
 
-    It is measured by changing the last bits of the parameters.
+    It is measured by making half of the parameters smaller by some units of their last place.
     """
     parameters = network.get_parameters()
-    signs = np.random.default_rng(0).choice([-2, 2], parameters.shape)
-    other = like(network, network.activations, parameters * (1 + signs * np.finfo(network.dtype).eps))
-    return np.abs(other.predict(rows) - outputs).max(axis=1) / (size(outputs) + np.abs(outputs).max(axis=1))
+    units = np.random.default_rng(0).choice([0, 4], parameters.shape)
+    other = like(network, network.activations, parameters * (1 - units * np.finfo(network.dtype).eps))
+    errors = np.abs(other.predict(rows) - outputs).max(axis=1) / (size(outputs) + np.abs(outputs).max(axis=1))
+    return np.where(np.isfinite(errors), errors, 1)     # not so where outputs are about to overflow
 
 
 def size(outputs: FloatArray) -> float:
@@ -424,7 +425,7 @@ def like(network: Network, activations: Sequence[str], parameters: Array) -> Net
 
 
 def body(network: Network, words: dict[str, str]) -> tuple[list[tuple[str, int]], str]:
-    """The buffers of `predict`, as (name, size), and its statements. Hidden layers take turns in two buffers."""
+    """The buffers of `predict`, as (name, width), and its statements. Hidden layers take turns in two buffers."""
     buffers: dict[str, int] = {}
     source, calls = "input", ""
     for layer, (weights, _, activation) in enumerate(layers(network)):
