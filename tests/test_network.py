@@ -13,6 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fastnn
+from fastnn import initializers
+from fastnn._core import random_bits
 
 
 def test_the_comparison_of_bits_can_fail():
@@ -168,6 +170,20 @@ def test_initializer(initializer, dtype):
     for w, b in zip(network.weights, network.biases, strict=True):
         assert_spread(w.astype(np.float64), initializer)
         assert not b.any()
+
+
+@pytest.mark.any_isa
+@pytest.mark.parametrize("shape", ["normal", "uniform"])
+def test_initial_weights_are_those_of_their_places_whatever_is_drawn_at_a_time(shape, monkeypatch):
+    """The random bits of a weight are those of its number in the layer."""
+    for sizes in ([7, 5], [1, 100], [100, 1], [3, 17], [16, 16], [2, 1000]):
+        network = fastnn.Network(sizes, initializer=f"he_{shape}", seed=9, dtype="float64")
+        bits = random_bits(9, 0, 0, network.weights[0].size).reshape(network.weights[0].shape)
+        assert same_bits(random_bits(9, 0, 3, 4), bits.ravel()[3:7])
+        for piece in (1, 2, 16, 17, 99, 10**6):
+            monkeypatch.setattr(initializers, "PIECE", piece)
+            again = fastnn.Network(sizes, initializer=f"he_{shape}", seed=9, dtype="float64")
+            assert same_bits(again.weights[0], network.weights[0]), (sizes, piece)
 
 
 @pytest.mark.parametrize(

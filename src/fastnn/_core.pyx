@@ -120,14 +120,14 @@ def aligned_zeros(Py_ssize_t count, dtype):
     return memory[start:start + count * itemsize].view(dtype)
 
 
-def random_bits(uint64_t seed, uint64_t stream, Py_ssize_t count):
-    """`count` random 64-bit integers: a function of seed and stream alone (kernels/random.pxd)."""
+def random_bits(uint64_t seed, uint64_t stream, Py_ssize_t first, Py_ssize_t count):
+    """Numbers first … first + count - 1 of the random 64-bit integers of a seed and a stream (kernels/random.pxd)."""
     bits = np.empty(count, np.uint64)
     cdef uint64_t[::1] view = bits
     cdef uint64_t key = counted_bits(counted_bits(seed, 1), stream)
     cdef Py_ssize_t i
     for i in range(count):
-        view[i] = counted_bits(key, i)
+        view[i] = counted_bits(key, <uint64_t> (first + i))
     return bits
 
 
@@ -854,11 +854,15 @@ cdef class Engine:
 
     def packed(self, block):
         """A block without its padding, (n_parameters,): W0, b0, W1, b1, … row by row."""
-        arrays = []     # no comprehension: Cython 3.3 frees its item twice where the list cannot grow
+        cdef Py_ssize_t start = 0, count = 0
+        for index in range(self.n_layers):
+            count += (self.layers[index].n_in + 1) * self.layers[index].n_out
+        values = np.empty(count, self.dtype)
         for pair in zip(*self.views(block)):
-            for array in pair:
-                arrays.append(array.ravel())
-        return np.concatenate(arrays)
+            for view in pair:
+                values[start:start + view.size].reshape(view.shape)[...] = view
+                start += view.size
+        return values
 
     def unpack(self, values, block):
         """The way back: values (n_parameters,) into a block."""

@@ -28,11 +28,24 @@ VARIANCES: dict[str, Callable[[int, int], float]] = {
 INITIALIZERS = tuple(f"{scheme}_{shape}" for scheme in VARIANCES for shape in ("normal", "uniform"))
 
 
-def initial_weights(name: str, n_in: int, n_out: int, seed: int, layer: int) -> Array:
-    """Weights (n_in, n_out) in float64, of this seed and layer number alone."""
+PIECE = 2**14       # weights that are drawn at a time: what is made on the way takes some ten times their memory
+
+
+def draw(weights: Array, name: str, seed: int, layer: int) -> None:
+    """weights (n_in, n_out) := those of this seed and layer number alone, piece by piece."""
     scheme, shape = name.split("_")
+    n_in, n_out = weights.shape
     deviation = np.sqrt(VARIANCES[scheme](n_in, n_out))
-    bits = random_bits(seed, layer, n_in * n_out).reshape(n_in, n_out)
+    rows, columns = max(1, PIECE // n_out), min(n_out, PIECE)       # some whole rows, or a part of one
+    for row in range(0, n_in, rows):
+        for column in range(0, n_out, columns):
+            piece = weights[row:row + rows, column:column + columns]
+            bits = random_bits(seed, layer, row * n_out + column, piece.size)
+            piece[...] = spread(shape, deviation, bits).reshape(piece.shape)
+
+
+def spread(shape: str, deviation: float, bits: Array) -> Array:
+    """Random numbers (n,) in float64 of mean 0 and this deviation, each made of 64 bits."""
     uniform = ((bits >> np.uint64(12)) + 0.5) * 2.0**-52            # inside 0 … 1
     if shape == "uniform":
         return (2 * uniform - 1) * (np.sqrt(3) * deviation)

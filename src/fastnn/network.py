@@ -29,7 +29,7 @@ from ._threads import MOST as MOST_THREADS
 from ._words import explains, object_meant
 from .activations import ACTIVATIONS, HIDDEN
 from .callbacks import EarlyStopping, checked_callbacks
-from .initializers import INITIALIZERS, initial_weights
+from .initializers import INITIALIZERS, draw
 from .losses import CLASSIFYING, Loss, as_loss, check_pair, default_loss
 from .metrics import METRICS, Scored, checked_metrics, measured
 from .optimizers import Adam, Optimizer
@@ -171,9 +171,7 @@ class Network(Running):
         self.metadata: dict[str, Any] = {}
         self._last_good: list[FloatArray] = []      # blocks to go back to, see training.py
         for layer, (weights, name) in enumerate(zip(self.weights, self.activations, strict=True)):
-            scheme = initializer or ACTIVATIONS[name].initializer
-            n_in, n_out = weights.shape
-            weights[...] = initial_weights(scheme, n_in, n_out, self.seed, layer)
+            draw(weights, initializer or ACTIVATIONS[name].initializer, self.seed, layer)
 
     def __repr__(self) -> str:
         text = (f"Network({list(self.layer_sizes)}, activation={list(self.activations[:-1])}, "
