@@ -72,6 +72,31 @@ def test_classes_from_train_to_predict(folder, capsys):
     assert code == 0 and "4 -> 64 -> 32 -> 3" in out and "classes         setosa, versicolor, virginica" in out
 
 
+def wide_table(columns, width=8):
+    """A table of so many columns of numbers and a target, in 24 rows; names are so many characters long."""
+    numbers = np.random.default_rng(0).normal(size=(columns, 24)).round(3)
+    cells = {f"{i:0{width}}": [str(x) for x in column] for i, column in enumerate(numbers)}
+    return tables.Table("wide.csv", cells | {"y": [str(x + i) for i, x in enumerate(numbers[0])]})
+
+
+def test_a_table_of_many_columns_is_learned_saved_and_predicted(folder, capsys):
+    table = wide_table(11_000)
+    write("wide.csv", list(table.cells), zip(*table.cells.values(), strict=True))
+    assert run(capsys, "train", "wide.csv", "--target", "y", "--hidden", "4", "--epochs", "2")[0] == 0
+    loaded = fastnn.load("model.safetensors")
+    trained = tables.train(table, "y", hidden=[4], epochs=2)
+    assert loaded.metadata == trained.network.metadata
+    assert list(tables.predictions(loaded, table)) == list(tables.predictions(trained.network, table))
+    assert run(capsys, "predict", "model.safetensors", "wide.csv")[0] == 0
+
+
+@pytest.mark.parametrize("columns, width", [(11_000, 100), (70_000, 8)])
+def test_a_table_whose_model_no_file_would_hold_is_refused_before_it_is_learned(columns, width, monkeypatch):
+    monkeypatch.setattr(fastnn.Network, "fit", None)
+    with pytest.raises(ValueError, match="the description and the metadata (take .* must fit in|hold too many values)"):
+        tables.train(wide_table(columns, width), "y", hidden=[2])
+
+
 def test_empty_lines_at_the_end_are_no_rows(folder, capsys):
     with open("flowers.csv", "a", encoding="utf-8") as file:
         file.write("\n\n")

@@ -5,13 +5,18 @@ trains on to the same bits, in test_continuation.py.
 """
 
 import copy
+import json
+import os
+import pickle
+import re
 
 import numpy as np
 import pytest
 from helpers import regression_data, same_bits
 
 import fastnn
-from fastnn import schedules
+from fastnn import model_file, persistence, schedules
+from fastnn import network as network_module
 from fastnn.model_file import read_model, write_model
 
 pytestmark = pytest.mark.any_isa
@@ -212,6 +217,152 @@ def test_metadata_that_json_cannot_hold_is_refused_before_the_disk_is_touched(tm
     with pytest.raises(TypeError, match=r"metadata is \[1\], but must be a dictionary"):
         network.save(tmp_path / "model.safetensors")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("make, error", [
+    (lambda: [], None), (lambda: [0.5] * 63, None), (lambda: [0.5] * 64, None),
+    (lambda: [-0.0, 1e-310, 1e300] * 50, None),
+    (lambda: {"a": [{"b": [i / 7 for i in range(100)]}, [1.5] * 70], "": [2.5] * 99}, None),
+    (lambda: [1] * 100, None), (lambda: [1.0, 1] * 50, None), (lambda: [[0.5] * 64] * 3, None),
+    (lambda: [0.1] * 2**18, None), (lambda: [0.1] * (2**18 + 1), ValueError), (lambda: [1] * 2**17, ValueError),
+    (lambda: "x" * 2**20, ValueError), (lambda: [float("nan")] * 64, TypeError), (lambda: [True] * 64, None)])
+def test_long_lists_of_floats_are_arrays_in_the_file(make, error, tmp_path):
+    """They come back as they were, to the type and the bit."""
+    network = fastnn.Network([2, 1])
+    network.metadata = {"it": make(), "note": "a"}
+    if error is not None:
+        with pytest.raises(error):
+            network.save(tmp_path / "model")
+        assert not list(tmp_path.iterdir())
+        return
+    network.save(tmp_path / "model")
+    loaded = fastnn.load(tmp_path / "model").metadata
+    assert json.dumps(loaded, sort_keys=True) == json.dumps(network.metadata, sort_keys=True)
+    floats = re.findall(r"\d\.\d", str(read_model(tmp_path / "model")[0]["metadata"]))
+    assert len(floats) < 64
+
+
+@pytest.mark.parametrize("change", [
+    lambda description, tensors: description.pop("metadata_lists"),
+    lambda description, tensors: tensors.pop("metadata.0"),
+    lambda description, tensors: tensors.update({"metadata.0": np.ones((8, 8))}),
+    lambda description, tensors: tensors.update({"metadata.0": np.ones(64, "f")}),
+    lambda description, tensors: tensors.update({"metadata.0": np.full(64, np.inf)}),
+    lambda description, tensors: tensors.update({"metadata.0": np.ones(2**18 + 1)}),
+    *[lambda description, tensors, places=places: description.update(metadata_lists=places) for places in (
+        5, [[]], ["other"], [["note"]], [["note", 0]], [["it", "a"]], [["missing", 1]], [["it"], ["it"]], [[{}]],
+        {"it": 1})],
+])
+def test_lists_of_metadata_that_do_not_fit_are_refused(change, tmp_path):
+    network = fastnn.Network([2, 1])
+    network.metadata = {"it": [0.5] * 64, "note": "a"}
+    network.save(tmp_path / "model")
+    description, tensors = read_model(tmp_path / "model")
+    write_model(tmp_path / "same", description, tensors)
+    assert fastnn.load(tmp_path / "same").metadata == network.metadata
+    change(description, tensors)
+    write_model(tmp_path / "model", description, tensors)
+    with pytest.raises(fastnn.FormatError, match="is not a valid model"):
+        fastnn.load(tmp_path / "model")
+
+
+@pytest.mark.parametrize("layers", [4_000, persistence.MOST_LAYERS])
+def test_a_network_of_many_layers_is_saved_and_loaded(layers, tmp_path):
+    network = fastnn.Network([2] + [1] * layers, dtype="float64", dropout=0.30000000000000004)
+    network.train_on_batch(np.ones((2, 2)), np.ones((2, 1)), optimizer=fastnn.Adam())
+    network.save(tmp_path / "model")
+    loaded = fastnn.load(tmp_path / "model")
+    assert loaded.layer_sizes == network.layer_sizes and same_bits(loaded.get_parameters(), network.get_parameters())
+
+
+def test_the_largest_network_fits_in_a_header_with_half_a_megabyte_of_metadata():
+    """Sizes that no memory holds: the text of a header is made of their shapes alone."""
+    sizes = [10**7, 1] * (persistence.MOST_LAYERS // 2) + [10**7]
+    shapes = {f"{kind}.{layer}": (np.dtype("f4"), (n_in, n_out)[first:]) for layer, (n_in, n_out) in enumerate(
+        zip(sizes, sizes[1:], strict=False)) for first, kind in enumerate(["weights", "biases"])}
+    description = {"layer_sizes": sizes, "activation": ["leaky_relu"] * len(sizes), "dropout": [0.30000000000000004] *
+                   len(sizes), "metadata": "é" * (2**19 // 6), "settings": "a" * 10_000}
+    label = json.dumps(description)
+    model_file._check_text(label)
+    assert len(model_file._header(label, shapes)) < model_file.LARGEST_HEADER
+    assert len(shapes) < model_file.MOST_ARRAYS - 100
+
+
+def test_a_network_of_more_layers_than_a_file_holds_is_refused_when_it_is_built():
+    with pytest.raises(ValueError, match="layer_sizes holds 10002 sizes, but a network can have at most 10000 layers"):
+        fastnn.Network([1] * 10_002)
+
+
+def deep(levels):
+    value = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize("spoil, path, words", [
+    (lambda network: network.metadata.update(a="x" * 2**20), "model", "must fit in"),
+    (lambda network: network.metadata.update(a=np.ones(2)), "model", "is not made of what JSON holds"),
+    (lambda network: network.metadata.update(a=deep(98)), "model", "nested more than 100 deep"),
+    (lambda network: network.metadata.update(a=deep(100_000)), "model", "nested more than 100 deep"),
+    (None, "missing/model", "No such file or directory"), (None, "folder", "is a directory"),
+    (None, "pipe", "is a pipe"), (None, "m" * 250, "File name too long")])
+def test_a_checkpoint_that_cannot_be_saved_ends_the_fit_before_its_first_epoch(spoil, path, words, tmp_path):
+    """And leaves the folder as it was."""
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    network = fastnn.Network([4, 9, 2])
+    if spoil is not None:
+        spoil(network)
+    before = network.get_parameters()
+    with pytest.raises((OSError, ValueError, TypeError), match=words):
+        network.fit(X, Y, epochs=3, callbacks=[fastnn.CheckpointEvery(tmp_path / path, epochs=100)])
+    assert network.epochs_trained == 0 and same_bits(network.get_parameters(), before)
+    assert sorted(os.listdir(tmp_path)) == ["folder", "pipe"]
+
+
+def test_a_checkpoint_keeps_the_old_file_until_it_is_due(tmp_path):
+    """The look at the beginning writes nothing."""
+    fastnn.Network([4, 2], seed=5).save(tmp_path / "model")
+    before = (tmp_path / "model").read_bytes()
+
+    class Look(fastnn.Callback):
+        def on_epoch_end(self, fit):
+            if fit.epoch < 3:
+                assert (tmp_path / "model").read_bytes() == before
+
+    network = fastnn.Network([4, 9, 2])
+    network.fit(X, Y, epochs=3, callbacks=[fastnn.CheckpointEvery(tmp_path / "model", epochs=3), Look()])
+    assert fastnn.load(tmp_path / "model").epochs_trained == 3 and os.listdir(tmp_path) == ["model"]
+
+
+def test_no_initial_weights_are_drawn_for_parameters_that_are_kept(tmp_path, monkeypatch):
+    """By load, pickle and copies; networks of the user's own class are made by its __init__ all the same, and what that
+    builds beside is drawn."""
+    class Own(fastnn.Network):
+        def __init__(self, layer_sizes, *args, **options):
+            super().__init__(layer_sizes, *args, **options)
+            self.teacher = fastnn.Network([4, 2], seed=3)
+
+    original = Own([4, 9, 2], initializer="he_uniform", seed=2)
+    fastnn.Network([4, 9, 2]).save(tmp_path / "model")
+    monkeypatch.setitem(globals(), "Own", Own)
+    Own.__qualname__ = "Own"
+    drawn = []
+
+    def draw(weights, *args, real=network_module.draw):
+        drawn.append(weights.shape)
+        real(weights, *args)
+
+    monkeypatch.setattr(network_module, "draw", draw)
+    loaded = fastnn.load(tmp_path / "model")
+    assert not drawn and loaded._drawn
+    for copied in (copy.deepcopy, lambda network: pickle.loads(pickle.dumps(network))):
+        twin = copied(original)
+        assert drawn == [(4, 2)] and type(twin) is Own
+        assert same_bits(twin.get_parameters(), original.get_parameters())
+        assert same_bits(twin.teacher.get_parameters(), fastnn.Network([4, 2], seed=3).get_parameters())
+        drawn.clear()
 
 
 def test_copies_have_metadata_of_their_own():

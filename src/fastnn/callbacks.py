@@ -163,6 +163,9 @@ class CheckpointEvery(Callback):
     seconds : float or None
         Seconds from one save to the next, looked at after each epoch.
 
+    What can be known of a failing save is raised when the fit begins: a network that a file cannot hold, a
+    folder that does not exist or that nobody may write to.
+
     A run that was killed goes on from it to the same bits::
 
         net = fastnn.load(path) if path.exists() else fastnn.Network(…)
@@ -181,6 +184,7 @@ class CheckpointEvery(Callback):
         self.seconds = None if seconds is None else number("seconds", seconds, low=0)
 
     def on_fit_begin(self, fit: Fit) -> None:
+        fit.network._check_saveable(self.path)      # now, and not when an epoch or an hour is done
         self._time, self._saved = monotonic(), fit.network.epochs_trained
 
     def on_epoch_end(self, fit: Fit) -> None:

@@ -80,7 +80,7 @@ class Network(Running):
     Parameters
     ----------
     layer_sizes : sequence of int
-        Inputs, units of each hidden layer, outputs: two numbers at least.
+        Inputs, units of each hidden layer, outputs: two numbers at least, 10,001 at most.
     activation : str or sequence of str
         Of the hidden layers: one name, or one per hidden layer.
     output : str
@@ -138,6 +138,8 @@ class Network(Running):
     array([0., 1., 1., 0.], dtype=float32)
     """
 
+    _drawn = True       # whether initial weights are drawn; not in a network whose parameters are kept somewhere
+
     @explains
     def __init__(self, layer_sizes: Sequence[int], activation: HiddenName | str | Sequence[str] = "relu",
                  output: ActivationName | str = "identity", loss: LossName | str | AnyLoss | None = None,
@@ -145,6 +147,9 @@ class Network(Running):
                  dropout: float | Sequence[float] = 0.0, l1: float = 0.0, l2: float = 0.0,
                  label_smoothing: float = 0.0) -> None:
         sizes = checked_sizes(layer_sizes)
+        if len(sizes) - 1 > persistence.MOST_LAYERS:
+            raise ValueError(f"layer_sizes holds {len(sizes)} sizes, but a network can have at most "
+                             f"{persistence.MOST_LAYERS} layers, or no file would hold it")
         hidden = checked_hidden(activation, len(sizes) - 2, HIDDEN, ACTIVATIONS)
         activations = (*hidden, choose("output", output, ACTIVATIONS))
         loss = as_loss(default_loss(output) if loss is None else loss)
@@ -170,6 +175,8 @@ class Network(Running):
         self._epochs_trained = 0
         self.metadata: dict[str, Any] = {}
         self._last_good: list[FloatArray] = []      # blocks to go back to, see training.py
+        if not self._drawn:
+            return
         for layer, (weights, name) in enumerate(zip(self.weights, self.activations, strict=True)):
             draw(weights, initializer or ACTIVATIONS[name].initializer, self.seed, layer)
 
@@ -486,9 +493,13 @@ class Network(Running):
 
         What `fastnn.load(path)` returns goes on training to the same bits. The file is written
         beside the old one, as `.<name>.fastnn-tmp`, synced and put in its place, with its mode:
-        whatever happens, `path` is the old file or the new one. OSError where it cannot be written.
+        whatever happens, `path` is the old file or the new one. OSError where it cannot be written,
+        TypeError or ValueError for what a file cannot hold, before the disk is touched.
         """
         persistence.save(self, path)
+
+    def _check_saveable(self, path: Path) -> None:
+        persistence.check_saveable(self, path)
 
     @explains
     def to_c(self, path: Path, *, inputs: ArrayLike | None = None, columns: Iterable[object] | None = None,
@@ -579,6 +590,6 @@ def load(path: Path, *, loss: LossFunction | None = None) -> Network:
 
     `loss` is the Python function that it learned with, which a file cannot hold; None for all
     others. FormatError for anything that is not a whole, unchanged model file of this version
-    or an older one; OSError where it cannot be read. No code in the file is run.
+    or an older one; OSError where it cannot be read, or is no regular file. No code in the file is run.
     """
     return persistence.load(Network, path, loss)

@@ -19,7 +19,7 @@ from ._checks import number
 from .callbacks import EarlyStopping
 from .lbfgs import LBFGS
 from .losses import Loss, as_loss
-from .model_file import FormatError, read_model, write_model
+from .model_file import FormatError, check_depth, check_target, encoded, read_model, write_model
 from .optimizers import OPTIMIZERS, Optimizer
 
 if TYPE_CHECKING:
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from .network import Network
 
 Description = dict[str, Any]        # what JSON can hold, and for pickle a Loss, a function or a Schedule too
+
+MOST_LAYERS = 10_000        # which a file's header holds, however large they are, beside half a megabyte of metadata
+LONG_LIST = 64              # floats, from which on a list of metadata is an array in the file,
+MOST_NUMBERS = 2**18        # and so many in all: a list takes four times as much memory
 
 KINDS: dict[str, type[AnyOptimizer]] = OPTIMIZERS | {"LBFGS": LBFGS}
 
@@ -77,7 +81,7 @@ def rebuilt(kind: type[Network], description: Description, tensors: Mapping[str,
     """The network that `parts` took apart; `kind` is its class. ValueError, KeyError and TypeError for other parts."""
     tensors = dict(tensors)
     check_tensors(tensors, **description["network"])
-    network = kind(**description["network"])
+    network = undrawn(kind, **description["network"])
     engine = network._engine
     for layer in range(engine.n_layers):
         network.weights[layer][...] = tensors.pop(f"weights.{layer}")
@@ -112,6 +116,15 @@ def rebuilt(kind: type[Network], description: Description, tensors: Mapping[str,
     return network
 
 
+def undrawn(kind: type[Network], **arguments: Any) -> Network:
+    """`kind(**arguments)`, but without initial weights: they would take their time and memory, and be overwritten."""
+    network = kind.__new__(kind, **arguments)
+    network._drawn = False
+    kind.__init__(network, **arguments)
+    del network._drawn
+    return network
+
+
 def check_tensors(tensors: Mapping[str, Array], layer_sizes: Sequence[int], dtype: str, **_: object) -> None:
     """Refuses sizes that the tensors do not have, before anything is made for them, and other dtypes."""
     wrong = [name for name, array in tensors.items() if array.dtype != dtype]
@@ -143,8 +156,27 @@ def count(description: Description, name: str) -> int:
 def save(network: Network, path: Path) -> None:
     """Writes a network to a file. A Python loss is left out, and `load` asks for it; of a learning rate that is a
     Python function the latest value is kept, with a warning."""
+    write_model(path, *plain_parts(network))
+
+
+def check_saveable(network: Network, path: Path | None = None) -> None:
+    """Raises what `save` would raise of this network, and of this path, but writes nothing."""
+    encoded(*plain_parts(network))
+    if path is not None:
+        check_target(path)
+
+
+def plain_parts(network: Network) -> tuple[Description, dict[str, Array]]:
+    """`parts` for a file: JSON and arrays alone."""
     description, tensors = parts(network)
     check_metadata(network.metadata)
+    description["metadata"], lists = without_lists(network.metadata)
+    if (numbers := sum(map(len, lists.values()))) > MOST_NUMBERS:
+        raise ValueError(f"metadata holds lists of {numbers} floats, but must hold {MOST_NUMBERS} at most; keep them "
+                         "in a file of their own")
+    if lists:
+        description["metadata_lists"] = [list(place) for place in lists]
+        tensors |= {f"metadata.{index}": array for index, array in enumerate(lists.values())}
     loss, optimizer = description["network"]["loss"], description["optimizer"]
     description["network"]["loss"] = asdict(loss) if isinstance(loss, Loss) else None
     trained = network.optimizer
@@ -156,19 +188,55 @@ def save(network: Network, path: Path) -> None:
             saved = max(trained.last_rate, 1e-300)        # 0 would be no learning rate
             warnings.warn(f"learning_rate is {rate!r}, and a file cannot hold a Python function: who loads the network "
                           f"goes on with the latest rate, {saved:g}, and must set optimizer.learning_rate again",
-                          stacklevel=3)
+                          stacklevel=4)
         optimizer["arguments"]["learning_rate"] = saved
-    write_model(path, description, tensors)
+    return description, tensors
+
+
+def without_lists(value: Any, place: tuple[str | int, ...] = ()) -> tuple[Any, dict[tuple[str | int, ...], Array]]:
+    """Metadata with None in the place of every long list of floats, and these lists as arrays, by their places."""
+    if isinstance(value, list) and len(value) >= LONG_LIST and all(type(each) is float for each in value):
+        return None, {place: np.array(value)}
+    if not isinstance(value, dict | list):
+        return value, {}
+    lists: dict[tuple[str | int, ...], Array] = {}
+    result: Any = {} if isinstance(value, dict) else [None] * len(value)
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+        result[key], found = without_lists(inner, (*place, key))
+        lists |= found
+    return result, lists
+
+
+def put_back(description: Description, tensors: dict[str, Array]) -> None:
+    """The way back: the lists that are tensors, where they were in the metadata. Errors of any kind at a wrong file."""
+    metadata, left = description.get("metadata", {}), MOST_NUMBERS
+    if not isinstance(metadata, dict):
+        raise TypeError(f"metadata is a {type(metadata).__name__}, but must be a dictionary")
+    for index, (*place, last) in enumerate(description.pop("metadata_lists", ())):
+        values = tensors.pop(f"metadata.{index}")
+        if values.ndim != 1 or values.dtype != np.float64:
+            raise ValueError(f"metadata.{index} has shape {values.shape} and dtype {values.dtype}, but must be "
+                             "a list of floats")
+        left -= len(values)
+        if left < 0 or not np.isfinite(values).all():
+            raise ValueError(f"metadata.{index} holds NaN or infinity, or more numbers than fit")
+        holder = metadata
+        for key in place:
+            holder = holder[key]
+        if holder[last] is not None:
+            raise ValueError(f"metadata.{index} belongs where {holder[last]!r:.80} is")
+        holder[last] = values.tolist()
 
 
 def check_metadata(metadata: Any) -> None:
     """Refuses metadata that JSON does not hold, or not as they are."""
     if not isinstance(metadata, dict):
         raise TypeError(f"metadata is {metadata!r}, but must be a dictionary")
+    check_depth(metadata)
     for name, value in metadata.items():
         try:
             kept = json.loads(json.dumps({name: value}, allow_nan=False)) == {name: value}
-        except (TypeError, ValueError, RecursionError):
+        except (TypeError, ValueError):
             kept = False
         if not kept:
             raise TypeError(f"metadata[{name!r}] is not made of what JSON holds as it is: dictionaries with text as "
@@ -185,10 +253,10 @@ def load(kind: type[Network], path: Path, loss: LossFunction | None) -> Network:
             saved = optimizer["arguments"]["learning_rate"]
             optimizer["arguments"]["learning_rate"] = schedules.from_settings(saved["settings"])
             optimizer["arguments"]["learning_rate"].set_state(saved["state"])
-        network["loss"] = own or unknown_loss
-        check_metadata(description.get("metadata", {}))
+        network["loss"] = own or (loss if callable(loss) else unknown_loss)
+        put_back(description, tensors)
         result = rebuilt(kind, description, tensors)
-    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+    except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
         raise FormatError(f"{path} is not a valid model: {type(error).__name__}: {error}") from None
     if own is not None and loss is not None:
         raise TypeError(f"loss is {loss!r}, but the network in {path} has its own: leave it out")
@@ -199,8 +267,7 @@ def load(kind: type[Network], path: Path, loss: LossFunction | None) -> Network:
                         "hold; pass it: fastnn.load(path, loss=…)")
     if not callable(loss):
         raise TypeError(f"loss is {loss!r}, but must be a function (outputs, targets) -> (value, gradient)")
-    network["loss"] = loss
-    return rebuilt(kind, description, tensors)
+    return result
 
 
 def unknown_loss(outputs: Array, targets: Array) -> tuple[float, Array]:

@@ -6,8 +6,10 @@ must know of the table that it learned from; it travels in `Network.metadata`. E
 """
 
 import csv
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from io import TextIOWrapper
 from os import PathLike
 from typing import Any
 
@@ -17,8 +19,10 @@ from numpy.typing import NDArray
 from ._checks import checked_integer
 from ._core import random_order
 from .callbacks import Callback, EarlyStopping
+from .model_file import open_regular
 from .network import Network
 from .optimizers import Adam
+from .persistence import check_saveable
 from .scaling import Scaling, folded
 
 KEY = "fastnn.table"        # in Network.metadata, whose other keys are the user's
@@ -44,7 +48,7 @@ class Table:
     @classmethod
     def read(cls, path: str | PathLike[str]) -> "Table":
         """Reads a file whose first row names the columns."""
-        with open(path, newline="", encoding="utf-8-sig") as file:
+        with TextIOWrapper(open_regular(path), newline="", encoding="utf-8-sig") as file:
             try:
                 rows = list(csv.reader(file))
             except (csv.Error, UnicodeDecodeError) as error:
@@ -56,9 +60,9 @@ class Table:
         names = [name.strip() for name in rows[0]]
         if len(names) == 1 and (";" in names[0] or "\t" in names[0]):
             raise ValueError(f"{path} has one column, {names[0]!r}: cells must be separated by commas")
-        for name in names:
-            if not name or names.count(name) > 1:
-                what = f"{names.count(name)} columns called {name!r}" if name else "a column without a name"
+        for name, count in Counter(names).items():
+            if not name or count > 1:
+                what = f"{count} columns called {name!r}" if name else "a column without a name"
                 raise ValueError(f"{path} has {what}, but each must have a name of its own")
         for number, row in enumerate(rows[1:], 2):
             if len(row) != len(names):
@@ -238,11 +242,12 @@ def train(table: Table, target: str, *, drop: Sequence[str] = (), task: str | No
         y = targets.apply(y)
         network = Network([len(columns), *hidden, 1], seed=seed, l2=L2)
     recipe = Recipe(target, columns, inputs, targets, labels)
+    network.metadata[KEY] = recipe.as_metadata()
+    check_saveable(network)         # before it learns for an hour
     stopping = EarlyStopping(max(PATIENCE, PATIENT_STEPS * BATCH // len(rows)))
     network.fit(inputs.apply(X[rows]), y[rows], epochs=epochs, batch_size=BATCH, optimizer=Adam(LEARNING_RATE),
                 validation_data=VALIDATING, early_stopping=stopping, callbacks=callbacks, progress=progress)
     stopping.restore(network)       # the best parameters, also where the last epoch came first
-    network.metadata[KEY] = recipe.as_metadata()
     return Trained(network, network.epochs_trained, len(rows), len(held_out),
                    scores(network.predict(inputs.apply(X[held_out])), y[held_out], recipe))
 
