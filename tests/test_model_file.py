@@ -538,6 +538,7 @@ WHAT = [
     *[(f"pickle {p}", pickle.dumps({"weights": [0.5] * 99}, p), "a pickle.*save the network with Network.save")
       for p in (2, 3, 4, 5)],
     ("joblib", zlib.compress(b"content" * 99), "compressed by zlib, such as joblib"),
+    ("a formula", b"x^2 + 3 x", "a text that begins with 'x"), ("a short one", b"x^2", "a file of 3 bytes"),
     ("gzip", gzip.compress(b"content" * 99), "compressed by gzip: unpack it"),
     ("bzip2", bz2.compress(b"content" * 99), "compressed by bzip2: unpack it"),
     ("xz", lzma.compress(b"content" * 99), "compressed by xz: unpack it"),

@@ -321,6 +321,32 @@ def test_a_checkpoint_that_cannot_be_saved_ends_the_fit_before_its_first_epoch(s
     assert sorted(os.listdir(tmp_path)) == ["folder", "pipe"]
 
 
+def test_what_is_checked_before_training_can_be_saved_after_it(tmp_path):
+    """At the very limit: the description becomes longer in training, and room for that is kept."""
+    def room(spoil, high):
+        """The largest number for which a network passes the check, or nearly."""
+        low = high - 8192
+        while high - low > 128:
+            network = fastnn.Network([4, 9, 2], dtype="float64")
+            network.metadata["it"] = spoil((low + high) // 2)
+            try:
+                persistence.check_saveable(network)
+                low = (low + high) // 2
+            except ValueError:
+                high = (low + high) // 2
+        return network, spoil(low)
+
+    for spoil, most in ((lambda n: "x" * n, 2**20), (lambda n: [1] * n, 2**16)):
+        network, largest = room(spoil, most)
+        network.metadata["it"] = largest
+        persistence.check_saveable(network)
+        schedule = schedules.WarmUp(schedules.OneCycle(0.1 / 3, 10**6), 10**6)
+        network.fit(X, Y, epochs=2, optimizer=fastnn.AdamW(schedule, clip_norm=1 / 3), validation_data=(X, Y),
+                    early_stopping=fastnn.EarlyStopping(10**6, min_change=1 / 7, monitor="validation_loss"))
+        network.save(tmp_path / "model")
+        assert fastnn.load(tmp_path / "model").metadata == network.metadata
+
+
 def test_a_checkpoint_keeps_the_old_file_until_it_is_due(tmp_path):
     """The look at the beginning writes nothing."""
     fastnn.Network([4, 2], seed=5).save(tmp_path / "model")

@@ -78,8 +78,9 @@ SIGNATURES = [(re.compile(start, re.DOTALL | re.IGNORECASE), what) for start, wh
     (rb"\x28\xb5\x2f\xfd", f"a file compressed by zstd: {UNPACK}"),
     (rb"7z\xbc\xaf\x27\x1c", f"a 7-Zip archive: {UNPACK}"),
     (rb".{257}ustar", f"a tar archive: {UNPACK}"),
-    (rb"\x78[\x01\x5e\x9c\xda]", "a file compressed by zlib, such as joblib writes: load it with joblib, if you trust "
-                                 "who made it, and save the network with Network.save"),
+    (rb"\x78[\x01\x5e\x9c\xda].{,20}[\x80-\xff]", "a file compressed by zlib, such as joblib writes: load it with "
+                                              "joblib, if you trust who made it, and save the network with "
+                                              "Network.save"),
     (rb"\x89HDF\r\n\x1a\n", "an HDF5 file, such as Keras writes: load it with Keras, and pass its configuration and "
                            "weights to fastnn.interchange.from_keras"),
     (rb"\x80\x02\x8a\x0al\xfc\x9cF\xf9", "a PyTorch file (a pickle): load it with torch, and pass its layers to "
@@ -108,10 +109,11 @@ def write_model(path: Path, description: dict[str, Any], tensors: Mapping[str, A
     replace_file(path, *encoded(description, tensors))
 
 
-def encoded(description: dict[str, Any], tensors: Mapping[str, Array]) -> list[bytes | memoryview]:
+def encoded(description: dict[str, Any], tensors: Mapping[str, Array], spare: int = 0) -> list[bytes | memoryview]:
     """What a file of these holds, one piece after the other; the arrays' own memory where their layout fits.
 
-    TypeError or ValueError for what a file cannot hold, or `read_model` would refuse.
+    TypeError or ValueError for what a file cannot hold, or `read_model` would refuse; or could not hold if the
+    description were longer by `spare` bytes.
     """
     check_depth(description)
     description = json.loads(_to_json(description))     # as it will be read: a tuple is a list, a key a string
@@ -121,10 +123,10 @@ def encoded(description: dict[str, Any], tensors: Mapping[str, Array]) -> list[b
         raise TypeError(f"{wrong[0]} has dtype {arrays[wrong[0]].dtype}, but a file holds float32, float64, int32 and "
                         "int64")
     label = _to_json(_content(description, arrays))
-    _check_text(label)
+    _check_text(label, spare)
     layout = {name: (array.dtype, array.shape) for name, array in arrays.items()}
     header = _header(label, layout).encode()
-    if len(header) > LARGEST_HEADER or len(arrays) > MOST_ARRAYS:
+    if len(header) > LARGEST_HEADER - 2 * spare or len(arrays) > MOST_ARRAYS:
         raise ValueError(f"the description and the names of {len(arrays)} arrays take {len(header)} bytes, but must "
                          f"fit in {LARGEST_HEADER}, and there can be {MOST_ARRAYS} arrays")
     return [len(header).to_bytes(8, "little"), header, *(arrays[name].reshape(-1).data for name in _ordered(layout))]
@@ -181,7 +183,7 @@ def read_model(path: Path) -> tuple[dict[str, Any], dict[str, Array]]:
             right = _content(content.get("description"), tensors)
             expected = f"checksum {right['checksum']}"
             if content.get("checksum") != right["checksum"]:
-                raise ValueError(f"checksum {content.get('checksum')!s:.80}; {AGAIN}")
+                raise ValueError(f"checksum {content.get('checksum')!r:.80}; {AGAIN}")
 
             expected = "JSON exactly as fastnn writes it"
             if label != _to_json(right):
@@ -275,9 +277,12 @@ def _to_json(value: object) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def _check_text(text: str) -> None:
-    """Refuses JSON that takes a parser too much memory or too deep a recursion, before one sees it."""
-    if len(text) > LARGEST_TEXT:
+def _check_text(text: str, spare: int = 0) -> None:
+    """Refuses JSON that takes a parser too much memory or too deep a recursion, before one sees it.
+
+    With `spare`, what would be so with so many bytes more.
+    """
+    if len(text) > LARGEST_TEXT - spare:
         raise ValueError(f"the description and the metadata take {len(text)} bytes, but must fit in {LARGEST_TEXT}")
     depth = values = 0
     for token in TOKENS.finditer(text.replace("\\\\", "").replace('\\"', "")):      # strings without escapes
@@ -285,7 +290,7 @@ def _check_text(text: str) -> None:
         values += token[0] in "[{,:"
         if depth > DEEPEST:
             raise ValueError(TOO_DEEP)
-        if values > MOST_VALUES:
+        if values > MOST_VALUES - spare // 8:
             raise ValueError(f"the description and the metadata hold too many values, more than {MOST_VALUES}; keep "
                              "numbers as lists of floats, which a file holds as arrays, or in a file of their own")
 

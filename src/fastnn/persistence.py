@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 Description = dict[str, Any]        # what JSON can hold, and for pickle a Loss, a function or a Schedule too
 
 MOST_LAYERS = 10_000        # which a file's header holds, however large they are, beside half a megabyte of metadata
+SPARE = 4096                # bytes that training may add to a description: an optimizer, early stopping, longer counts
 LONG_LIST = 64              # floats, from which on a list of metadata is an array in the file,
 MOST_NUMBERS = 2**18        # and so many in all: a list takes four times as much memory
 
@@ -160,8 +161,8 @@ def save(network: Network, path: Path) -> None:
 
 
 def check_saveable(network: Network, path: Path | None = None) -> None:
-    """Raises what `save` would raise of this network, and of this path, but writes nothing."""
-    encoded(*plain_parts(network))
+    """Raises what `save` would raise of this network, now or when it is trained, and of this path; writes nothing."""
+    encoded(*plain_parts(network), spare=SPARE)
     if path is not None:
         check_target(path)
 
