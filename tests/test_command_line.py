@@ -90,11 +90,29 @@ def test_a_table_of_many_columns_is_learned_saved_and_predicted(folder, capsys):
     assert run(capsys, "predict", "model.safetensors", "wide.csv")[0] == 0
 
 
-@pytest.mark.parametrize("columns, width", [(11_000, 100), (70_000, 8)])
-def test_a_table_whose_model_no_file_would_hold_is_refused_before_it_is_learned(columns, width, monkeypatch):
+def test_a_table_whose_model_no_file_would_hold_is_refused_before_it_is_learned(monkeypatch):
     monkeypatch.setattr(fastnn.Network, "fit", None)
-    with pytest.raises(ValueError, match="the description and the metadata (take .* must fit in|hold too many values)"):
-        tables.train(wide_table(columns, width), "y", hidden=[2])
+    with pytest.raises(ValueError, match="the description and the metadata take .* bytes, but must fit in"):
+        tables.train(wide_table(11_000, width=100), "y", hidden=[2])
+
+
+def test_a_file_that_cannot_be_written_is_known_before_the_work(folder, capsys, monkeypatch):
+    """Here, as its temporary name would be too long."""
+    monkeypatch.setattr(fastnn.Network, "fit", None)
+    code, out, err = run(capsys, "train", "flowers.csv", "--target", "species", "--out", "m" * 250)
+    assert (code, out) == (1, "") and "File name too long" in err and sorted(os.listdir()) == [
+        "flowers.csv", "patients.csv"]
+
+
+@pytest.mark.parametrize("command", ["train", "predict", "info", "export"])
+def test_what_is_no_regular_file_is_not_waited_for(folder, capsys, command):
+    """A pipe, in the place of the table or the model."""
+    os.mkfifo("pipe")
+    arguments = {"train": ["pipe", "--target", "y"], "predict": ["pipe", "flowers.csv"], "info": ["pipe"],
+                 "export": ["pipe", "--to", "c"]}[command]
+    code, out, err = run(capsys, command, *arguments)
+    assert (code, out) == (1, "") and err == (
+        "fastnn: error: pipe is a pipe, but must be a regular file: pass the path of one\n")
 
 
 def test_empty_lines_at_the_end_are_no_rows(folder, capsys):

@@ -43,6 +43,9 @@ def models():
     """The networks, by the names of their files."""
     for dtype in ("float32", "float64"):
         yield f"untrained-{dtype}", fastnn.Network(SIZES, output="sigmoid", dtype=dtype)
+    network = fastnn.Network(SIZES, dtype="float32")
+    network.metadata = {"long": {"lists": [fractions(100).tolist(), fractions(64).tolist()]}, "short": [0.1, 1e300]}
+    yield "lists-float32", network
     for name, (dtype, optimizer) in OPTIMIZERS.items():
         network = fastnn.Network(SIZES, activation=["tanh", "gelu"], dtype=dtype, seed=3, dropout=[0.1, 0.2], l2=1e-3)
         network.metadata["made by"] = "tools/record_golden.py"

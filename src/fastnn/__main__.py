@@ -19,7 +19,7 @@ from . import tables
 from ._config import show_config
 from ._version import __version__
 from .callbacks import Callback
-from .model_file import replace_file
+from .model_file import check_target, replace_file
 from .network import load
 from .progress import is_terminal, say
 from .training import Fit
@@ -73,6 +73,7 @@ def check_out(path: str, *sources: str) -> None:
     for source in sources:
         if Path(path).exists() and Path(source).exists() and Path(path).samefile(source):
             raise ValueError(f"--out is {path!r}, which is what is read; give another name")
+    check_target(path)
 
 
 def listed(names: list[str]) -> str:
