@@ -59,6 +59,31 @@ def test_a_column_far_from_zero_makes_a_folded_network_float64():
     np.testing.assert_allclose(result.predict(rows), network.predict(scaling.apply(rows)), atol=1e-5)
 
 
+@pytest.mark.parametrize("size", [1e-100, 1e-45, 1e-38, 1e-25, 1.0, 1e25, 1e36, 1e38, 1e100])
+@pytest.mark.parametrize("side", ["inputs", "targets"])
+def test_a_folded_network_holds_numbers_of_any_size(side, size):
+    """float32 where that has room for them, for their weights and for ten deviations more; else float64."""
+    columns = RNG.normal(size=(50, 2)) * size
+    network, scaling = fastnn.Network([2, 9, 2], activation="tanh", seed=3), Scaling.of(columns)
+    result = folded(network, **{side: scaling})
+    assert result.dtype == ("float32" if 1e-30 < size < 1e30 else "float64")
+    rows = RNG.normal(size=(50, 2)) * 10
+    if side == "inputs":
+        found, expected = result.predict(scaling.undo(rows)), network.predict(rows)
+    else:
+        found, expected = result.predict(rows) / size, scaling.undo(network.predict(rows)) / size
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("inputs, targets, layer", [(1e-150, 1e160, 0), (1e-309, 1.0, 0), (1.0, 1.7e308, 0)])
+def test_a_folded_network_without_finite_numbers_is_refused(inputs, targets, layer):
+    network = fastnn.Network([1, 1], seed=3)
+    network.weights[0][...] = 3
+    scalings = [Scaling(np.zeros(1), np.array([scale])) for scale in (inputs, targets)]
+    with pytest.raises(ValueError, match=f"layer {layer} would hold numbers beyond float64 with the scalings"):
+        folded(network, *scalings)
+
+
 def test_numbers_too_large_are_refused():
     with pytest.raises(ValueError, match="column 1 holds numbers that are too large to be standardised"):
         Scaling.of([[1.0, 1e200], [2.0, -1e200]])

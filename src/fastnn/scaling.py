@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from .network import Network
 
 MOST_DEVIATIONS = 1000     # from 0, of a mean in float32: then numbers round to 1/10,000 of a deviation
+SINGLE = 1e-30, 1e30       # within which float32 holds deviations, and weights divided or multiplied by these
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,12 @@ class Scaling:
         """Standardised -> as they came."""
         return self._checked(columns) * self.scale + self.mean
 
+    def fits_single(self) -> bool:
+        """Whether float32 tells rows of such columns apart, and holds their numbers."""
+        low, high = SINGLE
+        return bool(((np.abs(self.mean) <= MOST_DEVIATIONS * self.scale) & (self.scale >= low)
+                     & (self.scale <= high)).all())
+
     def _checked(self, columns: ArrayLike) -> NDArray[np.float64]:
         """An array that is as wide as the one that was measured, for NumPy would repeat a single column."""
         columns = np.asarray(columns, np.float64)
@@ -58,25 +65,30 @@ def folded(network: Network, inputs: Scaling | None = None, targets: Scaling | N
 
     It computes what `network` computes between `inputs.apply` and `targets.undo`, with the scalings in
     the weights and biases of its first and last layer. Its dtype is that of `network`; float64 where
-    some mean is so many deviations from 0 (such as the time in seconds since 1970) that float32 would
-    not tell rows apart. Targets can be scaled back only after an output 'identity'.
+    float32 would not tell rows or results apart (some mean is many deviations from 0, such as the time
+    in seconds since 1970), or cannot hold them. Targets can be scaled back only after an output
+    'identity'. ValueError too where weights or biases with the scalings inside are not finite in float64.
     """
     if targets is not None and network.activations[-1] != "identity":
         raise ValueError(f"the output is {network.activations[-1]!r}, but targets are scaled back only after "
                          "'identity'")
-    offsets = [np.abs(scaling.mean / scaling.scale).max() for scaling in (inputs, targets) if scaling is not None]
-    dtype = "float64" if max(offsets, default=0) > MOST_DEVIATIONS else network.dtype
-    result = Network(network.layer_sizes, network.activations[:-1], network.activations[-1], loss=network.loss,
-                     dtype=dtype, seed=network.seed)
     weights = [w.astype(np.float64) for w in network.weights]
     biases = [b.astype(np.float64) for b in network.biases]
-    if inputs is not None:
-        weights[0] /= inputs.scale[:, None]
-        # One column after the other: a BLAS has an order for each processor.
-        biases[0] -= sum(mean * row for mean, row in zip(inputs.mean, weights[0], strict=True))
-    if targets is not None:
-        weights[-1] *= targets.scale
-        biases[-1] = targets.undo(biases[-1])
+    with np.errstate(over="ignore", invalid="ignore"):
+        if inputs is not None:
+            weights[0] /= inputs.scale[:, None]
+            # One column after the other: a BLAS has an order for each processor.
+            biases[0] -= sum(mean * row for mean, row in zip(inputs.mean, weights[0], strict=True))
+        if targets is not None:
+            weights[-1] *= targets.scale
+            biases[-1] = targets.undo(biases[-1])
+    for layer, arrays in enumerate(zip(weights, biases, strict=True)):
+        if not all(np.isfinite(array).all() for array in arrays):
+            raise ValueError(f"layer {layer} would hold numbers beyond float64 with the scalings in its weights and "
+                             "biases; give the columns of X and y another unit before training")
+    single = all(scaling is None or scaling.fits_single() for scaling in (inputs, targets))
+    result = Network(network.layer_sizes, network.activations[:-1], network.activations[-1], loss=network.loss,
+                     dtype=network.dtype if single else "float64", seed=network.seed)
     for layer in range(len(weights)):
         result.weights[layer][...] = weights[layer]
         result.biases[layer][...] = biases[layer]
