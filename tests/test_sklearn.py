@@ -23,7 +23,7 @@ from sklearn.datasets import load_diabetes, load_digits, make_multilabel_classif
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.inspection import permutation_importance
 from sklearn.model_selection import GridSearchCV, train_test_split
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler, scale
 
 import fastnn.sklearn
@@ -445,6 +445,95 @@ def test_callbacks_of_fastnn(tmp_path):
     path = tmp_path / "model.safetensors"
     model = MLPClassifier(**SMALL, callbacks=[fastnn.CheckpointEvery(path)]).fit(X, Y)
     np.testing.assert_array_equal(fastnn.load(path).predict(X), model.predict_proba(X))
+
+
+# Rows to validate with, where pipelines can transform them.
+
+def test_a_pipeline_transforms_the_rows_to_validate_with():
+    rows, targets, weight = XR * [1e3] + 1e4, YR, np.linspace(1, 2, 50)
+    with sklearn.config_context(enable_metadata_routing=True):
+        last = MLPRegressor(**SMALL).set_fit_request(X_val=True, y_val=True, sample_weight_val=True)
+        model = Pipeline([("scale", StandardScaler()), ("network", last)], transform_input=["X_val"])
+        model.fit(rows[:150], targets[:150], X_val=rows[150:], y_val=targets[150:], sample_weight_val=weight)
+    scaler = StandardScaler().fit(rows[:150])
+    by_hand = MLPRegressor(**SMALL).fit(scaler.transform(rows[:150]), targets[:150],
+                                        validation_data=(scaler.transform(rows[150:]), targets[150:], weight))
+    assert model[-1].validation_loss_curve_ == by_hand.validation_loss_curve_
+    assert model[-1].validation_loss_curve_[-1] < 3 * model[-1].loss_curve_[-1]
+
+
+@pytest.mark.parametrize("arguments, message", [
+    ({"X_val": X}, "y_val is missing, but rows to validate with are X_val and y_val"),
+    ({"y_val": Y}, "X_val is missing, but rows to validate with are X_val and y_val"),
+    ({"sample_weight_val": np.ones(300)}, "X_val and y_val are missing, but rows to validate with are"),
+    ({"X_val": X, "y_val": Y, "validation_data": (X, Y)}, "validation_data is given, and X_val, y_val or"),
+    ({"sample_weight_val": np.ones(300), "validation_data": (X, Y)}, "validation_data is given, and X_val"),
+    ({"X_val": X, "y_val": Y, "sample_weight_val": -1.0}, "sample_weight_val holds -1.0 in row 0, but must be finite"),
+    ({"X_val": X[:, :5], "y_val": Y}, "X has 5 features, but MLPClassifier is expecting 64"),
+    ({"X_val": X, "y_val": Y[:5]}, "inconsistent numbers of samples"),
+    ({"X_val": X, "y_val": Y + 1}, "has classes not in"),
+])
+def test_rows_to_validate_with_are_given_in_one_way(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        MLPClassifier(**SMALL).fit(X, Y, **arguments)
+
+
+# What scikit-learn's users pass.
+
+ARRAY_API = """
+import warnings
+warnings.simplefilter("ignore")
+import numpy as np, sklearn, torch
+from sklearn.model_selection import GridSearchCV
+from fastnn.sklearn import MLPClassifier, MLPRegressor
+rows = np.random.default_rng(0).normal(size=(60, 3))
+weight = torch.linspace(1, 2, 60)
+settings = {"max_iter": 3, "random_state": 0, "hidden_layer_sizes": 4}
+with sklearn.config_context(array_api_dispatch=True):
+    for kind, targets in ((MLPClassifier, (rows[:, 0] > 0).astype(int)), (MLPRegressor, rows[:, 0])):
+        for dtype in (torch.float32, torch.float64, torch.int64):
+            X, y = torch.tensor(10 * rows).to(dtype), torch.tensor(targets)
+            model, twin = kind(**settings).fit(X, y, weight, (X, y, weight)), kind(**settings)
+            twin.fit(X.numpy(), targets, weight.numpy(), (X.numpy(), targets, weight.numpy()))
+            assert model.network_.dtype == ("float64" if dtype == torch.float64 else "float32")
+            calls = [model.predict, *([model.predict_proba, model.predict_log_proba] if kind is MLPClassifier else [])]
+            for call in calls:
+                assert type(call(X)) is np.ndarray, call
+                np.testing.assert_array_equal(call(X), getattr(twin, call.__name__)(X.numpy()))
+            assert model.score(X, y, weight) == twin.score(X.numpy(), targets, weight.numpy())
+            model.partial_fit(X, y, weight)
+            kind(**settings, early_stopping=True).fit(X, y)
+            GridSearchCV(kind(**settings), {"alpha": [1, 2]}, cv=2, error_score="raise").fit(X, y).predict(X)
+print("done")
+"""
+
+
+def test_tensors_under_array_api_dispatch_give_numpy_arrays():
+    pytest.importorskip("torch")
+    done = subprocess.run([sys.executable, "-c", ARRAY_API], env=os.environ | {"SCIPY_ARRAY_API": "1"}, text=True,
+                          capture_output=True)
+    assert (done.stdout, done.returncode) == ("done\n", 0), done.stderr
+
+
+def test_sample_weights_of_any_kind():
+    """Objects, data frames' own dtypes, lists and one number, as scikit-learn takes them."""
+    weight = np.linspace(0.5, 2, 200)
+    for kinds, same in ((weight.astype(object), weight), (pandas.Series(weight, dtype="Float64"), weight),
+                        (pandas.Series(weight).astype(object), weight), (weight.tolist(), weight),
+                        (polars.Series(weight), weight), (2.0, np.full(200, 2.0)), (np.float32(3), np.full(200, 3.0)),
+                        (1, np.ones(200)), (True, np.ones(200))):
+        model, twin = (MLPRegressor(**SMALL).fit(XR, YR, each, (XR, YR, each)) for each in (kinds, same))
+        np.testing.assert_array_equal(model.coefs_[0], twin.coefs_[0])
+        assert model.validation_loss_curve_ == twin.validation_loss_curve_
+        model, twin = model.partial_fit(XR, YR, kinds), twin.partial_fit(XR, YR, same)
+        np.testing.assert_array_equal(model.coefs_[0], twin.coefs_[0])
+    for wrong, message in ((np.array([1, None] * 100, object), "sample_weight holds nan in row 1"),
+                           (np.array(["a"] * 200, object), "could not convert string to float"),
+                           (-1, "sample_weight holds -1.0 in row 0"), (0.0, "sample_weight is zero for every row"),
+                           (weight[:, None].astype(object), r"sample_weight has shape \(200, 1\)"),
+                           (weight[:5].tolist(), r"sample_weight has shape \(5,\)")):
+        with pytest.raises(ValueError, match=message):
+            MLPRegressor(**SMALL).fit(XR, YR, wrong)
 
 
 def test_standardising_is_part_of_the_model():

@@ -17,7 +17,7 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from .._checks import checked_weights, choose, number
 from ..losses import Loss
 from ..scaling import Scaling
-from .multilayer import Multilayer, set_all
+from .multilayer import Multilayer, set_all, validation_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,7 +60,7 @@ class MLPClassifier(ClassifierMixin, Multilayer):
 
     Attributes are scikit-learn's too, and `network_`, the `fastnn.Network`; `validation_loss_curve_`, empty
     where nothing is validated. `loss_curve_` is there for each solver. With `early_stopping` the best
-    parameters are kept, by the score of the rows held out, or of `validation_data`.
+    parameters are kept, by the score of the rows held out, or of those to validate with.
 
     It differs in this:
 
@@ -104,19 +104,24 @@ class MLPClassifier(ClassifierMixin, Multilayer):
 
     @with_callbacks
     def fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None,
-            validation_data: Sequence[Any] | None = None) -> Self:
+            validation_data: Sequence[Any] | None = None, *, X_val: Any = None, y_val: Any = None,
+            sample_weight_val: ArrayLike | None = None) -> Self:
         """Trains on all rows until `tol` or `max_iter` stops it, and returns itself.
 
         Parameters
         ----------
         X : array, sparse matrix or data frame (n, n_features)
         y : array (n,) of classes, or (n, n_labels) of 0 and 1
-        sample_weight : array (n,) or None
+        sample_weight : array (n,), one number or None
         validation_data : (X, y), (X, y, sample_weight) or None
             Rows to validate with, instead of a share of the others: their loss becomes
             `validation_loss_curve_`, and with `early_stopping` their score decides.
+        X_val, y_val, sample_weight_val : as X, y and sample_weight, or None
+            The same, as scikit-learn names it. In a pipeline whose first steps change X, pass these:
+            `Pipeline(steps, transform_input=["X_val"])` and metadata routing change X_val alike, and
+            `validation_data` stays as it is.
         """
-        return self._fit(X, y, sample_weight, validation_data)
+        return self._fit(X, y, sample_weight, validation_rows(validation_data, X_val, y_val, sample_weight_val))
 
     @available_if(Multilayer._check_stochastic)
     def partial_fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None,
@@ -287,13 +292,15 @@ class MLPRegressor(RegressorMixin, Multilayer):
 
     @with_callbacks
     def fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None,
-            validation_data: Sequence[Any] | None = None) -> Self:
+            validation_data: Sequence[Any] | None = None, *, X_val: Any = None, y_val: Any = None,
+            sample_weight_val: ArrayLike | None = None) -> Self:
         """Trains on all rows until `tol` or `max_iter` stops it, and returns itself.
 
         X is (n, n_features), an array, sparse matrix or data frame, y (n,) or (n, n_outputs), sample_weight
-        (n,); `validation_data`, (X, y) or (X, y, sample_weight), as for `MLPClassifier.fit`.
+        (n,) or one number; `validation_data`, (X, y) or (X, y, sample_weight), or X_val, y_val and sample_weight_val,
+        as for `MLPClassifier.fit`.
         """
-        return self._fit(X, y, sample_weight, validation_data)
+        return self._fit(X, y, sample_weight, validation_rows(validation_data, X_val, y_val, sample_weight_val))
 
     @available_if(Multilayer._check_stochastic)
     def partial_fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:

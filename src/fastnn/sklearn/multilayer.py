@@ -5,16 +5,18 @@ from __future__ import annotations
 import copy
 import sys
 import warnings
+from collections.abc import Iterator, Mapping, Set
 from contextlib import suppress
-from numbers import Integral
-from typing import TYPE_CHECKING, Any
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from sklearn import config_context
 from sklearn.base import BaseEstimator
 from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import train_test_split
-from sklearn.utils import check_random_state, column_or_1d
+from sklearn.utils import check_array, check_random_state, column_or_1d
 from sklearn.utils.validation import validate_data
 
 from .._checks import checked_dtype, checked_hidden, checked_integer, checked_shares, checked_weights, choose, number
@@ -26,18 +28,19 @@ from ..lbfgs import LBFGS
 from ..losses import PARAMETERS, as_loss
 from ..network import Network
 from ..optimizers import SGD, Adam, Optimizer
-from ..scaling import Scaling, folded
+from ..scaling import MOST_DEVIATIONS, Scaling, folded
 from ..training import DivergenceError
 from .epochs import Books, Forwarded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from .._types import AnyLoss, AnyOptimizer, Array, ArrayLike, DType, FloatArray, HiddenName, Weights
     from ..callbacks import Callback
 
     _HeldOut = tuple[Any, Array, Weights]    # rows, codes, weights
 
+SOLVER = "solver__"
 SOLVERS = ("lbfgs", "sgd", "adam")
 LEARNING_RATES = ("constant", "invscaling", "adaptive")
 BOUNDS: dict[str, dict[str, Any]] = {
@@ -51,6 +54,7 @@ BOUNDS: dict[str, dict[str, Any]] = {
     "beta_2": {"low": 0, "high": 1},
     "epsilon": {"low": 0, "open_low": True},
 }
+LARGEST_INTEGER = 2**24     # up to which float32 holds every one
 RELATIVE_CHANGE = 2.220446049250313e-09     # of the loss, at which SciPy's L-BFGS-B stops by default
 
 
@@ -148,8 +152,8 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
 
     # Fitting.
 
-    def _fit(self, X: Any, y: Any, sample_weight: ArrayLike | None, validation_data: Any = None,
-             incremental: bool = False, classes: ArrayLike | None = None) -> Any:
+    def _fit(self, X: Any, y: Any, sample_weight: Any, validation: _Validation | None = None, incremental: bool = False,
+             classes: ArrayLike | None = None) -> Any:
         """Trains, or leaves everything as it was if something is wrong before the first epoch is done."""
         self._check_parameters()
         if incremental and self.early_stopping:
@@ -157,7 +161,8 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
         context = None if incremental else self._init_callback_context(task_name="fit", max_subtasks=self.max_iter)
         before, done = self.__dict__.copy(), self._done()
         try:
-            self._go_on(X, y, sample_weight, validation_data, incremental, classes, context)
+            with config_context(array_api_dispatch=False):      # scikit-learn makes NumPy arrays of others'
+                self._go_on(X, y, sample_weight, validation, incremental, classes, context)
         except BaseException:
             network, epochs = self._done()
             if epochs == (done[1] if network is done[0] else 0):
@@ -170,17 +175,16 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
         network = self.__dict__.get("network_")
         return network, 0 if network is None else network.epochs_trained
 
-    def _go_on(self, X: Any, y: Any, sample_weight: ArrayLike | None, validation_data: Any, incremental: bool,
+    def _go_on(self, X: Any, y: Any, sample_weight: Any, validation: _Validation | None, incremental: bool,
                classes: ArrayLike | None, context: Any) -> None:
         first = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
         asks_for_double = not isinstance(X, (list, tuple))      # numbers of Python's own ask for no dtype
         X, y = self._checked_rows(X, y, reset=first)
-        sample_weight = checked_weights("sample_weight", sample_weight, X.shape[0])
+        sample_weight = row_weights("sample_weight", sample_weight, X.shape[0])
         self._learn_classes(y, incremental, classes)
         weight = self._weights(y, sample_weight, incremental)
         codes = self._encoded(y)
-        if validation_data is not None:
-            validation_data = self._checked_validation(validation_data)
+        held_out = None if validation is None else self._checked_validation(validation)
 
         if not first:
             self._check_unchanged()
@@ -195,8 +199,7 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
             self._forget(X, codes, weight)
             initial = self._initial_parameters(random)
         rows: Any = slice(None)
-        held_out = validation_data
-        if self.early_stopping and not self._by_lbfgs() and validation_data is None:
+        if self.early_stopping and not self._by_lbfgs() and held_out is None:
             rows, held_out = self._split(X, codes, sample_weight, random)
         if first or not hasattr(self, "network_"):
             seed = int(random.randint(2**31 - 1))
@@ -377,19 +380,24 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
     def _checked_rows(self, X: Any, y: Any, reset: bool) -> tuple[Any, Array]:
         X, y = validate_data(self, X, y, accept_sparse=["csr", "csc"], multi_output=True, reset=reset,
                              y_numeric=self._numeric_targets)
-        y = y.toarray() if hasattr(y, "toarray") else y
+        y = dense(y)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
-        return X, y
+        return without_objects(X), without_objects(y) if self._numeric_targets else y
 
-    def _checked_validation(self, validation_data: Any) -> _HeldOut:
-        """(X, codes) or (X, codes, sample_weight), as the network takes them."""
-        if not (isinstance(validation_data, (tuple, list)) and len(validation_data) in (2, 3)):
-            raise TypeError(f"validation_data is {short(validation_data)}, but must be a tuple (X, y) or "
-                            "(X, y, sample_weight)")
-        X, y = self._checked_rows(validation_data[0], validation_data[1], reset=False)
-        weight = checked_weights("validation_data's sample_weight", (*validation_data, None)[2], X.shape[0])
-        return X, self._encoded(y), weight
+    def _checked_validation(self, validation: _Validation) -> _HeldOut:
+        """(X, codes, sample_weight), as the network takes them."""
+        X, y = self._checked_rows(validation.X, validation.y, reset=False)
+        return X, self._encoded(y), row_weights(validation.weight_name, validation.sample_weight, X.shape[0])
+
+    def _dtype_of(self, X: Any, y: Array, asks_for_double: bool) -> str:
+        """The network's dtype where no parameter says it."""
+        if asks_for_double and X.dtype.kind == "f" and X.dtype.itemsize >= 8:
+            return "float64"
+        learned = [] if self._input_scaling is not None else [X]        # standardised columns are near 0
+        if self._numeric_targets and self._target_scaling is None:
+            learned.append(y)
+        return "float32" if all(map(fits_single, learned)) else "float64"
 
     def _forget(self, X: Any, codes: Array, weight: Weights) -> None:
         """Makes ready for the first epoch of all."""
@@ -460,18 +468,19 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
     def _optimizer(self) -> AnyOptimizer | None:
         return self.network_.optimizer
 
-    def _outputs(self, X: Any) -> FloatArray:
-        """What the network gives for rows as they come, before they are called classes or numbers."""
+    def _outputs(self, X: Any, compute: Callable[[Network, Array], FloatArray] = Network.predict) -> FloatArray:
+        """What the network gives for rows as they come, before it is called classes or numbers."""
         network = self._linked()
         if type(X) is np.ndarray and X.ndim == 2 and X.dtype.kind == "f" and not hasattr(self, "feature_names_in_"):
             with suppress(ValueError):      # that is explained below, in scikit-learn's words
-                return network.predict(self._scaled(X))
-        X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
+                return compute(network, self._scaled(X))
+        with config_context(array_api_dispatch=False):
+            X = without_objects(validate_data(self, X, accept_sparse=["csr", "csc"], reset=False))
         if not hasattr(X, "toarray"):
-            return network.predict(self._scaled(X))
+            return compute(network, self._scaled(X))
         rows = max(1, CHUNK_BYTES // (X.shape[1] * X.dtype.itemsize))
         parts = [X[first:first + rows] for first in range(0, X.shape[0], rows)]
-        return np.vstack([network.predict(self._scaled(part)) for part in parts])
+        return np.vstack([compute(network, self._scaled(part)) for part in parts])
 
     def _reconstruction(self) -> dict[str, Any]:
         """The attributes that make a copy what this estimator is now."""
@@ -527,9 +536,76 @@ class SparseBatches:
             yield self.X[part].toarray(), self.codes[part], *weight
 
 
-def short(value: Any) -> str:
-    """What a value is, in a few words."""
-    return f"a {type(value).__name__}" + (f" of {len(value)}" if isinstance(value, (tuple, list)) else "")
+class _Validation(NamedTuple):
+    """Rows to validate with, as they come, and what their weights are called."""
+
+    X: Any
+    y: Any
+    sample_weight: Any
+    weight_name: str
+
+
+def validation_rows(validation_data: Any, X_val: Any, y_val: Any, sample_weight_val: Any) -> _Validation | None:
+    """The rows to validate with, in one of the two ways in which `fit` takes them."""
+    if validation_data is None:
+        given = {"X_val": X_val, "y_val": y_val}
+        lacking = [name for name, value in given.items() if value is None]
+        if not lacking:
+            return _Validation(X_val, y_val, sample_weight_val, "sample_weight_val")
+        if len(lacking) == 1 or sample_weight_val is not None:
+            raise ValueError(f"{' and '.join(lacking)} {'is' if len(lacking) == 1 else 'are'} missing, but rows to "
+                             "validate with are X_val and y_val, and with weights sample_weight_val")
+        return None
+    if not (X_val is None and y_val is None and sample_weight_val is None):
+        raise ValueError("validation_data is given, and X_val, y_val or sample_weight_val too, but these are two ways "
+                         "to say the same; pass one of them")
+    if not (isinstance(validation_data, (tuple, list)) and len(validation_data) in (2, 3)):
+        size = f" of {len(validation_data)}" if isinstance(validation_data, (tuple, list)) else ""
+        raise TypeError(f"validation_data is a {type(validation_data).__name__}{size}, but must be a tuple (X, y) or "
+                        "(X, y, sample_weight)")
+    X, y, sample_weight = (*validation_data, None)[:3]
+    return _Validation(X, y, sample_weight, "validation_data's sample_weight")
+
+
+def row_weights(name: str, values: Any, rows: int) -> Weights:
+    """Weights (n,) in float64, or None, from what scikit-learn takes for them: also one number, or objects."""
+    if isinstance(values, Real):
+        values = np.full(rows, float(values))
+    elif values is not None and not (isinstance(values, np.ndarray) and values.dtype.kind in "biuf"):
+        values = check_array(values, dtype=np.float64, ensure_2d=False, ensure_all_finite=False, input_name=name)
+    return checked_weights(name, values, rows)
+
+
+def changed_optimizer(solver: Any, changes: dict[str, Any]) -> AnyOptimizer:
+    """An optimizer like this one but for some of its arguments."""
+    if not isinstance(solver, (Optimizer, LBFGS)):
+        raise ValueError(f"Invalid parameter {SOLVER + next(iter(changes))!r}: solver is {solver!r}, which has no "
+                         "parameters of its own; an optimizer such as fastnn.Adam() has")
+    arguments: dict[str, Any] = copy.deepcopy(dict(solver.arguments()))
+    for name in changes:
+        if name not in arguments:
+            raise ValueError(f"Invalid parameter {name!r} for solver {solver}. Valid parameters are: "
+                             f"{sorted(arguments)!r}.")
+    return type(solver)(**arguments | changes)
+
+
+def fits_single(columns: Any) -> bool:
+    """Whether float32 tells the rows of an array or a sparse matrix apart, and holds their numbers."""
+    if np.can_cast(columns.dtype, np.float32):
+        return True
+    low, high = (np.asarray(dense(extreme(axis=0)), np.float64) for extreme in (columns.min, columns.max))
+    size = np.maximum(np.abs(low), np.abs(high))
+    if columns.dtype.kind in "iu":
+        return bool((size <= LARGEST_INTEGER).all())
+    limits = np.finfo(np.float32)
+    lost = (size > MOST_DEVIATIONS * (high - low)) & (high > low)
+    return not (lost | (size > limits.max) | ((size < limits.tiny) & (size > 0))).any()
+
+
+def check_repeatable(name: str, value: Any) -> None:
+    """Refuses what can be read once alone, or has no order: parameters are read in every fit."""
+    if isinstance(value, (Iterator, Mapping, Set)):
+        raise TypeError(f"{name} is a {type(value).__name__}, but must be a sequence such as a list")
 
 
 def check_shapes(name: str, values: Sequence[Any], arrays: Sequence[Array]) -> None:
@@ -546,6 +622,11 @@ def set_all(estimator: Multilayer, arguments: dict[str, Any]) -> None:
     for name, value in arguments.items():
         if name != "self":
             setattr(estimator, name, value)
+
+
+def without_objects(array: Any) -> Any:
+    """Numbers, which scikit-learn leaves as objects where they are the categories of a data frame."""
+    return array.astype(np.float64) if array.dtype == object else array
 
 
 def dense(X: Any) -> Array:
