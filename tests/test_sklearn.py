@@ -447,6 +447,71 @@ def test_callbacks_of_fastnn(tmp_path):
     np.testing.assert_array_equal(fastnn.load(path).predict(X), model.predict_proba(X))
 
 
+# Probabilities and their logarithms.
+
+def exact_logarithms(z):
+    """Log-softmax of float64 z in long double."""
+    z = np.sort(z.astype(np.longdouble), axis=1) - z.max(axis=1, keepdims=True), z - z.max(axis=1, keepdims=True)
+    return z[1] - np.log1p(np.exp(z[0][:, :-1]).sum(axis=1, keepdims=True))
+
+
+@pytest.mark.parametrize("dtype, size", [("float32", 60), ("float32", 1e4), ("float64", 500), ("float64", 1e4)])
+def test_logarithms_of_probabilities_have_all_their_digits(dtype, size):
+    """Of two classes, of many, and of labels: also where the probability is 0, or 1, in the network's dtype."""
+    rows = np.linspace(-size, size, 401, dtype=dtype)[:, None]
+    z = rows.astype(np.float64)
+    for targets, exact in ((np.arange(401) % 2, np.hstack([z, np.zeros_like(z)])),
+                           (np.arange(401) % 3, np.hstack([-z, z, z / 3]))):
+        model = MLPClassifier((), max_iter=1, dtype=dtype).fit(rows / size, targets)
+        model.coefs_ = [exact[-1:, -model.n_outputs_:] / size if model.n_outputs_ > 1 else -np.ones((1, 1))]
+        model.intercepts_ = [np.zeros(model.n_outputs_)]
+        found, right = model.predict_log_proba(rows), exact_logarithms(exact)
+        assert found.dtype == dtype and np.isfinite(found).all()
+        # z is rounded, which the logarithm of a probability near 1 multiplies by z
+        tolerance = 4 * np.finfo(dtype).eps * np.where(right < -0.1, 1, size)
+        assert (np.abs(found - right) <= tolerance * np.abs(right) + np.finfo(dtype).tiny).all()
+        np.testing.assert_array_equal(found, model.predict_log_proba(scipy.sparse.csr_array(rows)))
+        probabilities = model.predict_proba(rows)
+        np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=4 * np.finfo(dtype).eps)
+        np.testing.assert_allclose(probabilities, np.exp(right).astype(np.float64), atol=np.finfo(dtype).tiny * 4,
+                                   rtol=size * 4 * np.finfo(dtype).eps)
+        np.testing.assert_array_equal(model.predict(rows), probabilities.argmax(axis=1))
+    model = MLPClassifier((), max_iter=1, dtype=dtype).fit(rows / size, np.column_stack([targets > 0, targets > 1]))
+    model.coefs_, model.intercepts_ = [np.array([[1.0, -1.0]])], [np.zeros(2)]
+    found, right = model.predict_log_proba(rows), exact_logarithms(np.hstack([z, np.zeros_like(z)]))
+    np.testing.assert_allclose(found[:, 0], right[:, 0].astype(np.float64), rtol=4e-7 if dtype == "float32" else 1e-15,
+                               atol=np.finfo(dtype).eps)
+    np.testing.assert_array_equal(found[:, 0], found[::-1, 1])
+
+
+def test_two_classes_are_predicted_as_their_probabilities_say():
+    """Around a probability of a half, where 1 - p and sigmoid(-z) round to different sides."""
+    for dtype in ("float32", "float64"):
+        z = np.finfo(dtype).eps * np.linspace(-4, 4, 2001).astype(dtype)
+        rows = np.concatenate([z, np.linspace(-1e-3, 1e-3, 2001, dtype=dtype)])[:, None]
+        model = MLPClassifier((), max_iter=1, dtype=dtype).fit(rows, np.arange(len(rows)) % 2)
+        model.coefs_, model.intercepts_ = [np.ones((1, 1))], [np.zeros(1)]
+        probabilities = model.predict_proba(rows)
+        np.testing.assert_array_equal(model.predict(rows), probabilities.argmax(axis=1))
+        np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=np.finfo(dtype).eps)
+        np.testing.assert_array_equal(probabilities[:, 1:], model.to_network().predict(rows))
+
+
+def test_logarithms_are_taken_some_rows_at_a_time(monkeypatch):
+    for targets in (Y, Y > 4):
+        model = MLPClassifier(**SMALL).fit(X, targets)
+        whole = model.predict_log_proba(X), model.predict_proba(X)
+        np.testing.assert_array_equal(whole[0].argmax(axis=1), whole[1].argmax(axis=1))
+        np.testing.assert_allclose(np.exp(whole[0]), whole[1], rtol=1e-12)
+        for module in (fastnn.sklearn.estimators, fastnn.sklearn.multilayer):
+            monkeypatch.setattr(module, "CHUNK_BYTES", 86 * 8 * 7)
+        np.testing.assert_array_equal(model.predict_log_proba(X), whole[0])
+        np.testing.assert_array_equal(model.predict_proba(X), whole[1])
+        monkeypatch.undo()
+        with pytest.raises(ValueError, match=r"Found array with 0 sample\(s\)"):
+            model.predict_log_proba(X[:0])
+
+
 # Rows to validate with, where pipelines can transform them.
 
 def test_a_pipeline_transforms_the_rows_to_validate_with():

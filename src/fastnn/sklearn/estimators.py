@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.special import xlogy
+from scipy.special import log_expit, xlogy
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.callback import with_callbacks
 from sklearn.metrics import r2_score
@@ -15,7 +15,9 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 
 from .._checks import checked_weights, choose, number
+from ..data import CHUNK_BYTES
 from ..losses import Loss
+from ..ops import activation_forward, dense_forward
 from ..scaling import Scaling
 from .multilayer import Multilayer, set_all, validation_rows
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
     from .._types import AnyLoss, AnyOptimizer, Array, ArrayLike, DType, FloatArray, HiddenName, Weights
     from ..callbacks import Callback
+    from ..network import Network
 
 LOSSES = {"squared_error": "half_mse", "absolute_error": "mae", "huber": "huber", "quantile": "quantile",
           "poisson": "poisson"}
@@ -144,12 +147,11 @@ class MLPClassifier(ClassifierMixin, Multilayer):
 
     def predict_proba(self, X: Any) -> FloatArray:
         """The probability of each class, in the order of `classes_`, (n, n_classes); of several labels each its own."""
-        outputs = self._outputs(X)
-        return np.hstack([1 - outputs, outputs]) if outputs.shape[1] == 1 else outputs
+        return self._outputs(X, probabilities)
 
     def predict_log_proba(self, X: Any) -> FloatArray:
-        """The logarithm of `predict_proba`."""
-        return np.log(self.predict_proba(X))
+        """The logarithm of `predict_proba`, with all digits also where that is nearly 0 or 1."""
+        return self._outputs(X, log_probabilities)
 
     def _weights(self, y: Array, sample_weight: Weights, incremental: bool) -> Weights:
         if self.class_weight is None:
@@ -362,3 +364,49 @@ class MLPRegressor(RegressorMixin, Multilayer):
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
+
+
+def probabilities(network: Network, X: Array) -> FloatArray:
+    """The outputs; of one output, which is the second class's, those of both classes."""
+    if network.layer_sizes[-1] > 1:
+        return network.predict(X)
+    z = preactivations(network, X)
+    second, first = np.empty_like(z), np.empty_like(z)
+    activation_forward(second, z, "sigmoid")
+    activation_forward(first, -z, "sigmoid")
+    # 1 - p has few digits for p near 1, and all of them up to a half, where it never contradicts `predict`.
+    return np.hstack([np.where(second > 0.5, first, 1 - second), second])
+
+
+def log_probabilities(network: Network, X: Array) -> FloatArray:
+    """The logarithms of `probabilities`, from what the last activation is applied to."""
+    z = preactivations(network, X)
+    exact = z.astype(np.float64)
+    if network.activations[-1] == "softmax":
+        exact -= exact.max(axis=1, keepdims=True)
+        others = np.exp(exact)
+        np.put_along_axis(others, exact.argmax(axis=1, keepdims=True), 0, axis=1)
+        exact -= np.log1p(others.sum(axis=1, keepdims=True))
+    elif network.layer_sizes[-1] == 1:
+        exact = log_expit(np.hstack([-exact, exact]))
+    else:
+        activation_forward(z, z, "sigmoid")     # labels that have equal probabilities shall have equal logarithms
+        exact = np.where(z > 0.5, np.log(np.maximum(z, 0.5)), log_expit(exact))
+    return exact.astype(network.dtype)
+
+
+def preactivations(network: Network, X: Array) -> FloatArray:
+    """z (n, n_outputs), of which the last activation makes the outputs: some rows at a time, as `layer_outputs` keeps
+    those of every layer."""
+    z = np.empty((len(X), network.layer_sizes[-1]), network.dtype)
+    rows = max(1, CHUNK_BYTES // (sum(network.layer_sizes) * z.itemsize))
+    for first in range(0, len(X) or 1, rows):       # no rows are refused by the network
+        part = slice(first, first + rows)
+        dense_forward(z[part], network.layer_outputs(X[part])[-2], network.weights[-1], network.biases[-1])
+    return z
+
+
+def plain(class_weight: Any) -> Any:
+    """A dictionary from any mapping, or a pandas Series; all else as it is."""
+    mapping = isinstance(class_weight, Mapping) or (hasattr(class_weight, "keys") and hasattr(class_weight, "items"))
+    return dict(class_weight.items()) if mapping else class_weight
