@@ -1,11 +1,14 @@
 """The estimators: scikit-learn's contract, its numbers, everything around an estimator, and what is new."""
 
+import collections
 import copy
+import fractions
 import os
 import pickle
 import re
 import subprocess
 import sys
+import types
 import warnings
 
 import numpy as np
@@ -599,6 +602,74 @@ def test_sample_weights_of_any_kind():
                            (weight[:5].tolist(), r"sample_weight has shape \(5,\)")):
         with pytest.raises(ValueError, match=message):
             MLPRegressor(**SMALL).fit(XR, YR, wrong)
+
+
+@pytest.mark.parametrize("make", [dict, pandas.Series, types.MappingProxyType, collections.OrderedDict], ids=str)
+def test_class_weights_of_any_mapping(make):
+    yes = Y == 8
+    expected = MLPClassifier(**SMALL).fit(X, yes, np.where(yes, 20.0, 1.0))
+    for weights in ({False: 1, True: 20}, {0: 1, 1: 20}, {True: 20}, {0.0: np.float32(1), 1: np.int8(20)}):
+        for targets in (yes, yes.astype(int), yes.astype(float)):
+            model = MLPClassifier(**SMALL, class_weight=make(weights)).fit(X, targets)
+            np.testing.assert_array_equal(model.coefs_[0], expected.coefs_[0])
+            model.partial_fit(X, targets)
+    words = MLPClassifier(**SMALL, class_weight=make({"no": 1, "yes": 20})).fit(X, np.where(yes, "yes", "no"))
+    np.testing.assert_array_equal(words.coefs_[0], expected.coefs_[0])
+    with pytest.raises(ValueError, match="class_weight names the class 'maybe', but the classes are"):
+        MLPClassifier(**SMALL, class_weight=make({"maybe": 2})).fit(X, np.where(yes, "yes", "no"))
+
+
+@pytest.mark.parametrize("name, given, plain", [
+    ("activation", np.array(["tanh"]), ["tanh"]), ("activation", np.array(["logistic"], object), ["logistic"]),
+    ("activation", pandas.Series(["gelu"]), ["gelu"]), ("activation", np.str_("tanh"), "tanh"),
+    ("hidden_layer_sizes", np.array([4]), (4,)), ("hidden_layer_sizes", pandas.Series([4]), (4,)),
+    ("hidden_layer_sizes", np.int8(4), 4), ("hidden_layer_sizes", range(4, 5), (4,)),
+    ("batch_size", np.int32(16), 16), ("batch_size", np.str_("auto"), "auto"),
+    ("dropout", np.array([0.25], np.float32), [0.25]), ("dropout", fractions.Fraction(1, 4), 0.25),
+    *((name, kind(0.1), float(kind(0.1))) for kind in (np.float16, np.float32)
+      for name in ("alpha", "learning_rate_init", "tol", "power_t", "momentum", "beta_1", "beta_2", "epsilon")),
+    ("alpha", np.longdouble(0.5), 0.5), ("alpha", fractions.Fraction(1, 2), 0.5),
+    ("tol", fractions.Fraction(1, 4), 0.25), ("validation_fraction", fractions.Fraction(1, 4), 0.25),
+    ("validation_fraction", np.float32(0.25), 0.25), ("max_iter", np.int64(3), 3),
+    ("n_iter_no_change", np.float32(np.inf), np.inf), ("solver", np.str_("sgd"), "sgd"),
+    ("loss", np.str_("focal"), "focal"), ("verbose", np.False_, False), ("dtype", np.dtype(">f8"), "float64"),
+])
+def test_parameters_as_searches_give_them(name, given, plain, tmp_path, capsys):
+    settings = SMALL | {"hidden_layer_sizes": (4,), "verbose": True, "early_stopping": True, "n_iter_no_change": 1}
+    models = []
+    if name in ("power_t", "momentum"):
+        settings |= {"solver": "sgd", "learning_rate": "invscaling", "n_iter_no_change": 10}
+    for value in (given, plain):
+        models.append(clone(MLPClassifier(**settings | {name: value})).fit(X, Y))
+        models[-1].set_params(warm_start=True).fit(X, Y)
+    np.testing.assert_array_equal(models[0].network_.get_parameters(), models[1].network_.get_parameters())
+    models[0].network_.save(tmp_path / "model")
+    assert repr(fastnn.load(tmp_path / "model")) == repr(models[1].network_)
+
+
+@pytest.mark.parametrize("name, value, message", [
+    ("activation", np.array("tanh"), "activation is array('tanh', dtype='<U4'), but must be a name, or one name per"),
+    ("activation", np.array([["tanh"]]), "activation is array([['tanh']], dtype='<U4'), but must be a name, or one"),
+    ("activation", None, "activation is None, but must be a name, or one name per hidden layer"),
+    ("activation", iter(["tanh"]), "activation is a list_iterator, but must be a sequence such as a list"),
+    ("hidden_layer_sizes", iter([4]), "hidden_layer_sizes is a list_iterator, but must be a sequence such as a list"),
+    ("hidden_layer_sizes", {64, 32}, "hidden_layer_sizes is a set, but must be a sequence such as a list"),
+    ("hidden_layer_sizes", {4: 1}, "hidden_layer_sizes is a dict, but must be a sequence such as a list"),
+    ("hidden_layer_sizes", b"4", "hidden_layer_sizes is b'4', but must be a sequence of integers, or one integer"),
+    ("hidden_layer_sizes", np.array([[4]]), "hidden_layer_sizes[0] is array([4]), but must be an integer"),
+    ("dropout", iter([0.5]), "dropout is a list_iterator, but must be a sequence such as a list"),
+    ("callbacks", iter([fastnn.Callback()]), "callbacks is a list_iterator, but must be a sequence such as a list"),
+    ("batch_size", np.array([32]), "batch_size is array([32]), but must be an integer"),
+    ("batch_size", np.array([32, 64]), "batch_size is array([32, 64]), but must be an integer"),
+    ("n_iter_no_change", np.array([3, 4]), "n_iter_no_change is array([3, 4]), but must be an integer"),
+    ("verbose", "yes", "verbose is 'yes', but must be True, False or an integer"),
+    ("loss", np.array(["log_loss", "focal"]), "loss is array(['log_loss', 'focal'], dtype='<U8'), but must be one of"),
+    ("class_weight", np.array([1, 20]), "class_weight is array([ 1, 20]), but must be 'balanced', a dictionary"),
+    ("solver", fastnn.SGD, "solver is <class 'fastnn.optimizers.SGD'>, but must be one of lbfgs, sgd, adam, or an"),
+], ids=range(18))
+def test_arrays_and_others_that_are_refused(name, value, message):
+    with pytest.raises((TypeError, ValueError), match=re.escape(message)):
+        MLPClassifier(**{name: value}).fit(X, Y)
 
 
 def test_standardising_is_part_of_the_model():

@@ -28,7 +28,7 @@ class Books(Callback):
         self.estimator, self.held_out, self.outputs = estimator, held_out, outputs
         self.scored = estimator.early_stopping and held_out is not None and not estimator._by_lbfgs()
         self.sgd = optimizer if estimator.solver == "sgd" else None     # whose learning rate moves here
-        self.first_rate = estimator.learning_rate_init * outputs
+        self.first_rate, self.tol = estimator._number("learning_rate_init") * outputs, estimator._number("tol")
         self.loss_factor = outputs if estimator._loss_summed() else 1
         self.loss_constant = estimator._loss_constant(codes, weight)
         self.validation_constant = 0 if held_out is None else estimator._loss_constant(*held_out[1:])
@@ -63,7 +63,7 @@ class Books(Callback):
         improved = self.score(network) if self.scored else self.compare_loss()
         estimator._no_improvement_count = 0 if improved else estimator._no_improvement_count + 1
         if self.sgd is not None and estimator.learning_rate == "invscaling":
-            self.change_rate(self.first_rate / (estimator.t_ + 1) ** estimator.power_t)
+            self.change_rate(self.first_rate / (estimator.t_ + 1) ** estimator._number("power_t"))
         if estimator._no_improvement_count > estimator.n_iter_no_change:
             self.stop_or_slow_down(fit)
 
@@ -101,7 +101,7 @@ class Books(Callback):
     def stop_or_slow_down(self, fit: Fit) -> None:
         estimator = self.estimator
         what = "Validation score" if self.scored else "Training loss"
-        message = (f"{what} did not improve more than tol={estimator.tol:f} for {estimator.n_iter_no_change} "
+        message = (f"{what} did not improve more than tol={self.tol:f} for {estimator.n_iter_no_change} "
                    "consecutive epochs.")
         if self.sgd is not None and estimator.learning_rate == "adaptive":
             if self.sgd.learning_rate > SMALLEST_RATE * estimator._summed_outputs():

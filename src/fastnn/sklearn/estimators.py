@@ -48,7 +48,7 @@ class MLPClassifier(ClassifierMixin, Multilayer):
         `nesterovs_momentum`, `beta_1`, `beta_2`, `epsilon` and `max_fun` are not used then.
     dropout : float or sequence of float, default=0.0
         The share of each hidden layer's outputs that a training step leaves out.
-    class_weight : dict {class: weight}, "balanced" or None
+    class_weight : dict {class: weight}, or a Series or other mapping like that, "balanced" or None
         Multiplies the weight of each row; a class that is not named has 1.
     loss : {"log_loss", "focal"} or what `fastnn.losses.focal` makes, default="log_loss"
     standardize : bool, default=False
@@ -156,23 +156,25 @@ class MLPClassifier(ClassifierMixin, Multilayer):
     def _weights(self, y: Array, sample_weight: Weights, incremental: bool) -> Weights:
         if self.class_weight is None:
             return sample_weight
-        if self.class_weight != "balanced" and not isinstance(self.class_weight, Mapping):
-            raise ValueError(f"class_weight is {self.class_weight!r}, but must be 'balanced', a dictionary "
+        class_weight = plain(self.class_weight)
+        balanced = isinstance(class_weight, str) and class_weight == "balanced"
+        if not balanced and not isinstance(class_weight, dict):
+            raise ValueError(f"class_weight is {class_weight!r}, but must be 'balanced', a dictionary "
                              "{class: weight} or None")
-        if incremental and self.class_weight == "balanced":
+        if incremental and balanced:
             raise ValueError("class_weight is 'balanced', which needs all rows at once; partial_fit takes a dictionary "
                              "{class: weight}")
-        if not isinstance(self.class_weight, Mapping):
+        if balanced:
             weights = compute_sample_weight("balanced", y)
         elif y.ndim == 2:
             raise ValueError("class_weight is a dictionary, but y holds several labels a row; weigh the rows with "
                              "sample_weight")
         else:
             weights, known = np.ones(len(y)), set(self.classes_.tolist())
-            unknown = [label for label in self.class_weight if label not in known]
-            if unknown and not known <= self.class_weight.keys():       # else it is one that only these rows lack
+            unknown = [label for label in class_weight if label not in known]
+            if unknown and not known <= class_weight.keys():       # else it is one that only these rows lack
                 raise ValueError(f"class_weight names the class {unknown[0]!r}, but the classes are {self.classes_}")
-            for label, factor in self.class_weight.items():
+            for label, factor in class_weight.items():
                 weights[y == label] = number(f"class_weight[{label!r}]", factor, low=0)
         if sample_weight is not None:
             weights = weights * sample_weight
@@ -220,9 +222,10 @@ class MLPClassifier(ClassifierMixin, Multilayer):
         return "softmax" if len(self.classes_) > 2 and not self._multilabel else "logistic"
 
     def _network_loss(self) -> str | AnyLoss | None:
-        if self.loss == "log_loss":
-            return None             # the one that goes with the output
-        return self.loss if isinstance(self.loss, Loss) else choose("loss", self.loss, ("log_loss", "focal"))
+        if isinstance(self.loss, Loss):
+            return self.loss
+        loss = choose("loss", self.loss, ("log_loss", "focal"))
+        return None if loss == "log_loss" else str(loss)        # None: the one that goes with the output
 
     def _loss_summed(self) -> bool:
         return True

@@ -230,7 +230,7 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
         outputs = self._summed_outputs()
         # scikit-learn divides alpha by the rows of a batch, or by their weights; and where a loss is a mean over
         # outputs, here and there, its gradient is that of their sum: so all else is in proportion.
-        network.l2 = self.alpha / (outputs * batch * (1 if weight is None else weight.mean()))
+        network.l2 = self._number("alpha") / (outputs * batch * (1 if weight is None else weight.mean()))
         optimizer = self._optimizer
         if not (incremental and isinstance(optimizer, Optimizer)):
             optimizer = self._new_optimizer(outputs)
@@ -290,10 +290,12 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
             number(name, getattr(self, name), **bounds)
         for name in ("max_iter", "max_fun"):
             checked_integer(name, getattr(self, name), 1)
-        if self.batch_size != "auto":
+        if not (isinstance(self.batch_size, str) and self.batch_size == "auto"):
             checked_integer("batch_size", self.batch_size, 1)
-        if self.n_iter_no_change != np.inf:
+        if not (isinstance(self.n_iter_no_change, Real) and self.n_iter_no_change == np.inf):
             checked_integer("n_iter_no_change", self.n_iter_no_change, 1)
+        if not isinstance(self.verbose, (Integral, np.bool_)):
+            raise TypeError(f"verbose is {self.verbose!r}, but must be True, False or an integer")
         for name in ("shuffle", "warm_start", "nesterovs_momentum", "early_stopping", "standardize"):
             if not isinstance(getattr(self, name), (bool, np.bool_)):
                 raise TypeError(f"{name} is {getattr(self, name)!r}, but must be True or False")
@@ -301,10 +303,16 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
             raise ValueError("validation_fraction is 0, but early_stopping needs rows to validate with")
         if self.dtype is not None:
             checked_dtype(self.dtype)
+        for name in ("hidden_layer_sizes", "activation", "dropout", "callbacks"):
+            check_repeatable(name, getattr(self, name))
         checked_callbacks(self.callbacks)
         hidden = len(self._hidden())
         checked_hidden(self._activations(), hidden, HIDDEN, ACTIVATIONS)
         checked_shares("dropout", self.dropout, hidden)
+
+    def _number(self, name: str) -> float:
+        """A parameter as a number of Python's: with one of float32 all would be rounded to float32."""
+        return float(getattr(self, name))
 
     def _structure(self) -> dict[str, Any]:
         """The parameters that a network is built from, as it has them, however they are spelled."""
@@ -328,7 +336,7 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
 
     def _hidden(self) -> list[int]:
         given: Any = self.hidden_layer_sizes
-        if isinstance(given, str) or not (isinstance(given, Integral) or np.iterable(given)):
+        if isinstance(given, (str, bytes)) or not (isinstance(given, Integral) or np.iterable(given)):
             raise TypeError(f"hidden_layer_sizes is {given!r}, but must be a sequence of integers, or one integer")
         sizes = [checked_integer(f"hidden_layer_sizes[{i}]", size, -sys.maxsize)
                  for i, size in enumerate([given] if isinstance(given, Integral) else given)]
@@ -343,8 +351,10 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
         """Those of the hidden layers, in fastnn's words."""
         names = self.activation
         if isinstance(names, str):
-            return "sigmoid" if names == "logistic" else names
-        return ["sigmoid" if name == "logistic" else name for name in names]
+            return "sigmoid" if names == "logistic" else str(names)
+        if np.ndim(names) != 1:
+            raise TypeError(f"activation is {names!r}, but must be a name, or one name per hidden layer")
+        return ["sigmoid" if name == "logistic" else str(name) if isinstance(name, str) else name for name in names]
 
     def _output(self) -> str:
         return "sigmoid" if self.out_activation_ == "logistic" else self.out_activation_
@@ -368,12 +378,12 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
         if not isinstance(self.solver, str):
             return copy.deepcopy(self.solver)
         if self.solver == "lbfgs":
-            return LBFGS(tolerance_gradient=self.tol / outputs, tolerance_change=RELATIVE_CHANGE,
+            return LBFGS(tolerance_gradient=self._number("tol") / outputs, tolerance_change=RELATIVE_CHANGE,
                          max_evaluations=self.max_fun)
+        rate = self._number("learning_rate_init")
         if self.solver == "sgd":
-            return SGD(self.learning_rate_init * outputs, momentum=self.momentum,
-                       nesterov=bool(self.nesterovs_momentum and self.momentum))
-        return Adam(self.learning_rate_init, beta1=self.beta_1, beta2=self.beta_2, epsilon=self.epsilon / outputs)
+            return SGD(rate * outputs, momentum=self.momentum, nesterov=bool(self.nesterovs_momentum and self.momentum))
+        return Adam(rate, beta1=self.beta_1, beta2=self.beta_2, epsilon=self._number("epsilon") / outputs)
 
     # Before the first epoch.
 
@@ -416,7 +426,7 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
     def _initial_parameters(self, random: np.random.RandomState) -> Array | None:
         """scikit-learn's initial weights and biases, packed (Glorot and Bengio, 2010); None leaves it to the Network,
         where scikit-learn has no such activation."""
-        if self.activation not in ("identity", "logistic", "tanh", "relu"):
+        if not isinstance(self.activation, str) or self.activation not in ("identity", "logistic", "tanh", "relu"):
             return None
         factor = 2.0 if self.activation == "logistic" else 6.0
         sizes, arrays = self._layer_sizes(), []
@@ -430,7 +440,7 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
                random: np.random.RandomState) -> tuple[Array, _HeldOut]:
         """(numbers of the rows to train on, what is held out of them)"""
         rows, held_out = train_test_split(np.arange(X.shape[0]), random_state=random,
-                                          test_size=self.validation_fraction, stratify=self._strata(codes))
+                                          test_size=self._number("validation_fraction"), stratify=self._strata(codes))
         if len(held_out) < 2:
             raise ValueError("The validation set is too small. Increase 'validation_fraction' or the size of your "
                              "dataset.")
