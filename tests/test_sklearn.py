@@ -672,6 +672,45 @@ def test_arrays_and_others_that_are_refused(name, value, message):
         MLPClassifier(**{name: value}).fit(X, Y)
 
 
+def test_the_parameters_of_an_optimizer_can_be_searched():
+    optimizer = fastnn.SGD(0.01, momentum=0.5)
+    model = MLPClassifier(**SMALL, solver=optimizer)
+    nested = {name: value for name, value in model.get_params().items() if name.startswith("solver__")}
+    assert nested == {"solver__" + name: value for name, value in optimizer.arguments().items()}
+    for others in (model.get_params(deep=False), MLPClassifier().get_params()):
+        assert not any(name.startswith("solver__") for name in others)
+    search = GridSearchCV(make_pipeline(StandardScaler(), model), cv=2, error_score="raise", param_grid={
+        "mlpclassifier__solver__learning_rate": [1e-9, 0.1], "mlpclassifier__solver__nesterov": [True]}).fit(X, Y)
+    found = search.best_estimator_[-1].solver
+    assert (found.learning_rate, found.nesterov, found.momentum) == (0.1, True, 0.5)
+    assert repr(optimizer) == repr(fastnn.SGD(0.01, momentum=0.5)) and model.solver is optimizer
+    # all at once, in any order, also with another optimizer; what was passed is not ours to change
+    model.set_params(solver__nesterov=False, solver__momentum=0.0)
+    assert repr(model.solver) == repr(fastnn.SGD(0.01)) and repr(optimizer) == repr(fastnn.SGD(0.01, momentum=0.5))
+    model.set_params(solver__history_size=3, solver=fastnn.LBFGS())
+    assert model.solver.history_size == 3 and model.fit(X, Y).score(X, Y) > 0.8
+    for kind in (fastnn.Rprop(), fastnn.SGD(fastnn.schedules.ReduceOnPlateau(0.1)), fastnn.LBFGS()):
+        twin = clone(MLPClassifier(solver=kind))
+        assert twin.solver is not kind and repr(twin.solver) == repr(kind)
+        twin.set_params(**{"solver__" + name: value for name, value in kind.arguments().items()})
+        assert repr(twin.solver) == repr(kind)
+
+
+@pytest.mark.parametrize("change, message", [
+    ({"solver__lr": 1}, "Invalid parameter 'lr' for solver SGD(learning_rate=0.1, momentum=0.0, nesterov=False, "),
+    ({"solver__learning_rate": -1}, "learning_rate is -1, but must be a finite number above 0"),
+    ({"solver__nesterov": True}, "nesterov is True, but momentum is 0"),
+    ({"solver": "adam", "solver__beta1": 0.5}, "Invalid parameter 'solver__beta1': solver is 'adam', which has no "),
+    ({"alpah": 1, "solver__momentum": 0.5}, "Invalid parameter 'alpah' for estimator MLPClassifier"),
+])
+def test_parameters_of_an_optimizer_that_are_refused(change, message):
+    model = MLPClassifier(solver=fastnn.SGD(0.1))
+    before = repr(model.get_params())
+    with pytest.raises(ValueError, match=re.escape(message)):
+        model.set_params(**change)
+    assert repr(model.get_params()) == before
+
+
 def test_standardising_is_part_of_the_model():
     rows, targets = XR * 1000 + 5000, YR * 100 + 1e5
     model = MLPRegressor(**{**SMALL, "max_iter": 200}, standardize=True, dtype="float64").fit(rows, targets)

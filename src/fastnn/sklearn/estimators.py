@@ -45,7 +45,8 @@ class MLPClassifier(ClassifierMixin, Multilayer):
     solver : {"lbfgs", "sgd", "adam"} or an optimizer, default="adam"
         An optimizer such as `fastnn.AdamW(fastnn.schedules.CosineDecay(1e-3, length=200))` brings its
         learning rate and constants along: `learning_rate`, `learning_rate_init`, `power_t`, `momentum`,
-        `nesterovs_momentum`, `beta_1`, `beta_2`, `epsilon` and `max_fun` are not used then.
+        `nesterovs_momentum`, `beta_1`, `beta_2`, `epsilon` and `max_fun` are not used then. Its own can be
+        searched: `solver__learning_rate`, `solver__weight_decay`, …
     dropout : float or sequence of float, default=0.0
         The share of each hidden layer's outputs that a training step leaves out.
     class_weight : dict {class: weight}, or a Series or other mapping like that, "balanced" or None

@@ -150,6 +150,27 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
     def _score(self, outputs: FloatArray, codes: Array, weight: Weights = None) -> float:
         raise NotImplementedError
 
+    def _can_score(self, codes: Array, weight: Weights = None) -> bool:
+        """Whether `_score` can tell good outputs from bad ones on such rows."""
+        raise NotImplementedError
+
+    # An optimizer as `solver` has parameters of its own, as estimators within estimators have: `solver__momentum`.
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The parameters; with `deep` also those of an optimizer that is the solver, as `solver__learning_rate`."""
+        parameters: dict[str, Any] = super().get_params(deep)
+        if deep and isinstance(self.solver, (Optimizer, LBFGS)):
+            parameters |= {SOLVER + name: value for name, value in self.solver.arguments().items()}
+        return parameters
+
+    def set_params(self, **params: Any) -> Any:
+        """Sets parameters, and returns itself. `solver__learning_rate` and its kin make a new optimizer of the solver,
+        which is left as it was."""
+        changes = {name.removeprefix(SOLVER): params.pop(name) for name in list(params) if name.startswith(SOLVER)}
+        if changes:
+            params["solver"] = changed_optimizer(params.get("solver", self.solver), changes)
+        return super().set_params(**params)
+
     # Fitting.
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, validation: _Validation | None = None, incremental: bool = False,
