@@ -22,6 +22,7 @@ from joblib import parallel_backend
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.callback import ProgressBar, ScoringMonitor
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.datasets import load_diabetes, load_digits, make_multilabel_classification, make_regression
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.inspection import permutation_importance
@@ -448,6 +449,83 @@ def test_callbacks_of_fastnn(tmp_path):
     path = tmp_path / "model.safetensors"
     model = MLPClassifier(**SMALL, callbacks=[fastnn.CheckpointEvery(path)]).fit(X, Y)
     np.testing.assert_array_equal(fastnn.load(path).predict(X), model.predict_proba(X))
+
+
+# Numbers that float32 does not hold.
+
+SECONDS = 1.7e9 + 10 * np.arange(100)
+LINE = np.arange(100)[:, None]
+
+
+@pytest.mark.parametrize("targets", [SECONDS, SECONDS.astype(int), 1e39 * np.arange(100), 1e-42 * np.arange(100),
+                                     np.column_stack([SECONDS, np.arange(100)])], ids=range(5))
+@pytest.mark.parametrize("dtype", [None, "float32"])
+def test_predicted_numbers_keep_the_digits_of_the_targets(dtype, targets):
+    """As TransformedTargetRegressor gives them, beside their deviation; in the network that leaves, too."""
+    arguments = {"hidden_layer_sizes": 16, "solver": "lbfgs", "max_iter": 200, "random_state": 0}
+    model = MLPRegressor(**arguments, standardize=True, dtype=dtype).fit(LINE, targets)
+    assert model.network_.dtype == "float32" and model.predict(LINE).dtype == "float64"
+    theirs = make_pipeline(StandardScaler(), sklearn.neural_network.MLPRegressor(**arguments))
+    theirs = TransformedTargetRegressor(theirs, transformer=StandardScaler()).fit(LINE, targets)
+    deviation = targets.std(axis=0)
+    ours, others = (np.abs(each.predict(LINE) - targets).max(axis=0) / deviation for each in (model, theirs))
+    assert (ours < 2 * others + 1e-3).all()
+    assert len(set(model.predict(LINE).ravel())) == targets.size
+    network = model.to_network()
+    assert network.dtype == "float64"
+    left = network.predict(LINE).reshape(targets.shape) - model.predict(LINE)
+    assert (np.abs(left).max(axis=0) < 1e-5 * deviation).all()
+    assert model.score(LINE, targets / 1e30 * 1e30) > 0.99 or deviation.max() > 1e30 or deviation.max() < 1e-30
+
+
+@pytest.mark.parametrize("rows, dtype", [
+    (1_700_000_000 + LINE, "float64"), ((1_700_000_000 + LINE).tolist(), "float64"),
+    ((1.7e9 + LINE).tolist(), "float64"), (scipy.sparse.csr_array(1_700_000_000 + LINE), "float64"),
+    (1_700_000_000 + LINE[:1], "float64"),
+    (LINE.astype("u8") << 40, "float64"), ((1e37 * LINE).tolist(), "float64"), ((1e-41 * LINE).tolist(), "float64"),
+    (LINE, "float32"), (LINE.tolist(), "float32"), (2**24 - LINE, "float32"), (1000 + LINE / 7, "float64"),
+    ((1000 + LINE / 7).tolist(), "float32"), ((1.7e9 + 1024 * LINE).astype("float32"), "float32"),
+], ids=range(14))
+def test_rows_that_float32_would_not_tell_apart_make_a_float64_network(rows, dtype):
+    """Where no dtype is asked for; standardised rows are near 0, and float32 holds them."""
+    targets = np.arange(len(LINE))[:rows.shape[0] if hasattr(rows, "shape") else None] / 50
+    for kind in (MLPClassifier, MLPRegressor):
+        y = targets if kind is MLPRegressor else np.arange(len(targets)) % 2
+        assert kind(max_iter=1).fit(rows, y, validation_data=(rows, y)).network_.dtype == dtype
+    assert MLPRegressor(max_iter=1).partial_fit(rows, targets).network_.dtype == dtype
+    if len(targets) > 1 and not (hasattr(rows, "dtype") and rows.dtype == "float64"):
+        assert MLPRegressor(max_iter=1, standardize=True).fit(rows, targets).network_.dtype == "float32"
+
+
+def test_targets_that_float32_would_not_tell_apart_make_a_float64_network():
+    for targets in (SECONDS, SECONDS.astype(int), 1e39 * np.arange(100), np.column_stack([np.arange(100), SECONDS])):
+        assert MLPRegressor(max_iter=1).fit(LINE, targets).network_.dtype == "float64"
+        assert MLPRegressor(max_iter=1, standardize=True).fit(LINE, targets).network_.dtype == "float32"
+    assert MLPRegressor(max_iter=1).fit(LINE, np.arange(100.0)).network_.dtype == "float32"
+    assert MLPClassifier(max_iter=1).fit(LINE, SECONDS.astype(int) % 2 + 10**10).network_.dtype == "float32"
+
+
+@pytest.mark.parametrize("dtype, network", [
+    (">f8", "float64"), (np.longdouble, "float64"), ("<f8", "float64"), (">f4", "float32"), ("f2", "float32"),
+    (">f2", "float32"), ("i1", "float32"), ("?", "float32"), (object, "float64")])
+def test_the_dtype_of_any_float_decides(dtype, network):
+    """float64 and wider, in either order of bytes, make float64; narrower floats float32."""
+    rows = np.round(XR, 1).astype(dtype)
+    containers = [lambda rows: rows, pandas.DataFrame, np.asfortranarray]
+    if dtype not in (">f8", ">f4", "f2", ">f2", object):     # SciPy has no such matrices
+        containers.append(scipy.sparse.csr_array)
+    for container in containers:
+        model = MLPRegressor(max_iter=2, random_state=0).fit(container(rows), YR)
+        assert model.network_.dtype == model.predict(container(rows)).dtype == network
+        plain = rows.astype(network)
+        twin = MLPRegressor(max_iter=2, random_state=0).fit(plain, YR)
+        np.testing.assert_array_equal(model.predict(container(rows)), twin.predict(plain))
+
+
+def test_a_frame_of_categories_that_are_numbers():
+    frame = pandas.DataFrame(XR.round()).astype("category")
+    model, twin = (MLPRegressor(max_iter=2, random_state=0).fit(rows, YR) for rows in (frame, XR.round()))
+    np.testing.assert_array_equal(model.predict(frame), twin.predict(XR.round()))
 
 
 # Probabilities and their logarithms.

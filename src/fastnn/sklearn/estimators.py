@@ -58,7 +58,8 @@ class MLPClassifier(ClassifierMixin, Multilayer):
         inputs like that.
     dtype : {"float32", "float64"} or None
         Of the network and of what it predicts. None: float64 where the first X is an array, a sparse
-        matrix or a data frame of that; else, also for lists and integers, float32.
+        matrix or a data frame of that or of wider floats; else, also for lists and integers, float32,
+        unless that would not tell rows or numbers to predict apart (such as seconds since 1970).
     callbacks : sequence of fastnn.Callback, default=()
         Called in every fit; scikit-learn's own are set by `set_callbacks`.
 
@@ -267,7 +268,7 @@ class MLPRegressor(RegressorMixin, Multilayer):
     standardize : bool, default=False
         Whether the network learns from inputs, and (but for "poisson") targets, of mean 0 and deviation 1, as they
         were in the first `fit`, or the first batch of `partial_fit` alone; `predict` gives numbers like those
-        of y. `coefs_` and `loss_curve_` belong to standardised ones.
+        of y, then in float64 whatever `dtype` is. `coefs_` and `loss_curve_` belong to standardised ones.
 
     Examples
     --------
@@ -321,7 +322,7 @@ class MLPRegressor(RegressorMixin, Multilayer):
         """The number for each row, (n,), or (n, n_outputs) where there are several."""
         outputs = self._outputs(X)
         if self._target_scaling is not None:
-            outputs = self._target_scaling.undo(outputs).astype(outputs.dtype)
+            outputs = self._target_scaling.undo(outputs)        # in float64, as float32 may not tell them apart
         return outputs[:, 0] if outputs.shape[1] == 1 else outputs
 
     def _weights(self, y: Array, sample_weight: Weights, incremental: bool) -> Weights:

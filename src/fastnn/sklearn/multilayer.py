@@ -226,8 +226,7 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
             seed = int(random.randint(2**31 - 1))
             self.network_ = Network(
                 self._layer_sizes(), self._activations(), self._output(), loss=self._network_loss(),
-                dtype=self.dtype or ("float64" if asks_for_double and X.dtype == np.float64 else "float32"), seed=seed,
-                dropout=self.dropout)
+                dtype=self.dtype or self._dtype_of(X, y, asks_for_double), seed=seed, dropout=self.dropout)
             self._built_from = self._structure() | {"dtype": self.network_.dtype}
         if first and initial is not None:
             self.network_.set_parameters(initial)
