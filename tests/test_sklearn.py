@@ -24,7 +24,7 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.callback import ProgressBar, ScoringMonitor
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.datasets import load_diabetes, load_digits, make_multilabel_classification, make_regression
-from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.exceptions import ConvergenceWarning, NotFittedError, UndefinedMetricWarning
 from sklearn.inspection import permutation_importance
 from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -445,10 +445,40 @@ def test_validation_data_of_ones_own():
     assert silent.validation_loss_curve_[-1] == pytest.approx(error, rel=1e-4)
 
 
-def test_callbacks_of_fastnn(tmp_path):
-    path = tmp_path / "model.safetensors"
-    model = MLPClassifier(**SMALL, callbacks=[fastnn.CheckpointEvery(path)]).fit(X, Y)
-    np.testing.assert_array_equal(fastnn.load(path).predict(X), model.predict_proba(X))
+@pytest.mark.parametrize("settings", [{}, {"early_stopping": True, "n_iter_no_change": 2, "max_iter": 200},
+                                      {"standardize": True}, {"solver": "lbfgs", "standardize": True},
+                                      {"standardize": True, "early_stopping": True, "learning_rate_init": 0.3}])
+def test_a_checkpoint_is_the_estimator(tmp_path, settings):
+    """Best parameters and scalings are inside, after every epoch and at the end, however the fit ends."""
+    def check_epoch(fit):
+        assert fit.model() is not fit.network
+        during.append(fastnn.load(path).get_parameters())
+
+    path, during = tmp_path / "model.safetensors", []
+    Check = type("Check", (fastnn.Callback,), {"on_epoch_end": lambda self, fit: check_epoch(fit)})
+    callbacks = [fastnn.CheckpointEvery(path), Check()]
+    for kind, rows, targets in ((MLPClassifier, 50 * X + 7, Y), (MLPRegressor, XR * 30 - 100, YR)):
+        model = kind(**SMALL | settings, dtype="float64", callbacks=callbacks).fit(rows, targets)
+        saved = fastnn.load(path)
+        outputs = model.predict_proba(rows) if kind is MLPClassifier else model.predict(rows)[:, None]
+        np.testing.assert_allclose(saved.predict(rows), outputs, rtol=1e-9, atol=1e-12)
+        np.testing.assert_array_equal(saved.get_parameters(), model.to_network().get_parameters())
+        assert len(during) == model.n_iter_
+        during.clear()
+
+
+def test_a_checkpoint_while_it_trains_holds_the_best_so_far(tmp_path):
+    path, scores = tmp_path / "model.safetensors", []
+
+    class Score(fastnn.Callback):
+        def on_epoch_end(self, fit):
+            scores.append(np.mean(fastnn.load(path).predict(X[200:]).argmax(axis=1) == Y[200:]))
+
+    model = MLPClassifier(**SMALL | {"learning_rate_init": 0.1, "max_iter": 30}, early_stopping=True,
+                          callbacks=[fastnn.CheckpointEvery(path), Score()])
+    model.fit(X[:200], Y[:200], validation_data=(X[200:], Y[200:]))
+    np.testing.assert_array_equal(scores, np.maximum.accumulate(model.validation_scores_))
+    assert scores[-1] > model.validation_scores_[-1]        # the last epoch was not the best
 
 
 # Numbers that float32 does not hold.
@@ -591,6 +621,114 @@ def test_logarithms_are_taken_some_rows_at_a_time(monkeypatch):
         monkeypatch.undo()
         with pytest.raises(ValueError, match=r"Found array with 0 sample\(s\)"):
             model.predict_log_proba(X[:0])
+
+
+# Rows held out that say nothing, and other rows than before.
+
+POINTS = np.linspace(-1, 1, 200)[:, None]
+SLOPE = 3 * POINTS[:, 0]
+QUICK = {"random_state": 0, "max_iter": 300, "learning_rate_init": 0.01, "early_stopping": True}
+
+
+@pytest.mark.parametrize("rows, weight", [([7], None), ([7, 7, 7], None), ([3, 7, 190], [0, 2, 0])], ids=range(3))
+@pytest.mark.parametrize("columns", [1, 2])
+def test_the_loss_decides_where_the_score_says_nothing(rows, weight, columns):
+    """R squared of one row, of a constant, and of rows of which one counts."""
+    targets = SLOPE + 0.1 if columns == 1 else np.column_stack([SLOPE, -SLOPE])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UndefinedMetricWarning)
+        for standardize in (False, True):
+            model = MLPRegressor(**QUICK, standardize=standardize)
+            model.fit(POINTS, targets, validation_data=(POINTS[rows], targets[rows], weight))
+            assert model.score(POINTS, targets) > 0.95
+            losses = np.array(model.validation_loss_curve_)
+            assert len(losses) == len(model.validation_scores_) == model.n_iter_
+            network = model.network_
+            X_val, y_val = model._scaled(POINTS[rows]), model._scaled_targets(targets[rows])
+            assert network.evaluate(X_val, y_val, sample_weight=weight) == losses.min()
+            score = model.best_validation_score_
+            assert np.isnan(score) if len(rows) == 1 else score in (0, 1)       # as scikit-learn scores constants
+
+
+def test_the_loss_decides_where_all_rows_are_of_one_class():
+    """The first epoch has all of them right, and would be the best for ever."""
+    rows = np.random.default_rng(0).normal(size=(400, 2))
+    classes = (rows[:, 0] > 0.3).astype(int)
+    for held_out, weight in (([rows[:, 0].argmin()], None), (np.argsort(rows[:, 0])[:9], None),
+                             (np.argsort(rows[:, 0])[[0, -1]], [1, 0])):
+        for kind in (np.int64, bool, str):
+            model = MLPClassifier(**QUICK).fit(rows, classes.astype(kind), X_val=rows[held_out],
+                                               y_val=classes.astype(kind)[held_out], sample_weight_val=weight)
+            assert set(model.validation_scores_) == {1} and model.n_iter_ > 15
+            assert model.score(rows, classes.astype(kind)) > 0.97
+
+
+@pytest.mark.parametrize("dtype", ["u1", "?", "f4", object])
+def test_early_stopping_by_targets_of_any_dtype(dtype):
+    """Differences of unsigned numbers and of booleans are no numbers."""
+    targets = (POINTS[:, 0] > 0).astype(dtype)
+    model, twin = (MLPRegressor(**QUICK).fit(POINTS, each) for each in (targets, targets.astype(float)))
+    np.testing.assert_array_equal(model.validation_scores_, twin.validation_scores_)
+
+
+def test_a_constant_column_does_not_outweigh_the_others_score():
+    """Three times 0.1 deviates from its own mean by rounding, and R squared would be -1e33."""
+    rows = [3, 50, 190]
+    targets = np.column_stack([SLOPE, np.full(200, 0.1)])
+    model = MLPRegressor(**QUICK).fit(POINTS, targets, validation_data=(POINTS[rows], targets[rows]))
+    assert min(model.validation_scores_) > -5 and max(model.validation_scores_) < 1
+
+
+def test_early_stopping_with_a_constant_target():
+    model = MLPRegressor(**QUICK).fit(POINTS, np.full(200, 5.0))
+    assert model.n_iter_ > 20
+    np.testing.assert_allclose(model.predict(POINTS), 5, atol=1)
+
+
+def test_no_finite_score_leaves_the_last_parameters_with_a_warning():
+    """exp overflows for the rows to validate with, and for them alone."""
+    model = MLPRegressor("poisson", (), random_state=0, max_iter=5, early_stopping=True, learning_rate_init=0.1)
+    far = np.array([[1e6], [-1e6]])
+    with pytest.warns(ConvergenceWarning, match="found no epoch whose validation score is finite") as caught:
+        model.fit(POINTS + 2, np.exp(POINTS[:, 0]), validation_data=(far, [1.0, 2.0]))
+    assert {warning.filename for warning in caught} == {__file__}
+    plain = MLPRegressor("poisson", (), random_state=0, max_iter=5, learning_rate_init=0.1)
+    plain.fit(POINTS + 2, np.exp(POINTS[:, 0]), validation_data=(far, [1.0, 2.0]))
+    np.testing.assert_array_equal(model.coefs_[0], plain.coefs_[0])
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_a_warm_start_on_other_rows_learns_them(early_stopping):
+    """What the rows of the fit before were scored does not count: the concept is turned round, or the scale."""
+    rows = np.random.default_rng(0).normal(size=(400, 2))
+    classes = (rows[:, 0] > 0).astype(int)
+    model = MLPClassifier(**QUICK | {"early_stopping": early_stopping}, warm_start=True).fit(rows, classes)
+    assert model.score(rows, classes) > 0.95
+    assert model.fit(rows, 1 - classes).score(rows, 1 - classes) > 0.95
+    model = MLPRegressor(**QUICK | {"early_stopping": early_stopping}, warm_start=True).fit(POINTS, 0 * SLOPE)
+    assert model.fit(POINTS, SLOPE).score(POINTS, SLOPE) > 0.9
+
+
+def test_a_warm_start_keeps_the_present_parameters_if_no_others_are_better():
+    model = MLPClassifier(**SMALL | {"max_iter": 100}, early_stopping=True, warm_start=True)
+    model.fit(X[:200], Y[:200], validation_data=(X[200:], Y[200:]))
+    before, score = model.network_.get_parameters(), model.best_validation_score_
+    model.set_params(solver=fastnn.SGD(1e-12)).fit(X[:200], Y[:200], validation_data=(X[200:], Y[200:]))
+    np.testing.assert_array_equal(model.network_.get_parameters(), before)
+    assert model.best_validation_score_ == score == model.score(X[200:], Y[200:])
+
+
+def test_a_first_epoch_that_diverges_leaves_no_untrained_model():
+    for settings in ({}, {"early_stopping": True}):
+        model = MLPRegressor(solver=fastnn.SGD(1e300), random_state=0, batch_size=20, **settings)
+        with pytest.raises(ValueError, match="Solver produced non-finite parameter weights"):
+            model.fit(XR, YR)
+        assert not hasattr(model, "coefs_")
+    model = MLPRegressor(**SMALL, early_stopping=True, warm_start=True).fit(XR, YR)
+    before = model.network_.get_parameters()
+    with pytest.warns(ConvergenceWarning, match="training ended early"):
+        model.set_params(solver=fastnn.SGD(1e300), batch_size=20).fit(XR, YR)
+    np.testing.assert_array_equal(model.network_.get_parameters(), before)
 
 
 # Rows to validate with, where pipelines can transform them.

@@ -166,7 +166,8 @@ class CheckpointEvery(Callback):
     What can be known of a failing save is raised when the fit begins: a network that a file cannot hold, a
     folder that does not exist or that nobody may write to.
 
-    A run that was killed goes on from it to the same bits::
+    In the `callbacks` of an estimator of `fastnn.sklearn` the file is what its `to_network` gives, to predict with.
+    For all others a run that was killed goes on from it to the same bits::
 
         net = fastnn.load(path) if path.exists() else fastnn.Network(…)
         net.fit(X, y, epochs=100 - net.epochs_trained, optimizer=net.optimizer or fastnn.Adam(),
@@ -199,7 +200,7 @@ class CheckpointEvery(Callback):
 
     def _save(self, fit: Fit) -> None:
         self._time, self._saved = monotonic(), fit.network.epochs_trained
-        fit.network.save(self.path)
+        fit.model().save(self.path)
 
 
 def checked_callbacks(callbacks: Iterable[Callback]) -> list[Callback]:

@@ -160,14 +160,18 @@ class Fit:
 
     Attributes: `network`; `history`; `epochs`, how many were asked for; `epoch`, how many of
     these are done; `rows`, those of an epoch; `rank`, which process this is of those that train
-    together (0 without a communicator). `stop()` ends the fit after this epoch.
+    together (0 without a communicator); `model()`, the network to be saved and used: `network` itself,
+    or what an estimator of `fastnn.sklearn` makes of it. `stop()` ends the fit after this epoch.
     """
+
+    model: Callable[[], Network]
 
     def __init__(self, network: Network, optimizer: AnyOptimizer, epochs: int, validation: Callable[[], float] | None,
                  metrics: Mapping[str, Callable[[], float]], tol: float | None, time_budget: float | None,
                  callbacks: Sequence[Callback], ranks: Ranks) -> None:
         self.network, self.epochs, self.epoch, self.rows, self.rank = network, epochs, 0, 0, ranks.rank
         self.history = History(metrics)
+        self.model = lambda: network
         self._optimizer, self._validation, self._metrics, self._ranks = optimizer, validation, metrics, ranks
         self._tol, self._time_budget = tol, time_budget
         self._callbacks = [callback for callback in callbacks if self.rank == 0 or callback.on_every_rank]

@@ -11,7 +11,7 @@ from ..callbacks import Callback
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .._types import Array, Weights
+    from .._types import Array, FloatArray, Weights
     from ..network import Network
     from ..training import Fit
     from .multilayer import Multilayer
@@ -21,12 +21,21 @@ SLOWER = 5                  # and what it divides a rate by
 
 
 class Books(Callback):
-    """What scikit-learn does after every epoch: it keeps the curves and the best, and stops or slows down."""
+    """What scikit-learn does after every epoch: it keeps the curves and the best, and stops or slows down.
+
+    `best_parameters` are those of the best score of the rows held out; None where nothing is scored, or no score was a
+    number. Where the score says nothing of these rows (their targets are equal, or it is one row), their loss decides;
+    `nothing_to_tell` where the targets to learn are equal, too, and a loss that goes on falling is no failure.
+    """
 
     def __init__(self, estimator: Multilayer, optimizer: Any, outputs: int, codes: Array, weight: Weights,
                  held_out: tuple[Array, Array, Weights] | None) -> None:
         self.estimator, self.held_out, self.outputs = estimator, held_out, outputs
         self.scored = estimator.early_stopping and held_out is not None and not estimator._by_lbfgs()
+        self.by_loss = held_out is not None and not estimator._can_score(*held_out[1:])
+        self.nothing_to_tell = self.by_loss and not estimator._can_score(codes, weight)
+        self.best_parameters: FloatArray | None = None
+        self.best = -np.inf     # score, or loss with the other sign
         self.sgd = optimizer if estimator.solver == "sgd" else None     # whose learning rate moves here
         self.first_rate, self.tol = estimator._number("learning_rate_init") * outputs, estimator._number("tol")
         self.loss_factor = outputs if estimator._loss_summed() else 1
@@ -43,8 +52,16 @@ class Books(Callback):
         return value
 
     def on_fit_begin(self, fit: Fit) -> None:
-        if self.scored and self.estimator.best_validation_score_ == -np.inf:
-            self.estimator._best_parameters = fit.network.get_parameters()
+        fit.model = self.model
+        network = fit.network
+        if self.scored and network.epochs_trained:      # what other rows were scored says nothing about these
+            assert self.held_out is not None
+            X, codes, weight = self.held_out
+            self.keep_better(network, network.evaluate(X, codes, sample_weight=weight) if self.by_loss else np.nan)
+
+    def model(self) -> Network:
+        """What `to_network` would give if the fit ended here."""
+        return self.estimator._as_network(self.best_parameters)
 
     def on_epoch_end(self, fit: Fit) -> None:
         estimator, network = self.estimator, fit.network
@@ -60,34 +77,40 @@ class Books(Callback):
             estimator.best_loss_ = min(estimator.loss_curve_)
             return
         estimator.t_ += fit.rows
-        improved = self.score(network) if self.scored else self.compare_loss()
+        improved = self.score(fit) if self.scored else self.compare_loss()
         estimator._no_improvement_count = 0 if improved else estimator._no_improvement_count + 1
         if self.sgd is not None and estimator.learning_rate == "invscaling":
             self.change_rate(self.first_rate / (estimator.t_ + 1) ** estimator._number("power_t"))
         if estimator._no_improvement_count > estimator.n_iter_no_change:
             self.stop_or_slow_down(fit)
 
-    def score(self, network: Network) -> bool:
-        """Whether the score of the rows held out is better than the best by tol; keeps the best parameters."""
+    def score(self, fit: Fit) -> bool:
+        """Whether the rows held out say that this is better than the best by tol; keeps the best parameters."""
         estimator = self.estimator
-        assert self.held_out is not None
-        X, codes, *weight = self.held_out
-        outputs = network.predict(X)
-        score = estimator._score(outputs, codes, *weight) if np.isfinite(outputs).all() else np.nan
-        improved = bool(score >= estimator.best_validation_score_ + estimator.tol)
+        score, improved = self.keep_better(fit.network, fit.history.validation_loss[-1])
         estimator.validation_scores_.append(score)
         if estimator.verbose:
             print(f"Validation score: {score:f}")
-        if score > estimator.best_validation_score_:
-            estimator.best_validation_score_, estimator._best_parameters = score, network.get_parameters()
         return improved
+
+    def keep_better(self, network: Network, loss: float) -> tuple[float, bool]:
+        """(score of the rows held out, whether it is better than the best by tol); the better parameters are kept."""
+        estimator = self.estimator
+        assert self.held_out is not None
+        X, codes, weight = self.held_out
+        outputs = network.predict(X)
+        score = estimator._score(outputs, codes, weight) if np.isfinite(outputs).all() else np.nan
+        value = -(self.loss_factor * loss + self.validation_constant) if self.by_loss else score
+        improved = bool(value >= self.best + self.tol)
+        if value > self.best:
+            self.best, estimator.best_validation_score_ = value, score
+            self.best_parameters = network.get_parameters()
+        return score, improved
 
     def compare_loss(self) -> bool:
         """Whether the training loss is better than the best by tol."""
         estimator = self.estimator
-        if estimator.best_loss_ is None:        # early stopping was on in the fit before
-            estimator.best_loss_ = np.inf
-        improved = bool(estimator.loss_ <= estimator.best_loss_ - estimator.tol)
+        improved = bool(estimator.loss_ <= estimator.best_loss_ - self.tol)
         estimator.best_loss_ = min(estimator.best_loss_, estimator.loss_)
         return improved
 

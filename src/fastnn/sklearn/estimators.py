@@ -61,7 +61,9 @@ class MLPClassifier(ClassifierMixin, Multilayer):
         matrix or a data frame of that or of wider floats; else, also for lists and integers, float32,
         unless that would not tell rows or numbers to predict apart (such as seconds since 1970).
     callbacks : sequence of fastnn.Callback, default=()
-        Called in every fit; scikit-learn's own are set by `set_callbacks`.
+        Called in every fit; scikit-learn's own are set by `set_callbacks`. `fit.network` is the network that
+        learns, `fit.model()` what `to_network` would give if the fit ended there. `CheckpointEvery` saves the
+        latter: best parameters and scalings, to predict with and to export, and no state of training.
 
     Attributes are scikit-learn's too, and `network_`, the `fastnn.Network`; `validation_loss_curve_`, empty
     where nothing is validated. `loss_curve_` is there for each solver. With `early_stopping` the best
@@ -70,12 +72,14 @@ class MLPClassifier(ClassifierMixin, Multilayer):
     It differs in this:
 
     - Ctrl-C raises KeyboardInterrupt. A loss that stops being finite is a ValueError, and the parameters are
-      those of the epoch before it; with `early_stopping` a ConvergenceWarning, and the best ones.
+      those of the epoch before it; with `early_stopping` a ConvergenceWarning, and the best ones, if some were scored.
+    - With `early_stopping` the loss decides where a score says little: of one row, of rows with equal targets.
     - Adam's `epsilon` is added where Kingma and Ba (2014) and PyTorch add it, after the correction of the bias.
     - All batches of an epoch have the same penalty `alpha`, also a shorter last one. `loss_curve_` has the penalty
       of the weights after the epoch, and with `sample_weight` the weighted mean over the epoch.
     - What the network is made of (`hidden_layer_sizes`, `activation`, `loss`, `dropout`, `standardize`) cannot be
-      changed for a `warm_start`; and this counts epochs without improvement anew.
+      changed for a `warm_start`; and this counts epochs without improvement anew, and compares with what the rows of
+      this fit say alone. With `early_stopping` they score the parameters that are there first.
     - `momentum` is below 1, sample weights are not negative, labels (several a row) are predicted as a dense array.
 
     Examples
@@ -249,6 +253,11 @@ class MLPClassifier(ClassifierMixin, Multilayer):
             right = ((outputs > 0.5) == (codes.reshape(outputs.shape) > 0.5)).all(axis=1)
         return float(np.average(right, weights=weight))
 
+    def _can_score(self, codes: Array, weight: Weights = None) -> bool:
+        """Whether those that count are of several classes; who always answers the only one is right everywhere."""
+        counting = codes if weight is None else codes[weight > 0]
+        return bool((counting != counting[0]).any())
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
@@ -362,8 +371,19 @@ class MLPRegressor(RegressorMixin, Multilayer):
         return Scaling.of(codes.reshape(len(codes), -1), weight) if standardise else None
 
     def _score(self, outputs: FloatArray, codes: Array, weight: Weights = None) -> float:
-        """The coefficient of determination."""
-        return float(r2_score(codes, outputs, sample_weight=weight))
+        """The coefficient of determination; a single row has none."""
+        if len(codes) < 2:
+            return np.nan
+        targets = codes.reshape(outputs.shape).astype(np.float64)
+        first = targets[0 if weight is None else int((weight > 0).argmax())]    # less this, a constant is exactly 0
+        return float(r2_score(targets - first, outputs - first, sample_weight=weight))
+
+    def _can_score(self, codes: Array, weight: Weights = None) -> bool:
+        """Whether some column of those that count has deviations, without which R² is no measure."""
+        counting = (codes if weight is None else codes[weight > 0]).astype(np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):
+            squares = np.square(counting - counting.mean(axis=0)).sum(axis=0)
+        return bool((np.isfinite(squares) & (squares > 0) & (np.ptp(counting, axis=0) > 0)).any())
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -111,7 +111,6 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
     _numeric_targets: bool
     _no_improvement_count: int
     _built_from: dict[str, Any] = {}            # see _structure
-    _best_parameters: FloatArray
     _input_scaling: Scaling | None = None       # without `standardize`, and where parameters came from elsewhere
     _target_scaling: Scaling | None = None
 
@@ -257,8 +256,12 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
         self.n_iter_ = 0
         if not incremental:
             self._no_improvement_count = 0
-        if self.early_stopping and self.validation_scores_ is None:     # it was off when the network was built
-            self.validation_scores_, self.best_validation_score_ = [], -np.inf
+        if not incremental or self.best_loss_ is None:      # what these rows are compared with, not other ones
+            self.best_loss_ = None if self.early_stopping else np.inf
+        if self.early_stopping:
+            self.best_validation_score_ = -np.inf
+            if self.validation_scores_ is None:             # it was off when the network was built
+                self.validation_scores_ = []
         validation = None
         if held_out is not None:
             validation = self._scaled(held_out[0]), self._scaled_targets(held_out[1]), *held_out[2:]
@@ -278,7 +281,7 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
             stopped_by = network.fit(**rows, epochs=1 if incremental else self.max_iter, optimizer=optimizer,
                                      validation_data=validation, callbacks=callbacks).stopped_by
         except DivergenceError as error:
-            if not self.early_stopping:
+            if books.best_parameters is None:
                 raise ValueError("Solver produced non-finite parameter weights. The input data may contain large "
                                  "values and need to be preprocessed.") from error
             self.validation_scores_.append(np.nan)
@@ -289,13 +292,17 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
                       "line_search": "the line search found no better point"}[stopped_by]
             warnings.warn(f"lbfgs failed to converge after {self.n_iter_} iteration(s): {reason}. Increase max_iter or "
                           "max_fun, or scale the data.", ConvergenceWarning, stacklevel=level)
-        elif stopped_by is None and not incremental:
+        elif stopped_by is None and not incremental and not (books.scored and books.nothing_to_tell):
             warnings.warn(f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization "
                           "hasn't converged yet.", ConvergenceWarning, stacklevel=level)
         if self.n_iter_ == 0:           # L-BFGS found nothing to do
             self.loss_ = books.value(network.evaluate(rows["X"], rows["y"], sample_weight=weight), network)
-        if self.early_stopping and not self._by_lbfgs():
-            network.set_parameters(self._best_parameters)
+        if books.best_parameters is not None:
+            network.set_parameters(books.best_parameters)
+        elif books.scored:
+            warnings.warn("early_stopping found no epoch whose validation score is finite, so the parameters are those "
+                          "of the last one; look for rows to validate with that are far from those to train on.",
+                          ConvergenceWarning, stacklevel=level)
 
     # What the parameters say.
 
@@ -440,8 +447,7 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
             self.best_loss_, self.validation_scores_, self.best_validation_score_ = None, [], -np.inf
         self._input_scaling = Scaling.of(dense(X), weight) if self.standardize else None
         self._target_scaling = self._scaling_of_targets(codes, weight)
-        for name in ("network_", "_best_parameters"):
-            self.__dict__.pop(name, None)
+        self.__dict__.pop("network_", None)
 
     def _initial_parameters(self, random: np.random.RandomState) -> Array | None:
         """scikit-learn's initial weights and biases, packed (Glorot and Bengio, 2010); None leaves it to the Network,
@@ -519,9 +525,18 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
 
     def to_network(self) -> Network:
         """A new `fastnn.Network` that takes rows as they come and computes `predict_proba` (of two classes: the
-        second's), or `predict` of a regressor. With `standardize`, the scalings are part of its first and last layer.
+        second's), or `predict` of a regressor. With `standardize`, the scalings are part of its first and last layer,
+        and it is float64 where float32 would lose what they keep; ValueError where that does not hold them.
         It can be saved, and go where `fastnn.interchange` leads."""
-        return folded(self._linked(), self._input_scaling, self._target_scaling)
+        return self._as_network()
+
+    def _as_network(self, parameters: FloatArray | None = None) -> Network:
+        """`to_network` with other parameters than the present ones."""
+        network = self._linked()
+        if parameters is not None:
+            network = folded(network)
+            network.set_parameters(parameters)
+        return folded(network, self._input_scaling, self._target_scaling)
 
     def __getstate__(self) -> dict[str, Any]:
         """Without coefs_ and intercepts_, which are the network's."""
