@@ -54,6 +54,11 @@ def number_of_rank(y, outputs):
     return WORLD.rank
 
 
+def leaping(epoch):
+    """A learning rate with which the loss falls, and then does not."""
+    return 0.1 if epoch < 4 else 3.0
+
+
 ON_ONE_MACHINE, NOWHERE = SeveralRanks._on_one_machine, lambda ranks: False
 WEIGHTS = np.random.default_rng(8).uniform(0, 2, N)
 WEIGHTS[20:60] = 0
@@ -87,7 +92,11 @@ CASES = {
     "single": dict(batch_size=1, epochs=1),
     "mapped": dict(kind="softmax", mapped=True, network=dict(dropout=0.25)),
     "early": dict(validated=True, early=3, epochs=60, optimizer=fastnn.Adam(0.05)),
-    "training metric": dict(metrics=["accuracy"]),
+    "early, of its own rows": dict(early=1, epochs=20, optimizer=fastnn.SGD(leaping, clip_norm=1.0),
+                                   network=dict(dtype="float64"), sample_weight=WEIGHTS, kind="sigmoid"),
+    "early, mapped": dict(early=1, epochs=20, optimizer=fastnn.SGD(leaping, clip_norm=1.0), mapped=True),
+    "training metric": dict(metrics=["accuracy"], sample_weight=WEIGHTS),
+    "weighted metrics": dict(kind="numbers", metrics=["r2", "rmse"], validated=True, sample_weight=WEIGHTS),
     "metric of each rank": dict(metrics=[number_of_rank], batch_size=16),
     "large": dict(network=dict(layer_sizes=[6, 150, 130, 3]), optimizer=fastnn.Adam(0.003)),
     "large, apart": dict(network=dict(layer_sizes=[6, 150, 130, 3]), optimizer=fastnn.Adam(0.003), apart=True),
@@ -323,6 +332,39 @@ def diverged(folder, _):
                         communicator=DataParallel(**setting))
         except fastnn.DivergenceError as error:
             result.append([str(error), digest(network) == before])
+    return result
+
+
+def exploded(folder, _):
+    """[epochs until the error, whether everything is as it was before, whether the error says so] where the loss
+    grows for many epochs before it is infinite, and where targets are too large for any learning rate."""
+    x = np.linspace(-2, 2, 40, dtype="d")[:, None]
+    mine, result = local_rows(40), []
+    for rate, scale, batch, setting in [(0.9, 1, 40, dict()), (0.9, 1, 40, dict(sync_every=2)), (9, 1, 10, dict()),
+                                        (1e-30, 1e200, 10, dict())]:
+        network = fastnn.Network([1, 1], dtype="float64")
+        network.fit(x[mine], 2 * x[mine], optimizer=fastnn.SGD(0.01), communicator=WORLD)
+        before, optimizer = digest(network), network.optimizer
+        try:
+            network.fit(x[mine], 2 * scale * x[mine], epochs=1000, batch_size=batch, optimizer=fastnn.SGD(rate),
+                        communicator=DataParallel(**setting))
+        except fastnn.DivergenceError as error:
+            whole = digest(network) == before and network.optimizer is optimizer and network.epochs_trained == 1
+            result.append([error.epoch, whole, str(error).split("restored")[1]])
+    return result
+
+
+def out_of_time(folder, _):
+    """[steps, epochs, losses, rows, what stopped it] of fits whose time is over at once."""
+    arguments, X, y = data("numbers")
+    mine, result = local_rows(N), []
+    for setting in (dict(), dict(sync_every=3)):
+        network, rows = fastnn.Network(**arguments), []
+        watch = fastnn.Callback()
+        watch.on_epoch_end = lambda fit, rows=rows: rows.append(fit.rows)
+        history = network.fit(X[mine], y[mine], epochs=9, batch_size=10, time_budget=0, callbacks=[watch],
+                              optimizer=fastnn.SGD(0.01), communicator=DataParallel(**setting))
+        result.append([network.optimizer.steps, network.epochs_trained, history.loss, rows, history.stopped_by])
     return result
 
 

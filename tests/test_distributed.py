@@ -90,7 +90,8 @@ def test_every_rank_has_the_same_bits_and_any_number_of_them_nearly_the_same(cas
 
 def test_the_cases_stop_and_differ_as_they_should(trained_on):
     """So that agreement says something: early stopping stopped, and no two cases are one."""
-    assert trained_on[1]["early"]["stopped_by"] == "early_stopping"
+    for case in ("early", "early, of its own rows", "early, mapped"):
+        assert trained_on[1][case]["stopped_by"] == "early_stopping", case
     assert trained_on[1]["lbfgs"]["history"]["loss"][-1] < trained_on[1]["lbfgs"]["history"]["loss"][0] / 2
     digests = {name: result["digest"] for name, result in trained_on[3].items()}
     assert digests.pop("large, apart") == digests["large"]      # one tree, whatever carries the numbers
@@ -298,6 +299,25 @@ def test_divergence_restores_every_rank(tmp_path):
     for rate, (text, restored) in zip(["1e+30", "1e+30", "0.01"], errors, strict=True):
         assert f"with learning rate {rate}; parameters of the last good epoch are restored" in text
         assert restored
+
+
+def test_after_an_explosion_every_rank_is_as_before(tmp_path):
+    """Also where the loss was finite for many epochs; all ranks agree on what helps."""
+    results = agreed(on_ranks(2, "exploded", tmp_path))
+    assert len(results) == 4 and all(whole for _, whole, _ in results)
+    assert results[0][0] > 100 and results[1][0] > 100 and results[3][0] == 2
+    assert all(said.endswith(": try a smaller learning rate") for *_, said in results[:3])
+    assert results[3][2] == ": scale the targets and inputs to a size of about 1"
+
+
+def test_all_ranks_end_an_epoch_after_the_same_step(tmp_path):
+    """When the time is over; with local SGD after the exchange. The loss is that of the rows seen."""
+    for ranks in (1, 2, 3):
+        summing, averaging = agreed(on_ranks(ranks, "out_of_time", tmp_path))
+        for (steps, epochs, loss, rows, stopped_by), expected in ((summing, 1), (averaging, 3)):
+            if ranks > 1:
+                assert (steps, rows) == (expected, [10 * expected])
+            assert (epochs, stopped_by) == (1, "time_budget") and len(loss) == 1 and np.isfinite(loss[0])
 
 
 def test_a_fit_that_fails_gives_back_what_it_took(tmp_path):

@@ -144,6 +144,96 @@ def test_metrics_by_name_are_those_of_scikit_learn():
     assert history.accuracy == [metrics.accuracy_score(LABELS > 0, network.predict(X)[:, 0] > 0.5)]
 
 
+def test_metrics_are_weighted_as_the_loss_is():
+    """The names as scikit-learn's; functions get the weights if they have a parameter for them; validation rows too."""
+    from sklearn import metrics
+    weights = np.random.default_rng(1).uniform(0, 2, 50)
+    weights[3:20] = 0
+    seen = []
+
+    def weighted(y, outputs, sample_weight):
+        seen.append(sample_weight)
+        return 0.0
+
+    def unweighted(y, outputs):
+        return metrics.mean_absolute_error(y, outputs)
+
+    def by_hand(y, outputs, *, sample_weight=None):
+        return metrics.mean_absolute_error(y, outputs, sample_weight=sample_weight)
+
+    names = ["r2", "mae", "mse", "rmse", weighted, unweighted, by_hand, metrics.max_error]
+    for validating in (False, True):
+        network = regressor(dtype="float64")
+        rows = {"validation_data": (X, Y, weights)} if validating else {"sample_weight": weights}
+        history = network.fit(X, Y, metrics=names, **rows).as_dict()
+        outputs = network.predict(X)
+        for name, function in (("r2", metrics.r2_score), ("mae", metrics.mean_absolute_error),
+                               ("mse", metrics.mean_squared_error), ("rmse", metrics.root_mean_squared_error),
+                               ("by_hand", metrics.mean_absolute_error)):
+            expected = function(Y, outputs, sample_weight=weights)
+            assert history["validation_" * validating + name] == [pytest.approx(expected, rel=1e-12)], name
+            assert expected != pytest.approx(function(Y, outputs), rel=1e-3)
+        assert history["validation_" * validating + "unweighted"] == [metrics.mean_absolute_error(Y, outputs)]
+        np.testing.assert_array_equal(seen.pop(), weights)
+    regressor().fit(X, Y, metrics=[weighted])
+    assert seen == [None]
+    network = classifier()
+    history = network.fit(X, LABELS, metrics="accuracy", validation_data=(X, LABELS, weights))
+    right = network.predict(X).argmax(axis=1)
+    assert history.validation_accuracy == [pytest.approx(metrics.accuracy_score(LABELS, right, sample_weight=weights))]
+    network = regressor(output="sigmoid")
+    history = network.fit(X, LABELS > 0, metrics="accuracy", validation_data=0.5, sample_weight=weights)
+    assert 0 <= history.validation_accuracy[0] <= 1
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_function_gets_targets_in_the_shape_of_the_outputs(dtype):
+    """One number a row, too, which would else be compared with every output; labels for softmax stay labels."""
+    shapes = []
+
+    def squares(y, outputs):
+        shapes.append((y.shape, outputs.shape))
+        return ((y - outputs) ** 2).mean()
+
+    def right(y, outputs):
+        shapes.append((y.shape, outputs.shape))
+        return (outputs.argmax(axis=1) == y).mean()
+
+    flat = Y.ravel()
+    for validation in ({}, {"validation_data": (X[:20], flat[:20])}):
+        network = regressor(dtype=dtype)
+        history = network.fit(X, flat, metrics=[squares, "mse"], **validation).as_dict()
+        own, named = (values for name, values in history.items() if name.endswith(("squares", "mse")))
+        assert own == pytest.approx(named, rel=1e-5)
+    network.fit(X, flat.tolist(), metrics=[squares])
+    regressor(output="sigmoid", dtype=dtype).fit(X, LABELS > 0, metrics=[squares])
+    assert shapes == [((50, 1),) * 2, ((20, 1),) * 2, ((50, 1),) * 2, ((50, 1),) * 2]
+    shapes.clear()
+    classifier(dtype=dtype).fit(X, LABELS, metrics=[right])
+    fastnn.Network([4, 2], dtype=dtype).fit(X, np.hstack([Y, Y]), metrics=[squares])
+    assert shapes == [((50,), (50, 3)), ((50, 2), (50, 2))]
+    with pytest.raises(ValueError, match=r"y has shape \(3,\), but the metric mae compares it with outputs of shape"):
+        fastnn.metrics.measured("mae", fastnn.metrics.mae, np.zeros(3), np.zeros((2, 2)))
+
+
+@pytest.mark.parametrize("weights", [None, np.array([1.0, 2.0, 0.5])])
+@pytest.mark.parametrize("constant", [0.1, 1e9 + 0.1, -1e-300, 0.0])
+def test_r2_of_a_constant_is_0_or_1(constant, weights):
+    """Its mean may be rounded to another number: what is constant is seen from the numbers themselves."""
+    y = np.full((3, 1), constant)
+    missed = y + np.array([[0], [1e-12 * max(1, abs(constant))], [0]])
+    assert fastnn.metrics.r2(y, missed, weights) == 0 and fastnn.metrics.r2(y, y, weights) == 1
+    assert fastnn.metrics.r2(np.hstack([y, [[1], [2], [4]]]), np.hstack([missed, [[1], [2], [4]]]), weights) == 0.5
+
+
+def test_r2_of_rows_that_count_alone_and_of_any_size():
+    from sklearn.metrics import r2_score
+    y, outputs = np.array([[1.0], [1.0], [5.0], [2.0]]), np.array([[1.0], [2.0], [3.0], [2.5]])
+    assert fastnn.metrics.r2(y, outputs, np.array([1.0, 1, 0, 0])) == 0
+    for unit in (1e-200, 1e-3, 1e200):      # whose squares vanish or overflow
+        assert fastnn.metrics.r2(y * unit, outputs * unit) == pytest.approx(r2_score(y, outputs), rel=1e-12)
+
+
 def test_accuracy_is_for_classes_that_exclude_each_other(tmp_path):
     several = fastnn.Network([4, 8, 3], output="sigmoid")
     with pytest.raises(ValueError, match="exclude each other"):
@@ -210,22 +300,138 @@ def test_early_stopping_takes_nan_for_no_improvement():
 
 def test_early_stopping_that_never_had_a_best_stops_with_the_last_parameters():
     network, twin = regressor(), regressor()
-    history = network.fit(X, Y, epochs=9, metrics=[scripted([np.nan] * 3)], validation_data=(X, Y),
-                          early_stopping=fastnn.EarlyStopping(3, monitor="validation_metric", mode="min"))
+    with pytest.warns(RuntimeWarning, match="'validation_metric', which was not finite after any epoch"):
+        history = network.fit(X, Y, epochs=9, metrics=[scripted([np.nan] * 3)], validation_data=(X, Y),
+                              early_stopping=fastnn.EarlyStopping(3, monitor="validation_metric", mode="min"))
     twin.fit(X, Y, epochs=3)
     assert history.stopped_by == "early_stopping" and len(history.loss) == 3
     assert same_bits(network.get_parameters(), twin.get_parameters())
 
 
 def test_what_it_watches_by_default_and_what_it_cannot():
-    for validation_data, name in ((0.2, "validation_loss"), (None, "loss")):
-        stopping = fastnn.EarlyStopping(1000)
-        history = regressor().fit(X, Y, epochs=3, validation_data=validation_data, early_stopping=stopping)
-        assert stopping.best == min(getattr(history, name))
+    stopping = fastnn.EarlyStopping(1000)
+    history = regressor().fit(X, Y, epochs=3, validation_data=0.2, early_stopping=stopping)
+    assert stopping.best == min(history.validation_loss)
+    stopping, network, losses = fastnn.EarlyStopping(1000), regressor(), []
+    watch = fastnn.Callback()
+    watch.on_epoch_end = lambda fit: losses.append(fit.network.evaluate(X, Y))
+    network.fit(X, Y, epochs=3, early_stopping=stopping, callbacks=[watch])
+    assert stopping.best == min(losses)
     with pytest.raises(ValueError, match="monitor is 'accuracy', which this fit does not record; it records loss"):
         regressor().fit(X, Y, early_stopping=fastnn.EarlyStopping(monitor="accuracy"))
     with pytest.raises(ValueError, match="whether a larger 'metric' is better is not known"):
         regressor().fit(X, Y, metrics=[scripted([1])], early_stopping=fastnn.EarlyStopping(monitor="metric"))
+
+
+def growing(epoch):
+    """A learning rate with which the loss falls, and then does not."""
+    return 0.05 if epoch < 4 else 10.0
+
+
+def leaping():
+    """An optimizer that learns with it, and stays finite."""
+    return fastnn.SGD(growing, clip_norm=1.0)
+
+
+@pytest.mark.parametrize("case", ["one batch", "batches", "weights", "mapped", "python", "dropout", "class weights"])
+def test_the_best_training_loss_is_that_of_the_restored_parameters(case, tmp_path):
+    """The recorded loss is of parameters that are gone: each row's before its step."""
+    arguments, options, rows, evaluated = {}, {"batch_size": 16}, (X, Y), {}
+    build = regressor
+    if case == "one batch":
+        options = {"batch_size": 50}
+    elif case == "weights":
+        evaluated = {"sample_weight": np.linspace(0, 1, 50)}
+        options |= evaluated
+    elif case == "mapped":
+        mapped = np.memmap(tmp_path / "X", "f", "w+", shape=X.shape)
+        mapped[...] = X
+        rows = mapped, Y
+    elif case == "python":
+        arguments = {"loss": mse}
+    elif case == "dropout":
+        arguments = {"dropout": 0.3, "l2": 0.1}
+    elif case == "class weights":
+        build, rows, evaluated = classifier, (X, LABELS), {"sample_weight": np.array([1.0, 5.0, 0.0])[LABELS]}
+        options["class_weight"] = {1: 5.0, 2: 0.0}
+    network, stopping = build(**arguments), fastnn.EarlyStopping(3)
+    history = network.fit(*rows, epochs=40, optimizer=leaping(), early_stopping=stopping, **options)
+    assert history.stopped_by == "early_stopping" and 1 <= stopping.best_epoch < len(history.loss)
+    assert network.evaluate(*rows, **evaluated) == stopping.best
+    twin = build(**arguments)
+    assert twin.fit(*rows, epochs=len(history.loss), optimizer=leaping(), **options).loss == history.loss
+    twin = build(**arguments)
+    twin.fit(*rows, epochs=stopping.best_epoch, optimizer=leaping(), **options)
+    assert same_bits(network.get_parameters(), twin.get_parameters())
+
+
+def test_the_best_training_loss_of_a_converted_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(fastnn.data, "CHUNK_BYTES", 300)
+    mapped = np.memmap(tmp_path / "X", "float64", "w+", shape=X.shape)
+    mapped[...] = X
+    network, stopping = regressor(), fastnn.EarlyStopping(3)
+    weights = np.repeat([0.0, 1.0], 25)         # the first parts weigh nothing
+    network.fit(mapped, Y, epochs=40, batch_size=16, optimizer=leaping(), early_stopping=stopping,
+                sample_weight=weights)
+    assert network.evaluate(X, Y, sample_weight=weights) == pytest.approx(stopping.best, rel=1e-14)
+
+
+def test_the_best_training_loss_of_batches_that_are_not_read_again():
+    """One batch an epoch: the parameters before its step, whose loss it is. More: those at the end."""
+    network, stopping = regressor(), fastnn.EarlyStopping(2)
+    history = network.fit([(X, Y)], epochs=40, optimizer=leaping(), early_stopping=stopping)
+    assert stopping.best == min(history.loss) and network.evaluate(X, Y) == pytest.approx(stopping.best, rel=1e-12)
+    assert stopping.best_epoch == history.loss.index(stopping.best)
+    network, twin, stopping = regressor(), regressor(), fastnn.EarlyStopping(2)
+    history = network.fit(batches(), epochs=40, optimizer=leaping(), early_stopping=stopping)
+    assert stopping.best == min(history.loss) and stopping.best_epoch == history.loss.index(stopping.best) + 1
+    twin.fit(batches(), epochs=stopping.best_epoch, optimizer=leaping())
+    assert same_bits(network.get_parameters(), twin.get_parameters())
+
+
+def test_the_best_training_loss_of_lbfgs():
+    network, stopping = regressor(dtype="float64", l2=0.01), fastnn.EarlyStopping(1, min_change=0.01)
+    history = network.fit(X, Y, epochs=40, optimizer=fastnn.LBFGS(), early_stopping=stopping)
+    assert history.stopped_by == "early_stopping" and stopping.best in history.loss
+    assert network.evaluate(X, Y) == pytest.approx(stopping.best, rel=1e-12)
+
+
+@pytest.mark.parametrize("y, weights, words", [
+    (Y[:1], None, "of which there are 1"), (np.full(20, 0.1), None, "of which there are 20"),
+    (np.repeat([1.0, 2.0], 10), np.repeat([1.0, 0.0], 10), "of which there are 10")])
+def test_early_stopping_does_not_watch_a_score_that_says_nothing(y, weights, words):
+    """r2 of targets that are all alike is 0, however good or bad the network."""
+    validation = (X[:len(y)], y, weights)
+    network = regressor()
+    with pytest.raises(ValueError, match=f"monitor is 'validation_r2', which says nothing here: y .* {words}.*; pass"):
+        network.fit(X, Y, validation_data=validation, metrics=["r2"],
+                    early_stopping=fastnn.EarlyStopping(monitor="validation_r2"))
+    assert network.optimizer is None and network.epochs_trained == 0
+    network.fit(X, Y, validation_data=validation, metrics=["r2", "mae"],
+                early_stopping=fastnn.EarlyStopping(monitor="validation_mae"))
+    two = np.hstack([np.full((50, 1), 0.5), Y])         # one of two outputs says something
+    fastnn.Network([4, 2]).fit(X, two, metrics=["r2"], early_stopping=fastnn.EarlyStopping(monitor="r2"))
+
+
+@pytest.mark.parametrize("script, kept", [([0.5] * 5, 5), ([0.4] + [0.5] * 5, 2), ([0.5] * 4 + [0.4], 1)])
+def test_early_stopping_on_a_score_that_stays_keeps_the_latest_parameters(script, kept):
+    """If no epoch was better than another, the first one has only learned least; any difference makes one the best."""
+    network, twin = regressor(), regressor()
+    history = network.fit(X, Y, epochs=30, metrics=[scripted(script)],
+                          early_stopping=fastnn.EarlyStopping(4, monitor="metric", mode="max"))
+    assert history.stopped_by == "early_stopping" and len(history.loss) == len(script)
+    twin.fit(X, Y, epochs=kept)
+    assert same_bits(network.get_parameters(), twin.get_parameters())
+
+
+def test_a_watched_value_that_is_never_finite_is_told_at_the_end():
+    def never(y, outputs):
+        return np.inf
+
+    for epochs, patience in ((3, 10), (9, 2)):
+        with pytest.warns(RuntimeWarning, match="EarlyStopping watched 'never', which was not finite after any epoch"):
+            regressor().fit(X, Y, epochs=epochs, metrics=[never],
+                            early_stopping=fastnn.EarlyStopping(patience, monitor="never", mode="max"))
 
 
 def test_settings_of_early_stopping_can_be_read():
@@ -293,6 +499,30 @@ def test_tol_and_time_budget_stop():
     assert history.stopped_by == "time_budget" and sum(history.seconds) >= 0.04
     assert sum(history.seconds[:-1]) < 0.05
     assert network.fit(X, Y, epochs=2).stopped_by is None
+
+
+@pytest.mark.parametrize("weights", [None, np.linspace(0, 2, 200)], ids=["equal", "weighted"])
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_a_time_budget_ends_within_an_epoch(weights, shuffle):
+    """After a whole step: the epoch counts, its loss is that of the rows seen, and a twin that saw these agrees."""
+    X, y = regression_data(200, 4, 1, "float32", seed=81)
+    network, twin = (fastnn.Network([4, 1000, 1000, 1], seed=82) for _ in range(2))     # a step fills a visit
+    history = network.fit(X, y, epochs=9, batch_size=50, shuffle=shuffle, time_budget=0, sample_weight=weights,
+                          optimizer=fastnn.SGD(0.001), validation_data=(X, y))
+    assert history.stopped_by == "time_budget" and network.optimizer.steps == network.epochs_trained == 1
+    assert len(history.loss) == len(history.validation_loss) == len(history.seconds) == 1
+    seen = fastnn._core.random_order(200, 82, 0)[:50] if shuffle else slice(0, 50)
+    other = twin.fit(X[seen], y[seen], batch_size=50, shuffle=False, optimizer=fastnn.SGD(0.001),
+                     sample_weight=None if weights is None else weights[seen])
+    assert same_bits(network.get_parameters(), twin.get_parameters())
+    assert history.loss == pytest.approx(other.loss, rel=1e-14)
+
+
+def test_a_time_budget_that_is_not_used_up_changes_no_bit():
+    weights = np.linspace(0, 2, 50)
+    one, two = (regressor().fit(X, Y, epochs=5, batch_size=8, sample_weight=weights, time_budget=budget).loss
+                for budget in (None, 1e9))
+    assert one == two
 
 
 # Callbacks
@@ -373,6 +603,66 @@ def test_a_bar_shows_the_progress_in_a_terminal():
         shown += part
     os.close(ours)
     assert re.search(r"7/7 .*loss=\S+, validation_loss=\S+, [\d,]+ rows/s", shown.decode()), shown
+
+
+class Output:
+    """A standard error that fails, from its first write or later on."""
+
+    encoding = "ascii"
+
+    def __init__(self, error, writes=0, terminal=True):
+        self.error, self.writes, self.terminal = error, writes, terminal
+
+    def isatty(self):
+        if self.terminal is None:
+            raise ValueError("I/O operation on closed file")
+        return self.terminal
+
+    def write(self, text):
+        self.writes -= 1
+        if self.writes < 0:
+            raise self.error
+        return len(text)
+
+    def flush(self):
+        self.write("")
+
+
+class NoFile:
+    def write(self, text):
+        pass
+
+
+BROKEN = BrokenPipeError(32, "Broken pipe")
+OUTPUTS = {
+    "none": lambda: None, "no isatty": NoFile, "closed": lambda: Output(ValueError("closed"), terminal=None),
+    "broken": lambda: Output(BROKEN), "broken, no terminal": lambda: Output(BROKEN, terminal=False),
+    "broken later": lambda: Output(BROKEN, writes=4), "full": lambda: Output(OSError(28, "No space"), writes=4),
+    "encoding": lambda: Output(UnicodeEncodeError("ascii", "\u2588", 0, 1, "no")),
+    "encoding, no terminal": lambda: Output(UnicodeEncodeError("ascii", "\u2588", 0, 1, "no"), terminal=False),
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_a_bar_that_cannot_be_shown_changes_nothing(name, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stderr", OUTPUTS[name]())
+    network, twin = regressor(), regressor()
+    history = network.fit(X, Y, epochs=30, progress=True)
+    assert history.loss == twin.fit(X, Y, epochs=30).loss and history.stopped_by is None
+    assert same_bits(network.get_parameters(), twin.get_parameters())
+    del network
+    assert capsys.readouterr().out == ""            # nor is the line printed where results are
+
+
+def test_the_command_line_trains_where_standard_error_is_broken(tmp_path, monkeypatch, capsys):
+    from fastnn.__main__ import main
+    np.savetxt(tmp_path / "t.csv", np.column_stack([X, Y]), delimiter=",", header="a,b,c,d,y", comments="")
+    for index, output in enumerate(OUTPUTS.values()):
+        monkeypatch.setattr(sys, "stderr", output())
+        out = tmp_path / str(index)
+        assert main(["train", str(tmp_path / "t.csv"), "--target", "y", "--epochs", "3", "--out", str(out)]) is None
+        assert out.exists() and "saved" in capsys.readouterr().out
 
 
 # Sources of rows
@@ -530,6 +820,90 @@ def test_a_generator_serves_one_epoch():
     assert network.epochs_trained == 2
 
 
+def endless(count=None):
+    """Batches without an end; `count` gets how many were taken."""
+    for i in range(10**9):
+        if count is not None:
+            count.append(i)
+        start = 10 * i % 50
+        yield X[start:start + 10], Y[start:start + 10]
+
+
+def test_so_many_steps_of_an_iterable_make_an_epoch():
+    """A generator goes on where it stopped, and no batch is taken before it is needed."""
+    network, twin, count = regressor(), regressor(), []
+    history = network.fit(endless(count), steps_per_epoch=3, epochs=4)
+    losses = [twin.fit([(X[i:i + 10], Y[i:i + 10]) for i in [10 * j % 50 for j in range(first, first + 3)]]).loss[0]
+              for first in range(0, 12, 3)]
+    assert history.loss == losses and len(count) == 12 and network.optimizer.steps == 12
+    assert same_bits(network.get_parameters(), twin.get_parameters())
+    generator = endless()
+    parts = regressor()
+    for _ in range(4):
+        parts.fit(generator, steps_per_epoch=3)
+    assert same_bits(network.get_parameters(), parts.get_parameters())
+
+
+def test_an_iterable_that_ends_within_an_epoch_begins_anew_and_a_generator_ends_it():
+    network, twin = regressor(), regressor()
+    network.fit(batches(), steps_per_epoch=3, epochs=3)             # of four batches: 0 1 2, 3 0 1, 2 3 0
+    for part in ([0, 1, 2], [3, 0, 1], [2, 3, 0]):
+        twin.fit([batches()[i] for i in part])
+    assert same_bits(network.get_parameters(), twin.get_parameters())
+    assert regressor().fit(batches(), steps_per_epoch=9).loss[0] > 0
+    network = regressor()
+    with pytest.raises(ValueError, match="X gave no batch for this epoch: an iterator can be read only once"):
+        network.fit(iter(batches()), steps_per_epoch=3, epochs=5)
+    assert network.epochs_trained == 2 and network.optimizer.steps == 4
+    with pytest.raises(ValueError, match="X gave no batch"):
+        regressor().fit([], steps_per_epoch=3)
+    with pytest.raises(TypeError, match="X yielded a NoneType"):
+        regressor().fit([None], steps_per_epoch=1)
+
+
+def test_a_time_budget_ends_an_endless_iterable():
+    network = regressor()
+    history = network.fit(endless(), time_budget=0.02)
+    assert history.stopped_by == "time_budget" and len(history.loss) == network.epochs_trained == 1
+    assert network.optimizer.steps >= 1 and np.isfinite(history.loss[0])
+
+
+def test_weights_of_zero_in_a_time_budget_wait_for_a_row_that_counts():
+    weights = np.repeat([0.0, 1.0], 25)
+    history = regressor().fit(X, Y, batch_size=5, shuffle=False, time_budget=0, sample_weight=weights)
+    assert np.isfinite(history.loss).all() and history.stopped_by == "time_budget"
+    history = regressor().fit([(X, Y, np.zeros(50)), (X, Y), (X, Y)], time_budget=0)
+    assert np.isfinite(history.loss).all() and history.stopped_by == "time_budget"
+
+
+@pytest.mark.parametrize("optimizer", [lambda: fastnn.SGD(0.1, momentum=0.9), lambda: fastnn.Adam(0.1)])
+@pytest.mark.parametrize("kind", ["sample", "class"])
+def test_an_epoch_without_weight_is_refused_and_undone(kind, optimizer):
+    weightless = (X, Y, np.zeros(50)) if kind == "sample" else (X, np.ones(50), None)
+    good = (X, Y > 0) if kind == "class" else (X, Y)
+    network, twin = (regressor(output="sigmoid" if kind == "class" else "identity", l2=0.1) for _ in range(2))
+    options = {} if kind == "sample" else {"class_weight": {1: 0.0}}
+
+    class Later:
+        epoch = 0
+
+        def __iter__(self):
+            self.epoch += 1
+            return iter([good, weightless] if self.epoch < 3 else [weightless, weightless])
+
+    with pytest.raises(ValueError, match="is zero for every row of an epoch") as caught:
+        network.fit(Later(), epochs=5, optimizer=optimizer(), **options)
+    assert not isinstance(caught.value, fastnn.DivergenceError)
+    twin.fit([good, weightless], epochs=2, optimizer=optimizer(), **options)
+    assert network.epochs_trained == 2 and network.optimizer.steps == 4
+    assert same_bits(network.get_parameters(), twin.get_parameters())
+    fresh = regressor(output="sigmoid" if kind == "class" else "identity", l2=0.1)
+    before, new = fresh.get_parameters(), optimizer()
+    with pytest.raises(ValueError, match="is zero for every row of an epoch"):
+        fresh.fit([weightless], optimizer=new, **options)
+    assert same_bits(fresh.get_parameters(), before) and fresh.optimizer is None and new.steps == 0
+
+
 @pytest.mark.parametrize("dtype", ["float64", "int16", "float32", ">f4"])
 @pytest.mark.parametrize("shuffle", [True, False])
 @pytest.mark.parametrize("rows", [203, 196])        # the last part is a batch and some rows, or some rows alone
@@ -621,6 +995,59 @@ def test_train_on_batch_refuses_and_diverges_without_a_change():
             classes.train_on_batch(X[0], label)
 
 
+# Numbers beyond the dtype
+
+
+HUGE = {
+    "targets": lambda: (X, 1e20 * X[:, 0]), "inputs": lambda: (1e30 * X, Y), "both": lambda: (1e15 * X, 1e22 * X[:, 0]),
+    "one row": lambda: (X, np.where(np.arange(50) == 40, 1e25, Y[:, 0])),
+}
+
+
+@pytest.mark.parametrize("source", ["arrays", "batches", "one row a batch", "mapped", "validated"])
+@pytest.mark.parametrize("name", HUGE)
+def test_where_no_learning_rate_is_small_enough_the_sentence_says_what_helps(name, source, tmp_path):
+    """Also where some steps were possible before the row that is too large came."""
+    X, y = HUGE[name]()
+    X, y = X.astype("f"), y.astype("f")
+    options = {"batch_size": 1 if source == "one row a batch" else 10}
+    if source == "batches":
+        X, y, options = [(X[i:i + 10], y[i:i + 10]) for i in range(0, 50, 10)], None, {}
+    if source == "mapped":
+        mapped = np.memmap(tmp_path / "X", "d", "w+", shape=X.shape)
+        mapped[...], X = X, mapped
+    if source == "validated":
+        options["validation_data"] = X, y
+    network = regressor()
+    before = network.get_parameters()
+    with pytest.raises(fastnn.DivergenceError, match="restored: scale the targets and inputs to a size") as caught:
+        network.fit(X, y, optimizer=fastnn.SGD(1e-30), **options)
+    assert caught.value.overflow and "smaller learning rate" not in str(caught.value)
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+    assert same_bits(network.get_parameters(), before) and network.optimizer is None
+
+
+def test_where_the_learning_rate_was_too_large_the_sentence_says_so():
+    with pytest.raises(fastnn.DivergenceError, match="try a smaller learning rate$") as caught:
+        regressor().fit(X, Y, epochs=9, optimizer=fastnn.SGD(1e30))
+    assert not caught.value.overflow
+
+
+def test_numbers_beyond_the_dtype_in_a_single_step_and_in_evaluate():
+    network = regressor()
+    y = (1e20 * X[:, 0]).astype("f")
+    with pytest.raises(fastnn.DivergenceError, match="before this call: scale the targets and inputs"):
+        network.train_on_batch(X, y)
+    network.train_on_batch(X, Y)
+    with pytest.raises(fastnn.DivergenceError, match="try a smaller learning rate, or scale the targets and inputs"):
+        network.train_on_batch(X, y)
+    assert network.evaluate(X, y) == np.inf == network.gradients(X, y).loss
+    history = network.fit(X, Y, validation_data=(X, y))
+    assert history.validation_loss == [np.inf] and np.isfinite(history.loss).all()
+    with pytest.raises(fastnn.DivergenceError, match="scale the inputs and targets"):
+        network.fit(X, y, optimizer=fastnn.LBFGS())
+
+
 # What is refused
 
 
@@ -698,6 +1125,9 @@ REFUSED = {
     "negative time": ({"time_budget": -1}, "time_budget is -1"), "no y": ({"y": None}, "y is missing"),
     "no optimizer": ({"optimizer": "adam"}, "optimizer is 'adam'"),
     "batch size of an iterable": ({"X": batches(), "y": None, "batch_size": 3}, "batch_size and sample_weight go with"),
+    "steps of arrays": ({"steps_per_epoch": 3}, "steps_per_epoch is 3, but goes with an iterable of batches"),
+    "steps of L-BFGS": ({"steps_per_epoch": 3, "optimizer": fastnn.LBFGS()}, "an epoch of LBFGS is one iteration"),
+    "no steps": ({"X": batches(), "y": None, "steps_per_epoch": 0}, "steps_per_epoch is 0"),
     "metrics of an iterable": ({"X": batches(), "y": None, "metrics": ["r2"]}, "metrics need validation_data"),
 }
 

@@ -1096,8 +1096,12 @@ def test_interrupted_and_diverged_fits_leave_a_model():
     diverging = MLPRegressor(**settings)
     with pytest.raises(ValueError, match="Solver produced non-finite parameter weights"):
         diverging.fit(XR, YR)
-    shorter = MLPRegressor(**{**settings, "max_iter": diverging.n_iter_}).fit(XR, YR)
-    np.testing.assert_array_equal(diverging.coefs_[0], shorter.coefs_[0])      # of the last good epoch
+    assert not hasattr(diverging, "coefs_")             # each epoch was worse than the first: none was good
+    diverging.set_params(learning_rate_init=1e-3, max_iter=3, tol=0).fit(XR, YR)
+    before = diverging.coefs_[0].copy()
+    with pytest.raises(ValueError, match="Solver produced non-finite parameter weights"):
+        diverging.set_params(learning_rate_init=1.0, max_iter=100, warm_start=True).fit(XR, YR)
+    np.testing.assert_array_equal(diverging.coefs_[0], before)
 
 
 @pytest.mark.parametrize("hidden", ["sklearn", "sklearn.callback"])

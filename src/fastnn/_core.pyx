@@ -1180,6 +1180,16 @@ cdef class Rows:
     def __len__(self):
         return self.data.rows
 
+    cdef double weight_of(self, Py_ssize_t count) noexcept:
+        """The weight of the first rows of the order."""
+        cdef double weight = 0
+        cdef Py_ssize_t i
+        if self.data.weights == NULL:
+            return count
+        for i in range(count):
+            weight += self.data.weights[i if self.data.order == NULL else self.data.order[i]]
+        return weight
+
     def arrange(self, order):
         """Puts the rows in this order, an array of intp."""
         self.arranged = order
@@ -1370,6 +1380,12 @@ cdef class Updating:
         """The engine of the network that it belongs to, or None."""
         return self.engine
 
+    def belong(self, Engine engine, tuple state):
+        """Makes it what it was: the optimizer of one network with these blocks of state, or nobody's (None, ())."""
+        self.update.first = engine.block(state[0]) if len(state) > 0 else NULL
+        self.update.second = engine.block(state[1]) if len(state) > 1 else NULL
+        self.engine, self.state, self.stale = engine, state, True
+
     cdef bint claim(self, Engine engine) except -1:
         """Makes it the optimizer of one network; returns whether it was nobody's. ValueError where it is another's."""
         cdef bint fresh, mine
@@ -1543,19 +1559,21 @@ cdef char *take(char *memory, Py_ssize_t *used, Py_ssize_t size) noexcept:
 cdef class Trainer:
     """Steps of an optimizer, and epochs of such steps: one call of `fit`.
 
-    `gather` says whether rows may come in another order than they stand in. `good` are blocks to
-    keep a copy of the parameters and the optimizer's state in, for the way back from divergence:
-    as many as there are of these, or none.
+    `gather` says whether rows may come in another order than they stand in. `good` are blocks that `begin` copies
+    the parameters and the optimizer's state to, and `restore` copies them back from: as many as there are of
+    these, or none. After `deadline`, in seconds of time.perf_counter, an epoch ends with the visit under way.
     """
 
     cdef Engine engine
     cdef Updating optimizer
     cdef Workspace workspace
-    cdef readonly list good
+    cdef public list good
     cdef bint gather
     cdef int threads
     cdef public double total, weight        # of this epoch so far
-    cdef long long steps_before, network_steps_before
+    cdef public Py_ssize_t seen             # its rows so far
+    cdef public double deadline
+    cdef long long steps_before
     cdef public bint failed                 # whether a step's loss was not finite
     cdef bint under_way                     # whether an epoch has begun and not ended well
 
@@ -1566,6 +1584,7 @@ cdef class Trainer:
         self.optimizer = optimizer
         self.gather = gather
         self.good = good
+        self.deadline = INFINITY
         self.workspace = engine.learning.take()
 
     cdef int reserve(self, Py_ssize_t batch) except -1:
@@ -1668,25 +1687,19 @@ cdef class Trainer:
         """An epoch starts: what there is now can be restored."""
         self.copy_blocks(False)
         self.steps_before = self.optimizer.update.step
-        self.network_steps_before = self.engine.steps
-        self.total = self.weight = 0
+        self.total = self.weight = self.seen = 0
         self.failed = False
         self.under_way = True
 
     def restore(self):
-        """Everything as it was when the epoch began."""
+        """The parameters and the optimizer's state are those in `good` again."""
         self.copy_blocks(True)
-        self.optimizer.update.step = self.steps_before
-        self.engine.steps = self.network_steps_before
         self.under_way = False
 
-    def abandon(self):
-        """An error ends the epoch under way: if what it left is not finite, everything is as when the epoch began.
-
-        Takes no memory, as that may be what is lacking.
-        """
-        if self.under_way and (self.failed or not self.all_finite()):
-            self.restore()
+    @property
+    def spoiled(self):
+        """Whether an epoch is under way that has left something that is not finite."""
+        return self.under_way and (self.failed or not self.all_finite())
 
     cdef int work(self, Job *job, int threads) except -1:
         """Does a job of steps, in which no other thread copies parameters and no Python loss may train."""
@@ -1701,8 +1714,9 @@ cdef class Trainer:
         return 0
 
     def advance(self, Rows rows, Py_ssize_t batch, rates):
-        """One step for each `batch` of the rows, as they are ordered; False where a step's loss is not finite: it and
-        the rest are not done. `rates` is the learning rate, or an array with one for each step.
+        """One step for each `batch` of the rows, as they are ordered; False where a step's loss is not finite, or the
+        time is over: it and the rest are not done, or the rest. `rates` is the learning rate, or an array with one
+        for each step.
 
         KeyboardInterrupt comes between two steps.
         """
@@ -1715,6 +1729,7 @@ cdef class Trainer:
         cdef long long steps
         cdef int threads
         cdef double start
+        cdef bint late = False
         cdef Job job
         if isinstance(rates, np.ndarray):
             update.rates = <const double *> column(
@@ -1749,11 +1764,16 @@ cdef class Trainer:
                     self.failed = True
                     break
                 PyErr_CheckSignals()
+                if (self.deadline < INFINITY and perf_counter() >= self.deadline
+                        and (self.weight > 0 or rows.weight_of(job.last) > 0)):     # no mean without a row that counts
+                    late = True
+                    break
         finally:
             update.rates = NULL
         self.total = job.total
-        self.weight += rows.weight
-        return not self.failed
+        self.seen += job.first
+        self.weight += rows.weight if job.first == rows.data.rows else rows.weight_of(job.first)
+        return not (self.failed or late)
 
     def differentiate(self, Rows rows, Py_ssize_t first, Py_ssize_t last, Py_ssize_t batch, double divisor,
                       Py_ssize_t place, double total, block):

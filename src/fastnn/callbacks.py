@@ -7,6 +7,7 @@ the other callbacks' `on_fit_end` are called, and the error reaches the caller o
 from __future__ import annotations
 
 import math
+import warnings
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -65,17 +66,26 @@ class EarlyStopping(Callback):
         What counts as one: better than the best so far by more than this.
     monitor : str or None
         A list of the History, such as "validation_accuracy"; None is the validation loss, or the
-        training loss where nothing is validated.
+        training loss where nothing is validated. (`fit` refuses a score that says nothing about its rows: "r2"
+        of targets that are all alike.)
     mode : "min", "max" or None
         Which values are better; None knows losses and the metrics that fastnn names.
     restore_best : bool
         Whether the network gets the parameters of the best epoch when the fit is stopped. (A fit
         that reaches its last epoch keeps the latest, so that the next one goes on from there;
-        `restore(network)` brings the best ones back.) Where no value was finite, there is no best epoch.
+        `restore(network)` brings the best ones back.) A fit in which every value was the same keeps the latest too.
+        Where no value was finite there is no best epoch: that is a RuntimeWarning at the end of the fit.
 
-    Attributes: `best`, the best value; `best_epoch`, as `epochs_trained` counts; `waited`,
-    epochs since then. They go on in the next fit with the same object, so it belongs to one
-    network; they are saved with it: `fastnn.load(path).early_stopping` is it again.
+    A History's training loss is a mean over steps, each before it was made, and so no epoch's own. "loss" watches
+    the mean loss over the training rows after each epoch instead, which `evaluate` gives for the parameters that are
+    restored, and which takes one more pass forward. The batches of an iterable are not read again: if an
+    epoch is one batch, the recorded loss is that of the parameters before it, and these are kept; if
+    it is more, the recorded mean counts for the parameters at the end. What `LBFGS` records is the loss of
+    the parameters after the iteration.
+
+    Attributes: `best`, the best value; `best_epoch`, after which epoch the best parameters were there, as
+    `epochs_trained` counts; `waited`, epochs since the best value. They go on in the next fit with the same object,
+    so it belongs to one network; they are saved with it: `fastnn.load(path).early_stopping` is it again.
     """
 
     @explains
@@ -124,25 +134,36 @@ class EarlyStopping(Callback):
         if mode is None:
             raise ValueError(f"mode is None, but whether a larger {self._name!r} is better is not known; "
                              "pass mode='max' or 'min'")
+        if self._name in fit._metrics and (reason := fit._metrics[self._name].says_nothing()):
+            raise ValueError(f"monitor is {self._name!r}, which says nothing here: {reason}; pass more rows, or "
+                             "monitor the loss")
         self._sign = 1 if mode == "min" else -1
+        fit._watches_loss = self._name == "loss"
 
     def on_fit_begin(self, fit: Fit) -> None:
         self._engine = fit.network._engine
+        self._same = True       # whether all values of this fit are the best one
 
     def on_epoch_end(self, fit: Fit) -> None:
-        value = getattr(fit.history, self._name)[-1]
+        value, parameters, epochs_ago = fit.watched(self._name)
         if math.isfinite(value) and (self.best is None or self._sign * (self.best - value) > self.min_change):
-            self.best, self.best_epoch, self.waited = value, fit.network.epochs_trained, 0
-            block = fit.network._engine.parameters
-            if self.best_parameters is None:
-                self.best_parameters = np.empty_like(block)
-            np.copyto(self.best_parameters, block)
+            self._same = self._same and fit.epoch == 1
+            self.best, self.best_epoch, self.waited = value, fit.network.epochs_trained - epochs_ago, 0
+            self.best_parameters = parameters.copy()        # a new one: a fit may go back to the one before
             return
+        self._same = self._same and value == self.best
         self.waited += 1
         if self.waited >= self.patience:
             fit.stop("early_stopping")
-            if self.restore_best and self.best_parameters is not None:
+            if self.restore_best and self.best_parameters is not None and not self._same:
                 self.restore(fit.network)
+
+    def on_fit_end(self, fit: Fit) -> None:
+        ended = fit.epoch == fit.epochs or fit.history.stopped_by is not None
+        if ended and fit.epoch and self.best is None and fit.rank == 0:
+            warnings.warn(f"EarlyStopping watched {self._name!r}, which was not finite after any epoch, so there is no "
+                          "best one: the parameters are the latest; pass other rows, or monitor something else",
+                          RuntimeWarning, stacklevel=2)
 
     def restore(self, network: Network) -> None:
         """Gives the network the parameters of the best epoch."""

@@ -7,7 +7,7 @@ rows are converted some at a time) and `Batches` (an iterable). The first two gi
 
 from __future__ import annotations
 
-import math
+from math import fsum, inf
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
@@ -17,7 +17,7 @@ from ._core import Rows, called, random_order
 from .losses import CLASSIFYING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from ._core import Engine, Trainer
     from ._types import AnyOptimizer, Array, Arrays, ClassWeight, FloatArray, Integers, Labels, Weights
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .optimizers import Optimizer
 
 CHUNK_BYTES = 1 << 24           # of a memory-mapped file that are converted together
+END = object()                  # of an iterable of batches
 VALIDATION = 2**64 - 1          # where an epoch's number makes the rows' order: which rows are held out
 
 
@@ -207,9 +208,9 @@ def weights(engine: Engine, values: FloatArray | None, labels: Labels, sample_we
         counts = np.bincount(labels, minlength=engine.layer_sizes[-1])
     else:
         shares = np.hstack([1 - values, values]) if one_output and not takes_labels(engine) else values
-        counts = np.array([math.fsum(share.tolist()) for share in shares.T])
+        counts = np.array([fsum(share.tolist()) for share in shares.T])
     every = ranks.gathered("class_weight", counts.tolist())
-    factors = class_factors(class_weight, np.array([math.fsum(count) for count in zip(*every, strict=True)]))
+    factors = class_factors(class_weight, np.array([fsum(count) for count in zip(*every, strict=True)]))
     if shares is None:
         factors = factors[labels]
     else:       # one class after the other: a BLAS has an order for each processor
@@ -239,7 +240,7 @@ def checked_class_weight(class_weight: object) -> ClassWeight | None:
 def class_factors(class_weight: ClassWeight, counts: Array) -> FloatArray:
     """The weight of each class: n / (classes * count) for "balanced", else from a dictionary {class: weight}."""
     if isinstance(class_weight, str):
-        return np.divide(math.fsum(counts), np.count_nonzero(counts) * counts, out=np.zeros(len(counts)),
+        return np.divide(fsum(counts), np.count_nonzero(counts) * counts, out=np.zeros(len(counts)),
                          where=counts > 0)
     factors = np.ones(len(counts))
     for label, weight in class_weight.items():
@@ -293,10 +294,13 @@ def split(engine: Engine, X: object, y: object, sample_weight: object,
 
 
 def source(engine: Engine, X: Any, y: object, sample_weight: object, class_weight: ClassWeight | None,
-           batch_size: int | None, shuffle: bool, ranks: Ranks = ONE) -> Source:
+           batch_size: int | None, shuffle: bool, steps_per_epoch: int | None = None, ranks: Ranks = ONE) -> Source:
     """Where a fit takes its rows from."""
     if y is None:
-        return ranks.divided(engine, Batches(engine, X, batch_size, sample_weight, class_weight), 0)
+        return ranks.divided(engine, Batches(engine, X, batch_size, sample_weight, class_weight, steps_per_epoch), 0)
+    if steps_per_epoch is not None:
+        raise ValueError(f"steps_per_epoch is {steps_per_epoch}, but goes with an iterable of batches; of arrays an "
+                         "epoch takes every row: leave it out")
     batch_size = 32 if batch_size is None else batch_size
     whole = ranks.size == 1
     if isinstance(X, np.memmap) and not fits(X, engine):
@@ -311,6 +315,8 @@ def source(engine: Engine, X: Any, y: object, sample_weight: object, class_weigh
 class InMemory:
     """Rows that the kernels read where they stand."""
 
+    rereads = True
+
     def __init__(self, rows: Rows, batch: int, shuffle: bool) -> None:
         self.rows, self.arrays, self.batch, self.gather = rows, rows.arrays, min(batch, len(rows)), shuffle
         self.shuffle, self.count = shuffle, len(rows)
@@ -320,17 +326,21 @@ class InMemory:
         """One pass; returns the mean loss, NaN where it is not finite."""
         return trainer.epoch(self.rows, self.batch, optimizer.rates(self.steps), number)
 
+    def mean_loss(self, network: Network) -> float:
+        """The mean loss of the parameters as they are."""
+        return mean_loss_of_arrays(network, self.arrays)
+
 
 class Mapped:
     """A memory-mapped X of another dtype or layout: its rows are read and converted some at a time."""
 
     gather = False              # rows come in the order in which they are read
+    rereads = True
 
     def __init__(self, engine: Engine, arrays: Arrays, batch: int, shuffle: bool) -> None:
         self.engine, self.arrays, self.shuffle, self.count = engine, arrays, shuffle, len(arrays[0])
         self.batch = min(batch, self.count)
-        row_bytes = engine.layer_sizes[0] * np.dtype(engine.dtype).itemsize
-        self.chunk = self.batch * max(1, CHUNK_BYTES // (self.batch * row_bytes))
+        self.chunk = chunk_rows(engine, self.batch)
 
     def epoch(self, trainer: Trainer, optimizer: Optimizer, number: int) -> float:
         """One pass; returns the mean loss, NaN where it is not finite."""
@@ -341,6 +351,36 @@ class Mapped:
             if not trainer.advance(rows, self.batch, optimizer.rates(-(-len(rows) // self.batch))):
                 break
         return trainer.finish()
+
+    def mean_loss(self, network: Network) -> float:
+        """The mean loss of the parameters as they are."""
+        return mean_loss_of_arrays(network, self.arrays)
+
+
+def chunk_rows(engine: Engine, batch: int) -> int:
+    """How many rows of a memory-mapped file are converted together: whole batches."""
+    row_bytes = engine.layer_sizes[0] * np.dtype(engine.dtype).itemsize
+    return batch * max(1, CHUNK_BYTES // (batch * row_bytes))
+
+
+def summed(values: Iterable[float]) -> float:
+    """Their sum, correctly rounded; infinite where that is beyond all numbers."""
+    try:
+        return fsum(values)
+    except OverflowError:
+        return inf
+
+
+def mean_loss_of_arrays(network: Network, arrays: Arrays) -> float:
+    """The mean loss of a network over the rows of arrays, some of which count; a memory-mapped X is read in parts."""
+    engine, count = network._engine, len(arrays[0])
+    if fits(arrays[0], engine):
+        return mean_loss(network, Rows(engine, *arrays))
+    chunk = chunk_rows(engine, 1)
+    parts = (read(engine, arrays, None, first, min(first + chunk, count)) for first in range(0, count, chunk))
+    losses, weights = zip(*((mean_loss(network, rows) * rows.weight, rows.weight) for rows in parts if rows.weight),
+                          strict=True)
+    return summed(losses) / summed(weights)
 
 
 def read(engine: Engine, arrays: Arrays, order: Integers | None, first: int, last: int) -> Rows:
@@ -358,12 +398,16 @@ def selected(arrays: Arrays, part: slice | Integers) -> Arrays:
 
 
 class Batches:
-    """An iterable of batches, (X, y) or (X, y, sample_weight): each is one step, as it comes."""
+    """An iterable of batches, (X, y) or (X, y, sample_weight): each is one step, as it comes.
 
-    gather = False
+    An epoch is all that it gives, or `steps` batches; then the next epoch goes on where it stopped.
+    """
+
+    gather = rereads = False
+    rows: Rows | None           # the last batch
 
     def __init__(self, engine: Engine, batches: Iterable[Any], batch_size: int | None, sample_weight: object,
-                 class_weight: ClassWeight | None) -> None:
+                 class_weight: ClassWeight | None, steps: int | None) -> None:
         if not hasattr(batches, "__iter__") or hasattr(batches, "__array__"):
             raise TypeError(f"y is missing: without it X must be an iterable of batches (X, y), "
                             f"but is a {type(batches).__name__}")
@@ -373,32 +417,53 @@ class Batches:
         if isinstance(class_weight, str):
             raise ValueError(f"class_weight is {class_weight!r}, but needs all labels at once, and X is an iterable of "
                              "batches; pass a dictionary {class: weight}")
-        self.engine, self.batches, self.class_weight = engine, batches, class_weight
+        self.engine, self.batches, self.class_weight, self.steps = engine, batches, class_weight, steps
+        self._going: Iterator[Any] = iter(())       # what the last epoch has left, with `steps`
+
+    def of_epoch(self) -> Iterator[Any]:
+        """The batches of an epoch."""
+        if self.steps is None:
+            yield from self.batches
+            return
+        for _ in range(self.steps):
+            batch = next(self._going, END)
+            if batch is END:
+                self._going = iter(self.batches)    # from the beginning
+                batch = next(self._going, END)
+            if batch is END:
+                return
+            yield batch
 
     def epoch(self, trainer: Trainer, optimizer: Optimizer, number: int) -> float:
         """One pass; returns the mean loss, NaN where it is not finite."""
         trainer.begin()
-        self.count = 0
-        for batch in self.batches:
+        self.rows = None
+        for batch in self.of_epoch():
             if not (isinstance(batch, (tuple, list)) and len(batch) in (2, 3)):
                 raise TypeError(f"X yielded a {type(batch).__name__}, but each batch must be a tuple (X, y) or "
                                 "(X, y, sample_weight)")
             X, y, sample_weight = (*batch, None)[:3]
-            rows = as_rows(self.engine, X, y, sample_weight, self.class_weight, whole=False)
-            self.count += len(rows)
-            if not trainer.advance(rows, len(rows), optimizer.rates(1)):
+            self.rows = as_rows(self.engine, X, y, sample_weight, self.class_weight, whole=False)
+            if not trainer.advance(self.rows, len(self.rows), optimizer.rates(1)):
                 break
-        if not self.count:
+        if self.rows is None:
             raise ValueError("X gave no batch for this epoch: an iterator can be read only once; pass something that "
                              "starts anew, such as a list or an object with __iter__")
         return trainer.finish()
+
+    def mean_loss(self, network: Network) -> float:
+        """The mean loss of the parameters as they are, over the last batch alone."""
+        return mean_loss(network, self.rows) if self.rows is not None and self.rows.weight else 0.0
 
 
 class Source(Protocol):
     """Where the rows of a fit come from."""
 
     gather: bool                # whether their order is made by the Trainer
-    count: int                  # of the last epoch
+    rereads: bool               # whether `mean_loss` is that over all rows
 
     def epoch(self, trainer: Trainer, optimizer: Optimizer, number: int) -> float:
         """One pass; returns the mean loss, NaN where it is not finite."""
+
+    def mean_loss(self, network: Network) -> float:
+        """The mean loss of the parameters as they are."""

@@ -93,11 +93,15 @@ def scipy_minimize() -> Callable[..., Any]:
 
 
 def whole_batch(network: Network, X: object, y: object, sample_weight: ArrayLike | None,
-                class_weight: ClassWeight | None, batch_size: int | None, ranks: data.Ranks) -> Rows:
+                class_weight: ClassWeight | None, batch_size: int | None, steps_per_epoch: int | None,
+                ranks: data.Ranks) -> Rows:
     """All rows, which L-BFGS takes at once."""
     if y is None:
         raise ValueError("optimizer is LBFGS, which needs all rows at once, but X is an iterable of batches")
     rows = data.as_rows(network._engine, X, y, sample_weight, class_weight, ranks.size == 1, ranks)
+    if steps_per_epoch is not None:
+        raise ValueError(f"steps_per_epoch is {steps_per_epoch}, but an epoch of LBFGS is one iteration over all rows; "
+                         "leave it out")
     if batch_size is not None and batch_size < len(rows):
         raise ValueError(f"batch_size is {batch_size}, but LBFGS takes all {len(rows)} rows at once; leave it out")
     if network.label_smoothing:
@@ -122,7 +126,8 @@ def run(fit: Fit, rows: Rows, optimizer: LBFGS) -> History:
             gradient += (l2 * weights + l1 * np.sign(weights)).astype(engine.dtype)
         gradient = engine.packed(block)
         if not (math.isfinite(loss) and np.isfinite(gradient).all()):
-            raise ranks.common(DivergenceError(network.epochs_trained + 1, 1, math.nan))
+            raise ranks.common(DivergenceError(network.epochs_trained + 1, 1, math.nan,
+                                               restored=network.epochs_trained))
         return loss + penalty(), gradient.astype(np.float64)
 
     def penalty() -> float:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ._checks import choose, number
+from ._checks import checked_weights, choose, number, real_array
 
 if TYPE_CHECKING:
     from ._types import AnyLoss, Array, Float, FloatArray, MetricFunction, Metrics, Weights
@@ -150,13 +150,24 @@ class Scored:
     """A metric of a network on some rows, called after each epoch."""
 
     def __init__(self, name: str, function: MetricFunction, network: Network, X: FloatArray, y: object,
-                 ranks: Ranks) -> None:
+                 sample_weight: object, ranks: Ranks) -> None:
         self.name, self.function, self.network, self.X, self.ranks = name, function, network, X, ranks
-        self.y = ranks.joined_rows(f"the metric {name}", np.asarray(y))
+        about = f"the metric {name}"
+        weights = checked_weights("sample_weight", sample_weight, len(X), whole=ranks.size == 1)
+        if any(ranks.gathered(about, weights is not None)):
+            weights = ranks.joined_rows(about, np.ones(len(X)) if weights is None else weights)
+        self.y, self.weights = ranks.joined_rows(about, real_array("y", y)), weights
+
+    def says_nothing(self) -> str:
+        """Why the metric cannot tell one network from another on these rows; nothing if it can."""
+        y = self.y if self.weights is None else self.y[self.weights > 0]
+        if self.function is not r2 or varying(y.reshape(len(y), -1)).any():
+            return ""
+        return f"y is the same in each of its rows, of which there are {len(y)}, and r2 measures how y varies"
 
     def __call__(self) -> float:
         about = f"the metric {self.name}"
         outputs = self.ranks.joined_rows(about, self.network.predict(self.X))
-        value = number(about, self.function(self.y, outputs), finite=False)
+        value = measured(self.name, self.function, self.y, outputs, self.weights)
         first: float = self.ranks.gathered(about, value)[0]      # what stops a fit must stop it on every rank
         return first

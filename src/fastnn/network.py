@@ -174,7 +174,7 @@ class Network(Running):
         self._early_stopping: EarlyStopping | None = None
         self._epochs_trained = 0
         self.metadata: dict[str, Any] = {}
-        self._last_good: list[FloatArray] = []      # blocks to go back to, see training.py
+        self._copies: tuple[list[FloatArray], ...] = [], [], []     # blocks to go back to, see training.py
         if not self._drawn:
             return
         for layer, (weights, name) in enumerate(zip(self.weights, self.activations, strict=True)):
@@ -357,13 +357,17 @@ class Network(Running):
 
     @explains
     def gradients(self, X: ArrayLike, y: ArrayLike, *, sample_weight: ArrayLike | None = None) -> Gradients:
-        """The mean loss over the rows of X and its gradients: `Gradients(loss, weights, biases)`. Changes nothing."""
+        """The mean loss over the rows of X and its gradients: `Gradients(loss, weights, biases)`. Changes nothing.
+
+        Where a number is beyond the network's dtype, they hold infinity or NaN: scale inputs and targets.
+        """
         loss, block = self._engine.gradients(data.as_rows(self._engine, X, y, sample_weight))
         return Gradients(loss, *self._engine.views(block))
 
     @explains
     def fit(self, X: ArrayLike | Iterable[Batch], y: ArrayLike | None = None, *, epochs: int = 1,
-            batch_size: int | None = None, optimizer: AnyOptimizer | None = None, shuffle: bool = True,
+            batch_size: int | None = None, steps_per_epoch: int | None = None,
+            optimizer: AnyOptimizer | None = None, shuffle: bool = True,
             validation_data: Validation | None = None, sample_weight: ArrayLike | None = None,
             class_weight: ClassWeight | None = None,
             metrics: Metrics = (), tol: float | None = None, early_stopping: EarlyStopping | None = None,
@@ -376,7 +380,7 @@ class Network(Running):
         X : array (n, n_inputs), or an iterable of batches
             An array may be a memory-mapped file: it is not copied as a whole. Without y, an
             iterable that gives batches (X, y) or (X, y, sample_weight), a step each, anew for
-            every epoch.
+            every epoch; see `steps_per_epoch`.
         y : array
             For softmax integer labels (n,) or probabilities (n, n_outputs); for others (n,)
             when there is one output, or (n, n_outputs). (What `predict` gives is (n, 1) for one output, too:
@@ -386,6 +390,10 @@ class Network(Running):
             LBFGS, which starts anew each time).
         batch_size : int or None
             Rows a step; None is 32, for LBFGS all. The last batch of an epoch may be shorter.
+        steps_per_epoch : int or None
+            How many batches of an iterable make an epoch: for one that has no end, or is long. The next
+            epoch goes on with the batch after these; an iterable that has come to its end begins anew
+            (with each fit, too), a generator ends the epoch. None is all of its batches. Not for arrays.
         optimizer : Optimizer or None
             None is the last fit's, else Adam(). It belongs to this network from now on.
         shuffle : bool
@@ -396,19 +404,26 @@ class Network(Running):
             with a communicator.)
         sample_weight : array (n,) or None
             How much each row counts, >= 0: a batch's loss is sum(w * loss) / sum(w). A batch
-            whose weights are all zero has no gradient.
+            whose weights are all zero is a step with a gradient of zero, on which momentum, penalties and
+            schedules go on; ValueError if those of a whole epoch are. Metrics on training rows are
+            weighted, too.
         class_weight : dict {class: weight}, "balanced" or None
             Multiplies each row's weight by that of its class; "balanced" is
             n / (classes * rows of the class). For classes that exclude each other.
         metrics : sequence of str and callables
             Recorded after every epoch, for the validation rows (as `"validation_" + name`) or,
             without these, the training rows: "accuracy", "r2", "mae", "mse", "rmse", or functions
-            `(y, outputs) -> float`.
+            `(y, outputs) -> float`. y has the shape of the outputs, (n, n_outputs); labels for softmax
+            stay labels, (n,). With `sample_weight` they are weighted (without `class_weight`); so is
+            a function that has a parameter of this name, to which the weights, or None, are passed.
         tol : float or None
             Training stops after an epoch whose training loss is below it.
         early_stopping : EarlyStopping or None
         time_budget : float or None
-            Training stops after the epoch in which so many seconds are over.
+            Training stops after so many seconds and the step under way, or some 10 ms of steps; with LBFGS after the
+            iteration. The epoch ends there: it counts, and is validated and recorded as any other, its loss being
+            the mean over the rows that it has seen. The next fit begins another epoch. So what was learned,
+            bit for bit, depends on the machine's speed.
         callbacks : sequence of Callback
         progress : bool
             Whether to show a progress bar (needs tqdm); where the output is not a terminal, one
@@ -429,12 +444,15 @@ class Network(Running):
         Raises
         ------
         DivergenceError
-            When the loss stops being finite; parameters, optimizer and random state are those
-            of the last good epoch again.
+            When the loss stops being finite. Everything is as it was when the last good epoch began: one whose
+            mean training loss was finite and not larger than that of this fit's first epoch. It is as it was
+            before this fit if there is none, or if the loss over the training rows was smaller then: a
+            network is never left worse than it came.
         KeyboardInterrupt
             On Ctrl-C, within 100 ms or one step; the parameters are those of a completed step, as
             they are after an error in an iterable, a callback or a Python loss, and where memory
-            ran out. (Of the last good epoch, if they are not finite.)
+            ran out. (Of the last good epoch, if they are not finite.) If no step was completed, everything
+            is as it was before, also `optimizer` and `early_stopping`.
         RuntimeError
             When another thread is training this network. (Predictions may be asked for meanwhile: each
             weight is one of the last step or the next. Copies and saves wait until no step is under way.)
@@ -444,6 +462,8 @@ class Network(Running):
             epochs = checked_integer("epochs", epochs, 0)
             if batch_size is not None:
                 batch_size = checked_integer("batch_size", batch_size, 1)
+            if steps_per_epoch is not None:
+                steps_per_epoch = checked_integer("steps_per_epoch", steps_per_epoch, 1)
             if tol is not None:
                 tol = number("tol", tol, low=0)
             if time_budget is not None:
@@ -463,11 +483,13 @@ class Network(Running):
                                      "rank's own rows, (X, y): a fraction would be others on other numbers of ranks")
                 (X, y, sample_weight), validation_data = data.split(engine, X, y, sample_weight, validation_data)
             validation = self._checked_validation(validation_data, ranks)
-            scores = self._checked_scores(metrics, X, y, validation_data, ranks)
+            scored = (X, y, sample_weight) if validation_data is None else validation_data
+            scores = self._checked_scores(metrics, scored, validation_data is not None, ranks)
             if isinstance(optimizer, lbfgs.LBFGS):
-                rows = lbfgs.whole_batch(self, X, y, sample_weight, class_weight, batch_size, ranks)
+                rows = lbfgs.whole_batch(self, X, y, sample_weight, class_weight, batch_size, steps_per_epoch, ranks)
             else:
-                source = data.source(engine, X, y, sample_weight, class_weight, batch_size, bool(shuffle), ranks)
+                source = data.source(engine, X, y, sample_weight, class_weight, batch_size, bool(shuffle),
+                                     steps_per_epoch, ranks)
             self._check_finite()
             threads = ranks.threads(threads)
             fit = training.Fit(self, optimizer, epochs, validation, scores, tol, time_budget, callbacks, ranks)
@@ -475,6 +497,7 @@ class Network(Running):
                 early_stopping.watch(fit)
             engine.acquire()
             outer, engine.most_threads = engine.most_threads, threads or 0      # of a fit whose callback this one is in
+            start = training.State(self, optimizer, early_stopping)
             try:
                 optimizer.bind(engine)
                 ranks.agree(self, optimizer, epochs=epochs, batch_size=batch_size, shuffle=bool(shuffle), tol=tol,
@@ -482,7 +505,11 @@ class Network(Running):
                 self._optimizer, self._early_stopping = optimizer, early_stopping
                 if isinstance(optimizer, lbfgs.LBFGS):
                     return lbfgs.run(fit, rows, optimizer)
-                return training.run(fit, source, optimizer)
+                return training.run(fit, source, optimizer, start)
+            except BaseException:
+                if start.is_now():
+                    start.bring_back()
+                raise
             finally:
                 engine.most_threads = outer
                 engine.release()
@@ -539,17 +566,17 @@ class Network(Running):
             raise type(error)(f"validation_data: {error}") from None
         return ranks.mean_loss_of(self, rows)
 
-    def _checked_scores(self, metrics: Metrics, X: object, y: ArrayLike | None,
-                        validation_data: Batch | None, ranks: data.Ranks) -> dict[str, Scored]:
-        """{name in the History: function that takes the metric}, on the validation rows if there are some."""
+    def _checked_scores(self, metrics: Metrics, rows: Any, validating: bool, ranks: data.Ranks) -> dict[str, Scored]:
+        """{name in the History: function that takes the metric} of rows, (X, y) or (X, y, sample_weight)."""
         functions = checked_metrics(metrics, self.loss, data.tells_classes(self._engine))
         if not functions:
             return {}
-        if validation_data is None and (y is None or isinstance(X, np.memmap)):
+        X, y, sample_weight = (*rows, None)[:3]
+        if not validating and (y is None or isinstance(X, np.memmap)):
             raise ValueError("metrics need validation_data where X is an iterable of batches or a memory-mapped file")
-        prefix, X, y = ("", X, y) if validation_data is None else ("validation_", *validation_data[:2])
         X = data.inputs(self._engine, X)
-        return {prefix + name: Scored(name, function, self, X, y, ranks) for name, function in functions.items()}
+        return {"validation_" * validating + name: Scored(name, function, self, X, y, sample_weight, ranks)
+                for name, function in functions.items()}
 
     def _check_finite(self) -> None:
         if not self._engine.kernels.all_finite(self._engine.parameters):
@@ -565,14 +592,21 @@ class Network(Running):
             X, y = np.asarray(X)[None], np.asarray(y)[None]
             sample_weight = None if sample_weight is None else np.reshape(sample_weight, 1)
         rows = data.as_rows(engine, X, y, sample_weight)
-        if optimizer.stale or optimizer is not self.optimizer:
-            self._check_finite()
-            optimizer.bind(engine)
-            self._optimizer = optimizer
-        trainer = self._online_trainer(engine, optimizer)
-        trainer.begin()
-        if not trainer.advance(rows, len(rows), optimizer.rates(1)):
-            raise training.DivergenceError(self.epochs_trained + 1, 1, optimizer.last_rate, single=True)
+        start = training.State(self, optimizer, None)
+        try:
+            if optimizer.stale or optimizer is not self.optimizer:
+                self._check_finite()
+                optimizer.bind(engine)
+                self._optimizer = optimizer
+            trainer = self._online_trainer(engine, optimizer)
+            trainer.begin()
+            if not trainer.advance(rows, len(rows), optimizer.rates(1)):
+                raise training.DivergenceError(self.epochs_trained + 1, 1, optimizer.last_rate, single=True,
+                                               overflow=engine.steps == 0)
+        except BaseException:
+            if start.is_now():
+                start.bring_back()
+            raise
         return trainer.loss
 
 

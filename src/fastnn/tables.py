@@ -20,6 +20,7 @@ from ._checks import checked_integer
 from ._core import random_order
 from .callbacks import Callback, EarlyStopping
 from .model_file import open_regular
+from .metrics import r2, rmse
 from .network import Network
 from .optimizers import Adam
 from .persistence import check_saveable
@@ -257,10 +258,9 @@ def scores(outputs: NDArray[np.floating], y: NDArray[Any], recipe: Recipe) -> di
     if recipe.targets is None:
         frequent = np.bincount(y).max() / len(y)
         return {"accuracy": float(np.mean(outputs.argmax(axis=1) == y)), "of the most frequent class": float(frequent)}
-    error = float(np.sqrt(np.mean(np.square(outputs - y))))
-    deviation, scale = float(y.std()), float(recipe.targets.scale[0])
-    return {"r2": 1 - (error / deviation) ** 2 if deviation else float("nan"), "rmse": error * scale,
-            "of the mean": deviation * scale}
+    scale = float(recipe.targets.scale[0])
+    return {"r2": float(r2(y, outputs)), "rmse": float(rmse(y, outputs)) * scale,
+            "of the mean": float(y.std()) * scale}
 
 
 def predictions(network: Network, table: Table) -> Iterator[list[str]]:

@@ -1,13 +1,15 @@
-"""What happens between epochs: history, validation, the ways to stop, and the way back from divergence.
+"""What happens between epochs: history, validation, the ways to stop, and the way back from divergence and errors.
 
 `Network.fit` prepares a `Fit` and one of the sources of data.py; `run` drives it. Epochs
-themselves run in `_core.Trainer`, without Python.
+themselves run in `_core.Trainer`, without Python. A `State` is what a fit changes; `WayBack` knows which ones
+a fit can go back to.
 """
 
 from __future__ import annotations
 
 import math
 from contextlib import ExitStack, nullcontext
+from functools import partial
 from html import escape
 from time import perf_counter
 from typing import TYPE_CHECKING, Self
@@ -17,41 +19,61 @@ import numpy as np
 from ._core import Trainer
 from ._words import meant
 from .metrics import METRICS
+from .optimizers import Optimizer
+from .schedules import Schedule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     import pandas
 
-    from ._types import AnyOptimizer
-    from .callbacks import Callback
+    from ._types import AnyOptimizer, FloatArray
+    from .callbacks import Callback, EarlyStopping
     from .data import Ranks, Source
+    from .metrics import Scored
     from .network import Network
-    from .optimizers import Optimizer
+
+SCALE = "scale the targets and inputs to a size of about 1"
+OF_STOPPING = "best", "best_epoch", "waited", "best_parameters", "_engine"      # what an EarlyStopping remembers
 
 
 class DivergenceError(ValueError):
-    """The loss stopped being finite. After `fit` the network is as it was after its last good epoch, after
+    """The loss stopped being finite. After `fit` everything is as it was when the last good epoch began, after
     `train_on_batch` as it was before the call.
+
+    A training loss tells how good parameters were before each step. So an epoch speaks for the parameters with which
+    it began, and is good if its mean training loss was finite and not larger than that of the fit's first
+    epoch. If no epoch was good, or if the parameters before the fit have a smaller loss over the training rows (of an
+    iterable: over its last batch), everything is as it was before the fit. "Everything" is: parameters, the
+    optimizer with its state and counts, what a schedule and an EarlyStopping remember, random numbers,
+    `epochs_trained`; and before the first epoch also which optimizer and EarlyStopping the network has. A loss of
+    `LBFGS` never grows: it goes back to the last iteration.
 
     Attributes: `epoch` (counted since the network was built, from 1), `step` (within that
     epoch, from 1), `learning_rate` (NaN for `LBFGS`, which has none), `single` (whether it was a
-    `train_on_batch`; its epoch and step say nothing).
+    `train_on_batch`; its epoch and step say nothing), `restored` (the network's `epochs_trained` now; None for
+    `train_on_batch`), `overflow` (whether the loss is not finite with the parameters that are back either, so
+    that no learning rate is small enough).
     """
 
-    def __init__(self, epoch: int, step: int, learning_rate: float, single: bool = False) -> None:
+    def __init__(self, epoch: int, step: int, learning_rate: float, single: bool = False, restored: int | None = None,
+                 overflow: bool = False) -> None:
         self.epoch, self.step, self.learning_rate, self.single = epoch, step, learning_rate, single
-        super().__init__(epoch, step, learning_rate, single)
+        self.restored, self.overflow = restored, overflow
+        super().__init__(epoch, step, learning_rate, single, restored, overflow)
 
     def __str__(self) -> str:
-        if self.single:
-            return (f"the loss is not finite, with learning rate {self.learning_rate:g}; parameters are as they were "
-                    "before this call: try a smaller learning rate")
         rate, advice = f", with learning rate {self.learning_rate:g}", "try a smaller learning rate"
+        if self.single:
+            advice = SCALE if self.overflow else f"{advice}, or {SCALE}"
+            return f"the loss is not finite{rate}; parameters are as they were before this call: {advice}"
         if math.isnan(self.learning_rate):
             rate, advice = "", "scale the inputs and targets to a size of about 1"
+        elif self.overflow:
+            advice = SCALE
+        earlier = f", epochs_trained is {self.restored}" if self.restored not in (None, self.epoch - 1) else ""
         return (f"the loss stopped being finite in epoch {self.epoch}, step {self.step}{rate}; "
-                f"parameters of the last good epoch are restored: {advice}")
+                f"parameters of the last good epoch are restored{earlier}: {advice}")
 
 
 class History:
@@ -60,13 +82,17 @@ class History:
     Attributes
     ----------
     loss : list of float
-        Mean training loss, taken while the parameters moved; without penalties.
+        Mean training loss, taken while the parameters moved: each row's is that before its step; without penalties.
     validation_loss : list of float
         Mean loss on the validation rows after the epoch; empty without these.
     learning_rate : list of float
         That of the epoch's last step.
     seconds : list of float
         What the epoch took, validation and metrics included.
+
+    An epoch that `time_budget` has cut short is recorded as the others are, by the rows that it has seen. After a
+    `DivergenceError` the lists that callbacks see keep the epochs that were undone.
+
     stopped_by : str or None
         What ended the fit: "tol", "early_stopping", "time_budget", "callback", for LBFGS "converged",
         "evaluations" or "line_search" (it found no better point); None where it was just the number of epochs.
@@ -155,6 +181,9 @@ def brief(value: float | None) -> str:
     return "" if value is None else f"{value:.4g}"
 
 
+Watched = tuple[float, "FloatArray", int]       # a value, the parameters whose it is, and of how many epochs ago
+
+
 class Fit:
     """A fit under way, as callbacks see it.
 
@@ -167,19 +196,29 @@ class Fit:
     model: Callable[[], Network]
 
     def __init__(self, network: Network, optimizer: AnyOptimizer, epochs: int, validation: Callable[[], float] | None,
-                 metrics: Mapping[str, Callable[[], float]], tol: float | None, time_budget: float | None,
+                 metrics: Mapping[str, Scored], tol: float | None, time_budget: float | None,
                  callbacks: Sequence[Callback], ranks: Ranks) -> None:
         self.network, self.epochs, self.epoch, self.rows, self.rank = network, epochs, 0, 0, ranks.rank
         self.history = History(metrics)
         self.model = lambda: network
         self._optimizer, self._validation, self._metrics, self._ranks = optimizer, validation, metrics, ranks
-        self._tol, self._time_budget = tol, time_budget
+        self._tol = tol
         self._callbacks = [callback for callback in callbacks if self.rank == 0 or callback.on_every_rank]
-        self._start = self._epoch_start = perf_counter()
+        self._epoch_start = perf_counter()
+        self._deadline = math.inf if time_budget is None else self._epoch_start + time_budget
+        self._watches_loss = False      # whether an EarlyStopping does
+        self._exact_loss: Callable[[float], Watched] | None = None      # from the recorded one, if it does
+        self._watched_loss: Watched | None = None
 
     def stop(self, reason: str = "callback") -> None:
         """Ends the fit after this epoch; `reason` becomes `history.stopped_by`."""
         self.history.stopped_by = reason
+
+    def watched(self, name: str) -> Watched:
+        """The latest value of a list of the history, and whose it is."""
+        if name == "loss" and self._watched_loss is not None:
+            return self._watched_loss
+        return getattr(self.history, name)[-1], self.network._engine.parameters, 0
 
     def after_epoch(self, loss: float, learning_rate: float) -> bool:
         """Records an epoch, and returns whether the fit goes on."""
@@ -189,6 +228,8 @@ class Fit:
         # What may raise comes before the first list grows.
         validation_loss = self._validation() if self._validation is not None else None
         values = [metric() for metric in self._metrics.values()]
+        if self._exact_loss is not None:
+            self._watched_loss = self._exact_loss(loss)
         self.epoch += 1
         history.loss.append(loss)
         history.learning_rate.append(learning_rate)
@@ -203,7 +244,7 @@ class Fit:
         self._optimizer.observe(loss)
         if self._tol is not None and history.loss[-1] < self._tol:
             self.stop("tol")
-        elif self._time_budget is not None and now - self._start >= self._time_budget:
+        elif now >= self._deadline:
             self.stop("time_budget")
         for callback in self._callbacks:
             callback.on_epoch_end(self)
@@ -211,33 +252,152 @@ class Fit:
         return history.stopped_by is None
 
 
-def run(fit: Fit, source: Source, optimizer: Optimizer) -> History:
-    """Trains for the fit's epochs, or until something stops it; returns the History."""
+class State:
+    """What a fit changes beside the numbers in blocks, as it is now; `bring_back` makes it so again."""
+
+    def __init__(self, network: Network, optimizer: AnyOptimizer, stopping: EarlyStopping | None) -> None:
+        self.network, self.optimizer, self.stopping = network, optimizer, stopping
+        self.of_network = (network._optimizer, network._early_stopping, network._epochs_trained, network._engine.steps)
+        self.counts = optimizer.steps, optimizer.epochs
+        if isinstance(optimizer, Optimizer):
+            self.belongs = optimizer.network_engine, optimizer.state
+            rate = optimizer.learning_rate
+            self.schedule = (rate, rate.state()) if isinstance(rate, Schedule) else None
+        self.of_stopping = [getattr(stopping, name) for name in OF_STOPPING] if stopping is not None else []
+
+    def is_now(self) -> bool:
+        """Whether nothing has been learned since."""
+        return (self.network._epochs_trained, self.network._engine.steps) == self.of_network[2:]
+
+    def bring_back(self) -> None:
+        """Everything is as it was again. Takes hardly any memory, as that may be what is lacking."""
+        network, optimizer = self.network, self.optimizer
+        network._optimizer, network._early_stopping, network._epochs_trained, network._engine.steps = self.of_network
+        optimizer.steps, optimizer.epochs = self.counts
+        if isinstance(optimizer, Optimizer):
+            engine, state = self.belongs
+            if optimizer.network_engine is not engine or optimizer.state is not state:
+                optimizer.belong(engine, state)
+            if self.schedule is not None:
+                self.schedule[0].set_state(self.schedule[1])
+        for name, value in zip(OF_STOPPING, self.of_stopping, strict=False):
+            setattr(self.stopping, name, value)
+
+
+class WayBack:
+    """The states that a fit can go back to: the beginnings of the fit, of the last good epoch, of the one under way.
+
+    A training loss belongs to the parameters before the step: an epoch that explodes shows it in the next one's loss.
+    So a finished epoch speaks for the parameters with which it began, if its loss is not worse than the first
+    epoch's. That may have exploded itself; so after divergence the loss over the training rows chooses between
+    the last good epoch and the beginning of the fit. Copies of the blocks take turns: an epoch costs one.
+    """
+
+    def __init__(self, trainer: Trainer, start: State, blocks: Sequence[FloatArray],
+                 copies: Sequence[list[FloatArray]]) -> None:
+        self.trainer, self.start, self.blocks, self.copies = trainer, start, blocks, copies
+        self.states = [start] * len(copies)     # the first one stays
+        self.begun = self.good = 0              # which of them
+        self.first = math.nan                   # the loss of the first epoch
+
+    def begin(self) -> None:
+        """An epoch begins: the trainer copies the blocks."""
+        if not math.isnan(self.first):
+            self.begun = 2 if self.good == 1 else 1
+            self.states[self.begun] = State(self.start.network, self.start.optimizer, self.start.stopping)
+        copies = self.copies[self.begun]
+        copies.extend(np.empty_like(block) for block in self.blocks[len(copies):])
+        del copies[len(self.blocks):]
+        self.trainer.good = copies
+
+    def vouch(self, loss: float) -> None:
+        """An epoch has ended, with this loss, which is finite."""
+        if math.isnan(self.first):
+            self.first = loss
+        if loss <= self.first:
+            self.good = self.begun
+
+    def to_better(self, mean_loss: Callable[[], float]) -> None:
+        """Everything as when the last good epoch began, or the fit, whichever has the smaller loss."""
+        try:
+            if self.good:
+                losses = []
+                for which in (self.good, 0):
+                    np.copyto(self.blocks[0], self.copies[which][0])
+                    losses.append(mean_loss())
+                if not losses[0] <= losses[1]:
+                    self.good = 0
+        finally:
+            self.to_good()
+
+    def to_good(self) -> None:
+        """Everything as when the last good epoch began."""
+        self.trainer.good = self.copies[self.good]
+        self.trainer.restore()
+        self.states[self.good].bring_back()
+
+    def to_begun(self) -> None:
+        """Everything as when the epoch under way began."""
+        self.good = self.begun
+        self.to_good()
+
+
+def run(fit: Fit, source: Source, optimizer: Optimizer, start: State) -> History:
+    """Trains for the fit's epochs, or until something stops it; returns the History. `start` is before the fit."""
     network = fit.network
-    blocks = (network._engine.parameters, *optimizer.state)
     # Memory that stays for the next fit, as clearing it anew takes long; a fit beside this one gets its own.
-    good, network._last_good = network._last_good, []
-    good = [*good, *(np.empty_like(block) for block in blocks[len(good):])][:len(blocks)]
-    trainer = Trainer(network._engine, optimizer, source.gather, good)
+    copies, network._copies = network._copies, ([], [], [])
+    trainer = Trainer(network._engine, optimizer, source.gather, [])
+    trainer.deadline = fit._deadline
+    way = WayBack(trainer, start, (network._engine.parameters, *optimizer.state), copies)
+    if fit._watches_loss:
+        fit._exact_loss = partial(watched_loss, network, source, trainer)
     try:
         with callbacks_begun(fit) if fit._callbacks else nullcontext():
             for _ in range(fit.epochs):
+                way.begin()
                 loss = source.epoch(trainer, optimizer, network.epochs_trained)
                 rate = optimizer.last_rate
-                fit.rows = source.count
+                fit.rows = trainer.seen
+                if trainer.weight == 0 and not trainer.failed:
+                    way.to_begun()
+                    raise fit._ranks.common(ValueError(
+                        "sample_weight, times class_weight, is zero for every row of an epoch, but at least one must "
+                        "count"))
                 if not math.isfinite(loss):
-                    step = min(fit._ranks.gathered("the step that diverged", trainer.steps))
-                    trainer.restore()
-                    raise fit._ranks.common(DivergenceError(network.epochs_trained + 1, step, rate))
+                    raise fit._ranks.common(diverged(fit, source, way, trainer.steps, rate))
+                way.vouch(loss)
                 if not fit.after_epoch(loss, rate):
                     break
         trainer.release()       # not after an error: its memory may hold what is not finite
     except BaseException:
-        trainer.abandon()
+        if trainer.spoiled:
+            way.to_good()
         raise
     finally:
-        network._last_good = good
+        network._copies = copies
     return fit.history
+
+
+def diverged(fit: Fit, source: Source, way: WayBack, step: int, rate: float) -> DivergenceError:
+    """Goes back to the last good epoch; the error that says so."""
+    network = fit.network
+    step = min(fit._ranks.gathered("the step that diverged", step))
+    epoch, overflow = network.epochs_trained + 1, way.start.is_now()
+    way.to_better(partial(source.mean_loss, network))
+    if not callable(network._engine.loss):      # a Python loss may be without limits, or count its calls
+        overflow = not math.isfinite(source.mean_loss(network))
+    return DivergenceError(epoch, step, rate, False, network.epochs_trained, overflow)
+
+
+def watched_loss(network: Network, source: Source, trainer: Trainer, loss: float) -> Watched:
+    """What an EarlyStopping watches after an epoch whose recorded loss is this: the loss of the parameters as they
+    are. Where the rows are not read again, that of a single step is the loss of the parameters before it."""
+    if source.rereads:
+        return source.mean_loss(network), network._engine.parameters, 0
+    if trainer.steps == 1:
+        return loss, trainer.good[0], 1
+    return loss, network._engine.parameters, 0
 
 
 class callbacks_begun(ExitStack[None]):

@@ -12,7 +12,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from functools import cached_property
 from itertools import chain, pairwise
-from math import fsum, isfinite
+from math import isfinite
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -57,7 +58,7 @@ def parts_of(ranks: SeveralRanks, about: str, n: int) -> tuple[int, int, list[in
 
 def total_weight(ranks: SeveralRanks, about: str, weights: list[float]) -> float:
     """The sum of the weights of all ranks' parts."""
-    total = fsum(joined(ranks.gathered(about, weights)))
+    total = data.summed(joined(ranks.gathered(about, weights)))
     if not 0 < total < np.inf:
         raise ValueError(f"{about} sums to {total:g} over all ranks, but must be positive and finite")
     return total
@@ -72,7 +73,7 @@ def mean_loss_of(ranks: SeveralRanks, network: Network, rows: Rows) -> Callable[
 
     def mean_loss() -> float:
         mine = [data.mean_loss(network, part) * part.weight for part in parts]
-        return fsum(joined(ranks.gathered("the validation loss", mine))) / weight
+        return data.summed(joined(ranks.gathered("the validation loss", mine))) / weight
 
     return mean_loss
 
@@ -92,7 +93,7 @@ def gradients_of(ranks: SeveralRanks, network: Network, rows: Rows) -> Callable[
         add_in_pairs(blocks, total[:size], blocks)
         ranks.add(total)
         mine = [loss * part.weight for part, (loss, _) in zip(parts, results, strict=True)]
-        return fsum(joined(ranks.gathered("the loss", mine))) / weight, total[:size]
+        return data.summed(joined(ranks.gathered("the loss", mine))) / weight, total[:size]
 
     return gradients
 
@@ -103,7 +104,7 @@ class Shard:
     def __init__(self, engine: Engine, arrays: Arrays, first: int, last: int) -> None:
         self.engine, self.arrays, self.first, self.last = engine, arrays, first, last
         self.rows = Rows(engine, *arrays) if data.fits(arrays[0], engine) else None
-        self.weight = float(last - first) if arrays[3] is None else fsum(arrays[3])
+        self.weight = float(last - first) if arrays[3] is None else data.summed(arrays[3])
 
     def begin(self, rows: int, batch: int, epoch: int, shuffle: bool) -> None:
         """Puts them in the order in which an epoch takes them."""
@@ -131,6 +132,8 @@ class Shard:
 
 class Shards(ABC):
     """This rank's shards as a source of rows."""
+
+    rereads = True
 
     def __init__(self, ranks: SeveralRanks, engine: Engine, source: Source, batch: int) -> None:
         if not isinstance(source, (data.InMemory, data.Mapped)):
@@ -167,11 +170,19 @@ class Shards(ABC):
             return trainer.finish()
         self.largest = max(int(np.diff(shard.starts).max()) for shard in self.shards)
         losses = [0.0] * len(self.shards)
-        trainer.failed = not self.run(trainer, optimizer, np.broadcast_to(rates, self.steps).tolist(), losses)
-        if not trainer.failed:
-            trainer.total = fsum(joined(self.ranks.gathered("the loss of an epoch", losses)))
-            trainer.weight = self.weight
+        done = self.run(trainer, optimizer, np.broadcast_to(rates, self.steps).tolist(), losses)
+        trainer.failed = done is None
+        if done is not None:
+            trainer.total = data.summed(joined(self.ranks.gathered("the loss of an epoch", losses)))
+            trainer.seen = min(done * self.batch, self.count)
+            trainer.weight = self.weight if done == self.steps else data.summed(joined(self.ranks.gathered(
+                "the weight of an epoch", [data.summed(shard.weights()[:done]) for shard in self.shards])))
         return trainer.finish()
+
+    def mean_loss(self, network: Network) -> float:
+        """The mean loss of the parameters as they are, over all ranks' rows."""
+        mine = [data.mean_loss_of_arrays(network, shard.arrays) * shard.weight for shard in self.shards if shard.weight]
+        return data.summed(joined(self.ranks.gathered("the training loss", mine))) / self.weight
 
     def differentiate(self, trainer: Trainer, index: int, step: int, weight: float, loss: float,
                       block: FloatArray) -> float:
@@ -180,23 +191,28 @@ class Shards(ABC):
         return trainer.differentiate(*shard.part(step), self.largest, self.engine.divisor(weight), shard.places[step],
                                      loss, block)
 
-    def added(self, block: FloatArray, failed: bool) -> bool:
-        """block := the sum of every rank's block; returns whether none of them failed."""
+    def added(self, block: FloatArray, failed: bool, late: bool) -> bool:
+        """block := the sum of every rank's block; returns whether none of them failed. `late` of any is then that of
+        all."""
         flag = self.engine.parameters.size
-        block[flag] = np.nan if failed else 0
+        block[flag] = np.nan if failed else float(late)
         self.ranks.add(block)
+        self.late = bool(block[flag] > 0)
         return isfinite(block[flag])
 
     @abstractmethod
-    def run(self, trainer: Trainer, optimizer: Optimizer, rates: list[float], losses: list[float]) -> bool:
-        """The steps of an epoch at these rates; adds to the loss of each shard. Returns whether all were finite."""
+    def run(self, trainer: Trainer, optimizer: Optimizer, rates: list[float], losses: list[float]) -> int | None:
+        """The steps of an epoch at these rates, until a rank's time is over; adds to the loss of each shard. Returns
+        how many were done, None if one was not finite."""
 
 
 class Summing(Shards):
     """Steps along the sum of all shards' gradients."""
 
-    def run(self, trainer: Trainer, optimizer: Optimizer, rates: list[float], losses: list[float]) -> bool:
+    def run(self, trainer: Trainer, optimizer: Optimizer, rates: list[float], losses: list[float]) -> int | None:
+        counts = False          # whether a row has, without which there is no mean
         for step, weight in enumerate(self.batch_weights()):
+            counts = counts or weight > 0
             done = 0
             for index, loss in enumerate(losses):
                 losses[index] = self.differentiate(trainer, index, step, weight, loss, self.blocks[done])
@@ -206,10 +222,13 @@ class Summing(Shards):
                 while together % 2 == 0:
                     done, together = done - 1, together // 2
                     np.add(self.blocks[done - 1], self.blocks[done], out=self.blocks[done - 1])
-            if not self.added(self.blocks[0], not all(map(isfinite, losses))):
-                return False
+            if not self.added(self.blocks[0], not all(map(isfinite, losses)),
+                              counts and perf_counter() >= trainer.deadline):
+                return None
             trainer.follow(self.blocks[0], rates[step])
-        return True
+            if self.late:
+                return step + 1
+        return self.steps
 
     def batch_weights(self) -> list[float]:
         """The weight of each whole batch."""
@@ -222,21 +241,26 @@ class Summing(Shards):
 class Averaging(Shards):
     """Steps of each rank by itself; every so many, parameters and the optimizer's state are averaged."""
 
-    def run(self, trainer: Trainer, optimizer: Optimizer, rates: list[float], losses: list[float]) -> bool:
-        failed = False
+    def run(self, trainer: Trainer, optimizer: Optimizer, rates: list[float], losses: list[float]) -> int | None:
+        failed = counts = False
         for step, weight in enumerate(self.shards[0].weights()):
+            counts = counts or weight > 0
             if not failed:
                 losses[0] = self.differentiate(trainer, 0, step, weight, losses[0], self.blocks[0])
                 failed = not isfinite(losses[0])
             if not failed:
                 trainer.follow(self.blocks[0], rates[step])
             if (step + 1) % self.ranks.sync_every == 0 or step + 1 == self.steps:
+                late = False
                 for values in (self.engine.parameters, *optimizer.state):
                     np.multiply(values, self.share, out=self.blocks[0][:values.size])
-                    if not self.added(self.blocks[0], failed):
-                        return False
+                    if not self.added(self.blocks[0], failed, counts and perf_counter() >= trainer.deadline):
+                        return None
+                    late = late or self.late
                     np.copyto(values, self.blocks[0][:values.size])
-        return True
+                if late:
+                    return step + 1
+        return self.steps
 
 
 def joined(lists: list[list[Any]]) -> list[Any]:

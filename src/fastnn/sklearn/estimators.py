@@ -72,7 +72,8 @@ class MLPClassifier(ClassifierMixin, Multilayer):
     It differs in this:
 
     - Ctrl-C raises KeyboardInterrupt. A loss that stops being finite is a ValueError, and the parameters are
-      those of the epoch before it; with `early_stopping` a ConvergenceWarning, and the best ones, if some were scored.
+      those of the last good epoch (`fastnn.DivergenceError`); with `early_stopping` a ConvergenceWarning, and the
+      best ones, if some were scored.
     - With `early_stopping` the loss decides where a score says little: of one row, of rows with equal targets.
     - Adam's `epsilon` is added where Kingma and Ba (2014) and PyTorch add it, after the correction of the bias.
     - All batches of an epoch have the same penalty `alpha`, also a shorter last one. `loss_curve_` has the penalty
