@@ -363,3 +363,13 @@ def test_ctrl_c(folder, capsys, monkeypatch):
         raise KeyboardInterrupt
     monkeypatch.setattr(tables, "train", interrupted)
     assert run(capsys, "train", "flowers.csv", "--target", "species") == (130, "", "fastnn: interrupted\n")
+
+
+@pytest.mark.parametrize("constant", [0.1, 1e9 + 0.1])
+def test_r2_of_rows_that_are_all_alike_is_the_one_of_fit(constant):
+    """Their mean is rounded to another number, whose distance is no deviation."""
+    recipe = tables.Recipe("y", ["x"], None, tables.Scaling(np.zeros(1), np.ones(1)), None)
+    y = np.full((3, 1), constant)
+    assert tables.scores(y + 0.5, y, recipe)["r2"] == 0 and tables.scores(y, y, recipe)["r2"] == 1
+    y[1] += 1
+    assert tables.scores(y + 0.5, y, recipe)["r2"] == pytest.approx(1 - 3 * 0.25 / (2 / 3))

@@ -232,3 +232,7 @@ def test_checkpoints_come_when_they_are_due(tmp_path, monkeypatch):
 
     network.fit(X, Y, epochs=3, callbacks=[fastnn.CheckpointEvery(tmp_path / "model", epochs=5), AtOnce()])
     assert saves == [3, 6, 7, 10, 11]       # it was stopped after the checkpoint had looked
+    with pytest.raises(fastnn.DivergenceError):
+        network.fit(X, Y, epochs=500, optimizer=fastnn.SGD(lambda epoch: 1e-4 if epoch < 3 else 3.0),
+                    callbacks=[fastnn.CheckpointEvery(tmp_path / "model")])
+    assert saves[-2] > saves[-1] == network.epochs_trained > 11     # epochs that were undone are in no file

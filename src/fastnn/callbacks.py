@@ -173,7 +173,8 @@ class EarlyStopping(Callback):
 
 
 class CheckpointEvery(Callback):
-    """Saves the network as it trains: every so many epochs, or seconds, and when the fit ends without an error.
+    """Saves the network as it trains: every so many epochs, or seconds, and when the fit ends without an error. If a
+    `DivergenceError` takes back epochs that were saved, it saves what is restored.
 
     Parameters
     ----------
@@ -216,7 +217,8 @@ class CheckpointEvery(Callback):
             self._save(fit)
 
     def on_fit_end(self, fit: Fit) -> None:
-        if fit.history.stopped_by is not None and self._saved != fit.network.epochs_trained:   # stopped after that
+        done = fit.network.epochs_trained       # stopped after that; or a fit that diverged has gone back
+        if done < self._saved or (fit.history.stopped_by is not None and done != self._saved):
             self._save(fit)
 
     def _save(self, fit: Fit) -> None:

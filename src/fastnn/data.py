@@ -7,7 +7,7 @@ rows are converted some at a time) and `Batches` (an iterable). The first two gi
 
 from __future__ import annotations
 
-from math import fsum, inf
+from math import fsum, inf, isfinite
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .optimizers import Optimizer
 
 CHUNK_BYTES = 1 << 24           # of a memory-mapped file that are converted together
+PART_ROWS = 1024                # of arrays that are looked through after a divergence
 END = object()                  # of an iterable of batches
 VALIDATION = 2**64 - 1          # where an epoch's number makes the rows' order: which rows are held out
 
@@ -309,7 +310,7 @@ def source(engine: Engine, X: Any, y: object, sample_weight: object, class_weigh
         arrays = X, values, labels, weights(engine, values, labels, sample_weight, class_weight, whole, ranks)
         return ranks.divided(engine, Mapped(engine, arrays, batch_size, shuffle), batch_size)
     rows = as_rows(engine, X, y, sample_weight, class_weight, whole, ranks)
-    return ranks.divided(engine, InMemory(rows, batch_size, shuffle), batch_size)
+    return ranks.divided(engine, InMemory(engine, rows, batch_size, shuffle), batch_size)
 
 
 class InMemory:
@@ -317,9 +318,10 @@ class InMemory:
 
     rereads = True
 
-    def __init__(self, rows: Rows, batch: int, shuffle: bool) -> None:
-        self.rows, self.arrays, self.batch, self.gather = rows, rows.arrays, min(batch, len(rows)), shuffle
-        self.shuffle, self.count = shuffle, len(rows)
+    def __init__(self, engine: Engine, rows: Rows, batch: int, shuffle: bool) -> None:
+        self.engine, self.rows, self.arrays, self.batch = engine, rows, rows.arrays, min(batch, len(rows))
+        self.gather = self.shuffle = shuffle
+        self.count = len(rows)
         self.steps = -(-len(rows) // self.batch)
 
     def epoch(self, trainer: Trainer, optimizer: Optimizer, number: int) -> float:
@@ -329,6 +331,10 @@ class InMemory:
     def mean_loss(self, network: Network) -> float:
         """The mean loss of the parameters as they are."""
         return mean_loss_of_arrays(network, self.arrays)
+
+    def overflows(self) -> bool:
+        """Whether a part of the rows is beyond the dtype."""
+        return overflow_of_arrays(self.engine, self.arrays, self.batch)
 
 
 class Mapped:
@@ -356,6 +362,10 @@ class Mapped:
         """The mean loss of the parameters as they are."""
         return mean_loss_of_arrays(network, self.arrays)
 
+    def overflows(self) -> bool:
+        """Whether a part of the rows is beyond the dtype."""
+        return overflow_of_arrays(self.engine, self.arrays, self.batch)
+
 
 def chunk_rows(engine: Engine, batch: int) -> int:
     """How many rows of a memory-mapped file are converted together: whole batches."""
@@ -373,14 +383,33 @@ def summed(values: Iterable[float]) -> float:
 
 def mean_loss_of_arrays(network: Network, arrays: Arrays) -> float:
     """The mean loss of a network over the rows of arrays, some of which count; a memory-mapped X is read in parts."""
-    engine, count = network._engine, len(arrays[0])
+    engine = network._engine
     if fits(arrays[0], engine):
         return mean_loss(network, Rows(engine, *arrays))
-    chunk = chunk_rows(engine, 1)
-    parts = (read(engine, arrays, None, first, min(first + chunk, count)) for first in range(0, count, chunk))
-    losses, weights = zip(*((mean_loss(network, rows) * rows.weight, rows.weight) for rows in parts if rows.weight),
-                          strict=True)
+    losses, weights = zip(*((mean_loss(network, rows) * rows.weight, rows.weight)
+                            for rows in parts_of_arrays(engine, arrays, chunk_rows(engine, 1))), strict=True)
     return summed(losses) / summed(weights)
+
+
+def parts_of_arrays(engine: Engine, arrays: Arrays, rows: int) -> Iterator[Rows]:
+    """The rows of arrays, so many at a time, but for parts none of which counts."""
+    for first in range(0, len(arrays[0]), rows):
+        part = read(engine, arrays, None, first, min(first + rows, len(arrays[0])))
+        if part.weight:
+            yield part
+
+
+def overflows(engine: Engine, rows: Rows) -> bool:
+    """Whether the loss of some rows, its gradient or the square of that, which some optimizers keep, is beyond the
+    dtype."""
+    loss, gradient = engine.gradients(rows)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return not (isfinite(loss) and engine.kernels.all_finite(np.square(gradient)))
+
+
+def overflow_of_arrays(engine: Engine, arrays: Arrays, batch: int) -> bool:
+    """The same of any part of arrays: a batch, or of small ones several."""
+    return any(overflows(engine, part) for part in parts_of_arrays(engine, arrays, max(batch, PART_ROWS)))
 
 
 def read(engine: Engine, arrays: Arrays, order: Integers | None, first: int, last: int) -> Rows:
@@ -455,15 +484,22 @@ class Batches:
         """The mean loss of the parameters as they are, over the last batch alone."""
         return mean_loss(network, self.rows) if self.rows is not None and self.rows.weight else 0.0
 
+    def overflows(self) -> bool:
+        """Whether the last batch is beyond the dtype."""
+        return self.rows is not None and bool(self.rows.weight) and overflows(self.engine, self.rows)
+
 
 class Source(Protocol):
     """Where the rows of a fit come from."""
 
     gather: bool                # whether their order is made by the Trainer
-    rereads: bool               # whether `mean_loss` is that over all rows
+    rereads: bool               # whether `mean_loss` and `overflows` are about all rows
 
     def epoch(self, trainer: Trainer, optimizer: Optimizer, number: int) -> float:
         """One pass; returns the mean loss, NaN where it is not finite."""
 
     def mean_loss(self, network: Network) -> float:
         """The mean loss of the parameters as they are."""
+
+    def overflows(self) -> bool:
+        """Whether loss or gradient of the parameters as they are is beyond the dtype."""

@@ -592,9 +592,10 @@ class Network(Running):
             X, y = np.asarray(X)[None], np.asarray(y)[None]
             sample_weight = None if sample_weight is None else np.reshape(sample_weight, 1)
         rows = data.as_rows(engine, X, y, sample_weight)
-        start = training.State(self, optimizer, None)
+        start = None
         try:
             if optimizer.stale or optimizer is not self.optimizer:
+                start = training.State(self, optimizer, None)
                 self._check_finite()
                 optimizer.bind(engine)
                 self._optimizer = optimizer
@@ -604,7 +605,7 @@ class Network(Running):
                 raise training.DivergenceError(self.epochs_trained + 1, 1, optimizer.last_rate, single=True,
                                                overflow=engine.steps == 0)
         except BaseException:
-            if start.is_now():
+            if start is not None and start.is_now():
                 start.bring_back()
             raise
         return trainer.loss

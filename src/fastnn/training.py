@@ -52,8 +52,8 @@ class DivergenceError(ValueError):
     Attributes: `epoch` (counted since the network was built, from 1), `step` (within that
     epoch, from 1), `learning_rate` (NaN for `LBFGS`, which has none), `single` (whether it was a
     `train_on_batch`; its epoch and step say nothing), `restored` (the network's `epochs_trained` now; None for
-    `train_on_batch`), `overflow` (whether the loss is not finite with the parameters that are back either, so
-    that no learning rate is small enough).
+    `train_on_batch`), `overflow` (whether the loss or its gradient, squared, is beyond the dtype with the parameters
+    that are back, too: then no learning rate is small enough).
     """
 
     def __init__(self, epoch: int, step: int, learning_rate: float, single: bool = False, restored: int | None = None,
@@ -354,29 +354,34 @@ def run(fit: Fit, source: Source, optimizer: Optimizer, start: State) -> History
         fit._exact_loss = partial(watched_loss, network, source, trainer)
     try:
         with callbacks_begun(fit) if fit._callbacks else nullcontext():
-            for _ in range(fit.epochs):
-                way.begin()
-                loss = source.epoch(trainer, optimizer, network.epochs_trained)
-                rate = optimizer.last_rate
-                fit.rows = trainer.seen
-                if trainer.weight == 0 and not trainer.failed:
-                    way.to_begun()
-                    raise fit._ranks.common(ValueError(
-                        "sample_weight, times class_weight, is zero for every row of an epoch, but at least one must "
-                        "count"))
-                if not math.isfinite(loss):
-                    raise fit._ranks.common(diverged(fit, source, way, trainer.steps, rate))
-                way.vouch(loss)
-                if not fit.after_epoch(loss, rate):
-                    break
+            try:
+                epochs(fit, source, optimizer, trainer, way)
+            except BaseException:
+                if trainer.spoiled:
+                    way.to_good()
+                raise
         trainer.release()       # not after an error: its memory may hold what is not finite
-    except BaseException:
-        if trainer.spoiled:
-            way.to_good()
-        raise
     finally:
         network._copies = copies
     return fit.history
+
+
+def epochs(fit: Fit, source: Source, optimizer: Optimizer, trainer: Trainer, way: WayBack) -> None:
+    """Those of a fit, until something stops it."""
+    for _ in range(fit.epochs):
+        way.begin()
+        loss = source.epoch(trainer, optimizer, fit.network.epochs_trained)
+        rate = optimizer.last_rate
+        fit.rows = trainer.seen
+        if trainer.weight == 0 and not trainer.failed:
+            way.to_begun()
+            raise fit._ranks.common(ValueError(
+                "sample_weight, times class_weight, is zero for every row of an epoch, but at least one must count"))
+        if not math.isfinite(loss):
+            raise fit._ranks.common(diverged(fit, source, way, trainer.steps, rate))
+        way.vouch(loss)
+        if not fit.after_epoch(loss, rate):
+            break
 
 
 def diverged(fit: Fit, source: Source, way: WayBack, step: int, rate: float) -> DivergenceError:
@@ -386,7 +391,7 @@ def diverged(fit: Fit, source: Source, way: WayBack, step: int, rate: float) -> 
     epoch, overflow = network.epochs_trained + 1, way.start.is_now()
     way.to_better(partial(source.mean_loss, network))
     if not callable(network._engine.loss):      # a Python loss may be without limits, or count its calls
-        overflow = not math.isfinite(source.mean_loss(network))
+        overflow = source.overflows()
     return DivergenceError(epoch, step, rate, False, network.epochs_trained, overflow)
 
 

@@ -184,6 +184,11 @@ class Shards(ABC):
         mine = [data.mean_loss_of_arrays(network, shard.arrays) * shard.weight for shard in self.shards if shard.weight]
         return data.summed(joined(self.ranks.gathered("the training loss", mine))) / self.weight
 
+    def overflows(self) -> bool:
+        """Whether a part of any rank's rows is beyond the dtype."""
+        mine = any(data.overflow_of_arrays(self.engine, shard.arrays, self.batch) for shard in self.shards)
+        return any(self.ranks.gathered("whether the loss overflows", mine))
+
     def differentiate(self, trainer: Trainer, index: int, step: int, weight: float, loss: float,
                       block: FloatArray) -> float:
         """block := the gradient of a shard's part of a step; returns the loss with its losses added."""
