@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from on_ranks import CASES, WEIGHTS, N, data, trained
 
 import fastnn
 from fastnn._core import Rows, Trainer, aligned_zeros, spread_order
-from fastnn.distributed.ranks import add_in_pairs
+from fastnn.distributed.ranks import SeveralRanks, add_in_pairs
 from fastnn.distributed.shards import bounds_of
 
 pytestmark = pytest.mark.any_isa
@@ -263,6 +264,18 @@ def test_without_mpi4py_there_is_a_sentence(monkeypatch):
 
 
 # Failures
+
+
+@pytest.mark.parametrize("output", [None, "closed"])
+def test_a_job_is_ended_also_where_that_cannot_be_printed(output, tmp_path, monkeypatch):
+    ended = []
+    ranks = object.__new__(SeveralRanks)
+    ranks.rank, ranks._world = 0, SimpleNamespace(Abort=ended.append)
+    file = open(tmp_path / "stderr", "w")       # noqa: SIM115
+    file.close()
+    monkeypatch.setattr(sys, "stderr", file if output else None)
+    ranks._end_job("rank 1 is gone", after=0)
+    assert ended == [1]
 
 
 @pytest.mark.parametrize("error, text", [

@@ -11,7 +11,6 @@ import atexit
 import json
 import os
 import re
-import sys
 import time
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
@@ -24,6 +23,7 @@ from .._core import aligned_zeros
 from .._optional import library
 from .._version import __version__
 from ..data import Ranks
+from ..progress import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -357,6 +357,6 @@ class SeveralRanks(Ranks):
     def _end_job(self, reason: str, after: float = LAST_WORDS_SECONDS) -> None:
         """None of its ranks could go on alone: what others began together with the one that is missing has no end, and
         MPI may write to its memory at any time."""
-        print(f"fastnn: rank {self.rank} ends the job: {reason}", file=sys.stderr, flush=True)
+        say(f"fastnn: rank {self.rank} ends the job: {reason}")
         time.sleep(after)
         self._world.Abort(1)
