@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from ._checks import checked_integer
 from ._core import random_order
 from .callbacks import Callback, EarlyStopping
-from .model_file import open_regular
 from .metrics import r2, rmse
+from .model_file import open_regular
 from .network import Network
 from .optimizers import Adam
 from .persistence import check_saveable
