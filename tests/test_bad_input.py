@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import fastnn
+from fastnn.losses import Loss
 
 NAN, INFINITY = float("nan"), float("inf")
 EITHER = (TypeError, ValueError)  # where both names would fit, the contract leaves the choice
@@ -200,6 +201,30 @@ def bad_construction():
             error,
             ["layer_sizes", *patterns],
         )
+
+    for kind, values in {
+        "bytes": b"relu", "text": "relu", "a bytearray": bytearray(b"relu"), "memory": memoryview(b"relu"),
+        "a set": {64, 10}, "a frozen set": frozenset({64, 10}), "a dictionary": {64: 1, 10: 2},
+        "keys": {64: 1, 10: 2}.keys(),
+    }.items():
+        came = re.escape(repr(values))
+        yield f"layer_sizes: {kind}", build(values), TypeError, ["layer_sizes", came, "sequence"]
+        yield f"dropout: {kind}", build([4, 3, 3, 2], dropout=values), TypeError, ["dropout", came, "one per hidden"]
+        if kind != "text":
+            yield (f"activation: {kind}", build([4, 3, 3, 2], activation=values), TypeError,
+                   ["activation", came, "one name per hidden"])
+
+    for name, make, error, patterns in [
+        ("of no name", lambda: Loss("foo"), ValueError, ["loss is 'foo'", "mse"]),
+        ("near a name", lambda: Loss("huberr"), ValueError, ["did you mean 'huber'"]),
+        ("whose name is a number", lambda: Loss(3), TypeError, ["loss is 3", "mse"]),
+        ("quantile above 1", lambda: Loss("quantile", 7.0), ValueError, ["loss 'quantile' is 7.0", "below 1"]),
+        ("quantile 0", lambda: Loss("quantile", 0), ValueError, ["loss 'quantile' is 0", "above 0"]),
+        ("focal NaN", lambda: Loss("focal", NAN), ValueError, ["loss 'focal' is nan", "finite"]),
+        ("focal text", lambda: Loss("focal", "2"), TypeError, ["loss 'focal' is '2'", "number"]),
+        ("mse with a parameter", lambda: Loss("mse", 3.0), ValueError, ["loss 'mse' is 3.0", "has none", "leave it"]),
+    ]:
+        yield f"Loss: {name}", lambda networks, make=make: make(), error, patterns
 
     for argument, value, suggested in [
         ("activation", "sigmiod", "sigmoid"),

@@ -304,8 +304,8 @@ for rate in (schedules.StepDecay(0.05, 2, 0.7, by="step"), schedules.Exponential
 for weights in ("balanced", {label: 0.1 + label / 3 for label in range(11)}):
     for dtype in ("float32", "float64"):
         network = fastnn.Network([7, 9, 11], output="softmax", dtype=dtype, label_smoothing=0.1)
-        show(f"{weights} {dtype}", network.fit(
-            X, shares, epochs=3, class_weight=weights).loss, network.get_parameters())
+        history = network.fit(X, shares, epochs=3, class_weight=weights)
+        show(f"{weights} {dtype}", history.loss, network.get_parameters())
         network = fastnn.Network([7, 9, 5], output="softmax", dtype=dtype)
         network.fit(X, labels, class_weight="balanced", metrics=["accuracy"], optimizer=fastnn.AdamW())
         show(f"labels {dtype}", network.get_parameters())

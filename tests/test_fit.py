@@ -4,6 +4,7 @@ And that what is refused changes nothing.
 """
 
 import copy
+import json
 import os
 import pickle
 import re
@@ -749,6 +750,32 @@ def test_lbfgs_that_meets_infinity_leaves_the_last_iteration():
     assert "learning rate" not in str(caught.value)         # there is none
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
     assert seen and same_bits(network.get_parameters(), seen[-1]) and network.epochs_trained == len(seen)
+
+
+@pytest.mark.parametrize("size", [1e200, 1e300])
+def test_lbfgs_whose_line_search_loses_its_way_has_diverged(size):
+    """SciPy's products overflow, and it asks for the loss at NaN."""
+    network = regressor(dtype="float64", loss=lambda outputs, targets: (1.0, size * (outputs - targets)))
+    before = network.get_parameters()
+    with pytest.raises(fastnn.DivergenceError, match="stopped being finite in epoch 1, step 1; .*: scale the inputs"):
+        network.fit(X, Y, epochs=50, optimizer=fastnn.LBFGS())
+    assert same_bits(network.get_parameters(), before)
+
+
+def test_lbfgs_of_large_weights_without_a_penalty_has_none():
+    """Whose squares overflow: 0 times infinity is no penalty."""
+    network = regressor(dtype="float64", activation="tanh")
+    network.weights[0][...] *= 1e160
+    assert np.isfinite(network.fit(X, Y, epochs=2, optimizer=fastnn.LBFGS()).loss).all()
+
+
+def test_the_history_of_lbfgs_has_no_learning_rate():
+    """As there is none: what is recorded is strict JSON."""
+    history = regressor().fit(X, Y, epochs=3, optimizer=fastnn.LBFGS(), validation_data=(X, Y))
+    assert history.learning_rate == [] and set(history.as_dict()) == {"loss", "validation_loss", "seconds"}
+    assert json.loads(json.dumps([history.as_dict(), history.last()], allow_nan=False))[0] == history.as_dict()
+    assert list(history.to_frame().columns) == ["loss", "validation_loss", "seconds"]
+
 
 
 def test_labels_of_a_python_loss_are_rows_of_0_and_1():

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from decimal import Decimal
 from itertools import pairwise
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from ._words import meant
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection
 
     from typing_extensions import TypeIs
 
@@ -38,6 +38,36 @@ def shown(value: object) -> str:
     except Exception:           # such as that of a number with too many digits
         text = f"<{type(value).__name__} object>"
     return text if len(text) <= 200 else f"{text[:180]}… ({len(text)} characters)"
+
+
+class Settings:
+    """What has attributes that are checked whenever they are set: in building it as well as later.
+
+    `_checks` has a function (name, value) -> value for each of them. What is refused leaves the old value.
+    """
+
+    _checks: ClassVar[dict[str, Callable[[str, Any], Any]]] = {}
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self._checks:
+            value = self._checks[name](name, value)
+            self._check_together({**vars(self), name: value})
+        super().__setattr__(name, value)
+
+    def _check_together(self, settings: dict[str, Any]) -> None:
+        """Refuses attributes that do not go together; while it is built, some are not there yet."""
+
+
+def optional(check: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
+    """The same check for what may be None."""
+    return lambda name, value: None if value is None else check(name, value)
+
+
+def yes_or_no(name: str, value: object) -> bool:
+    """True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} is {shown(value)}, but must be True or False")
+    return bool(value)
 
 
 def choose(argument: str, name: object, known: Collection[str]) -> str:
@@ -251,14 +281,26 @@ def checked_integer(name: str, value: Any, low: int, high: int = sys.maxsize) ->
     return int(value)
 
 
+def checked_count(name: str, value: object) -> int:
+    """A number of steps or epochs that were done."""
+    return checked_integer(name, value, 0, 2**62 - 1)
+
+
+def sequence(name: str, values: object, expected: str, hint: str = "") -> tuple[Any, ...]:
+    """A tuple of the values, which must come in an order of their own; text is one value, and not its letters."""
+    try:
+        if not isinstance(values, (str, bytes, bytearray, memoryview, Set, Mapping)):
+            return tuple(values)        # type: ignore[arg-type]
+    except TypeError:
+        pass
+    raise TypeError(f"{name} is {shown(values)}, but must {expected}{hint}")
+
+
 def checked_sizes(layer_sizes: Sequence[int]) -> tuple[int, ...]:
     """layer_sizes as a tuple of at least two positive integers."""
-    try:
-        sizes = tuple(layer_sizes)
-    except TypeError:
-        raise TypeError(f"layer_sizes is {layer_sizes!r}, but must be a sequence such as [64, 128, 10]") from None
+    sizes = sequence("layer_sizes", layer_sizes, "be a sequence such as [64, 128, 10]")
     if len(sizes) < 2:
-        raise ValueError(f"layer_sizes is {list(sizes)}, but must hold at least 2 sizes: inputs and outputs")
+        raise ValueError(f"layer_sizes is {shown(list(sizes))}, but must hold at least 2 sizes: inputs and outputs")
     return tuple(checked_integer(f"layer_sizes[{i}]", size, 1) for i, size in enumerate(sizes))
 
 
@@ -268,11 +310,8 @@ def checked_hidden(activation: str | Sequence[str], layers: int, known: Collecti
     activation = plain(activation)      # type: ignore[assignment]
     if isinstance(activation, str):
         return (checked_activation("activation", activation, known, output_too),) * layers
-    try:
-        names = tuple(activation)
-    except TypeError:
-        raise TypeError(f"activation is {shown(activation)}, but must be a name, or one name per hidden layer"
-                        f"{after(meant('activation', activation, known))}") from None
+    names = sequence("activation", activation, "be a name, or one name per hidden layer",
+                     after(meant("activation", activation, known)))
     if len(names) != layers:
         raise ValueError(f"activation has {len(names)} names, but there are {layers} hidden layers")
     return tuple(checked_activation(f"activation[{i}]", name, known, output_too) for i, name in enumerate(names))
@@ -289,10 +328,7 @@ def checked_shares(name: str, values: Any, layers: int) -> tuple[float, ...]:
     """Numbers from 0 to below 1, one per hidden layer, from one number or one per layer."""
     if is_number(values):
         return (number(name, values, low=0, high=1),) * layers
-    try:
-        values = tuple(values)
-    except TypeError:
-        raise TypeError(f"{name} is {values!r}, but must be a number, or one per hidden layer") from None
+    values = sequence(name, values, "be a number, or one per hidden layer")
     if len(values) != layers:
         raise ValueError(f"{name} has {len(values)} numbers, but there are {layers} hidden layers")
     return tuple(number(f"{name}[{i}]", value, low=0, high=1) for i, value in enumerate(values))
@@ -312,7 +348,8 @@ def check_memory(sizes: Sequence[int], dtype: str) -> None:
     n_parameters = sum((n_in + 1) * (n_out + 64) for n_in, n_out in pairwise(sizes))
     if n_parameters * np.dtype(dtype).itemsize > sys.maxsize // 8:
         raise ValueError(
-            f"layer_sizes is {list(sizes)}, which makes {n_parameters:.3g} parameters: more than memory can hold")
+            f"layer_sizes is {shown(list(sizes))}, which makes {n_parameters:.3g} parameters: more than memory can "
+            "hold")
 
 
 def checked_labels(y: Array, classes: int) -> Integers:

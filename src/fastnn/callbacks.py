@@ -7,13 +7,15 @@ the other callbacks' `on_fit_end` are called, and the error reaches the caller o
 from __future__ import annotations
 
 import math
+import os
 import warnings
+from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from ._checks import checked_integer, choose, number
+from ._checks import Settings, checked_count, checked_integer, choose, number, optional, sequence, shown, yes_or_no
 from ._words import explains, meant
 from .metrics import METRICS
 
@@ -55,7 +57,30 @@ class Callback:
         """After the last epoch, or after the error that ended the fit."""
 
 
-class EarlyStopping(Callback):
+def checked_monitor(name: str, value: object) -> str:
+    """What an EarlyStopping watches."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} is {shown(value)}, but must be the name of a list in the History, or None")
+    return str.__str__(value)
+
+
+def checked_block(name: str, value: object) -> FloatArray:
+    """A block of parameters; whether it is that of the network is seen where both are known."""
+    if not isinstance(value, np.ndarray):
+        raise TypeError(f"{name} is a {type(value).__name__}, but must be an array, or None")
+    return value
+
+
+def checked_path(name: str, value: Path) -> Path:
+    """What names a file."""
+    try:
+        os.fspath(value)
+    except TypeError:
+        raise TypeError(f"{name} is {shown(value)}, but must be text or a pathlib.Path") from None
+    return value
+
+
+class EarlyStopping(Settings, Callback):
     """Stops a fit when what it watches has not improved for `patience` epochs.
 
     Parameters
@@ -88,20 +113,33 @@ class EarlyStopping(Callback):
     so it belongs to one network; they are saved with it: `fastnn.load(path).early_stopping` is it again.
     """
 
+    _checks: ClassVar = {
+        "patience": partial(checked_integer, low=1), "min_change": partial(number, low=0),
+        "monitor": optional(checked_monitor), "mode": optional(partial(choose, known=("min", "max"))),
+        "restore_best": yes_or_no, "best": optional(number),
+        "best_epoch": optional(checked_count), "waited": checked_count, "best_parameters": optional(checked_block),
+    }
+
+    patience: int
+    min_change: float
+    monitor: str | None
+    mode: str | None
+    restore_best: bool
+    best: float | None
+    best_epoch: int | None
+    waited: int
+    best_parameters: FloatArray | None
+
     @explains
     def __init__(self, patience: int = 10, min_change: float = 0.0, monitor: str | None = None,
                  mode: str | None = None, restore_best: bool = True) -> None:
-        self.patience = checked_integer("patience", patience, 1)
-        self.min_change = number("min_change", min_change, low=0)
-        if monitor is not None and not isinstance(monitor, str):
-            raise TypeError(f"monitor is {monitor!r}, but must be the name of a list in the History, or None")
+        self.patience = patience
+        self.min_change = min_change
         self.monitor = monitor
-        self.mode = None if mode is None else choose("mode", mode, ("min", "max"))
-        self.restore_best = bool(restore_best)
-        self.best: float | None = None
-        self.best_epoch: int | None = None
+        self.mode = mode
+        self.restore_best = restore_best
+        self.best = self.best_epoch = self.best_parameters = None
         self.waited = 0
-        self.best_parameters: FloatArray | None = None
         self._engine: Engine | None = None      # of the network that it belongs to
 
     def __reduce__(self) -> tuple[type[EarlyStopping], tuple[Any, ...]]:
@@ -172,7 +210,7 @@ class EarlyStopping(Callback):
         np.copyto(network._engine.parameters, self.best_parameters)
 
 
-class CheckpointEvery(Callback):
+class CheckpointEvery(Settings, Callback):
     """Saves the network as it trains: every so many epochs, or seconds, and when the fit ends without an error. If a
     `DivergenceError` takes back epochs that were saved, it saves what is restored.
 
@@ -197,14 +235,20 @@ class CheckpointEvery(Callback):
     """
 
     on_every_rank = False
+    _checks: ClassVar = {"path": checked_path, "epochs": partial(checked_integer, low=1),
+                         "seconds": optional(partial(number, low=0))}
+
+    path: Path
+    epochs: int
+    seconds: float | None
 
     @explains
     def __init__(self, path: Path, epochs: int | None = None, *, seconds: float | None = None) -> None:
         if epochs is not None and seconds is not None:
             raise ValueError(f"epochs is {epochs!r} and seconds is {seconds!r}, but only one of them can be given")
         self.path = path
-        self.epochs = 1 if epochs is None else checked_integer("epochs", epochs, 1)
-        self.seconds = None if seconds is None else number("seconds", seconds, low=0)
+        self.epochs = 1 if epochs is None else epochs
+        self.seconds = seconds
 
     def on_fit_begin(self, fit: Fit) -> None:
         fit.network._check_saveable(self.path)      # now, and not when an epoch or an hour is done
@@ -228,13 +272,10 @@ class CheckpointEvery(Callback):
 
 def checked_callbacks(callbacks: Iterable[Callback]) -> list[Callback]:
     """A list of callbacks."""
-    try:
-        callbacks = list(callbacks)
-    except TypeError:
-        raise TypeError(f"callbacks is {callbacks!r}, but must be a sequence of fastnn.Callback instances") from None
+    callbacks = list(sequence("callbacks", callbacks, "be a sequence of fastnn.Callback instances"))
     for index, callback in enumerate(callbacks):
         if not isinstance(callback, Callback):
-            raise TypeError(f"callbacks[{index}] is {callback!r}, but must be an instance of a subclass of "
+            raise TypeError(f"callbacks[{index}] is {shown(callback)}, but must be an instance of a subclass of "
                             "fastnn.Callback")
         if isinstance(callback, EarlyStopping):
             raise TypeError(f"callbacks[{index}] is an EarlyStopping; pass it as early_stopping=")

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from . import data
-from ._checks import checked_integer, number
+from ._checks import Settings, checked_count, checked_integer, number, optional
 from ._optional import library
 from ._words import explains
 from .training import DivergenceError, callbacks_begun
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from .training import Fit, History
 
 
-class LBFGS:
+class LBFGS(Settings):
     """Limited-memory BFGS (Liu and Nocedal, 1989): few, expensive steps with all rows, for small problems.
 
     An epoch of `fit` is one iteration. There is no learning rate: a line search finds each
@@ -37,6 +38,9 @@ class LBFGS:
     `history.stopped_by`), or `max_evaluations` of the loss are done, and the line search that
     goes on then ("evaluations"; None is no limit). Each fit starts with an empty history. Needs SciPy.
 
+    The loss and its gradient have the same bits on every machine, but the steps are computed by SciPy and its
+    BLAS, whose roundings depend on the processor: runs on different machines agree to rounding, not to the bit.
+
     >>> import numpy as np, fastnn
     >>> x = np.linspace(-1, 1, 30)[:, None]
     >>> net = fastnn.Network([1, 5, 1], activation="tanh", dtype="float64")
@@ -45,15 +49,27 @@ class LBFGS:
     True
     """
 
+    _checks: ClassVar = {
+        "history_size": partial(checked_integer, low=1),
+        "tolerance_gradient": partial(number, low=0), "tolerance_change": partial(number, low=0),
+        "max_evaluations": optional(partial(checked_integer, low=1)),
+        "steps": checked_count, "epochs": checked_count,
+    }
+
+    history_size: int
+    tolerance_gradient: float
+    tolerance_change: float
+    max_evaluations: int | None
+    steps: int
+    epochs: int
+
     @explains
     def __init__(self, history_size: int = 10, tolerance_gradient: float = 1e-7, tolerance_change: float = 1e-9,
                  max_evaluations: int | None = None) -> None:
-        self.history_size = checked_integer("history_size", history_size, 1)
-        self.tolerance_gradient = number("tolerance_gradient", tolerance_gradient, low=0)
-        self.tolerance_change = number("tolerance_change", tolerance_change, low=0)
+        self.history_size = history_size
+        self.tolerance_gradient = tolerance_gradient
+        self.tolerance_change = tolerance_change
         self.max_evaluations = max_evaluations
-        if max_evaluations is not None:
-            self.max_evaluations = checked_integer("max_evaluations", max_evaluations, 1)
         self.steps = self.epochs = 0
 
     def arguments(self) -> dict[str, float]:
@@ -120,26 +136,38 @@ def run(fit: Fit, rows: Rows, optimizer: LBFGS) -> History:
     mean_gradients = ranks.gradients_of(network, rows)
 
     def evaluate(v: FloatArray) -> tuple[float, FloatArray]:
-        network.set_parameters(v)
+        with np.errstate(over="ignore"):
+            trial = v.astype(network.dtype)
+        if not np.isfinite(trial).all():        # the line search has lost its way
+            raise diverged()
+        network.set_parameters(trial)
         loss, block = mean_gradients()
         for weights, gradient in zip(network.weights, engine.views(block)[0], strict=True):
             gradient += (l2 * weights + l1 * np.sign(weights)).astype(engine.dtype)
         gradient = engine.packed(block)
-        if not (math.isfinite(loss) and np.isfinite(gradient).all()):
-            raise ranks.common(DivergenceError(network.epochs_trained + 1, 1, math.nan,
-                                               restored=network.epochs_trained))
-        return loss + penalty(), gradient.astype(np.float64)
+        objective = loss + penalty()
+        if not (math.isfinite(objective) and np.isfinite(gradient).all()):
+            raise diverged()
+        return objective, gradient.astype(np.float64)
+
+    def diverged() -> Exception:
+        return ranks.common(DivergenceError(
+            network.epochs_trained + 1, 1, math.nan, restored=network.epochs_trained))
 
     def penalty() -> float:
-        return float(sum(l1 * np.abs(w, dtype=np.float64).sum() + l2 / 2 * np.square(w, dtype=np.float64).sum()
-                         for w in network.weights))
+        total = 0.0
+        with np.errstate(over="ignore"):
+            for w in network.weights:
+                total += float(l1 * np.abs(w, dtype=np.float64).sum()) if l1 else 0.0
+                total += float(l2 / 2 * np.square(w, dtype=np.float64).sum()) if l2 else 0.0
+        return total
 
     def accept(v: FloatArray, objective: float) -> bool:
         """An iteration is done; returns whether there is another."""
         nonlocal accepted
         network.set_parameters(v)
         accepted = network.get_parameters()
-        goes_on = fit.after_epoch(objective - penalty(), math.nan)
+        goes_on = fit.after_epoch(objective - penalty(), None)
         accepted = network.get_parameters()         # early stopping may have brought back the best ones
         return goes_on
 

@@ -12,12 +12,15 @@ quantile(0.9)
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ._checks import after, choose, number, shown
 from ._words import explains, meant
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ._types import AnyLoss
 
 __all__ = ["Loss", "focal", "quantile"]
@@ -27,17 +30,37 @@ NAMES = ("mse", "half_mse", "mae", "huber", "poisson", "binary_cross_entropy", "
 PAIRED = {"binary_cross_entropy": ("sigmoid",), "cross_entropy": ("softmax",), "poisson": ("exp",),
           "focal": ("sigmoid", "softmax")}
 PARAMETERS = {"quantile": 0.5, "focal": 2.0}    # with their defaults
+CHECKS: dict[str, Callable[[str, object], float]] = {
+    "quantile": partial(number, low=0, high=1, open_low=True), "focal": partial(number, low=0)}
 # Those whose targets are classes, or probabilities of them.
 CLASSIFYING = ("binary_cross_entropy", "cross_entropy", "focal")
 LIBRARIES = ("torch", "keras", "tensorflow", "jax", "sklearn")      # whose losses return no gradient
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Loss:
-    """A loss of the library's own: its name, and its parameter if it has one."""
+    """A loss of the library's own: its name, and its parameter if it has one (else 0).
+
+    Both are checked when it is built; without a parameter, "quantile" has 0.5 and "focal" 2.
+
+    >>> Loss("focal")
+    focal(2.0)
+    """
 
     name: str
-    parameter: float = 0.0
+    parameter: float
+
+    def __init__(self, name: str, parameter: float | None = None) -> None:
+        name = choose("loss", name, NAMES)
+        if parameter is None:
+            parameter = PARAMETERS.get(name, 0.0)
+        elif name in CHECKS:
+            parameter = CHECKS[name](f"the parameter of loss {name!r}", parameter)
+        elif number(f"the parameter of loss {name!r}", parameter):
+            raise ValueError(f"the parameter of loss {name!r} is {shown(parameter)}, but this loss has none; leave it "
+                             "out")
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "parameter", float(parameter))
 
     def __repr__(self) -> str:
         return f"{self.name}({self.parameter})" if self.name in PARAMETERS else repr(self.name)
@@ -49,7 +72,7 @@ def quantile(q: float = 0.5) -> Loss:
 
     max(q (t - a), (q - 1) (t - a)), a mean over elements; 0 < q < 1. `loss="quantile"` is the median's.
     """
-    return Loss("quantile", number("q", q, low=0, high=1, open_low=True))
+    return Loss("quantile", CHECKS["quantile"]("q", q))
 
 
 @explains
@@ -59,16 +82,15 @@ def focal(gamma: float = 2.0) -> Loss:
     Well-predicted samples count less, so that rare classes are learned. With sigmoid a mean over elements, with
     softmax over rows; gamma >= 0, and 0 is cross-entropy. `loss="focal"` is that of gamma = 2.
     """
-    return Loss("focal", number("gamma", gamma, low=0))
+    return Loss("focal", CHECKS["focal"]("gamma", gamma))
 
 
 def as_loss(loss: Any) -> AnyLoss:
     """A Loss from a name or a Loss; a Python function stays one."""
     if isinstance(loss, Loss):
-        return loss
+        return Loss(loss.name, loss.parameter)      # checked, whatever made it
     if not callable(loss):
-        name = choose("loss", loss, NAMES)
-        return Loss(name, PARAMETERS.get(name, 0.0))
+        return Loss(loss)
     for function, example in ((quantile, "fastnn.losses.quantile(0.9)"), (focal, "fastnn.losses.focal(2.0)")):
         if loss is function:
             raise TypeError(f"loss is {shown(loss)}, which makes losses; call it, such as {example}")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ._checks import checked_weights, choose, number, real_array
+from ._checks import checked_weights, choose, number, real_array, sequence
 
 if TYPE_CHECKING:
     from ._types import AnyLoss, Array, Float, FloatArray, MetricFunction, Metrics, Weights
@@ -122,11 +122,9 @@ def checked_metrics(metrics: Metrics, loss: AnyLoss | str, classifying: bool) ->
     """{name: function} from names and callables."""
     if isinstance(metrics, str) or callable(metrics):
         metrics = [metrics]
-    elif not np.iterable(metrics):
-        if metrics is None:
-            return {}
-        raise TypeError(f"metrics is {metrics!r}, but must hold names such as 'accuracy', or functions "
-                        "(y, outputs) -> float")
+    if metrics is None:
+        return {}
+    metrics = sequence("metrics", metrics, "be names and functions in a sequence, such as ['accuracy']")
     functions: dict[str, MetricFunction] = {}
     for metric in metrics:
         if callable(metric):

@@ -119,7 +119,7 @@ class Network(Running):
         number per hidden layer. `l1` and `l2` may be set between fits.
     metadata : dict
         Whatever belongs to the model beside its numbers (names of columns, a note): plain values
-        that JSON holds as they are, half a megabyte at most. It is saved and copied with the network,
+        that JSON holds as they are, half a megabyte and 100 levels at most. It is saved and copied with the network,
         and never read by it.
     weights, biases : tuples of arrays, shapes (n_in, n_out) and (n_out,)
         Views of the memory that training changes: `net.weights[0][...] = W` sets a layer.
@@ -146,6 +146,24 @@ class Network(Running):
                  initializer: InitializerName | str | None = None, dtype: DType = "float32", seed: int = 0, *,
                  dropout: float | Sequence[float] = 0.0, l1: float = 0.0, l2: float = 0.0,
                  label_smoothing: float = 0.0) -> None:
+        self._engine = Engine(_dispatch.kernels, *self._checked_settings(
+            layer_sizes, activation, output, loss, initializer, dtype, seed, dropout, l1, l2, label_smoothing))
+        self._weights, self._biases = self._engine.views(self._engine.parameters)
+        self._initializer = initializer
+        self._optimizer = None
+        self._early_stopping: EarlyStopping | None = None
+        self._epochs_trained = 0
+        self.metadata: dict[str, Any] = {}
+        self._copies: tuple[list[FloatArray], ...] = [], [], []     # blocks to go back to, see training.py
+        if not self._drawn:
+            return
+        for layer, (weights, name) in enumerate(zip(self.weights, self.activations, strict=True)):
+            draw(weights, initializer or ACTIVATIONS[name].initializer, self.seed, layer)
+
+    @staticmethod
+    def _checked_settings(layer_sizes: Any, activation: Any, output: Any, loss: Any, initializer: Any, dtype: Any,
+                          seed: Any, dropout: Any, l1: Any, l2: Any, label_smoothing: Any) -> tuple[Any, ...]:
+        """A network's arguments as the engine takes them, without making one."""
         sizes = checked_sizes(layer_sizes)
         if len(sizes) - 1 > persistence.MOST_LAYERS:
             raise ValueError(f"layer_sizes holds {len(sizes)} sizes, but a network can have at most "
@@ -166,19 +184,7 @@ class Network(Running):
             raise ValueError(f"label_smoothing is {label_smoothing}, but goes with a classification loss "
                              f"({', '.join(CLASSIFYING)}); the loss is {loss!r}")
         check_memory(sizes, dtype)
-        self._engine = Engine(_dispatch.kernels, dtype, sizes, activations, loss, (*dropout, 0.0), l1, l2,
-                              label_smoothing, seed)
-        self._weights, self._biases = self._engine.views(self._engine.parameters)
-        self._initializer = initializer
-        self._optimizer = None
-        self._early_stopping: EarlyStopping | None = None
-        self._epochs_trained = 0
-        self.metadata: dict[str, Any] = {}
-        self._copies: tuple[list[FloatArray], ...] = [], [], []     # blocks to go back to, see training.py
-        if not self._drawn:
-            return
-        for layer, (weights, name) in enumerate(zip(self.weights, self.activations, strict=True)):
-            draw(weights, initializer or ACTIVATIONS[name].initializer, self.seed, layer)
+        return dtype, sizes, activations, loss, (*dropout, 0.0), l1, l2, label_smoothing, seed
 
     def __repr__(self) -> str:
         text = (f"Network({list(self.layer_sizes)}, activation={list(self.activations[:-1])}, "
@@ -539,7 +545,7 @@ class Network(Running):
         to_c(self, path, inputs=inputs, columns=columns, classes=classes)
 
     def __reduce__(self) -> tuple[Callable[..., Network], tuple[Any, ...]]:
-        return persistence.rebuilt, (type(self), *persistence.parts(self))
+        return persistence.rebuilt, (type(self), *persistence.checked_parts(self))
 
     def _checked_optimizer(self, optimizer: object) -> AnyOptimizer:
         """The optimizer to train with: the last one for None."""

@@ -2,8 +2,9 @@
 
 An optimizer names its kernel in `kernels/updates.pxd`, says how many blocks of state that
 kernel keeps (each laid out like the parameters), and belongs to one network from its first
-`fit` on. Constants may be changed between fits; each is checked whenever it is set. The
-update rules and, where nothing else is written, the defaults are PyTorch's.
+`fit` on. Constants may be changed between fits; each is checked whenever it is set, also with the
+others: where two must be changed, the order matters, and the error says it. The update rules and,
+where nothing else is written, the defaults are PyTorch's.
 
 `learning_rate` may be a schedule, see `fastnn.schedules`. Each optimizer also takes
 `clip_norm` and `clip_value` (Pascanu, Mikolov and Bengio, 2013): a gradient is held to these
@@ -12,36 +13,66 @@ before the step, first each element to ±clip_value, then all of it to the norm 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import copy
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from ._checks import number
+from ._checks import Settings, number, optional, sequence, shown, yes_or_no
 from ._core import Updating, aligned_zeros
 from ._words import explains
-from .schedules import as_schedule
+from .schedules import Schedule, as_schedule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ._core import Engine
-    from ._types import FloatArray, LearningRate
-    from .schedules import Schedule
-
-BOUNDS: dict[str, dict[str, Any]] = {
-    "momentum": {"low": 0, "high": 1},
-    "weight_decay": {"low": 0},
-    "beta1": {"low": 0, "high": 1},
-    "beta2": {"low": 0, "high": 1},
-    "alpha": {"low": 0, "high": 1},
-    "epsilon": {"low": 0, "open_low": True},
-    "learning_rate_decay": {"low": 0},
-    "clip_norm": {"low": 0, "open_low": True},
-    "clip_value": {"low": 0, "open_low": True},
-}
+    from ._types import AnyOptimizer, FloatArray, LearningRate
 
 
-class Optimizer(Updating):
+def rate_or_schedule(name: str, value: LearningRate) -> float | Schedule:
+    """A learning rate: a float, or a schedule."""
+    return as_schedule(value, name)
+
+
+def fixed_rate(name: str, value: LearningRate) -> float:
+    """A learning rate that is a number."""
+    rate = as_schedule(value, name)
+    if not isinstance(rate, float):
+        raise TypeError(f"{name} is {rate!r}, but Rprop finds the sizes of its steps itself; pass a number")
+    return rate
+
+
+def pair(name: str, values: Sequence[float]) -> tuple[float, float]:
+    """Two numbers as a tuple of floats."""
+    numbers = sequence(name, values, "hold two numbers")
+    if len(numbers) != 2:
+        raise TypeError(f"{name} is {shown(values)}, but must hold two numbers")
+    return number(name, numbers[0]), number(name, numbers[1])
+
+
+def checked_etas(name: str, values: Sequence[float]) -> tuple[float, float]:
+    """What a step of Rprop shrinks and grows by."""
+    shrink, growth = pair(name, values)
+    if not 0 < shrink < 1 < growth:
+        raise ValueError(f"{name} is {(shrink, growth)!r}, but must hold a number between 0 and 1 and one above 1")
+    return shrink, growth
+
+
+def checked_step_sizes(name: str, values: Sequence[float]) -> tuple[float, float]:
+    """The smallest and the largest step of Rprop."""
+    smallest, largest = pair(name, values)
+    if not 0 < smallest <= largest:
+        raise ValueError(f"{name} is {(smallest, largest)!r}, but must hold two positive numbers, smaller first")
+    return smallest, largest
+
+
+NOT_NEGATIVE, BELOW_1 = partial(number, low=0), partial(number, low=0, high=1)
+POSITIVE = partial(number, low=0, open_low=True)
+
+
+class Optimizer(Settings, Updating):
     """What all optimizers share: the learning rate, clipping, the steps done, the blocks of state.
 
     Attributes: the constants; `steps` and `epochs` done with it.
@@ -49,6 +80,13 @@ class Optimizer(Updating):
 
     kernel: str                         # its update in kernels/updates.pxd
     constants: tuple[str, ...] = ()     # what it is made from, beside learning_rate and clipping
+
+    _checks: ClassVar[dict[str, Callable[[str, Any], Any]]] = {
+        "learning_rate": rate_or_schedule, "clip_norm": optional(POSITIVE), "clip_value": optional(POSITIVE),
+        "momentum": BELOW_1, "nesterov": yes_or_no, "weight_decay": NOT_NEGATIVE,
+        "beta1": BELOW_1, "beta2": BELOW_1, "alpha": BELOW_1, "epsilon": POSITIVE,
+        "learning_rate_decay": NOT_NEGATIVE, "etas": checked_etas, "step_sizes": checked_step_sizes,
+    }
 
     learning_rate: float | Schedule
     clip_norm: float | None
@@ -59,24 +97,17 @@ class Optimizer(Updating):
         clipping = {"clip_norm": clip_norm, "clip_value": clip_value}
         for name, value in {"learning_rate": learning_rate, **clipping, **constants}.items():
             setattr(self, name, value)
-        self.kernel_constants()             # refuses what does not go together
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name == "learning_rate":
-            value = self.checked_rate(value)
-        elif name in BOUNDS and not (value is None and name.startswith("clip")):
-            value = number(name, value, **BOUNDS[name])
-        elif name in ("etas", "step_sizes"):
-            value = pair(name, value)
-        elif name == "nesterov" and not isinstance(value, (bool, np.bool_)):
-            raise TypeError(f"nesterov is {value!r}, but must be True or False")
+        if name in ("kernel", "constants"):
+            raise AttributeError(f"{name} says which optimizer this is, and cannot be set")
         super().__setattr__(name, value)
         if name in ("learning_rate", "clip_norm", "clip_value", *self.constants):
             self.stale = True
 
-    def checked_rate(self, learning_rate: LearningRate) -> float | Schedule:
-        """A number as a float, or a schedule."""
-        return as_schedule(learning_rate)
+    def _check_together(self, settings: dict[str, Any]) -> None:
+        if self.network_engine is not None:
+            check_epsilon(settings, self.network_engine.dtype)
 
     def settings(self) -> dict[str, Any]:
         """The arguments that would make it again, beside the learning rate."""
@@ -88,7 +119,7 @@ class Optimizer(Updating):
         return {"learning_rate": self.learning_rate, **self.settings(), **clipping}
 
     def __reduce__(self) -> tuple[Callable[..., Optimizer], tuple[type[Optimizer], dict[str, Any]]]:
-        """A copy has the constants, and belongs to no network yet."""
+        """A copy has the constants, with a schedule of its own, and belongs to no network yet."""
         return remade, (type(self), self.arguments())
 
     def kernel_constants(self) -> dict[str, Any]:
@@ -104,11 +135,12 @@ class Optimizer(Updating):
         constants."""
         if self.network_engine is engine and not self.stale:
             return
-        epsilon, smallest = self.settings().get("epsilon", np.inf), np.finfo(engine.dtype).tiny
-        if epsilon < smallest:
-            raise ValueError(f"epsilon is {epsilon!r}, but must be at least {smallest:.3g} in {engine.dtype}")
+        check_epsilon(self.settings(), engine.dtype)
+        constants = self.kernel_constants()
+        if isinstance(self.learning_rate, Schedule):
+            self.learning_rate.serve(self)
         self.prepare(engine, self.kernel, self.learning_rate, clip_norm=self.clip_norm, clip_value=self.clip_value,
-                     **self.kernel_constants())
+                     **constants)
 
     def rates(self, steps: int) -> float | FloatArray:
         """The learning rates of so many coming steps: a float, or an array if they differ."""
@@ -155,10 +187,11 @@ class SGD(Optimizer):
         super().__init__(learning_rate, clip_norm, clip_value, momentum=momentum, nesterov=nesterov,
                          weight_decay=weight_decay)
 
-    def kernel_constants(self) -> dict[str, Any]:
-        if self.nesterov and self.momentum == 0:
-            raise ValueError("nesterov is True, but momentum is 0; Nesterov's step needs a momentum above 0")
-        return self.settings()
+    def _check_together(self, settings: dict[str, Any]) -> None:
+        super()._check_together(settings)
+        if settings.get("nesterov") and settings["momentum"] == 0:
+            raise ValueError("nesterov is True, but momentum is 0; Nesterov's step needs a momentum above 0: "
+                             "set nesterov to False before momentum to 0, or momentum before nesterov")
 
 
 class Adam(Optimizer):
@@ -283,6 +316,7 @@ class Rprop(Optimizer):
 
     kernel = "rprop"
     constants = ("etas", "step_sizes")
+    _checks = Optimizer._checks | {"learning_rate": fixed_rate}
 
     learning_rate: float
     etas: tuple[float, float]
@@ -294,38 +328,27 @@ class Rprop(Optimizer):
                  clip_norm: float | None = None, clip_value: float | None = None) -> None:
         super().__init__(learning_rate, clip_norm, clip_value, etas=etas, step_sizes=step_sizes)
 
-    def checked_rate(self, learning_rate: LearningRate) -> float:
-        rate = super().checked_rate(learning_rate)
-        if not isinstance(rate, float):
-            raise TypeError(f"learning_rate is {rate!r}, but Rprop finds the sizes of its steps itself; pass a number")
-        return rate
-
     def kernel_constants(self) -> dict[str, Any]:
-        shrink, growth = self.etas
-        smallest, largest = self.step_sizes
-        if not 0 < shrink < 1 < growth:
-            raise ValueError(f"etas is {self.etas!r}, but must hold a number between 0 and 1 and one above 1")
-        if not 0 < smallest <= largest:
-            raise ValueError(f"step_sizes is {self.step_sizes!r}, but must hold two positive numbers, smaller first")
+        (shrink, growth), (smallest, largest) = self.etas, self.step_sizes
         return {"shrink": shrink, "growth": growth, "smallest_step": smallest, "largest_step": largest}
 
     def initial_state(self, blocks: int, size: int, dtype: str) -> tuple[FloatArray, ...]:
         gradient, steps = super().initial_state(blocks, size, dtype)
-        steps[:] = self.learning_rate
+        with np.errstate(over="ignore"):        # training will say that it diverges
+            steps[:] = self.learning_rate
         return gradient, steps
 
 
-def remade(kind: type[Optimizer], arguments: dict[str, Any]) -> Optimizer:
-    return kind(**arguments)
+def check_epsilon(settings: dict[str, Any], dtype: str) -> None:
+    """Refuses an epsilon that is zero in the arithmetic of this dtype."""
+    epsilon, smallest = settings.get("epsilon", np.inf), float(np.finfo(dtype).tiny)
+    if epsilon < smallest:
+        raise ValueError(f"epsilon is {epsilon!r}, but must be at least {smallest:.3g} in {dtype}")
 
 
-def pair(name: str, values: Sequence[float]) -> tuple[float, float]:
-    """Two numbers as a tuple of floats."""
-    try:
-        first, second = values
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} is {values!r}, but must hold two numbers") from None
-    return number(name, first), number(name, second)
+def remade(kind: type[AnyOptimizer], arguments: dict[str, Any]) -> Any:
+    """An optimizer of these arguments; its schedule is a copy, which remembers the same."""
+    return kind(**{name: copy.copy(value) for name, value in arguments.items()})
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {kind.__name__: kind for kind in (SGD, Adam, AdamW, RMSprop, Adagrad, Rprop)}

@@ -3,29 +3,34 @@
 `parts` takes a network apart and `rebuilt` puts it together again, for pickle and copy as they
 are, and for files (model_file.py) with everything in the description as plain data: a file holds
 no code, and loading runs none. What a file cannot hold are Python functions: see `save`.
+
+`restored` has all checks of what comes from outside. `rebuilt` asks it before it makes a network, and whatever
+leaves has passed it too: nothing is written, copied or pickled that could not be read again.
 """
 
 from __future__ import annotations
 
+import copy
 import json
 import warnings
 from dataclasses import asdict
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import losses, schedules
-from ._checks import number
+from . import schedules
+from ._checks import shown
 from .callbacks import EarlyStopping
 from .lbfgs import LBFGS
-from .losses import Loss, as_loss
+from .losses import Loss
 from .model_file import FormatError, check_depth, check_target, encoded, read_model, write_model
-from .optimizers import OPTIMIZERS, Optimizer
+from .optimizers import OPTIMIZERS, Optimizer, check_epsilon, remade
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ._types import AnyLoss, AnyOptimizer, Array, LossFunction, Path
+    from ._types import AnyOptimizer, Array, LossFunction, Path
     from .network import Network
 
 Description = dict[str, Any]        # what JSON can hold, and for pickle a Loss, a function or a Schedule too
@@ -36,6 +41,9 @@ LONG_LIST = 64              # floats, from which on a list of metadata is an arr
 MOST_NUMBERS = 2**18        # and so many in all: a list takes four times as much memory
 
 KINDS: dict[str, type[AnyOptimizer]] = OPTIMIZERS | {"LBFGS": LBFGS}
+
+# What parts raise that are those of no network.
+REFUSED = (AttributeError, LookupError, OverflowError, RecursionError, TypeError, ValueError)
 
 
 def parts(network: Network) -> tuple[Description, dict[str, Array]]:
@@ -73,47 +81,83 @@ def parts_at_rest(network: Network) -> tuple[Description, dict[str, Array]]:
         description["early_stopping"] = {
             "settings": stopping.settings(), "best": stopping.best, "best_epoch": stopping.best_epoch,
             "waited": stopping.waited}
-        if stopping.best_parameters is not None:
-            tensors["early_stopping.best"] = engine.packed(stopping.best_parameters)
+        best = stopping.best_parameters
+        if best is not None:
+            if (best.shape, best.dtype) != (engine.parameters.shape, engine.parameters.dtype):
+                raise ValueError("early_stopping.best_parameters is not a block of this network's parameters; "
+                                 "set it to None")
+            tensors["early_stopping.best"] = engine.packed(best)
     return description, tensors
+
+
+def checked_parts(network: Network) -> tuple[Description, dict[str, Array]]:
+    """The same with metadata of their own, and refused where `rebuilt` would refuse it."""
+    description, tensors = parts(network)
+    description["metadata"] = copy.deepcopy(network.metadata)
+    restored(type(network), description, tensors)
+    return description, tensors
+
+
+def restored(kind: type[Network], description: Description,
+             tensors: Mapping[str, Array]) -> tuple[AnyOptimizer | None, EarlyStopping | None]:
+    """Checks parts, without memory for a network: returns what it comes with, which has no blocks yet.
+
+    ValueError, KeyError and TypeError for what are no parts.
+    """
+    settings = description["network"]
+    kind._checked_settings(**settings)
+    check_tensors(tensors, **settings)
+    sizes = settings["layer_sizes"]
+    shape = (sum((n_in + 1) * n_out for n_in, n_out in pairwise(sizes)),)
+    needed = {f"{part}.{layer}" for part in ("weights", "biases") for layer in range(len(sizes) - 1)}
+    for name in ("epochs_trained", "steps_trained"):
+        count(description, name)
+    if not isinstance(metadata := description.get("metadata", {}), dict):       # which older files do not have
+        raise TypeError(f"metadata is {shown(metadata)}, but must be a dictionary")
+
+    optimizer, stopping = None, None
+    if description["optimizer"] is not None:
+        saved = description["optimizer"]
+        optimizer = remade(KINDS[saved["name"]], saved["arguments"])
+        optimizer.steps, optimizer.epochs = count(saved, "steps"), count(saved, "epochs")
+        check_epsilon(saved["arguments"], settings["dtype"])
+        for index in range(count(saved, "blocks")):
+            check_vector(name := f"optimizer.{index}", tensors[name], shape)
+            needed.add(name)
+    if description["early_stopping"] is not None:
+        saved = description["early_stopping"]
+        stopping = EarlyStopping(**saved["settings"])
+        stopping.best, stopping.best_epoch, stopping.waited = saved["best"], saved["best_epoch"], saved["waited"]
+        if (name := "early_stopping.best") in tensors:
+            check_vector(name, tensors[name], shape)
+            needed.add(name)
+    if unknown := tensors.keys() - needed:
+        raise ValueError(f"there are tensors that no part needs: {', '.join(sorted(unknown))}")
+    return optimizer, stopping
 
 
 def rebuilt(kind: type[Network], description: Description, tensors: Mapping[str, Array]) -> Network:
     """The network that `parts` took apart; `kind` is its class. ValueError, KeyError and TypeError for other parts."""
-    tensors = dict(tensors)
-    check_tensors(tensors, **description["network"])
+    optimizer, stopping = restored(kind, description, tensors)
     network = undrawn(kind, **description["network"])
     engine = network._engine
     for layer in range(engine.n_layers):
-        network.weights[layer][...] = tensors.pop(f"weights.{layer}")
-        network.biases[layer][...] = tensors.pop(f"biases.{layer}")
-    network.metadata = dict(description.get("metadata", {}))        # which older files do not have
-    network._epochs_trained = count(description, "epochs_trained")
-    engine.steps = count(description, "steps_trained")
-    if description["optimizer"] is not None:
-        saved = description["optimizer"]
-        optimizer = KINDS[saved["name"]](**saved["arguments"])
-        if isinstance(optimizer, Optimizer):
-            optimizer.bind(engine)
-            for index in range(count(saved, "blocks")):
-                values = vector(network, tensors, f"optimizer.{index}")
-                if index < len(optimizer.state):        # fewer if momentum was set to 0 since the last fit
-                    engine.unpack(values, optimizer.state[index])
-        optimizer.steps, optimizer.epochs = count(saved, "steps"), count(saved, "epochs")
-        network._optimizer = optimizer
-    if description["early_stopping"] is not None:
-        saved = description["early_stopping"]
-        stopping = EarlyStopping(**saved["settings"])
-        stopping.best = None if saved["best"] is None else number("best", saved["best"])
-        stopping.best_epoch = None if saved["best_epoch"] is None else count(saved, "best_epoch")
-        stopping.waited = count(saved, "waited")
+        network.weights[layer][...] = tensors[f"weights.{layer}"]
+        network.biases[layer][...] = tensors[f"biases.{layer}"]
+    network.metadata = dict(description.get("metadata", {}))
+    network._epochs_trained = description["epochs_trained"]
+    engine.steps = description["steps_trained"]
+    if isinstance(optimizer, Optimizer):
+        optimizer.bind(engine)
+        for index, block in enumerate(optimizer.state):
+            if (name := f"optimizer.{index}") in tensors:       # else momentum was set since the last fit
+                engine.unpack(tensors[name], block)
+    if stopping is not None:
         if "early_stopping.best" in tensors:
             stopping.best_parameters = np.zeros_like(engine.parameters)
-            engine.unpack(vector(network, tensors, "early_stopping.best"), stopping.best_parameters)
+            engine.unpack(tensors["early_stopping.best"], stopping.best_parameters)
         stopping._engine = engine
-        network._early_stopping = stopping
-    if tensors:
-        raise ValueError(f"there are tensors that no part needs: {', '.join(tensors)}")
+    network._optimizer, network._early_stopping = optimizer, stopping
     return network
 
 
@@ -138,25 +182,24 @@ def check_tensors(tensors: Mapping[str, Array], layer_sizes: Sequence[int], dtyp
                              f"{n_in}, {n_out}")
 
 
-def vector(network: Network, tensors: dict[str, Array], name: str) -> Array:
-    """A tensor as long as there are parameters."""
-    values = tensors.pop(name)
-    if values.shape != (network.n_parameters,):
-        raise ValueError(f"{name} has shape {values.shape}, but there are {network.n_parameters} parameters")
-    return values
+def check_vector(name: str, values: Array, shape: tuple[int, ...]) -> None:
+    """Refuses a tensor that is not as long as there are parameters."""
+    if values.shape != shape:
+        raise ValueError(f"{name} has shape {values.shape}, but there are {shape[0]} parameters")
 
 
 def count(description: Description, name: str) -> int:
     """A number of steps or epochs."""
     value = description[name]
     if type(value) is not int or not 0 <= value < 2**62:
-        raise ValueError(f"{name} is {value!r}, but must be a count")
+        raise ValueError(f"{name} is {shown(value)}, but must be a count")
     return value
 
 
 def save(network: Network, path: Path) -> None:
     """Writes a network to a file. A Python loss is left out, and `load` asks for it; of a learning rate that is a
-    Python function the latest value is kept, with a warning."""
+    Python function the latest value is kept, with a warning. What `load` would refuse is an error before the disk is
+    touched."""
     write_model(path, *plain_parts(network))
 
 
@@ -168,10 +211,10 @@ def check_saveable(network: Network, path: Path | None = None) -> None:
 
 
 def plain_parts(network: Network) -> tuple[Description, dict[str, Array]]:
-    """`parts` for a file: JSON and arrays alone."""
+    """`parts` for a file: JSON and arrays alone, which have passed the reader's checks."""
     description, tensors = parts(network)
-    check_metadata(network.metadata)
-    description["metadata"], lists = without_lists(network.metadata)
+    check_metadata(description["metadata"])
+    description["metadata"], lists = without_lists(description["metadata"])
     if (numbers := sum(map(len, lists.values()))) > MOST_NUMBERS:
         raise ValueError(f"metadata holds lists of {numbers} floats, but must hold {MOST_NUMBERS} at most; keep them "
                          "in a file of their own")
@@ -184,13 +227,20 @@ def plain_parts(network: Network) -> tuple[Description, dict[str, Array]]:
     if isinstance(trained, Optimizer) and isinstance(rate := trained.learning_rate, schedules.Schedule):
         try:
             saved: Any = {"settings": rate.settings(), "state": rate.state()}
-            schedules.from_settings(saved["settings"])      # refuses a subclass
+            if schedules.from_settings(saved["settings"]) != rate:
+                raise ValueError("a subclass")
         except (TypeError, ValueError):
             saved = max(trained.last_rate, 1e-300)        # 0 would be no learning rate
             warnings.warn(f"learning_rate is {rate!r}, and a file cannot hold a Python function: who loads the network "
                           f"goes on with the latest rate, {saved:g}, and must set optimizer.learning_rate again",
                           stacklevel=4)
         optimizer["arguments"]["learning_rate"] = saved
+    try:
+        read, arrays = json.loads(json.dumps(description)), dict(tensors)
+        put_back(read, arrays)
+        restored(type(network), understood(read), arrays)
+    except REFUSED as error:
+        raise ValueError(f"the network was not saved, as fastnn.load would refuse it: {error}") from error
     return description, tensors
 
 
@@ -232,36 +282,45 @@ def put_back(description: Description, tensors: dict[str, Array]) -> None:
 def check_metadata(metadata: Any) -> None:
     """Refuses metadata that JSON does not hold, or not as they are."""
     if not isinstance(metadata, dict):
-        raise TypeError(f"metadata is {metadata!r}, but must be a dictionary")
+        raise TypeError(f"metadata is {shown(metadata)}, but must be a dictionary")
     check_depth(metadata)
     for name, value in metadata.items():
         try:
-            kept = json.loads(json.dumps({name: value}, allow_nan=False)) == {name: value}
+            kept = json.loads(json.dumps({name: value}, allow_nan=False))
         except (TypeError, ValueError):
-            kept = False
-        if not kept:
-            raise TypeError(f"metadata[{name!r}] is not made of what JSON holds as it is: dictionaries with text as "
-                            "keys, lists, text, finite numbers, True, False, None")
+            kept = None
+        if kept != {name: value}:
+            raise TypeError(f"metadata[{shown(name)}] is not made of what JSON holds as it is: dictionaries with text "
+                            "as keys, lists, text, finite numbers, True, False, None")
+
+
+def understood(description: Description) -> Description:
+    """A description that came from JSON, with its Loss and its Schedule as objects: what `rebuilt` takes."""
+    network, optimizer = description["network"], description["optimizer"]
+    network["loss"] = unknown_loss if network["loss"] is None else Loss(**network["loss"])
+    if optimizer is not None and isinstance(saved := optimizer["arguments"].get("learning_rate"), dict):
+        schedule = schedules.from_settings(saved["settings"])
+        schedule.set_state(saved["state"])
+        optimizer["arguments"]["learning_rate"] = schedule
+    check_metadata(description.get("metadata", {}))
+    return description
 
 
 def load(kind: type[Network], path: Path, loss: LossFunction | None) -> Network:
     """The network that `save` wrote."""
     description, tensors = read_model(path)
     try:
-        network, optimizer = description["network"], description["optimizer"]
-        own = None if network["loss"] is None else saved_loss(**network["loss"])
-        if optimizer is not None and isinstance(optimizer["arguments"].get("learning_rate"), dict):
-            saved = optimizer["arguments"]["learning_rate"]
-            optimizer["arguments"]["learning_rate"] = schedules.from_settings(saved["settings"])
-            optimizer["arguments"]["learning_rate"].set_state(saved["state"])
-        network["loss"] = own or (loss if callable(loss) else unknown_loss)
         put_back(description, tensors)
+        network = understood(description)["network"]
+        named = network["loss"] is not unknown_loss
+        if not named and callable(loss):
+            network["loss"] = loss
         result = rebuilt(kind, description, tensors)
-    except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
+    except REFUSED as error:
         raise FormatError(f"{path} is not a valid model: {type(error).__name__}: {error}") from None
-    if own is not None and loss is not None:
-        raise TypeError(f"loss is {loss!r}, but the network in {path} has its own: leave it out")
-    if own is not None:
+    if named:
+        if loss is not None:
+            raise TypeError(f"loss is {loss!r}, but the network in {path} has its own: leave it out")
         return result
     if loss is None:
         raise TypeError(f"loss is None, but the network in {path} learned with a Python function, which a file cannot "
@@ -274,8 +333,3 @@ def load(kind: type[Network], path: Path, loss: LossFunction | None) -> Network:
 def unknown_loss(outputs: Array, targets: Array) -> tuple[float, Array]:
     """Stands for the Python loss that a file could not hold."""
     raise NotImplementedError
-
-
-def saved_loss(name: str, parameter: float) -> AnyLoss:
-    """A Loss from its name and its parameter, checked."""
-    return getattr(losses, name)(parameter) if name in losses.PARAMETERS else as_loss(name)

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from ._checks import checked_integer, choose, is_number, number
+from ._checks import checked_integer, choose, is_number, number, shown
 from ._words import explains_making, object_meant
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def as_schedule(learning_rate: LearningRate, name: str = "learning_rate") -> flo
         return Function(learning_rate)
     if not is_number(learning_rate):
         such_as = object_meant("schedule", learning_rate, "")
-        raise TypeError(f"{name} is {learning_rate!r}, but must be a number, a schedule or a function of the epoch"
+        raise TypeError(f"{name} is {shown(learning_rate)}, but must be a number, a schedule or a function of the epoch"
                         f"{', such as ' + such_as if such_as else ''}")
     return number(name, learning_rate, **POSITIVE)
 
@@ -91,7 +91,7 @@ def _checked(name: str, value: Any) -> object:
     if name == "schedule_or_rate":
         return as_schedule(value, name)
     if name == "function" and not callable(value):
-        raise TypeError(f"{name} is {value!r}, but must be a function from t to a learning rate")
+        raise TypeError(f"{name} is {shown(value)}, but must be a function from t to a learning rate")
     return value
 
 
@@ -218,7 +218,7 @@ class Schedule:
     def set_state(self, state: dict[str, Any]) -> None:
         """Remembers what `state()` gave; ValueError if it is not such a state."""
         if state != {}:
-            raise ValueError(f"{type(self).__name__} remembers nothing, but was given the state {state!r}")
+            raise ValueError(f"{type(self).__name__} remembers nothing, but was given the state {shown(state)}")
 
 
 @explains_making

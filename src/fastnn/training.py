@@ -86,7 +86,7 @@ class History:
     validation_loss : list of float
         Mean loss on the validation rows after the epoch; empty without these.
     learning_rate : list of float
-        That of the epoch's last step.
+        That of the epoch's last step; empty for LBFGS, which has none.
     seconds : list of float
         What the epoch took, validation and metrics included.
 
@@ -220,7 +220,7 @@ class Fit:
             return self._watched_loss
         return getattr(self.history, name)[-1], self.network._engine.parameters, 0
 
-    def after_epoch(self, loss: float, learning_rate: float) -> bool:
+    def after_epoch(self, loss: float, learning_rate: float | None) -> bool:
         """Records an epoch, and returns whether the fit goes on."""
         history = self.history
         self.network._epochs_trained += 1
@@ -232,7 +232,8 @@ class Fit:
             self._watched_loss = self._exact_loss(loss)
         self.epoch += 1
         history.loss.append(loss)
-        history.learning_rate.append(learning_rate)
+        if learning_rate is not None:
+            history.learning_rate.append(learning_rate)
         if validation_loss is not None:
             loss = validation_loss
             history.validation_loss.append(loss)

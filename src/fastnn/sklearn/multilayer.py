@@ -19,7 +19,16 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_array, check_random_state, column_or_1d
 from sklearn.utils.validation import validate_data
 
-from .._checks import checked_dtype, checked_hidden, checked_integer, checked_shares, checked_weights, choose, number
+from .._checks import (
+    checked_dtype,
+    checked_hidden,
+    checked_integer,
+    checked_shares,
+    checked_weights,
+    choose,
+    number,
+    sequence,
+)
 from .._core import random_order
 from ..activations import ACTIVATIONS, HIDDEN
 from ..callbacks import checked_callbacks
@@ -363,10 +372,9 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
 
     def _hidden(self) -> list[int]:
         given: Any = self.hidden_layer_sizes
-        if isinstance(given, (str, bytes)) or not (isinstance(given, Integral) or np.iterable(given)):
-            raise TypeError(f"hidden_layer_sizes is {given!r}, but must be a sequence of integers, or one integer")
-        sizes = [checked_integer(f"hidden_layer_sizes[{i}]", size, -sys.maxsize)
-                 for i, size in enumerate([given] if isinstance(given, Integral) else given)]
+        given = (given,) if isinstance(given, Integral) else sequence(
+            "hidden_layer_sizes", given, "be a sequence of integers, or one integer")
+        sizes = [checked_integer(f"hidden_layer_sizes[{i}]", size, -sys.maxsize) for i, size in enumerate(given)]
         if not all(size > 0 for size in sizes):
             raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
         return sizes
