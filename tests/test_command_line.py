@@ -277,7 +277,9 @@ def test_a_pipe_is_refused_before_any_work(folder, capsys):
 def test_a_recipe_that_does_not_fit_is_refused(folder):
     network = tables.train(tables.Table.read("flowers.csv"), "species", epochs=1).network
     for wrong in ({}, {"columns": ["a"]}, {"inputs": {"mean": [1], "scale": [1]}}, {"labels": ["a", "b"]},
-                  {"inputs": None}, {"columns": 3}, {"target": 3}):
+                  {"inputs": None}, {"columns": 3}, {"target": 3}, {"columns": "abcd"}, {"columns": [1, 2, 3, 4]},
+                  {"labels": "abc"}, {"labels": [1, 2, 3]}, {"inputs": {"mean": [10**400] * 4, "scale": [1] * 4}},
+                  {"inputs": {"mean": [0] * 4, "scale": [0] * 4}}, {"inputs": {"mean": "abcd", "scale": [1] * 4}}):
         recipe = tables.train(tables.Table.read("flowers.csv"), "species", epochs=1).network.metadata[tables.KEY]
         network.metadata = {tables.KEY: {**recipe, **wrong} if wrong else {}}
         with pytest.raises(ValueError, match="what the model says of its table is not what fastnn writes"):
@@ -287,6 +289,42 @@ def test_a_recipe_that_does_not_fit_is_refused(folder):
         tables.Recipe.of(network)
     network.metadata = {"table": "sales"}       # the user's own
     assert tables.Recipe.of(network) is None
+
+
+HOSTILE = "\x1b[2J\x07\u202e\ud800\r\nfastnn: all is well"
+ESCAPED = r"\x1b[2J\x07\u202e\ud800\r\nfastnn: all is well"
+
+
+def test_what_a_file_says_steers_no_terminal(folder, capsys):
+    """Names of columns and classes in a CSV file and in a model are escaped wherever they are printed."""
+    network = tables.train(tables.Table.read("flowers.csv"), "species", epochs=1).network
+    recipe = network.metadata[tables.KEY]
+    for place in ("target", "columns", "labels"):
+        old = recipe[place]
+        new = HOSTILE if place == "target" else [HOSTILE, *old[1:]]
+        network.metadata = {tables.KEY: {**recipe, place: new}}
+        network.save("hostile")
+        for command in (("info", "hostile"), ("export", "hostile", "--to", "c"), ("predict", "hostile", "flowers.csv")):
+            code, out, err = run(capsys, *command)
+            if command[0] == "predict" and place != "columns":      # a CSV file, whose cells are what they are
+                continue
+            assert "\x1b" not in out + err and "\r" not in out + err and "\u202e" not in out + err
+            assert ESCAPED in out + err or command[0] != "info"
+    header = [HOSTILE.replace("\ud800", ""), *FLOWERS[1:], "species"]
+    write("hostile.csv", header, [["1", "2", "3", "4", "a"]] * 30)
+    code, out, err = run(capsys, "train", "hostile.csv", "--target", "width")
+    assert code == 1 and "\x1b" not in err and r"\x1b[2J" in err and err.count("\n") == 1
+
+
+def test_predictions_on_a_terminal_are_escaped(folder, capsys, monkeypatch):
+    """Elsewhere they are the cells of a CSV file, as they stand."""
+    network = tables.train(tables.Table.read("flowers.csv"), "species", epochs=1).network
+    network.metadata[tables.KEY]["labels"] = ["\x1b[2J", "b", "c"]
+    network.save("hostile")
+    assert "p(\x1b[2J)" in run(capsys, "predict", "hostile", "flowers.csv")[1]
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    out = run(capsys, "predict", "hostile", "flowers.csv")[1]
+    assert "\x1b" not in out and r"p(\x1b[2J)" in out
 
 
 def test_as_a_program(folder):

@@ -614,13 +614,6 @@ def test_a_network_of_more_layers_than_a_file_holds_is_refused_when_it_is_built(
         fastnn.Network([1] * 10_002)
 
 
-def deep(levels):
-    value = 1
-    for _ in range(levels):
-        value = [value]
-    return value
-
-
 @pytest.mark.parametrize("spoil, path, words", [
     (lambda network: network.metadata.update(a="x" * 2**20), "model", "must fit in"),
     (lambda network: network.metadata.update(a=np.ones(2)), "model", "is not made of what JSON holds"),

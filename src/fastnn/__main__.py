@@ -1,7 +1,8 @@
 """The command line, `fastnn` or `python -m fastnn`. Parses and prints; the work is done elsewhere.
 
 Results go to standard output, all else to standard error. It ends with 0; 1 after an error, which
-is one line; 2 for arguments that are wrong; 130 after Ctrl-C.
+is one line; 2 for arguments that are wrong; 130 after Ctrl-C. What comes from a file is escaped where it is printed, so
+that no name in it can steer a terminal.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from . import tables
 from ._config import show_config
 from ._version import __version__
 from .callbacks import Callback
-from .model_file import check_target, replace_file
+from .model_file import check_target, printable, replace_file
 from .network import load
 from .progress import is_terminal, say
 from .training import Fit
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int | None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (OSError, TypeError, ValueError, ImportError, MemoryError) as error:
-        say(f"fastnn: error: {' '.join(str(error).split())}")
+        say(f"fastnn: error: {printable(' '.join(str(error).split()))}")
         return 1
     except KeyboardInterrupt:
         say("fastnn: interrupted")
@@ -81,6 +82,11 @@ def listed(names: list[str]) -> str:
     return ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
 
 
+def say(line: str) -> None:
+    """A line of the results."""
+    print(printable(line))
+
+
 def train(options: argparse.Namespace) -> None:
     check_out(options.out, options.data)
     table = tables.Table.read(options.data)
@@ -91,10 +97,10 @@ def train(options: argparse.Namespace) -> None:
     trained.network.save(options.out)
     recipe = trained.recipe
     what = "a number" if recipe.labels is None else f"one of {len(recipe.labels)} classes ({listed(recipe.labels)})"
-    print(f"{recipe.target}: {what}, from {len(recipe.columns)} columns")
-    print(f"trained on {trained.rows} rows for {trained.epochs} epochs; {trained.held_out} rows held out:")
-    print("  " + ", ".join(f"{name} {value:.4g}" for name, value in trained.scores.items()))
-    print(f"saved {options.out}")
+    say(f"{recipe.target}: {what}, from {len(recipe.columns)} columns")
+    say(f"trained on {trained.rows} rows for {trained.epochs} epochs; {trained.held_out} rows held out:")
+    say("  " + ", ".join(f"{name} {value:.4g}" for name, value in trained.scores.items()))
+    say(f"saved {options.out}")
 
 
 class Lines(Callback):
@@ -122,6 +128,8 @@ def predict(options: argparse.Namespace) -> None:
         check_out(options.out, options.data, options.model)
     rows = list(tables.predictions(load(options.model), tables.Table.read(options.data)))
     if options.out is None:
+        if sys.stdout.isatty():
+            rows = [[printable(cell) for cell in row] for row in rows]
         csv.writer(sys.stdout, lineterminator="\n").writerows(rows)
         sys.stdout.flush()          # here, where a reader that has gone is no error
     else:
@@ -149,7 +157,7 @@ def info(options: argparse.Namespace) -> None:
     width = max(map(len, facts))
     for name, value in facts.items():
         if value is not None:
-            print(f"{name:{width}}  {value}")
+            say(f"{name:{width}}  {value}")
 
 
 def add_export(commands: Any) -> None:
@@ -186,9 +194,9 @@ def export(options: argparse.Namespace) -> None:
         replace_file(path, data.getvalue())
         print(module)
     if recipe is not None:
-        print(f"inputs: {', '.join(recipe.columns)}")
-        print(f"outputs: {', '.join(recipe.outputs())}")
-    print(f"saved {path}")
+        say(f"inputs: {', '.join(recipe.columns)}")
+        say(f"outputs: {', '.join(recipe.outputs())}")
+    say(f"saved {path}")
 
 
 def add_config(commands: Any) -> None:

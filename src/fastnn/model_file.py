@@ -97,6 +97,14 @@ START = 512         # bytes that tell what a file is
 class FormatError(ValueError):
     """A file that is not a valid model file."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))        # it may quote the file
+
+
+def printable(text: str) -> str:
+    """Text from a file, for a terminal or a sentence: control characters, marks of direction and the like escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
 
 def write_model(path: Path, description: dict[str, Any], tensors: Mapping[str, Array]) -> None:
     """Saves a dict that JSON can express, and a dict of arrays, as the file path.

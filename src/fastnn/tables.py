@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._checks import checked_integer
+from ._checks import checked_integer, shown
 from ._core import random_order
 from .callbacks import Callback, EarlyStopping
 from .metrics import r2, rmse
@@ -129,14 +129,15 @@ class Recipe:
             return None
         try:
             target, columns, labels = plain["target"], plain["columns"], plain["labels"]
-            if not isinstance(target, str):
-                raise TypeError(f"target is {target!r}")
+            for name, texts in (("target", [target]), ("columns", columns), ("labels", labels or [])):
+                if not (isinstance(texts, list) and all(isinstance(text, str) for text in texts)):
+                    raise TypeError(f"{name} is {shown(plain[name])}")
             inputs = scaling(plain["inputs"], len(columns))
             targets = scaling(plain["targets"], 1) if labels is None else None
             outputs = 1 if labels is None else len(labels)
             if (network.layer_sizes[0], network.layer_sizes[-1]) != (len(columns), outputs):
                 raise ValueError("the network has other sizes")
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, OverflowError, TypeError, ValueError) as error:
             raise ValueError(f"what the model says of its table is not what fastnn writes: {error}") from None
         return cls(target, columns, inputs, targets, labels)
 
@@ -154,6 +155,8 @@ def scaling(plain: dict[str, list[float]], columns: int) -> Scaling:
     mean, scale = (np.array(plain[part], np.float64) for part in ("mean", "scale"))
     if mean.shape != (columns,) or scale.shape != (columns,):
         raise ValueError(f"there are scalings of {mean.size} columns, not {columns}")
+    if not (np.isfinite(mean).all() and np.isfinite(scale).all() and (scale > 0).all()):
+        raise ValueError("a mean or a scale is no finite number, or a scale not above 0")
     return Scaling(mean, scale)
 
 
