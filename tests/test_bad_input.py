@@ -271,6 +271,10 @@ def bad_construction():
         ("output=None", build([4, 5, 2], output=None), EITHER, ["output", "None"]),
         ("dtype=float16", build([4, 2], dtype="float16"), EITHER, ["dtype", "float16", "float32", "float64"]),
         ("dtype=int", build([4, 2], dtype=int), EITHER, ["dtype", "int", "float32", "float64"]),
+        ("dtype: a dictionary", build([4, 2], dtype={"a": "b"}), EITHER, ["dtype", "'a'", "float32", "float64"]),
+        ("dtype: no text", build([4, 2], dtype="\ud800"), EITHER, ["dtype", r"\\ud800", "float32", "float64"]),
+        ("a number of 5,000 digits", build([4, 2], l1=10**5000), ValueError, ["l1 is <int object>", "finite"]),
+        ("a name of a million letters", build([4, 2], output="x" * 10**6), ValueError, [r"output is 'xx.*1000002 char"]),
     ]:
         yield name, function, error, patterns
 

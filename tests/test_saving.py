@@ -711,6 +711,10 @@ def test_copies_have_metadata_of_their_own():
     twin = copy.deepcopy(network)
     twin.metadata["columns"].append("c")
     assert network.metadata == {"columns": ["a", "b"]}
+    network.metadata = ["a"]
+    for leave in (copied, deeply_copied, pickle.dumps):
+        with pytest.raises(TypeError, match=r"metadata is \['a'\], but must be a dictionary"):
+            leave(network)
 
 
 def test_a_file_without_metadata_is_one_of_an_older_version(tmp_path):

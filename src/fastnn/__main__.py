@@ -82,7 +82,7 @@ def listed(names: list[str]) -> str:
     return ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
 
 
-def say(line: str) -> None:
+def tell(line: str) -> None:
     """A line of the results."""
     print(printable(line))
 
@@ -97,10 +97,10 @@ def train(options: argparse.Namespace) -> None:
     trained.network.save(options.out)
     recipe = trained.recipe
     what = "a number" if recipe.labels is None else f"one of {len(recipe.labels)} classes ({listed(recipe.labels)})"
-    say(f"{recipe.target}: {what}, from {len(recipe.columns)} columns")
-    say(f"trained on {trained.rows} rows for {trained.epochs} epochs; {trained.held_out} rows held out:")
-    say("  " + ", ".join(f"{name} {value:.4g}" for name, value in trained.scores.items()))
-    say(f"saved {options.out}")
+    tell(f"{recipe.target}: {what}, from {len(recipe.columns)} columns")
+    tell(f"trained on {trained.rows} rows for {trained.epochs} epochs; {trained.held_out} rows held out:")
+    tell("  " + ", ".join(f"{name} {value:.4g}" for name, value in trained.scores.items()))
+    tell(f"saved {options.out}")
 
 
 class Lines(Callback):
@@ -157,7 +157,7 @@ def info(options: argparse.Namespace) -> None:
     width = max(map(len, facts))
     for name, value in facts.items():
         if value is not None:
-            say(f"{name:{width}}  {value}")
+            tell(f"{name:{width}}  {value}")
 
 
 def add_export(commands: Any) -> None:
@@ -194,9 +194,9 @@ def export(options: argparse.Namespace) -> None:
         replace_file(path, data.getvalue())
         print(module)
     if recipe is not None:
-        say(f"inputs: {', '.join(recipe.columns)}")
-        say(f"outputs: {', '.join(recipe.outputs())}")
-    say(f"saved {path}")
+        tell(f"inputs: {', '.join(recipe.columns)}")
+        tell(f"outputs: {', '.join(recipe.outputs())}")
+    tell(f"saved {path}")
 
 
 def add_config(commands: Any) -> None:

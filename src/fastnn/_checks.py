@@ -338,7 +338,7 @@ def checked_dtype(dtype: Any) -> str:
     """The name of a float type, from anything that NumPy takes for one."""
     try:
         name = np.dtype(dtype).name if dtype is not None else None
-    except TypeError:
+    except Exception:           # NumPy has several for what is no dtype
         name = dtype
     return choose("dtype", name, ("float32", "float64"))
 

@@ -189,7 +189,7 @@ class SGD(Optimizer):
 
     def _check_together(self, settings: dict[str, Any]) -> None:
         super()._check_together(settings)
-        if settings.get("nesterov") and settings["momentum"] == 0:
+        if settings.get("nesterov") and settings.get("momentum") == 0:
             raise ValueError("nesterov is True, but momentum is 0; Nesterov's step needs a momentum above 0: "
                              "set nesterov to False before momentum to 0, or momentum before nesterov")
 

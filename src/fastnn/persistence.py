@@ -43,7 +43,7 @@ MOST_NUMBERS = 2**18        # and so many in all: a list takes four times as muc
 KINDS: dict[str, type[AnyOptimizer]] = OPTIMIZERS | {"LBFGS": LBFGS}
 
 # What parts raise that are those of no network.
-REFUSED = (AttributeError, LookupError, OverflowError, RecursionError, TypeError, ValueError)
+REFUSED = (AttributeError, LookupError, OverflowError, TypeError, ValueError)
 
 
 def parts(network: Network) -> tuple[Description, dict[str, Array]]:
