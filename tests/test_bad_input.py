@@ -274,7 +274,7 @@ def bad_construction():
         ("dtype: a dictionary", build([4, 2], dtype={"a": "b"}), EITHER, ["dtype", "'a'", "float32", "float64"]),
         ("dtype: no text", build([4, 2], dtype="\ud800"), EITHER, ["dtype", r"\\ud800", "float32", "float64"]),
         ("a number of 5,000 digits", build([4, 2], l1=10**5000), ValueError, ["l1 is <int object>", "finite"]),
-        ("a name of a million letters", build([4, 2], output="x" * 10**6), ValueError, [r"output is 'xx.*1000002 char"]),
+        ("a name of a million letters", build([4, 2], output="x" * 10**6), ValueError, ["output", "1000002 char"]),
     ]:
         yield name, function, error, patterns
 
