@@ -316,6 +316,14 @@ def test_what_a_file_says_steers_no_terminal(folder, capsys):
     assert code == 1 and "\x1b" not in err and r"\x1b[2J" in err and err.count("\n") == 1
 
 
+def test_errors_about_a_table_quote_it_escaped(folder):
+    table = tables.Table("hostile.csv", {"\x1b[2J": ["1"] * 30})
+    for ask in (lambda: table.column("width"), lambda: list(tables.predictions(
+            tables.train(tables.Table.read("flowers.csv"), "species", epochs=1).network, table))):
+        with pytest.raises(ValueError, match=r"it has \\x1b\[2J$"):
+            ask()
+
+
 def test_predictions_on_a_terminal_are_escaped(folder, capsys, monkeypatch):
     """Elsewhere they are the cells of a CSV file, as they stand."""
     network = tables.train(tables.Table.read("flowers.csv"), "species", epochs=1).network

@@ -9,7 +9,6 @@ import csv
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from io import TextIOWrapper
 from os import PathLike
 from typing import Any
 
@@ -20,7 +19,7 @@ from ._checks import checked_integer, shown
 from ._core import random_order
 from .callbacks import Callback, EarlyStopping
 from .metrics import r2, rmse
-from .model_file import open_regular
+from .model_file import printable
 from .network import Network
 from .optimizers import Adam
 from .persistence import check_saveable
@@ -49,7 +48,7 @@ class Table:
     @classmethod
     def read(cls, path: str | PathLike[str]) -> "Table":
         """Reads a file whose first row names the columns."""
-        with TextIOWrapper(open_regular(path), newline="", encoding="utf-8-sig") as file:
+        with open(path, newline="", encoding="utf-8-sig") as file:
             try:
                 rows = list(csv.reader(file))
             except (csv.Error, UnicodeDecodeError) as error:
@@ -77,7 +76,7 @@ class Table:
     def column(self, name: str) -> list[str]:
         """One column's cells."""
         if name not in self.cells:
-            raise ValueError(f"{self.path} has no column {name!r}; it has {', '.join(self.cells)}")
+            raise ValueError(f"{self.path} has no column {name!r}; it has {printable(', '.join(self.cells))}")
         return self.cells[name]
 
     def numbers(self, names: list[str], instead: str = "leave the row out") -> NDArray[np.float64]:
@@ -275,7 +274,7 @@ def predictions(network: Network, table: Table) -> Iterator[list[str]]:
     missing = [name for name in recipe.columns if name not in table.cells]
     if missing:
         raise ValueError(f"{table.path} has no column {', '.join(map(repr, missing))}, which the model needs; it has "
-                         f"{', '.join(table.cells)}")
+                         f"{printable(', '.join(table.cells))}")
     outputs = network.predict(recipe.inputs.apply(table.numbers(recipe.columns)))
     if recipe.labels is None:
         assert recipe.targets is not None
