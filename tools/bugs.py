@@ -140,6 +140,19 @@ BUGS = (
         "optimizer.epochs = count(saved, \"epochs\")",
         ("test_continuation.py::test_a_copy_goes_on_as_the_original",)),
 
+    Bug("shared-plateau",
+        "A copy of an optimizer shares what its schedule remembers.",
+        "schedules.py",
+        "copy.copy(value) if isinstance(value, (Schedule, dict)) else value",
+        "value",
+        ("test_saving.py::test_a_copy_of_an_optimizer_has_a_schedule_of_its_own",)),
+    Bug("unread-save",
+        "A save does not see whether what it writes can be read.",
+        "persistence.py",
+        "restored(type(network), understood(read), tensors)",
+        "understood(read)",
+        ("test_saving.py::test_what_was_changed_behind_the_checks_is_refused_before_the_disk_is_touched",)),
+
     # What users pass
 
     Bug("nan-in-X",

@@ -107,6 +107,7 @@ def power(base: float, exponents: Integers) -> Array:
     >>> power(0.1, np.array([0, 1, 2, 1000]))
     array([1.  , 0.1 , 0.01, 0.  ])
     """
+    exponents = np.asarray(exponents)
     high, low = np.ones(exponents.shape), np.zeros(exponents.shape)
     for place in range(0, 63, PLACE):
         digits = exponents >> place
