@@ -401,6 +401,35 @@ def test_a_copy_of_an_optimizer_has_a_schedule_of_its_own(twin):
     assert optimizer.learning_rate.state() == before != other.learning_rate.state()
 
 
+def test_a_schedule_of_the_users_own_is_copied_with_what_it_remembers():
+    class Noting(schedules.Schedule):
+        def __init__(self):
+            self.losses = []
+
+        def rates(self, epoch, first_step, steps):
+            return 0.1
+
+        def observe(self, loss):
+            self.losses.append(loss)
+
+    network = trained(fastnn.SGD(Noting()))
+    for twin in (copied, deeply_copied):
+        other = twin(network)
+        other.fit(X, Y)
+        assert len(network.optimizer.learning_rate.losses) == 2 and len(other.optimizer.learning_rate.losses) == 3
+
+
+def test_a_copy_of_a_schedule_has_its_function():
+    class Rate:
+        def __call__(self, epoch):
+            return 0.1
+
+    rate = Rate()
+    for schedule in (schedules.Function(rate), schedules.WarmUp(rate, 3)):
+        twin = copied(fastnn.SGD(schedule)).learning_rate
+        assert getattr(twin, "schedule_or_rate", twin).function is rate
+
+
 def plateau_memory(rate):
     return schedules.ReduceOnPlateau(rate).state()
 

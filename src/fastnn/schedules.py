@@ -171,6 +171,13 @@ def series(x: Array, first: int) -> Array:
     return total * x if first else total
 
 
+def apart(value: Any) -> Any:
+    """What a copy of a schedule has of this attribute: a function is the same one, all else shares no memory."""
+    if isinstance(value, Schedule):
+        return copy.copy(value)
+    return value if callable(value) else copy.deepcopy(value)
+
+
 class Schedule:
     """What all schedules share. A schedule gives `at`, or its own `rates`."""
 
@@ -184,8 +191,7 @@ class Schedule:
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy, by copy or pickle, has the arguments, a memory of its own, and no optimizer yet."""
-        return {name: copy.copy(value) if isinstance(value, (Schedule, dict)) else value
-                for name, value in vars(self).items() if name != "_owner"}
+        return {name: apart(value) for name, value in vars(self).items() if name != "_owner"}
 
     def serve(self, optimizer: object) -> None:
         """Told by an optimizer that takes its rates from here; ValueError where what this remembers is another's."""
