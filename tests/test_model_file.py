@@ -340,6 +340,7 @@ def hostile():
         {"a": {"dtype": "BF16", "shape": [1], "data_offsets": [0, 2]}}, good, b"ab"), ["BF16"]
     yield "half bytes", joined({"a": {"dtype": "F4", "shape": [1], "data_offsets": [0, 0]}}, good, b""), ["expected"]
     yield "backward offsets", text(entry % ("a", "[2]", "[16,0]")), ["expected"]
+    yield "a name of the format's own", text(entry % ("__metadata__", "[2]", "[0,16]")), ["__metadata__"]
     yield "overlap", text(entry % ("a", "[2]", "[0,16]"), entry % ("b", "[1]", "[8,16]")), ["expected"]
     yield "a hole", text(entry % ("a", "[1]", "[8,16]")), ["expected"]
     yield "the same name twice", text(entry % ("a", "[2]", "[0,16]"), entry % ("a", "[2]", "[0,16]")), ["expected"]
@@ -490,6 +491,25 @@ def test_the_header_is_checked_before_the_rest_is_read(tmp_path, start):
         assert tracemalloc.get_traced_memory()[1] < 2**20
     finally:
         tracemalloc.stop()
+
+
+def test_a_regular_file_is_read_as_it_is(tmp_path):
+    """Also where a link leads to it."""
+    write_bytes(tmp_path / "file", bytes(range(256)) * 99)
+    (tmp_path / "link").symlink_to("file")
+    for name in ("file", "link"):
+        assert model_file.read_regular(tmp_path / name) == bytes(range(256)) * 99
+
+
+def test_a_file_that_becomes_shorter_while_it_is_read_is_refused(tmp_path, monkeypatch):
+    def parsed(*args, real=model_file._parsed):
+        os.truncate(tmp_path / "model", 20_000)
+        return real(*args)
+
+    write_model(tmp_path / "model", {}, {"w": np.ones(9000)})
+    monkeypatch.setattr(model_file, "_parsed", parsed)
+    with pytest.raises(FormatError, match="but got: 20000 bytes: it has become shorter meanwhile"):
+        read_model(tmp_path / "model")
 
 
 # What it is instead
@@ -798,6 +818,19 @@ def test_what_json_cannot_express_never_reaches_the_disk(tmp_path, wrong, error)
     for folder in (tmp_path, tmp_path / "missing"):
         with pytest.raises(error):
             write_model(folder / "model", wrong, tensors())
+    assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize(("arrays", "error", "words"), [
+    ({"a": np.ones(3, np.float16)}, TypeError, "a has dtype float16, but a file holds float32"),
+    ({"a": np.array(["text"])}, TypeError, "a has dtype <U4"),
+    ({"__metadata__": np.ones(3)}, ValueError, "'__metadata__' cannot be the name"),
+    ({"x" * LARGEST_HEADER: np.ones(3)}, ValueError, f"must fit in {LARGEST_HEADER}"),
+    ({str(i): np.ones(1) for i in range(MOST_ARRAYS + 1)}, ValueError, f"there can be {MOST_ARRAYS} arrays"),
+], ids=["half precision", "text", "a name of the format's own", "a long name", "many"])
+def test_arrays_that_no_file_holds_never_reach_the_disk(tmp_path, arrays, error, words):
+    with pytest.raises(error, match=words):
+        write_model(tmp_path / "model", {}, arrays)
     assert not os.listdir(tmp_path)
 
 
