@@ -865,7 +865,9 @@ def test_parameters_as_searches_give_them(name, given, plain, tmp_path, capsys):
 
 @pytest.mark.parametrize("name, value, message", [
     ("activation", np.array("tanh"), "activation is array('tanh', dtype='<U4'), but must be a name, or one name per"),
-    ("activation", np.array([["tanh"]]), "activation is array([['tanh']], dtype='<U4'), but must be a name, or one"),
+    ("activation", np.array([["tanh"]]), "activation[0] is array(['tanh'], dtype='<U4'), but must be one of the names"),
+    ("activation", [["tanh", "relu"]], "activation[0] is ['tanh', 'relu'], but must be one of the names"),
+    ("activation", b"tanh", "activation is b'tanh', but must be a name, or one name per hidden layer"),
     ("activation", None, "activation is None, but must be a name, or one name per hidden layer"),
     ("activation", iter(["tanh"]), "activation is a list_iterator, but must be a sequence such as a list"),
     ("hidden_layer_sizes", iter([4]), "hidden_layer_sizes is a list_iterator, but must be a sequence such as a list"),
@@ -882,10 +884,12 @@ def test_parameters_as_searches_give_them(name, given, plain, tmp_path, capsys):
     ("loss", np.array(["log_loss", "focal"]), "loss is array(['log_loss', 'focal'], dtype='<U8'), but must be one of"),
     ("class_weight", np.array([1, 20]), "class_weight is array([ 1, 20]), but must be 'balanced', a dictionary"),
     ("solver", fastnn.SGD, "solver is <class 'fastnn.optimizers.SGD'>, but must be one of lbfgs, sgd, adam, or an"),
-], ids=range(18))
+], ids=range(20))
 def test_arrays_and_others_that_are_refused(name, value, message):
-    with pytest.raises((TypeError, ValueError), match=re.escape(message)):
-        MLPClassifier(**{name: value}).fit(X, Y)
+    trained = MLPClassifier(**SMALL | {"hidden_layer_sizes": 4, "max_iter": 1}, warm_start=True).fit(X, Y)
+    for model in (MLPClassifier(), trained):
+        with pytest.raises((TypeError, ValueError), match=re.escape(message)):
+            model.set_params(**{name: value}).fit(X, Y)
 
 
 def test_the_parameters_of_an_optimizer_can_be_searched():

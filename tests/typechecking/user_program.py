@@ -23,6 +23,7 @@ class Stop(fastnn.Callback):
     def on_epoch_end(self, fit: fastnn.Fit) -> None:
         if fit.epoch == self.epoch and fit.history.loss[-1] < np.inf:
             fit.stop()
+            assert_type(fit.model(), fastnn.Network)
 
 
 def squared(outputs: NDArray[np.float32], targets: NDArray[np.float32]) -> tuple[float, NDArray[Any]]:

@@ -342,6 +342,7 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
         for name in ("hidden_layer_sizes", "activation", "dropout", "callbacks"):
             check_repeatable(name, getattr(self, name))
         checked_callbacks(self.callbacks)
+        self._network_loss()
         hidden = len(self._hidden())
         checked_hidden(self._activations(), hidden, HIDDEN, ACTIVATIONS)
         checked_shares("dropout", self.dropout, hidden)
@@ -387,9 +388,10 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
         names = self.activation
         if isinstance(names, str):
             return "sigmoid" if names == "logistic" else str(names)
-        if np.ndim(names) != 1:
+        if isinstance(names, bytes) or not np.iterable(names):
             raise TypeError(f"activation is {names!r}, but must be a name, or one name per hidden layer")
-        return ["sigmoid" if name == "logistic" else str(name) if isinstance(name, str) else name for name in names]
+        plain = [str(name) if isinstance(name, str) else name for name in names]      # others are refused later
+        return ["sigmoid" if isinstance(name, str) and name == "logistic" else name for name in plain]
 
     def _output(self) -> str:
         return "sigmoid" if self.out_activation_ == "logistic" else self.out_activation_
