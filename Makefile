@@ -14,6 +14,12 @@ help:           ## print this list
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
+# What pip cannot bring: a word that uses it asks for it first. Debian's package, where its name is not the program's.
+PACKAGE_aarch64-linux-gnu-gcc := gcc-aarch64-linux-gnu
+PACKAGE_qemu-aarch64-static := qemu-user-static
+needs-%:
+	@command -v $* > /dev/null || { echo "$* is not installed: apt-get install $(or $(PACKAGE_$*),$*)" >&2; exit 1; }
+
 build: $(BIN)/python    ## compile and install in place, with everything for development
 	$(BIN)/pip install -q -e ".[test,bench,demo,lint,tools]"
 
@@ -44,7 +50,7 @@ bench-tables: build     ## write the tables of README.md and docs/performance.md
 sweep: build    ## time widths and batches, and draw docs/sweep.png
 	FASTNN_NUM_THREADS=1 $(BIN)/python benchmarks/sweep.py
 
-instructions: build     ## count the instructions of training steps, beside those recorded
+instructions: needs-valgrind build      ## count the instructions of training steps, beside those recorded
 	$(BIN)/python benchmarks/instructions.py
 
 lint: build     ## ruff, cython-lint, mypy, and its stubtest for compiled modules
@@ -70,10 +76,11 @@ sanitize:       ## run the tests under AddressSanitizer and UndefinedBehaviorSan
 	    ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:handle_segv=0:log_path=build/sanitizer PYTHONMALLOC=malloc \
 	    build/env-sanitize/bin/python -m pytest -q -p no:cacheprovider -m "not optimised_build and not nightly"
 
+emulate: needs-debootstrap needs-qemu-aarch64-static needs-aarch64-linux-gnu-gcc needs-unzip
 emulate: build  ## build for arm64 and compare bits with those of this machine, in an emulated processor
 	tools/emulate_arm64.sh
 
-valgrind: build ## run tests under valgrind: is anything read that was never written? (some minutes)
+valgrind: needs-valgrind build  ## run tests under valgrind: is anything read that was never written? (some minutes)
 	$(BIN)/python tools/memcheck.py
 
 free-threaded:  ## run the tests on a CPython without GIL, PYTHON=python3.13t; then many of them by four threads at once

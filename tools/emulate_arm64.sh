@@ -9,6 +9,10 @@
 # (dpkg --add-architecture arm64 && apt-get update), and `make build`. Takes three minutes and 400 MB the first time.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+if ! dpkg --print-foreign-architectures | grep -qx arm64; then
+    echo "packages of arm64 cannot be had: dpkg --add-architecture arm64 && apt-get update" >&2
+    exit 1
+fi
 here=$PWD/build/arm64 python=$PWD/.venv/bin/python
 numpy=$("$python" -c 'import numpy; print(numpy.__version__)')
 mkdir -p "$here" && cd "$here"
