@@ -76,8 +76,7 @@ sanitize:       ## run the tests under AddressSanitizer and UndefinedBehaviorSan
 	    ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:handle_segv=0:log_path=build/sanitizer PYTHONMALLOC=malloc \
 	    build/env-sanitize/bin/python -m pytest -q -p no:cacheprovider -m "not optimised_build and not nightly"
 
-emulate: needs-debootstrap needs-qemu-aarch64-static needs-aarch64-linux-gnu-gcc needs-unzip
-emulate: build  ## build for arm64 and compare bits with those of this machine, in an emulated processor
+emulate: $(addprefix needs-,debootstrap qemu-aarch64-static aarch64-linux-gnu-gcc unzip) build  ## build for arm64 and compare bits with those of this machine, in an emulated processor
 	tools/emulate_arm64.sh
 
 valgrind: needs-valgrind build  ## run tests under valgrind: is anything read that was never written? (some minutes)
