@@ -454,6 +454,13 @@ def what_to_pass_instead():
 
     vector, cube = r"X\.reshape\(-1, 1\)", r"X\.reshape\(len\(X\), -1\)"
     yield ("a vector of rows", lambda n: n.regressor.fit(np.zeros(6), np.zeros((6, 2))), ValueError, [vector])
+    for name, X in (("a ragged list", [[1], [1, 2]]), ("a tensor", Tensor(RuntimeError("requires grad"))),
+                    ("nothing", None), ("a text", "x")):
+        yield (f"train_on_batch: {name}", lambda n, X=X: n.regressor.train_on_batch(X, good_targets()), EITHER,
+               [r"\bX\b"])
+    yield "train_on_batch: a text as y", lambda n: n.binary.train_on_batch(np.ones(4), "yes"), EITHER, [r"\by\b"]
+    yield ("a list of numbers", lambda n: n.regressor.fit([1.0] * 6, np.zeros((6, 2))), ValueError,
+           [r"np\.asarray\(X\)\.reshape\(-1, 1\)"])
     yield ("images", lambda n: n.regressor.predict(np.zeros((6, 2, 2))), ValueError, [cube])
     yield ("a batch without targets", lambda n: n.regressor.fit([(good_X(), None)]), TypeError, [r"\by\b", "None"])
     yield ("weights in a column",
@@ -466,6 +473,8 @@ def what_to_pass_instead():
         ("names", "classifier", ["cat", "dog", "owl"] * 2, ["'cat'", "row 0", unique, "MLPClassifier"]),
         ("names as objects", "classifier", np.array(["cat", "dog", "owl"] * 2, object), ["'cat'", unique]),
         ("names for a sigmoid", "binary", ["yes", "no"] * 3, ["'yes'", unique]),
+        ("a list of columns", "classifier", good_labels()[:, None].tolist(), [r"np\.asarray\(y\)\.ravel\(\)"]),
+        ("the name of a column", "binary", "passed", ["'passed'", r"frame\['passed'\]"]),
         ("a column of labels", "classifier", good_labels()[:, None], [r"\(6, 1\)", r"y\.ravel\(\)"]),
         ("labels as floats", "classifier", good_labels() * 1.0, ["float64", r"y\.astype\(int\)"]),
         ("labels as truth values", "classifier", good_labels() > 1, ["bool", r"y\.astype\(int\)"]),

@@ -541,7 +541,7 @@ def test_what_is_scored_is_checked_as_what_is_learned():
     network = fastnn.Network([4, 3], output="softmax")
     for call in (network.score, network.evaluate):
         for X, y, words in ((np.ones((2, 3)), [0, 1], "X has 3 features"), (np.ones((2, 4)), [0, 3], "the label 3"),
-                            (np.ones((2, 4)), [0], "y has 1 rows"), (np.ones((2, 4)), [[0], [1]], r"y\.ravel\(\)")):
+                            (np.ones((2, 4)), [0], "y has 1 rows"), (np.ones((2, 4)), [[0], [1]], r"\.ravel\(\)")):
             with pytest.raises((TypeError, ValueError), match=words):
                 call(X, y)
         with pytest.raises(ValueError, match="sample_weight has shape"):

@@ -144,9 +144,9 @@ def real_array(name: str, values: object) -> Array:
         array = numbers_among(name, values, array)
     if array.dtype.kind not in "biuf":
         raise TypeError(other_kind(name, values, array))
-    if hasattr(values, "columns") and hasattr(values, "dtypes"):      # some frames turn times into numbers
+    if not isinstance(values, (np.ndarray, list, tuple)) and hasattr(values, "dtypes") and hasattr(values, "columns"):
         for column, dtype in zip(values.columns, values.dtypes, strict=False):
-            if str(dtype).lower().startswith(TIMES):
+            if str(dtype).lower().startswith(TIMES):        # which some frames turn into numbers
                 raise TypeError(f"{name} has dtype {dtype} in column {column!r}, but must hold real numbers; {TIME}")
     return array.view()     # its shape stays, whatever is done to the caller's array
 
@@ -156,11 +156,16 @@ TEXT = ("encode texts as numbers, such as with pandas.get_dummies or scikit-lear
         "out")
 
 
+def columns_of(values: object) -> Any:
+    """The names of a frame's columns; None for what has none."""
+    return getattr(values, "columns", None) if hasattr(values, "dtypes") else getattr(values, "column_names", None)
+
+
 def place(values: object, index: Sequence[int]) -> str:
     """Where an element stands, in words; a frame's column by its name."""
     if len(index) < 2:
         return "".join(f" in row {row}" for row in index)
-    columns = getattr(values, "columns", None)
+    columns = columns_of(values)
     column = index[1] if columns is None or len(index) > 2 else columns[index[1]]
     return f" in row {index[0]}, column {repr(column) if isinstance(column, str) else column}"
 
@@ -194,6 +199,8 @@ def instead(name: str, values: object) -> str:
     it = name if name.isidentifier() else "it"
     if values is None:
         return "pass an array, a list or a frame"
+    if isinstance(values, (str, bytes)) and name != "X":
+        return f"pass the values themselves, such as frame[{shown(values)}]"
     if isinstance(values, (str, bytes)):
         return "read the file first, such as with np.loadtxt or pandas.read_csv"
     if hasattr(values, "toarray"):
@@ -215,6 +222,11 @@ def instead(name: str, values: object) -> str:
     if isinstance(values, Iterable) or hasattr(values, "__getitem__"):
         return f"pass an array of what it holds, such as np.array(list({it})), or to fit batches (X, y) without y"
     return "pass an array, a list or a frame"
+
+
+def method_of(name: str, values: object, method: str) -> str:
+    """How a method of NumPy's arrays is called on what a user passed."""
+    return f"{name}.{method}" if hasattr(values, method) else f"np.asarray({name}).{method}"
 
 
 def instead_of_element(name: str, element: object) -> str:
@@ -250,7 +262,7 @@ def other_kind(name: str, values: object, array: Array) -> str:
             advice = f"numbers written as texts become numbers by np.asarray({name}).astype(float)" + (
                 f"; {LABELS}" if name == "y" else "")
     elif kind in "Mm":
-        columns = getattr(values, "columns", None)
+        columns = columns_of(values)
         where = f" in column {columns[0]!r}" if columns is not None and len(columns) else ""
         advice = TIME
     elif kind == "c":
@@ -394,9 +406,9 @@ def checked_weights(name: str, weights: Any, rows: int, whole: bool = True) -> W
     """Weights (n,) in float64, or None; without `whole` they are a part of the rows, and may all be zero."""
     if weights is None:
         return None
-    weights = real_array(name, weights)
+    given, weights = weights, real_array(name, weights)
     if weights.shape != (rows,):
-        flat = f"; pass {name}.ravel()" if weights.size == rows and weights.ndim > 1 else ""
+        flat = f"; pass {method_of(name, given, 'ravel')}()" if weights.size == rows and weights.ndim > 1 else ""
         raise ValueError(f"{name} has shape {weights.shape}, but must have shape ({rows},): one weight a row{flat}")
     weights = np.array(weights, np.float64, order="C")      # a copy, which nobody else can change after the check
     wrong = ~(np.isfinite(weights) & (weights >= 0))

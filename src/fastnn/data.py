@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 
-from ._checks import check_range, checked_labels, checked_weights, is_whole, number, place, real_array
+from ._checks import check_range, checked_labels, checked_weights, is_whole, method_of, number, place, real_array
 from ._core import Rows, called, random_order
 from .losses import CLASSIFYING
 
@@ -81,12 +81,16 @@ ONE = Ranks()
 
 def check_inputs(X: object, n_inputs: int) -> Array:
     """X as an array (n, n_inputs) with at least one row."""
-    X = real_array("X", X)
+    given, X = X, real_array("X", X)
     if X.shape[:1] == (0,):
         raise ValueError(f"X has 0 rows (its shape is {X.shape}), but at least 1 is needed")
     if X.ndim != 2:
-        advice = ("; pass X.reshape(-1, 1) if it is one column, X.reshape(1, -1) if it is one row" if X.ndim == 1 else
-                  "; pass X.reshape(len(X), -1)" if X.size == len(X) * n_inputs else "") if X.ndim else ""
+        reshape = method_of("X", given, "reshape")
+        advice = ""
+        if X.ndim == 1:
+            advice = f"; pass {reshape}(-1, 1) if it is one column, {reshape}(1, -1) if it is one row"
+        elif X.ndim > 2 and X.size == len(X) * n_inputs:
+            advice = f"; pass {reshape}(len(X), -1)"
         raise ValueError(f"X has {X.ndim} dimensions, but must have 2: (samples, {n_inputs}){advice}")
     if X.shape[1] != n_inputs:
         raise ValueError(f"X has {X.shape[1]} features, but this network was built for {n_inputs} inputs")
@@ -145,7 +149,7 @@ def targets(engine: Engine, y: object, rows: int) -> tuple[FloatArray | None, La
     if y.ndim == 1 and outputs == 1:
         y = y[:, None]
     if y.shape != (rows, outputs):
-        raise ValueError(misshapen(engine, y))
+        raise ValueError(misshapen(engine, y, method_of("y", given, "ravel") + "()"))
     values = converted("y", y, engine, given=given)
     loss = getattr(engine.loss, "name", None)
     if takes_labels(engine) and loss is not None:
@@ -161,17 +165,17 @@ def targets(engine: Engine, y: object, rows: int) -> tuple[FloatArray | None, La
     return values, None
 
 
-def misshapen(engine: Engine, y: Array) -> str:
-    """The sentence for targets (n,) or (n, k) that do not fit the outputs, and what to do."""
+def misshapen(engine: Engine, y: Array, flat: str) -> str:
+    """The sentence for targets (n,) or (n, k) that do not fit the outputs, and what to do; `flat` makes them (n,)."""
     rows, outputs = len(y), engine.layer_sizes[-1]
     columns = y.shape[1] if y.ndim == 2 else 0
     as_labels = columns < 2 and y.dtype.kind in "iu" and y.min() >= 0 and y.max() < outputs
     if takes_labels(engine):
         return (f"y has shape {y.shape}, but softmax takes labels ({rows},) or probabilities ({rows}, {outputs})"
-                + ("; pass labels as y.ravel()" if columns == 1 else ""))
+                + (f"; pass labels as {flat}" if columns == 1 else ""))
     advice = ""
     if as_labels:
-        advice = f"; for class labels build the network with output='softmax'{' and pass y.ravel()' if columns else ''}"
+        advice = f"; for class labels build the network with output='softmax'{f' and pass {flat}' if columns else ''}"
     elif columns > 1:
         one_hot = ((y == 0) | (y == 1)).all() and (y.sum(axis=1) == 1).all()
         advice = f"; for these targets build Network([…, {columns}]{', output=' + repr('softmax') if one_hot else ''})"

@@ -594,8 +594,9 @@ class Network(Running):
         optimizer = self._checked_optimizer(optimizer)
         if isinstance(optimizer, lbfgs.LBFGS):
             raise ValueError("optimizer is LBFGS, which needs all rows at once: call fit, or pass another optimizer")
-        if np.ndim(X) == 1:
-            X, y = np.asarray(X)[None], np.asarray(y)[None]
+        array = real_array("X", X)
+        if array.ndim == 1:
+            X, y = array[None], real_array("y", y)[None]
             sample_weight = None if sample_weight is None else np.reshape(sample_weight, 1)
         rows = data.as_rows(engine, X, y, sample_weight)
         start = None

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from contextlib import ExitStack, nullcontext
 from functools import partial
-from html import escape
 from time import perf_counter
 from typing import TYPE_CHECKING, Self
 
@@ -145,6 +144,8 @@ class History:
 
     def _repr_html_(self) -> str:
         """The same as a table, for notebooks."""
+        from html import escape  # 1 ms of the import
+
         rows = [("", *COLUMNS), *self._summary()] if self.loss else []
         cells = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
         return f"<table><caption>{escape(self._headline())}</caption>{cells}</table>"
