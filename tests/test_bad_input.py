@@ -168,8 +168,10 @@ def bad_sample_weight():
         ("negative", [1, 1, -2, 1, 1, 1], ValueError, ["-2|negative"]),
         ("all zero", np.zeros(6), ValueError, ["zero|positive|sum"]),
         ("complex", np.ones(6) + 1j, EITHER, ["complex", "real|float"]),
+        ("a dictionary", {0: 1.0}, EITHER, ["dict", "class_weight"]),
+        ("a text", "balanced", EITHER, ["balanced", "class_weight"]),
     ]:
-        for method in ("evaluate", "gradients"):
+        for method in ("evaluate", "gradients", "score"):
             yield (
                 f"{method}: {name} in sample_weight",
                 lambda n, m=method, w=weight: getattr(n.regressor, m)(

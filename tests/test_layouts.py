@@ -231,6 +231,7 @@ def test_names_may_be_numpys():
         assert network.activations == ("tanh", "tanh", "sigmoid")
         assert {type(name) for name in network.activations} == {str} and network.loss == "focal"
         history = network.fit(np.eye(2), [0, 1], metrics=np.array(["accuracy"]))
+        assert network.evaluate(np.eye(2), [0, 1], metrics=np.array("accuracy")).keys() == {"loss", "accuracy"}
         assert len(history.accuracy) == 1
     history = fastnn.Network([2, 1]).fit(np.eye(2), [0, 1], metrics=np.array(["mae", "r2"]))
     assert len(history.r2) == 1
@@ -252,6 +253,26 @@ def test_keys_of_class_weight_are_classes_whatever_their_type(sigmoid):
         assert weighted_loss(weights, sigmoid) == expected, weights
     with pytest.raises(ValueError, match="names the class 1 twice"):
         weighted_loss(pandas.Series([1, 2], index=[1, 1]), sigmoid)
+
+
+class Tensor:
+    """A number as PyTorch and JAX have it: an array without dimensions, of another type."""
+
+    ndim = 0
+
+    def __init__(self, value):
+        self.value = value
+
+    def item(self):
+        return self.value
+
+
+@pytest.mark.any_isa
+def test_numbers_may_be_tensors_without_dimensions():
+    network = fastnn.Network([2, Tensor(3), 1], dropout=Tensor(0.5), l2=Tensor(0.25))
+    assert (network.layer_sizes, network.dropout, network.l2) == ((2, 3, 1), (0.5,), 0.25)
+    network.fit(np.eye(2), [0, 1], batch_size=Tensor(1), optimizer=fastnn.SGD(Tensor(0.125)))
+    assert network.optimizer.learning_rate == 0.125
 
 
 class Changing(np.ndarray):

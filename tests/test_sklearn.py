@@ -993,7 +993,8 @@ def test_dtypes():
 # What goes wrong.
 
 @pytest.mark.parametrize("arguments, message", [
-    ({"solver": "adamw"}, "solver is 'adamw', which does not exist; did you mean 'adam'? known are lbfgs, sgd, adam"),
+    ({"solver": "adamw"}, "solver is 'adamw', which does not exist; pass the optimizer itself, such as "
+                          "solver=fastnn.AdamW(); known are lbfgs, sgd, adam"),
     ({"solver": 3}, "solver is 3, but must be one of lbfgs, sgd, adam, or an optimizer such as fastnn.AdamW(1e-3)"),
     ({"activation": "logstic"}, "activation is 'logstic', which does not exist"),
     ({"alpha": -1}, "alpha is -1, but must be a finite number at least 0"),

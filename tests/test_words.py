@@ -70,6 +70,14 @@ def test_what_fastnn_does_not_have_is_said(argument, word, advice):
     assert "fastnn has none" in message and advice in message and "did you mean" not in message
 
 
+def test_what_fastnn_has_in_another_way_is_said():
+    assert meant("solver", "adamw", ("lbfgs", "sgd", "adam")) == (
+        "pass the optimizer itself, such as solver=fastnn.AdamW(); ")
+    assert meant("solver", "L-BFGS-B", ("lbfgs", "sgd", "adam")) == "here it is called 'lbfgs'; "
+    assert meant("loss", "mse", ("squared_error", "poisson")) == "here it is called 'squared_error'; "
+    assert meant("loss", "cross_entropy", ("log_loss", "focal")) == "here it is called 'log_loss'; "
+
+
 @pytest.mark.parametrize("kind, word", [
     ("loss", "bce"), ("loss", "sse"), ("loss", "mpe"), ("loss", "mean"), ("loss", "hinge"), ("loss", "mape"),
     ("loss", "elastic"), ("activation", "sine"), ("activation", "sin"), ("activation", "tan"), ("activation", "srelu"),
@@ -116,7 +124,7 @@ def test_all_that_pytorch_has_is_answered():
             if name not in ("AdaptiveLogSoftmaxWithLoss", "LinearCrossEntropyLoss", "TripletMarginWithDistanceLoss"):
                 assert meant(kind, name, KNOWN[kind]), name
     for optimizer in (name for name, what in vars(torch.optim).items() if isinstance(what, type)):
-        assert _words.object_meant("optimizer", optimizer, "?") != "?" or optimizer == "Optimizer", optimizer
+        assert _words.object_meant("an optimizer", optimizer, "?") != "?" or optimizer == "Optimizer", optimizer
 
 
 def test_objects_of_pytorch_are_named():

@@ -87,9 +87,9 @@ def after(hint: str) -> str:
     return f"; {hint.removesuffix('; ').strip()}" if hint else ""
 
 
-def plain(value: object) -> object:
-    """The number or name that an array without dimensions holds; anything else as it is."""
-    return value.item() if isinstance(value, np.ndarray) and value.ndim == 0 else value
+def plain(value: Any) -> Any:
+    """The number or name that an array or a tensor without dimensions holds; anything else as it is."""
+    return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
 
 
 def is_number(value: object) -> TypeIs[float]:
@@ -197,6 +197,8 @@ def numbers_among(name: str, values: object, array: Array) -> Array:
 def instead(name: str, values: object) -> str:
     """What to pass in the place of something that is no array."""
     it = name if name.isidentifier() else "it"
+    if name == "sample_weight" and isinstance(values, (str, Mapping)):
+        return "class_weight takes 'balanced' and {class: weight}"
     if values is None:
         return "pass an array, a list or a frame"
     if isinstance(values, (str, bytes)) and name != "X":
@@ -319,7 +321,7 @@ def checked_sizes(layer_sizes: Sequence[int]) -> tuple[int, ...]:
 def checked_hidden(activation: str | Sequence[str], layers: int, known: Collection[str],
                    output_too: Collection[str]) -> tuple[str, ...]:
     """The activations of the hidden layers, from one name or one per layer."""
-    activation = plain(activation)      # type: ignore[assignment]
+    activation = plain(activation)
     if isinstance(activation, str):
         return (checked_activation("activation", activation, known, output_too),) * layers
     names = sequence("activation", activation, "be a name, or one name per hidden layer",

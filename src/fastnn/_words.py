@@ -78,8 +78,7 @@ NAMES: dict[str, dict[str, str]] = {
         "lbfgs": "bfgs lbfgsb",
         "sgd": "momentum nesterov nag gd",
     },
-    "learning_rate": {},
-    "optimizer": {
+    "an optimizer": {
         "fastnn.Adam()": "adam",
         "fastnn.AdamW()": "adamw",
         "fastnn.SGD(0.01)": "sgd gd gradientdescent",
@@ -90,7 +89,7 @@ NAMES: dict[str, dict[str, str]] = {
         "fastnn.Rprop()": "rprop resilient",
         "fastnn.LBFGS()": "lbfgs bfgs lbfgsb",
     },
-    "schedule": {
+    "a learning rate": {
         "fastnn.schedules.StepDecay(0.1, every=10)": "step steplr stepdecay piecewise piecewiseconstant multisteplr",
         "fastnn.schedules.ExponentialDecay(0.1, factor=0.95)": "exponential exponentiallr exponentialdecay exp",
         "fastnn.schedules.CosineDecay(0.1, length=100)": "cosine cosineannealing cosineannealinglr cosinedecay",
@@ -150,7 +149,6 @@ ABSENT: dict[str, dict[str, str]] = {
             "uniform random variancescaling default auto", SET_WEIGHTS),
     },
     "metrics": {
-        "loss": "the loss is recorded anyhow",
         **each(
             "auc rocauc f1 f1score precision recall logloss crossentropy binarycrossentropy categoricalcrossentropy "
             "mape "
@@ -160,18 +158,20 @@ ABSENT: dict[str, dict[str, str]] = {
             "confusionmatrix", OWN_METRIC),
     },
     "dtype": each("float16 half bfloat16 fp16 bf16 float8 int int32 int64 int8 uint8 longdouble float128 "
-                           "object bool complex64 complex128", "networks compute in 'float32' or 'float64'"),
-    "solver": {
-        **each("adamw rmsprop adagrad rprop", "pass an optimizer, such as solver=fastnn.AdamW()"),
-        **each("adamax nadam adadelta radam ftrl lion liblinear newtoncg sag saga", "'adam' is usual"),
-    },
-    "optimizer": each(
+                  "object bool complex64 complex128", "networks compute in 'float32' or 'float64'"),
+    "solver": each("adamax nadam adadelta radam ftrl lion liblinear newtoncg sag saga", "'adam' is usual"),
+    "an optimizer": each(
         "adamax nadam adadelta radam ftrl lion asgd sparseadam adafactor muon lamb lars yogi adabelief ranger",
         "fastnn.Adam() or fastnn.AdamW()"),
-    "mode": {"auto": "leave it out, and it is found from the name"},
-    "schedule": {},
+    "mode": {},
+    "a learning rate": {},
     "monitor": {},
-    "learning_rate": {},
+}
+# Names of what fastnn has in another way.
+ELSEWHERE: dict[str, dict[str, str]] = {
+    "solver": each("adamw rmsprop adagrad rprop", "pass the optimizer itself, such as solver=fastnn.AdamW()"),
+    "metrics": {"loss": "the loss is recorded anyhow"},
+    "mode": {"auto": "leave it out, and it is found from the name"},
 }
 KINDS = {"output": "activation", "activations": "activation", "name": "activation"}       # of arguments
 
@@ -380,9 +380,10 @@ def meant(argument: str, name: object, known: Collection[str]) -> str:
         return f"did you mean {own[0]!r}? "
     if own:
         return f"here it is called {' or '.join(map(repr, own))}; "
-    for word in spellings(name):
-        if word in ABSENT.get(kind, {}):
-            return f"fastnn has none: {ABSENT[kind][word]}; "
+    for table, opening in ((ABSENT, "fastnn has none: "), (ELSEWHERE, "")):
+        for word in spellings(name):
+            if word in table.get(kind, {}):
+                return f"{opening}{table[kind][word]}; "
     nearest = near(name, known) if isinstance(name, str) else None
     return f"did you mean {nearest!r}? " if nearest else ""
 

@@ -12,7 +12,18 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 
-from ._checks import check_range, checked_labels, checked_weights, is_whole, method_of, number, place, real_array
+from ._checks import (
+    check_range,
+    checked_labels,
+    checked_weights,
+    is_whole,
+    method_of,
+    number,
+    place,
+    plain,
+    real_array,
+    shown,
+)
 from ._core import Rows, called, random_order
 from .losses import CLASSIFYING
 
@@ -226,11 +237,13 @@ def weights(engine: Engine, values: FloatArray | None, labels: Labels, sample_we
 
 def checked_class_weight(class_weight: object) -> ClassWeight | None:
     """class_weight as None, "balanced" or a dictionary {int: float}, from any mapping and pandas' Series."""
+    class_weight = plain(class_weight)
     if class_weight is None or (isinstance(class_weight, str) and class_weight == "balanced"):
         return class_weight     # type: ignore[return-value]
     if isinstance(class_weight, str) or not hasattr(class_weight, "items"):
         one_each = not isinstance(class_weight, str) and np.ndim(class_weight) == 1     # type: ignore[arg-type]
-        raise TypeError(f"class_weight is {class_weight!r}, but must be 'balanced' or a dictionary {{class: weight}}"
+        came = " ".join(shown(class_weight).split())
+        raise TypeError(f"class_weight is {came}, but must be 'balanced' or a dictionary {{class: weight}}"
                         + ("; pass dict(enumerate(class_weight))" if one_each else ""))
     weights: dict[int, float] = {}
     for label, weight in class_weight.items():

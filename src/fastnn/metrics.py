@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ._checks import checked_weights, choose, number, real_array, sequence
+from ._checks import checked_weights, choose, number, plain, real_array, sequence
 
 if TYPE_CHECKING:
     from ._types import AnyLoss, Array, Float, FloatArray, MetricFunction, Metrics, Weights
@@ -120,6 +120,7 @@ RECORDED = ("loss", "validation_loss", "learning_rate", "seconds", "stopped_by",
 
 def checked_metrics(metrics: Metrics, loss: AnyLoss | str, classifying: bool) -> dict[str, MetricFunction]:
     """{name: function} from names and callables."""
+    metrics = plain(metrics)
     if isinstance(metrics, str) or callable(metrics):
         metrics = [metrics]
     if metrics is None:

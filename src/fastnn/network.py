@@ -553,7 +553,7 @@ class Network(Running):
             return self.optimizer or Adam()
         if not isinstance(optimizer, (Optimizer, lbfgs.LBFGS)):
             raise TypeError(f"optimizer is {optimizer!r}, but must be an optimizer such as "
-                            f"{object_meant('optimizer', optimizer, 'fastnn.SGD(0.1)')}")
+                            f"{object_meant('an optimizer', optimizer, 'fastnn.SGD(0.1)')}")
         return optimizer
 
     def _checked_validation(self, validation_data: Validation | None,

@@ -60,7 +60,7 @@ def as_schedule(learning_rate: LearningRate, name: str = "learning_rate") -> flo
     if callable(learning_rate) and not isinstance(learning_rate, type):
         return Function(learning_rate)
     if not is_number(learning_rate):
-        such_as = object_meant("schedule", learning_rate, "")
+        such_as = object_meant("a learning rate", learning_rate, "")
         raise TypeError(f"{name} is {shown(learning_rate)}, but must be a number, a schedule or a function of the epoch"
                         f"{', such as ' + such_as if such_as else ''}")
     return number(name, learning_rate, **POSITIVE)
