@@ -98,12 +98,6 @@ class Chain:
             scale, shift = scale * earlier_scale, scale * earlier_shift + shift
         self.waiting = where, scale, shift
 
-    def add(self, where: str, biases: Array) -> None:
-        """Numbers that are added to the outputs of the latest layer, before its activation."""
-        if not self.activations or self.activations[-1] is not None:
-            raise ValueError(f"{where} adds a constant, which only a layer of weights can take up, right after it")
-        self.biases[-1] = self.biases[-1] + biases
-
     def activation(self, where: str, name: str) -> None:
         """The activation of the latest layer."""
         if not self.activations:

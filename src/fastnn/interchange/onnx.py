@@ -1,8 +1,7 @@
 """ONNX: a Network as a file, and a file that holds a chain of dense layers as a Network.
 
-An activation is a list of steps (`Step`): the writer makes nodes of them, the reader looks for
-them, and what the writer makes is what the reader knows. They are ONNX's own operators wherever
-ONNX Runtime computes these in the network's dtype. In float64 it lacks kernels for LeakyRelu, Elu,
+An activation is a list of steps (`Step`), of which the writer makes nodes. They are ONNX's own operators
+wherever ONNX Runtime computes these in the network's dtype. In float64 it lacks kernels for LeakyRelu, Elu,
 Selu, Softplus and Erf; the first four are composed of simpler operators, and Erf is computed in
 float32 between two casts: a float64 gelu of z errs by up to 1e-7 |z| there.
 
@@ -12,23 +11,23 @@ along the last axis): every ONNX Runtime since 1.6 reads them.
 
 from __future__ import annotations
 
-import os
+import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from .._optional import library
 from .._version import __version__
-from ..model_file import FormatError, replace_file
-from .chain import Chain, layers, unsupported
+from ..model_file import replace_file
+from .chain import checked_names, layers
+from .onnx_reader import read_chain
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable
 
     from .._types import AnyLoss, Array, LossName, Path
     from ..network import Network
 
-STANDARD = ("", "ai.onnx")      # the names of ONNX's own domain
 OPSET, IR_VERSION = 13, 7       # of the same release, ONNX 1.8
 FLOAT, DOUBLE = 1, 11           # TensorProto.DataType
 
@@ -77,29 +76,29 @@ WRITTEN = {
                  Step("Mul", ("5", 0.5))],
     },
 }
-# Read too: the operators of later opsets, and the spellings of other writers.
-OTHERS = {"gelu": [Step("Gelu", attributes={"approximate": "none"})],
-          "silu": [Step("Swish", attributes={"alpha": 1.0})],
-          "softmax": [Step("Softmax", attributes={"axis": 1})]}
-# Longest first: silu begins like sigmoid.
-READ = sorted(
-    ((name, steps) for table in (*WRITTEN.values(), OTHERS) for name, steps in table.items() if steps),
-    key=lambda spelling: -len(spelling[1]))
-# Attributes that a node may leave out.
-DEFAULTS: dict[str, dict[str, Any]] = {
-    "LeakyRelu": {"alpha": 0.01}, "Elu": {"alpha": 1.0}, "Selu": {"alpha": 1.67326319, "gamma": 1.05070102},
-    "Softmax": {"axis": -1}, "Gelu": {"approximate": "none"}, "Swish": {"alpha": 1.0}, "Flatten": {"axis": 1},
-    "Gemm": {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 0}}
-SUPPORTED = ("only chains of Gemm (without transA) or MatMul and Add, of Identity, Flatten and of fastnn's activations "
-             "with their constants can become a fastnn.Network")
 
-
-def to_onnx(network: Network, path: Path) -> None:
+def to_onnx(network: Network, path: Path, *, columns: Iterable[object] | None = None,
+            classes: Iterable[object] | None = None) -> None:
     """Writes the network to an ONNX file: from "input" (n, n_inputs) to "output" (n, n_outputs), n being free.
 
-    The file is written wholly or not at all, and the same network makes the same bytes. `from_onnx`
-    gives the same parameters back. Dropout is a matter of training, and is left out. OSError where
-    the file cannot be written, ImportError without ONNX.
+    The file is written wholly or not at all, and the same arguments make the same bytes. `from_onnx`
+    gives the same parameters back. Dropout is a matter of training, and is left out.
+
+    Parameters
+    ----------
+    network : Network
+    path : str or path
+    columns, classes : sequences of names, optional
+        What the inputs and the outputs are called; one sigmoid output may have two classes. They become the file's
+        metadata "columns" and "classes", each a list in JSON: with ONNX Runtime,
+        `json.loads(session.get_modelmeta().custom_metadata_map["classes"])`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For names of another number, or that are no sequence.
+    OSError, ImportError
+        Where the file cannot be written; without ONNX.
 
     >>> import tempfile, pathlib, fastnn
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "digits.onnx"
@@ -108,6 +107,7 @@ def to_onnx(network: Network, path: Path) -> None:
     Network([64, 128, 10], activation=['relu'], output='softmax', loss='cross_entropy', dtype='float32', seed=0)
     """
     onnx = library("onnx", "ONNX", "onnx", "to_onnx")
+    names = checked_names(network, columns, classes)
     dtype = np.dtype(network.dtype)
     nodes: list[Any] = []
     constants: dict[str, Array] = {}
@@ -135,6 +135,7 @@ def to_onnx(network: Network, path: Path) -> None:
     model = onnx.helper.make_model(
         graph, producer_name="fastnn", producer_version=__version__, ir_version=IR_VERSION,
         opset_imports=[onnx.helper.make_opsetid("", OPSET)])
+    onnx.helper.set_model_props(model, {key: json.dumps(texts, ensure_ascii=False) for key, texts in names.items()})
     replace_file(path, model.SerializeToString(deterministic=True))
 
 
@@ -144,8 +145,12 @@ def from_onnx(path: Path, *, loss: LossName | str | AnyLoss | None = None, seed:
     Parameters
     ----------
     path : str or path
-        A file whose graph is a chain of Gemm or MatMul and Add, with fastnn's activations as `to_onnx`,
-        PyTorch and others write them. Weights that lie in other files are not read.
+        A file of opset 7 or later, whose graph leads from one input of rows to one output by layers (Gemm or MatMul)
+        and fastnn's activations. An activation is known by what it computes, up to the rounding of its constants,
+        whatever the operators that spell it. Scalings and shifts of columns beside a layer (Add, Sub, Mul, Div,
+        BatchNormalization in inference, the Scaler of ai.onnx.ml) become part of its weights; other parameters come
+        bit by bit. Constants are computed first; Identity, Dropout in inference, and a Cast, Reshape or Flatten that
+        changes no rows are passed over. Weights may lie in other files of the model's folder, as PyTorch writes them.
     loss, seed : as for Network
 
     Raises
@@ -155,147 +160,9 @@ def from_onnx(path: Path, *, loss: LossName | str | AnyLoss | None = None, seed:
     ValueError
         For a graph that is no such chain; the sentence names the node and its place.
     OSError, ImportError
-        Where the file cannot be read; without ONNX.
+        Where a file cannot be read; without ONNX.
+
+    The network has the dtype of the weights; float64 where the scaling of an input is so far from 0, or so large or
+    small, that float32 would lose it. What the file says of names stays there.
     """
-    onnx = library("onnx", "ONNX", "onnx", "from_onnx")
-    graph, nodes, constants = read_graph(onnx, path)
-    inputs = [value.name for value in graph.input if value.name not in constants]
-    outputs = [value.name for value in graph.output]
-    if len(inputs) != 1 or len(outputs) != 1:
-        raise ValueError(f"the graph has the inputs {inputs} and the outputs {outputs}, but {SUPPORTED}: "
-                         "with one of each")
-    chain, value, index = Chain(), inputs[0], 0
-    while index < len(nodes):
-        node = nodes[index]
-        kind = node.op_type if node.domain in STANDARD else f"{node.domain}.{node.op_type}"
-        where = f"node {index} {node.name!r} ({kind})"
-        if value not in node.input:
-            raise ValueError(f"{where} reads {list(node.input)}, but not {value!r}, which the node before it gives: "
-                             f"the graph is no chain, and {SUPPORTED}")
-        length = 1
-        if kind == "Gemm":
-            gemm(onnx, where, node, value, constants, chain)
-        elif kind == "MatMul" and node.input[0] == value and node.input[1] in constants:
-            chain.linear(where, constants[node.input[1]])
-        elif kind == "Add" and (other := the_other(node, value)) in constants:
-            chain.add(where, row(where, constants[other], len(chain.biases[-1]) if chain.biases else 1))
-        elif kind != "Identity" and (kind != "Flatten" or attributes(onnx, node)["axis"] != 1):
-            name, length = activation(onnx, where, nodes[index:], value, constants)
-            chain.activation(where, name)
-        index += length
-        value = nodes[index - 1].output[0]
-    if value != outputs[0]:
-        raise ValueError(f"the last node gives {value!r}, but the graph's output is {outputs[0]!r}: the graph is no "
-                         f"chain, and {SUPPORTED}")
-    return chain.network(loss, seed)
-
-
-def read_graph(onnx: Any, path: Path) -> tuple[Any, list[Any], dict[str, Array]]:
-    """What is in a file of valid ONNX that has all its weights with it: (graph, nodes, {name: constant})."""
-    from google.protobuf.message import DecodeError  # which ONNX is built on
-    path = os.fspath(path)
-    with open(path, "rb") as file:
-        data = file.read()
-    try:
-        graph = (model := onnx.load_model_from_string(data)).graph
-        tensors = [*graph.initializer, *(attribute.t for node in graph.node for attribute in node.attribute)]
-        elsewhere = [tensor.name for tensor in tensors if tensor.data_location == onnx.TensorProto.EXTERNAL]
-        if not elsewhere:
-            onnx.checker.check_model(model)
-            nodes = [node for node in graph.node if node.op_type != "Constant"]
-            constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
-            constants |= {node.output[0]: constant_value(onnx, node) for node in graph.node
-                          if node.op_type == "Constant"}
-    except (DecodeError, onnx.checker.ValidationError, ValueError, TypeError, LookupError) as error:
-        raise FormatError(f"{path!s} is not a valid ONNX file: {error}") from None
-    if elsewhere:
-        raise ValueError(f"the tensor {elsewhere[0]!r} lies in another file, which is not read; save the model as one "
-                         "file")
-    return graph, nodes, constants
-
-
-def constant_value(onnx: Any, node: Any) -> Array:
-    """The value of a Constant node, which has one attribute."""
-    value = onnx.helper.get_attribute_value(node.attribute[0])
-    return onnx.numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else np.array(value)
-
-
-def attributes(onnx: Any, node: Any) -> dict[str, Any]:
-    """The attributes of a node, those that it leaves out among them."""
-    given = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
-    given = {name: value.decode() if isinstance(value, bytes) else value for name, value in given.items()}
-    return DEFAULTS.get(node.op_type, {}) | given
-
-
-def gemm(onnx: Any, where: str, node: Any, value: str, constants: Mapping[str, Array], chain: Chain) -> None:
-    """Takes up alpha * value @ B + beta * C, B being transposed if transB says so."""
-    settings = attributes(onnx, node)
-    missing = [name for name in node.input[1:] if name and name not in constants]
-    if node.input[0] != value or missing or settings["transA"] or constants[node.input[1]].ndim != 2:
-        raise unsupported(where, f"a product of {list(node.input)} with transA={settings['transA']}", SUPPORTED)
-    weights = constants[node.input[1]]
-    weights = weights.T if settings["transB"] else weights
-    biases = None
-    if len(node.input) > 2 and node.input[2]:
-        biases = row(where, constants[node.input[2]], weights.shape[-1])
-        biases = biases * biases.dtype.type(settings["beta"])
-    chain.linear(where, weights * weights.dtype.type(settings["alpha"]), biases)
-
-
-def row(where: str, values: Array, n: int) -> Array:
-    """A constant that is broadcast to rows of n numbers, as one such row."""
-    try:
-        return np.broadcast_to(values, (1, n))[0]
-    except ValueError:
-        raise ValueError(f"{where} adds a constant of shape {values.shape}, but one that is the same for every row "
-                         f"and fits {n} outputs was expected") from None
-
-
-def the_other(node: Any, value: str) -> str | None:
-    """The name of the input that is not `value`, of a node with two."""
-    return next((name for name in node.input if name != value), None)
-
-
-def activation(onnx: Any, where: str, nodes: list[Any], z: str,
-               constants: Mapping[str, Array]) -> tuple[str, int]:
-    """The activation that begins with the first of these nodes, and how many of them it takes."""
-    for name, steps in READ:
-        results = {"z": z}
-        for number, (step, node) in enumerate(zip(steps, nodes, strict=False)):
-            if not same_step(onnx, step, node, results, constants):
-                break
-            results[str(number)] = node.output[0]
-        if len(results) == len(steps) + 1:
-            return name, len(steps)
-    others = [name for name in nodes[0].input if name and name != z and name not in constants]
-    if others:
-        raise ValueError(f"{where} reads {others} beside {z!r}: the graph is no chain, and {SUPPORTED}")
-    text = ", ".join(f"{key}={value!r}" for key, value in attributes(onnx, nodes[0]).items())
-    raise unsupported(where, f"{nodes[0].op_type}({text})", SUPPORTED)
-
-
-def same_step(onnx: Any, step: Step, node: Any, results: Mapping[str, str],
-              constants: Mapping[str, Array]) -> bool:
-    """Whether a node does what a step says."""
-    settings = attributes(onnx, node)
-    orders = [node.input] if step.operator in ("Sub", "Div") else [node.input, node.input[::-1]]
-    return (step.operator == node.op_type and node.domain in STANDARD
-            and len(step.inputs) == len(node.input)
-            and any(all(same_input(given, name, results, constants)
-                        for given, name in zip(step.inputs, order, strict=True)) for order in orders)
-            and settings.keys() == step.attributes.keys()
-            and all(close(settings[key], value) for key, value in step.attributes.items()))
-
-
-def same_input(given: str | float, name: str, results: Mapping[str, str],
-               constants: Mapping[str, Array]) -> bool:
-    """Whether an input is what a step says: a number, or the result of a step."""
-    if isinstance(given, float):
-        values = constants.get(name, np.empty(0))
-        return values.size == 1 and values.dtype.kind == "f" and close(values.item(), given)
-    return name == results[given]
-
-
-def close(a: Any, b: Any) -> bool:
-    """Whether two constants are the same, up to float32's rounding."""
-    return a == b or isinstance(b, float) and abs(a - b) < 1e-6 * abs(b)
+    return read_chain(library("onnx", "ONNX", "onnx", "from_onnx"), path).network(loss, seed)
