@@ -229,18 +229,68 @@ def test_what_pytorch_has_not():
         to_torch(fastnn.Network([2, 1], output="exp"))
 
 
-@pytest.mark.parametrize("opset", [13, 17, 20])
-@pytest.mark.parametrize("activation", [
-    nn.ReLU(), nn.LeakyReLU(), nn.ELU(), nn.SELU(), nn.Softplus(), nn.SiLU(), nn.GELU(), nn.Tanh(), nn.Sigmoid(),
-], ids=repr)
-@pytest.mark.filterwarnings("ignore")       # this exporter is deprecated; the new one needs another package
-def test_what_pytorch_exports_to_onnx_is_read(activation, opset, tmp_path):
+ONNX_ACTIVATIONS = [nn.ReLU(), nn.LeakyReLU(), nn.ELU(), nn.SELU(), nn.Softplus(), nn.SiLU(), nn.GELU(), nn.Tanh(),
+                    nn.Sigmoid()]
+
+
+def exported(module, folder, dynamo, opset, dtype=torch.float32):
+    """An ONNX file of a module that takes five columns, as PyTorch's new exporter (dynamo) or its old one writes it.
+
+    The new one says what it does, the old one that it is deprecated.
+    """
     pytest.importorskip("onnx", reason="NOT TESTED: onnx is not installed")
+    if dynamo:
+        pytest.importorskip("onnxscript", reason="NOT TESTED: onnxscript is not installed")
+    torch.onnx.export(module, (torch.zeros(2, 5, dtype=dtype),), str(folder / "model.onnx"), dynamo=dynamo,
+                      opset_version=opset, verbose=False)
+    return folder / "model.onnx"
+
+
+@pytest.mark.parametrize("dynamo, opset, dtype", [
+    (False, 13, "float32"), (False, 17, "float64"), (False, 20, "float32"), (True, 18, "float32"),
+    (True, 20, "float64")])
+@pytest.mark.filterwarnings("ignore")
+def test_what_pytorch_exports_to_onnx_is_read(dynamo, opset, dtype, tmp_path):
+    """All activations in one module; the new exporter writes the weights to a file of their own."""
     torch.manual_seed(0)
-    module = nn.Sequential(nn.Linear(5, 8), activation, nn.Linear(8, 3, bias=False), nn.Softmax(-1)).eval()
-    torch.onnx.export(module, (torch.zeros(1, 5),), str(tmp_path / "model.onnx"), dynamo=False, opset_version=opset)
-    network = from_onnx(tmp_path / "model.onnx")
-    assert_same_network(network, from_torch(module))
+    pieces = [part for activation in ONNX_ACTIVATIONS for part in (nn.Linear(40, 40), activation)]
+    module = nn.Sequential(nn.Linear(5, 40), *pieces, nn.Linear(40, 3, bias=False), nn.Softmax(-1)).eval()
+    module = module.to(getattr(torch, dtype))
+    path = exported(module, tmp_path, dynamo, opset, getattr(torch, dtype))
+    assert (tmp_path / "model.onnx.data").exists() == dynamo
+    assert_same_network(from_onnx(path), from_torch(module))
+
+
+@pytest.mark.parametrize("dynamo, opset", [(False, 9), (False, 11), (False, 17), (True, 18)])
+@pytest.mark.filterwarnings("ignore")
+def test_equal_biases_and_batch_normalization_exported_by_pytorch_are_read(dynamo, opset, tmp_path):
+    """The old exporter writes each of several equal tensors once, and Identity nodes for the others."""
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(5), nn.Linear(5, 8), nn.ReLU(), nn.BatchNorm1d(8), nn.Dropout(),
+                           nn.Linear(8, 8), nn.BatchNorm1d(8), nn.GELU(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 8),
+                           nn.Softmax(1)).eval()
+    with torch.no_grad():
+        for part in module:
+            if isinstance(part, nn.Linear):
+                part.bias.fill_(0.25)
+            elif isinstance(part, nn.BatchNorm1d) and part is not module[1]:
+                part.running_mean.normal_()
+                part.running_var.uniform_(0.5, 2)
+    network = from_onnx(exported(module, tmp_path, dynamo, opset))
+    assert network.activations == ("relu", "gelu", "tanh", "softmax")
+    assert error(network.predict(X), outputs(module, X.astype("f"))) < 2e-6
+
+
+@pytest.mark.parametrize("sentence, module, dynamo", [
+    (r"Clip\(0, 6\)", nn.ReLU6(), False), (r"PRelu\(0.25\)", nn.PReLU(), False),
+    (r"Gelu\(approximate='tanh'\)", nn.GELU("tanh"), False), (r"LeakyRelu\(alpha=0.2\)", nn.LeakyReLU(0.2), False),
+    ("scales or shifts what .*'softplus'", nn.Softplus(2), False),
+    (r"Softplus\(\), Greater\(5\), Where\(\), which .* where softplus", nn.Softplus(threshold=5), True)], ids=repr)
+@pytest.mark.filterwarnings("ignore")
+def test_what_pytorch_exports_and_fastnn_has_not_is_refused(sentence, module, dynamo, tmp_path):
+    path = exported(nn.Sequential(nn.Linear(5, 4), module), tmp_path, dynamo, 20)
+    with pytest.raises(ValueError, match=sentence):
+        from_onnx(path)
 
 
 def test_a_wrong_constant_would_be_noticed():
