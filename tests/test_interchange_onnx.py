@@ -257,7 +257,8 @@ def test_an_activation_is_known_by_what_it_computes(activation, nodes, write, ru
     assert_read(write(GEMM, *nodes, **used([GEMM, *nodes])), run, (activation,))
 
 
-NUMBERS = {"six": np.array(6, "f"), "ten": np.array(10, "f"), "third": np.array(1 / 3, "f"),
+NUMBERS = {"twelve": np.array(12, "f"), "deep": np.zeros((1, 1, 1), "f"), "deep3": np.ones((1, 1, 3), "f"),
+           "six": np.array(6, "f"),
            "slope": np.array(0.0100001, "f"),
            "uneven": np.array([0.01, 0.02, 0.01], "f"), "tiny": np.array(1e-6, "f"), "c3": np.array(0.044715, "f"),
            "factor": np.array(1.702, "f"), "large": np.array(1e5, "f"), "threshold": np.array(5, "f"),
@@ -273,6 +274,11 @@ NUMBERS = {"six": np.array(6, "f"), "ten": np.array(10, "f"), "third": np.array(
      [("LeakyRelu", "z", "y", {"alpha": 0.02})]),
     (r"PRelu\(0.0100001\), which gives -0.0100001 at -1", [("PRelu", "z slope", "y")]),
     (r"PRelu\(\), which is not the same function of each column", [("PRelu", "z uneven", "y")]),
+    (r"Elu\(alpha=1.00001\), which .* where elu", [("Elu", "z", "y", {"alpha": 1.00001})]),
+    (r"Greater\(12\), Softplus\(\), Where\(\), which .* where softplus",
+     [("Greater", "z twelve", "g"), ("Softplus", "z", "s"), ("Where", "g z s", "y")]),
+    (r"Max\(0\), which is not the same function", [("Max", "z deep", "y")]),
+    (r"constant of shape \(1, 1, 3\)", [("Add", "z deep3", "y")]),
     (r"Elu\(alpha=1.01\), which", [("Elu", "z", "y", {"alpha": 1.01})]),
     (r"Celu\(alpha=2\), which", [("Celu", "z", "y", {"alpha": 2.0})]),
     (r"Selu\(alpha=1.673, gamma=1.0507\), which", [("Selu", "z", "y", {"alpha": 1.673, "gamma": 1.0507})]),
@@ -360,6 +366,38 @@ def test_a_graph_with_two_inputs_or_outputs_is_refused(write):
         from_onnx(write(("Gemm", "x w", "y"), inputs=("x", "x2"), w=W))
     with pytest.raises(ValueError, match=r"the outputs \['y', 'r'\]"):
         from_onnx(write(("Gemm", "x w", "y"), ("Relu", "y", "r"), outputs=("y", "r"), w=W))
+
+
+@pytest.mark.parametrize("last", [[("Reshape", "a column", "y")], [("Identity", "a", "y")]])
+def test_a_pipeline_that_skl2onnx_writes_is_read(last, write, run):
+    """A StandardScaler and an MLPRegressor: casts and a reshape that do nothing."""
+    nodes = [("ai.onnx.ml.Scaler", "x", "s", {"offset": [0.5, -1.0], "scale": [2.0, 0.25]}),
+             ("Cast", "s", "c", {"to": 1}), ("MatMul", "c w", "p"), ("Add", "p row", "q"), ("Sigmoid", "q", "h"),
+             ("MatMul", "h v1", "t"), ("Add", "t b1", "a"), *last]
+    assert_read(write(*nodes, w=W, row=B[None], v1=W[:1].T.copy(), b1=np.array([[0.5]], "f"), column=np.array([-1, 1]),
+                      gives=("n", 1)), run, ("sigmoid", "identity"))
+
+
+def test_a_classifier_that_skl2onnx_writes_is_read_without_its_labels(onnx, write, run, tmp_path):
+    """The sentence that refuses two outputs names the cure, and the cure works."""
+    path = write(GEMM, ("Softmax", "z", "s"), ("ArgMax", "s", "label", {"axis": 1, "keepdims": 0}),
+                 ("Identity", "s", "y"), **used([GEMM]))
+    model = onnx.load(path)
+    model.graph.output.insert(0, onnx.helper.make_tensor_value_info("label", 7, ["n"]))
+    onnx.save(model, path)
+    part = str(tmp_path / "part.onnx")
+    with pytest.raises(ValueError, match=r"extract_model\(path, new_path, \['x'\], \['y'\]\) writes such a part"):
+        from_onnx(path)
+    onnx.utils.extract_model(str(path), part, ["x"], ["y"])
+    assert_read(part, run, ("softmax",))
+
+
+def test_the_operator_of_silu_is_read(write):
+    assert from_onnx(write(GEMM, ("Swish", "z", "y"), opset=24, **used([GEMM]))).activations == ("silu",)
+
+
+def test_a_free_size_may_be_minus_one(write, run):
+    assert from_onnx(write(("Gemm", "x w", "y"), w=W, shape=(-1, 2), gives=(-1, 3))).layer_sizes == (2, 3)
 
 
 def test_what_is_no_onnx_file_is_a_format_error(onnx, tmp_path):

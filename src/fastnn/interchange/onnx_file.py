@@ -141,9 +141,9 @@ def simplified(onnx: Any, model: Any, skeleton: Any, folder: str, supported: str
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     inputs, outputs = [value for value in model.graph.input if value.name not in tensors], model.graph.output
     if len(inputs) != 1 or len(outputs) != 1:
-        raise ValueError(f"the graph has the inputs {[value.name for value in inputs]} and the outputs "
-                         f"{[value.name for value in outputs]}, but {supported}: with one of each; "
-                         "onnx.utils.extract_model writes a part of a file")
+        reads, gives = ([value.name for value in values] for values in (inputs, outputs))
+        raise ValueError(f"the graph has the inputs {reads} and the outputs {gives}, but {supported}, with one of "
+                         f"each: onnx.utils.extract_model(path, new_path, {reads[:1]}, {gives[-1:]}) writes such a part")
     opsets = {"" if opset.domain in STANDARD else opset.domain: opset.version for opset in model.opset_import}
     needed = {outputs[0].name}
     live = []
