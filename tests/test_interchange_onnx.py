@@ -386,7 +386,7 @@ def test_a_classifier_that_skl2onnx_writes_is_read_without_its_labels(onnx, writ
     model.graph.output.insert(0, onnx.helper.make_tensor_value_info("label", 7, ["n"]))
     onnx.save(model, path)
     part = str(tmp_path / "part.onnx")
-    with pytest.raises(ValueError, match=r"extract_model\(path, new_path, \['x'\], \['y'\]\) writes such a part"):
+    with pytest.raises(ValueError, match=r"extract_model\(path, new_path, \['x'\], \['y'\]\) writes one"):
         from_onnx(path)
     onnx.utils.extract_model(str(path), part, ["x"], ["y"])
     assert_read(part, run, ("softmax",))

@@ -143,7 +143,7 @@ def simplified(onnx: Any, model: Any, skeleton: Any, folder: str, supported: str
     if len(inputs) != 1 or len(outputs) != 1:
         reads, gives = ([value.name for value in values] for values in (inputs, outputs))
         raise ValueError(f"the graph has the inputs {reads} and the outputs {gives}, but {supported}, with one of "
-                         f"each: onnx.utils.extract_model(path, new_path, {reads[:1]}, {gives[-1:]}) writes such a part")
+                         f"each: onnx.utils.extract_model(path, new_path, {reads[:1]}, {gives[-1:]}) writes one")
     opsets = {"" if opset.domain in STANDARD else opset.domain: opset.version for opset in model.opset_import}
     needed = {outputs[0].name}
     live = []
