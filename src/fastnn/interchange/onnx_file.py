@@ -252,7 +252,7 @@ def as_array(onnx: Any, tensor: Any) -> Array:
 
 
 def evaluated(node: Node, inputs: list[Array | None]) -> Array:
-    """What a node makes of constants. None of these operators makes more of them than there was."""
+    """What a node makes of constants. None of these operators can fill the memory."""
     first, *others = inputs or [None]
     if node.operator == "Constant":
         for form, dtype in CONSTANTS.items():
@@ -261,6 +261,8 @@ def evaluated(node: Node, inputs: list[Array | None]) -> Array:
     try:
         if node.operator in RESHAPING and first is not None:
             return RESHAPING[node.operator](node.settings, first, *others)
+        if node.operator in JOINING and all(part is not None and part.size <= SMALL for part in inputs):
+            return JOINING[node.operator](node.settings, *inputs)
         if node.operator in OPERATORS and first is not None:
             shapes = [part.shape for part in inputs if part is not None]
             if math.prod(np.broadcast_shapes(*shapes)) <= max(map(math.prod, shapes)):
@@ -272,7 +274,7 @@ def evaluated(node: Node, inputs: list[Array | None]) -> Array:
     except (ValueError, TypeError, LookupError) as error:
         raise ValueError(f"{node.where} cannot be evaluated: {error}") from None
     raise ValueError(f"{node.where} makes a constant in a way that is not read; constants may be made by Constant, "
-                     f"{', '.join(RESHAPING)} and element-wise operators")
+                     f"{', '.join(RESHAPING)}, element-wise operators, and {' and '.join(JOINING)} of shapes")
 
 
 # The attribute that holds the value, and its dtype if that is not the value's own.
@@ -303,3 +305,8 @@ RESHAPING: dict[str, Callable[..., Array]] = {
     "Reshape": reshaped, "Squeeze": squeezed, "Unsqueeze": unsqueezed,
     "Flatten": lambda settings, values: values.reshape(math.prod(values.shape[:settings["axis"]]), -1),
 }
+JOINING: dict[str, Callable[..., Array]] = {
+    "Concat": lambda settings, *parts: np.concatenate(parts, settings["axis"]),
+    "Gather": lambda settings, values, places: values.take(places, settings["axis"]),
+}
+PICKING = (*RESHAPING, *JOINING, "Cast", "Identity")        # what sizes go through without being computed with

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .chain import Chain, unsupported
-from .onnx_file import check_shapes, read_graph
+from .onnx_file import PICKING, check_shapes, evaluated, read_graph
 from .onnx_operators import DTYPES, GRID, OPERATORS, activation_of
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ SUPPORTED = ("only chains of Gemm (without transA) or MatMul, of scalings and sh
 SCALER = "ai.onnx.ml.Scaler"
 # What is read, but is no function of each element in OPERATORS.
 LAYERS = ("Gemm", "MatMul", "Softmax", "BatchNormalization", SCALER, "Flatten", "Reshape", "Dropout")
+NUMBERS_OF_ROWS = (7919, 104729)
 LONGEST = 50        # nodes in a run of functions
 
 
@@ -86,7 +87,7 @@ class Reader:
         if len(block.nodes) == 1 and node.operator in ("Gemm", "MatMul", "Softmax"):
             self.end_run()
             {"Gemm": self.gemm, "MatMul": self.matmul, "Softmax": self.softmax}[node.operator](node, block.source)
-        elif not (len(block.nodes) == 1 and self.unchanged(node, block.source)):
+        elif not (node.operator == "Reshape" and self.reshape(block) or len(block.nodes) == 1 and self.unchanged(node)):
             self.function(block)
 
     def finish(self) -> None:
@@ -131,7 +132,7 @@ class Reader:
             raise unsupported(node.where, self.called(node), SUPPORTED)
         self.chain.activation(node.where, "softmax")
 
-    def unchanged(self, node: Node, source: str) -> bool:
+    def unchanged(self, node: Node) -> bool:
         """Whether a node hands on its rows as they come, up to the rounding of their dtype."""
         settings = node.settings
         if node.operator == "Cast":
@@ -148,14 +149,33 @@ class Reader:
             if settings["axis"] not in (1, -1):
                 raise unsupported(node.where, self.called(node), SUPPORTED)
             return True
-        if node.operator == "Reshape":
-            shape = self.constants.get(node.inputs[1], np.empty(0)).ravel().tolist()
-            same = [size in (-1, known) or size == 0 and not settings.get("allowzero")
-                    for size, known in zip(shape, (self.rows, self.width), strict=False)]
-            if source != node.inputs[0] or len(shape) != 2 or shape == [-1, -1] or not all(same):
-                raise unsupported(node.where, f"a Reshape to {shape}, which may change the rows", SUPPORTED)
-            return True
         return node.operator == "Identity"
+
+    def reshape(self, block: Block) -> bool:
+        """Whether a block is a Reshape of its source, which must keep the shape, however it is told that.
+
+        Where the number of rows is free, two numbers are tried. Sizes are picked and joined, not computed with, so what
+        is right for both is right for all.
+        """
+        *before, last = block.nodes
+        if last.inputs[0] != block.source:
+            return False
+        for rows in NUMBERS_OF_ROWS if self.rows is None else (self.rows,):
+            values = dict(self.constants)
+            for node in before:
+                if node.operator == "Shape" and node.inputs[0] == block.source and self.width is not None:
+                    sizes = np.array([rows, self.width])
+                    values[node.output] = sizes[node.settings.get("start"):node.settings.get("end")]
+                elif node.operator in PICKING and all(name in values for name in node.inputs if name):
+                    values[node.output] = evaluated(node, [values.get(name) for name in node.inputs])
+                else:
+                    return False
+            shape = values[last.inputs[1]].ravel().tolist() if last.inputs[1] in values else []
+            same = [size in (-1, known) or size == 0 and not last.settings.get("allowzero")
+                    for size, known in zip(shape, (rows, self.width), strict=False)]
+            if len(shape) != 2 or shape == [-1, -1] or not all(same):
+                raise unsupported(last.where, f"a Reshape to {shape}, which may change the rows", SUPPORTED)
+        return True
 
     def function(self, block: Block) -> None:
         """Takes up a block of functions of each element, to be read when the run of them is at its end."""
@@ -238,12 +258,14 @@ class Reader:
                 raise unsupported(node.where, "a BatchNormalization in training", SUPPORTED)
             gamma, beta, mean, variance = (
                 self.row(node, name, self.width).astype(np.float64) for name in node.inputs[1:])
+            self.check_widths(node, gamma, beta, mean, variance)
             with np.errstate(all="ignore"):
                 scale = gamma / np.sqrt(variance + node.settings["epsilon"])
             return scale, beta - mean * scale
         if node.operator == SCALER:
             scale, offset = (np.asarray(node.settings.get(name, default), np.float64)
                              for name, default in (("scale", one), ("offset", zero)))
+            self.check_widths(node, scale, offset)
             return scale, -offset * scale
         if node.operator == "Neg":
             return -one, zero
@@ -255,6 +277,12 @@ class Reader:
         with np.errstate(all="ignore"):
             return {"Add": (one, constant), "Sub": (one, -constant) if first else (-one, constant),
                     "Mul": (constant, zero), "Div": (1 / constant, zero) if first else None}[operator]
+
+    def check_widths(self, node: Node, *parts: Array) -> None:
+        """Refuses constants for several numbers of columns."""
+        widths = sorted({part.size for part in parts} - {1})
+        if len(widths) > 1:
+            raise ValueError(f"{node.where} has constants for {widths[0]} and for {widths[1]} columns")
 
     def constant(self, node: Node, name: str) -> Array:
         """A constant that holds numbers."""
