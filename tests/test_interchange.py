@@ -354,6 +354,14 @@ def test_weights_of_keras_of_another_byte_order_or_of_halves(dtype, expected):
     np.testing.assert_array_equal(network.biases[0], B)
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_negative_variance_is_refused():
+    for normalization, weights in ((layer("BatchNormalization"), [GAMMA, BETA, MEAN, -VARIANCE]),
+                                   (layer("Normalization"), [MEAN, -VARIANCE, np.array(9)])):
+        with pytest.raises(ValueError, match="layer 1 .* multiplies by or adds NaN or infinity"):
+            from_keras([dense(3), normalization], [W, B, *weights])
+
+
 def test_arrays_of_a_normalization_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match=r"arrays of the shapes \(3,\), \(2,\), \(3,\), \(3,\), but all"):
         from_keras([dense(3), layer("BatchNormalization")], [W, B, GAMMA, BETA[:2], MEAN, VARIANCE])

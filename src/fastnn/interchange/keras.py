@@ -181,7 +181,8 @@ def batch_normalization(where: str, config: dict[str, Any], weights: list[Array]
         raise ValueError(f"{where} has arrays of the shapes {', '.join(str(part.shape) for part in parts)}, but all of "
                          "a BatchNormalization have one shape")
     *learned, mean, variance = parts
-    scale = (learned[0] if scaled else 1) / np.sqrt(variance + config.get("epsilon", 1e-3))
+    with np.errstate(divide="ignore", invalid="ignore"):        # the chain refuses what is not finite
+        scale = (learned[0] if scaled else 1) / np.sqrt(variance + config.get("epsilon", 1e-3))
     return scale, (learned[-1] if centered else 0) - mean * scale
 
 
@@ -195,7 +196,8 @@ def normalization(where: str, config: dict[str, Any], weights: list[Array]) -> t
         raise ValueError(f"{where} has a mean of shape {mean.shape} and a variance of shape {variance.shape}, but they "
                          "must have one shape")
     mean = mean.astype(np.float64)
-    deviation = np.maximum(np.sqrt(variance.astype(np.float64)), NORMALIZATION_EPSILON)
+    with np.errstate(invalid="ignore"):
+        deviation = np.maximum(np.sqrt(variance.astype(np.float64)), NORMALIZATION_EPSILON)
     return (deviation, mean) if config.get("invert") else (1 / deviation, -mean / deviation)
 
 

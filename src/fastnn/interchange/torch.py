@@ -152,7 +152,8 @@ def normalization(where: str, module: Any) -> tuple[Array, Array]:
         raise ValueError(f"{where} is {module!r}, which keeps no running mean and variance, so that what it computes "
                          "depends on the batch; train it with track_running_stats=True")
     mean, variance = array(where, module.running_mean), array(where, module.running_var)
-    scale = 1 / np.sqrt(variance.astype(np.float64) + module.eps)
+    with np.errstate(divide="ignore", invalid="ignore"):        # the chain refuses what is not finite
+        scale = 1 / np.sqrt(variance.astype(np.float64) + module.eps)
     if module.weight is not None:
         scale = scale * array(where, module.weight)
     shift = -mean * scale
