@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -104,15 +105,22 @@ def test_a_file_that_cannot_be_written_is_known_before_the_work(folder, capsys, 
         "flowers.csv", "patients.csv"]
 
 
-@pytest.mark.parametrize("command", ["train", "predict", "info", "export"])
-def test_what_is_no_regular_file_is_not_waited_for(folder, capsys, command):
-    """A pipe, in the place of the table or the model."""
+@pytest.mark.parametrize("command", [
+    ["predict", "pipe", "flowers.csv"], ["info", "pipe"], ["export", "pipe", "--to", "c"]])
+def test_a_model_that_is_no_regular_file_is_not_waited_for(folder, capsys, command):
     os.mkfifo("pipe")
-    arguments = {"train": ["pipe", "--target", "y"], "predict": ["pipe", "flowers.csv"], "info": ["pipe"],
-                 "export": ["pipe", "--to", "c"]}[command]
-    code, out, err = run(capsys, command, *arguments)
+    code, out, err = run(capsys, *command)
     assert (code, out) == (1, "") and err == (
         "fastnn: error: pipe is a pipe, but must be a regular file: pass the path of one\n")
+
+
+def test_a_table_may_come_through_a_pipe(folder, capsys):
+    """As for other commands: `fastnn train <(zcat flowers.csv.gz) --target species`."""
+    os.mkfifo("pipe")
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(lambda: open("pipe", "wb").write(open("flowers.csv", "rb").read()))     # noqa: SIM115
+        code, out, _ = run(capsys, "train", "pipe", "--target", "species", "--epochs", "2")
+    assert code == 0 and "30 rows held out" in out
 
 
 def test_empty_lines_at_the_end_are_no_rows(folder, capsys):
