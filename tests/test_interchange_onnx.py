@@ -401,6 +401,27 @@ def test_the_operator_of_silu_is_read(write):
     assert from_onnx(write(GEMM, ("Swish", "z", "y"), opset=24, **used([GEMM]))).activations == ("silu",)
 
 
+def test_constants_that_are_inputs_too_are_read(onnx, write, run):
+    """As files had to be before 2019."""
+    path = write(GEMM, ("Relu", "z", "y"), opset=9, **used([GEMM]))
+    model = onnx.load(path)
+    model.ir_version = 3
+    for tensor in model.graph.initializer:
+        model.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    onnx.save(model, path)
+    assert_read(path, run, ("relu",))
+
+
+@pytest.mark.parametrize("words, nodes", [
+    (r"node \d 'the_Concat\d' .*makes a constant in a way", [("Concat", "w w", "m0", {"axis": 0}), *[
+        ("Concat", f"m{n} m{n}", f"m{n + 1}", {"axis": 0}) for n in range(60)], ("Gemm", "x m60", "y")]),
+    ("node 0 'the_ConstantOfShape' .*makes a constant", [("ConstantOfShape", "huge", "m"), ("Gemm", "x m", "y")])],
+    ids=["Concat", "ConstantOfShape"])
+def test_constants_cannot_fill_the_memory(words, nodes, write):
+    with pytest.raises(ValueError, match=words):
+        from_onnx(write(*nodes, w=W, huge=np.array([10**6, 10**6])))
+
+
 def test_a_free_size_may_be_minus_one(write, run):
     assert from_onnx(write(("Gemm", "x w", "y"), w=W, shape=(-1, 2), gives=(-1, 3))).layer_sizes == (2, 3)
 

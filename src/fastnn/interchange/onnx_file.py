@@ -77,7 +77,7 @@ def read_graph(onnx: Any, path: Path, supported: str) -> Graph:
         onnx.checker.check_model(skeleton)
         return simplified(onnx, model, skeleton, os.path.dirname(name), supported)
     except (DecodeError, UnicodeDecodeError, onnx.checker.ValidationError, FormatError) as error:
-        raise FormatError(f"{name} is not a valid ONNX file: {error}") from None
+        raise FormatError(f"{name} is not a valid ONNX file: {' '.join(str(error).split())}") from None
 
 
 def check_shapes(onnx: Any, graph: Graph) -> None:
