@@ -123,6 +123,8 @@ def write(onnx, tmp_path):
             [value(name, out or dtype, gives) for name in outputs],
             [onnx.numpy_helper.from_array(array, name) for name, array in arrays.items()],
             value_info=[value(*entry) for entry in inside])
+        if onnx.defs.onnx_opset_version() < opset < 99:
+            pytest.skip(f"NOT TESTED: this onnx does not know opset {opset}")
         opsets = [onnx.helper.make_opsetid("", opset), onnx.helper.make_opsetid("com.microsoft", 1),
                   onnx.helper.make_opsetid("ai.onnx.ml", 3)]
         onnx.save(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=9), tmp_path / "other.onnx")

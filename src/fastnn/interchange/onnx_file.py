@@ -110,8 +110,10 @@ def check_versions(onnx: Any, model: Any) -> None:
     newest = min(NEWEST, onnx.defs.onnx_opset_version())
     for opset in model.opset_import:
         if opset.domain in STANDARD and not OLDEST <= opset.version <= newest:
+            cure = "upgrade onnx" if newest < opset.version <= NEWEST else (
+                "export the model again for one of these, or convert it with onnx.version_converter")
             raise ValueError(f"the file is of opset {opset.version}, but opsets {OLDEST} to {newest} are understood: "
-                             "export the model again for one of these, or convert it with onnx.version_converter")
+                             f"{cure}")
     if model.functions:
         raise ValueError("the file defines operators of its own, which are not read; write them out with "
                          "inline_local_functions of onnx.inliner")
