@@ -656,7 +656,7 @@ def testcapi_or_skip():
 @rounds(150, 10**6)
 def test_every_python_allocation_may_fail(rounds):
     testcapi_or_skip()
-    counts = check_allocations(OPERATIONS, PYTHONS, patience=40, all_up_to=rounds, RUST_BACKTRACE="0")
+    counts = check_allocations(OPERATIONS, PYTHONS, patience=40, all_up_to=rounds)
     assert min(counts.values()) >= 3 and sum(counts.values()) > 1500, counts
 
 

@@ -179,7 +179,8 @@ def read_model(path: Path) -> tuple[dict[str, Any], dict[str, Array]]:
                 raise ValueError(f"{size} bytes: {'it was cut short' if size < 8 + header_size + total else 'more'}; "
                                  f"{AGAIN}")
             data = np.empty(total, np.uint8)
-            if (count := file.readinto(data)) != total:         # type: ignore[attr-defined]
+            view = data.data        # readinto calls an array without memory for its buffer a wrong kind of argument
+            if (count := file.readinto(view)) != total:         # type: ignore[attr-defined]
                 raise ValueError(f"{8 + header_size + count} bytes: it has become shorter meanwhile")
 
             expected = "arrays"
