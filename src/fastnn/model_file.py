@@ -219,8 +219,8 @@ def _check_start(start: bytes, size: int) -> int:
     text = " ".join(start.decode(errors="replace").split())[:60]
     if text.isprintable() and "\ufffd" not in text:
         raise ValueError(f"a text that begins with {text!r}")
-    raise ValueError("a damaged file, or one of another kind: its first bytes tell of a header of "
-                     f"{header_size} bytes, more than {LARGEST_HEADER}")
+    raise ValueError(f"a damaged file, or one of another kind: it begins with {start[:8]!r}, which would be a header "
+                     f"of {header_size} bytes, more than {LARGEST_HEADER}")
 
 
 def _parsed(text: str, place: int) -> tuple[Layout, int]:
