@@ -96,8 +96,6 @@ def keeping(network: fastnn.Network) -> None:
         with suppress(fastnn.FormatError):
             fastnn.load(__file__)
         network.to_c(Path(folder) / "model.h", inputs=X[:8], columns=["a", "b", "c"], classes=range(1))
-        fastnn.interchange.to_onnx(network, Path(folder) / "model.onnx")
-        network.to_c(Path(folder) / "model.h")
         fastnn.interchange.to_onnx(network, Path(folder) / "model.onnx", columns=range(network.layer_sizes[0]))
         assert_type(fastnn.interchange.from_onnx(Path(folder) / "model.onnx", loss="mae"), fastnn.Network)
         network.l2 = 0.1
