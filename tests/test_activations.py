@@ -437,7 +437,7 @@ def test_float32_stays_float32_in_the_other_byte_order():
 @pytest.mark.parametrize("z", ["text", b"bytes", [1j], None, ["text"], [[1], [2, 3]]], ids=str)
 def test_what_is_no_real_number_is_refused(z):
     for function in (activations.tanh, activations.tanh.derivative, activations.softmax):
-        with pytest.raises((TypeError, ValueError), match=r"\bz has"):
+        with pytest.raises((TypeError, ValueError), match=r"\bz (has|is None)"):
             function(z)
 
 

@@ -201,10 +201,9 @@ def instead(name: str, values: object) -> str:
         return "class_weight takes 'balanced' and {class: weight}"
     if values is None:
         return "pass an array, a list or a frame"
-    if isinstance(values, (str, bytes)) and name != "X":
-        return f"pass the values themselves, such as frame[{shown(values)}]"
     if isinstance(values, (str, bytes)):
-        return "read the file first, such as with np.loadtxt or pandas.read_csv"
+        return (f"pass the column itself, such as frame[{shown(values)}]" if name in ("y", "sample_weight") else
+                "read the file first, such as with np.loadtxt or pandas.read_csv" if name == "X" else "pass numbers")
     if hasattr(values, "toarray"):
         return f"pass {it}.toarray()"
     if hasattr(values, "detach"):
@@ -250,9 +249,8 @@ def other_kind(name: str, values: object, array: Array) -> str:
     """The sentence for an array of something else than numbers or objects."""
     kind, where, advice = array.dtype.kind, "", "convert it to numbers"
     if array.ndim == 0 and isinstance(values, (str, bytes)):
-        return f"{name} is the text {shown(values)} (dtype {array.dtype}), but must hold real numbers; " + instead(
-            name, values)
-    if kind in "UST":
+        where, advice = f" ({shown(values)})", instead(name, values)
+    elif kind in "UST":
         elements = array.ravel().tolist()
         first = next((i for i, element in enumerate(elements) if not is_numeral(element)), 0)
         at = [int(i) for i in np.unravel_index(first, array.shape)]
