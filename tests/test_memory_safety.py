@@ -57,6 +57,28 @@ def test_an_optimizer_is_taken_by_one_of_many_fits_that_begin_at_once(widths):
     assert outcomes == [[refused] * 7 + ["ok"]] * 60
 
 
+def test_what_a_fit_keeps_for_one_network_is_taken_by_one_of_many():
+    """Early stopping, and a schedule that remembers: two networks would mix their best parameters or their losses."""
+    outcomes = answer(SETUP + """
+    outcomes = []
+    for round in range(30):
+        stopping, schedule = fastnn.EarlyStopping(2), fastnn.schedules.ReduceOnPlateau(0.01)
+        options = [{"early_stopping": stopping, "optimizer": fastnn.SGD(0.01)} if round % 2 else
+                   {"optimizer": fastnn.SGD(schedule)} for _ in range(4)]
+        begin = threading.Barrier(4)
+
+        def fit(arguments):
+            network = fastnn.Network([8, 16, 1])
+            begin.wait()
+            return outcome(lambda: network.fit(X, y, epochs=3, **arguments)).split(":")[0]
+
+        with ThreadPoolExecutor(4) as pool:
+            outcomes.append(sorted(pool.map(fit, options)))
+    print(json.dumps(outcomes))
+    """)
+    assert outcomes == [["ValueError"] * 3 + ["ok"]] * 30
+
+
 def test_a_network_that_gets_no_optimizer_leaves_it_as_it_was():
     """It belongs to nobody yet, and can train another network."""
     class Scarce(fastnn.Adam):
@@ -216,9 +238,12 @@ def test_an_optimizer_of_another_kernel_has_the_state_that_this_one_keeps(kernel
     class Mine(fastnn.SGD):
         kernel = "{kernel}"
 
+    class Look(fastnn.Callback):
+        def on_fit_begin(self, fit):
+            print(json.dumps([len(optimizer.state), len({{block.size for block in optimizer.state}})]))
+
     optimizer = Mine()
-    outcome(lambda: fastnn.Network([8, 16, 1]).fit(X, y, optimizer=optimizer))
-    print(json.dumps([len(optimizer.state), len({{block.size for block in optimizer.state}})]))
+    fastnn.Network([8, 16, 1]).fit(X, y, epochs=0, optimizer=optimizer, callbacks=[Look()])
     """)
     assert blocks == [1 if kernel in ("rmsprop", "adagrad") else 2, 1]
 
@@ -232,9 +257,11 @@ def test_state_that_is_not_laid_out_like_the_parameters_is_refused(state):
             return {state}
 
     optimizer = Mine()
+    class Other(fastnn.Adam):
+        kernel = "none"
+
     print(json.dumps([outcome(lambda: fastnn.Network([8, 16, 1]).fit(X, y, optimizer=optimizer)).split(" ")[0],
-                      outcome(lambda: setattr(optimizer, "kernel", "none") or optimizer.bind(
-                          fastnn.Network([8, 1])._engine))]))
+                      outcome(lambda: Other().bind(fastnn.Network([8, 1])._engine))]))
     """)
     assert outcomes[0] == "TypeError:" and "kernel is 'none', which does not exist" in outcomes[1]
 

@@ -279,7 +279,7 @@ def nested(depth):
 
 
 @pytest.mark.parametrize("settings, message", [
-    ({"schedule": "Cosine", "rate": 0.1}, "here it is called 'CosineDecay'"),
+    ({"schedule": "Cosine", "rate": 0.1}, "did you mean 'CosineDecay'"),
     ({"schedule": "Function", "function": "print"}, "schedule is 'Function', which does not exist"),
     ({"schedule": "Schedule"}, "does not exist"),
     ({"rate": 0.1}, "schedule is None"),

@@ -140,7 +140,6 @@ class EarlyStopping(Settings, Callback):
         self.restore_best = restore_best
         self.best = self.best_epoch = self.best_parameters = None
         self.waited = 0
-        self._engine: Engine | None = None      # of the network that it belongs to
 
     def __reduce__(self) -> tuple[type[EarlyStopping], tuple[Any, ...]]:
         """A copy has the settings, and belongs to no network yet."""
@@ -154,10 +153,20 @@ class EarlyStopping(Settings, Callback):
         """The arguments that would make it again."""
         return {name: getattr(self, name) for name in ("patience", "min_change", "monitor", "mode", "restore_best")}
 
+    @property
+    def _engine(self) -> Engine | None:
+        """Of the network that it belongs to."""
+        return vars(self).get("_owner")
+
+    @_engine.setter
+    def _engine(self, engine: Engine | None) -> None:
+        if engine is None:
+            vars(self).pop("_owner", None)
+        else:
+            vars(self)["_owner"] = engine
+
     def watch(self, fit: Fit) -> None:
-        """Refuses what it cannot watch in a fit, and makes ready for it."""
-        if self._engine not in (None, fit.network._engine):
-            raise ValueError("early_stopping holds the best parameters of another network; create one for each")
+        """Refuses what it cannot watch in a fit, and makes ready for it: it is the fit's network's from now on."""
         self._name = self.monitor or ("validation_loss" if fit._validation is not None else "loss")
         watched = {"loss", *fit.history._metrics} | ({"validation_loss"} if fit._validation is not None else set())
         if self._name not in watched:
@@ -175,11 +184,13 @@ class EarlyStopping(Settings, Callback):
         if self._name in fit._metrics and (reason := fit._metrics[self._name].says_nothing()):
             raise ValueError(f"monitor is {self._name!r}, which says nothing here: {reason}; pass more rows, or "
                              "monitor the loss")
+        engine = fit.network._engine
+        if vars(self).setdefault("_owner", engine) is not engine:       # one step, whichever threads do it
+            raise ValueError("early_stopping holds the best parameters of another network; create one for each")
         self._sign = 1 if mode == "min" else -1
         fit._watches_loss = self._name == "loss"
 
     def on_fit_begin(self, fit: Fit) -> None:
-        self._engine = fit.network._engine
         self._same = True       # whether all values of this fit are the best one
 
     def on_epoch_end(self, fit: Fit) -> None:

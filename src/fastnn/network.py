@@ -499,12 +499,12 @@ class Network(Running):
             self._check_finite()
             threads = ranks.threads(threads)
             fit = training.Fit(self, optimizer, epochs, validation, scores, tol, time_budget, callbacks, ranks)
-            if early_stopping is not None:
-                early_stopping.watch(fit)
             engine.acquire()
             outer, engine.most_threads = engine.most_threads, threads or 0      # of a fit whose callback this one is in
             start = training.State(self, optimizer, early_stopping)
             try:
+                if early_stopping is not None:
+                    early_stopping.watch(fit)
                 optimizer.bind(engine)
                 ranks.agree(self, optimizer, epochs=epochs, batch_size=batch_size, shuffle=bool(shuffle), tol=tol,
                             class_weight=class_weight, early_stopping=early_stopping, time_budget=time_budget)

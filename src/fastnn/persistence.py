@@ -200,18 +200,25 @@ def save(network: Network, path: Path) -> None:
     """Writes a network to a file. A Python loss is left out, and `load` asks for it; of a learning rate that is a
     Python function the latest value is kept, with a warning. What `load` would refuse is an error before the disk is
     touched."""
-    write_model(path, *plain_parts(network))
+    description, tensors, lost = plain_parts(network)
+    write_model(path, description, tensors)
+    if lost is not None:
+        latest = description["optimizer"]["arguments"]["learning_rate"]
+        warnings.warn(f"learning_rate is {lost!r}, and a file cannot hold a Python function: who loads the network "
+                      f"goes on with the latest rate, {latest:g}, and must set optimizer.learning_rate again",
+                      stacklevel=3)
 
 
 def check_saveable(network: Network, path: Path | None = None) -> None:
     """Raises what `save` would raise of this network, now or when it is trained, and of this path; writes nothing."""
-    encoded(*plain_parts(network), spare=SPARE)
+    encoded(*plain_parts(network)[:2], spare=SPARE)
     if path is not None:
         check_target(path)
 
 
-def plain_parts(network: Network) -> tuple[Description, dict[str, Array]]:
-    """`parts` for a file: JSON and arrays alone, which have passed the reader's checks."""
+def plain_parts(network: Network) -> tuple[Description, dict[str, Array], schedules.Schedule | None]:
+    """`parts` for a file, JSON and arrays alone, which have passed the reader's checks; and a learning rate that a file
+    cannot hold."""
     description, tensors = parts(network)
     check_metadata(description["metadata"])
     description["metadata"], lists = without_lists(description["metadata"])
@@ -224,16 +231,14 @@ def plain_parts(network: Network) -> tuple[Description, dict[str, Array]]:
     loss, optimizer = description["network"]["loss"], description["optimizer"]
     description["network"]["loss"] = asdict(loss) if isinstance(loss, Loss) else None
     trained = network.optimizer
+    lost: schedules.Schedule | None = None
     if isinstance(trained, Optimizer) and isinstance(rate := trained.learning_rate, schedules.Schedule):
         try:
             saved: Any = {"settings": rate.settings(), "state": rate.state()}
             if schedules.from_settings(saved["settings"]) != rate:
                 raise ValueError("a subclass")
         except (TypeError, ValueError):
-            saved = max(trained.last_rate, 1e-300)        # 0 would be no learning rate
-            warnings.warn(f"learning_rate is {rate!r}, and a file cannot hold a Python function: who loads the network "
-                          f"goes on with the latest rate, {saved:g}, and must set optimizer.learning_rate again",
-                          stacklevel=4)
+            saved, lost = max(trained.last_rate, 1e-300), rate        # 0 would be no learning rate
         optimizer["arguments"]["learning_rate"] = saved
     try:
         read, arrays = json.loads(json.dumps(description)), dict(tensors)
@@ -241,7 +246,7 @@ def plain_parts(network: Network) -> tuple[Description, dict[str, Array]]:
         restored(type(network), understood(read), arrays)
     except REFUSED as error:
         raise ValueError(f"the network was not saved, as fastnn.load would refuse it: {error}") from error
-    return description, tensors
+    return description, tensors, lost
 
 
 def without_lists(value: Any, place: tuple[str | int, ...] = ()) -> tuple[Any, dict[tuple[str | int, ...], Array]]:

@@ -275,6 +275,12 @@ class State:
         """Everything is as it was again. Takes hardly any memory, as that may be what is lacking."""
         network, optimizer = self.network, self.optimizer
         network._optimizer, network._early_stopping, network._epochs_trained, network._engine.steps = self.of_network
+        # What another network has, or has taken meanwhile, was refused to this one: it is not touched.
+        if self.stopping is not None and self.stopping._engine is network._engine:
+            for name, value in zip(OF_STOPPING, self.of_stopping, strict=True):
+                setattr(self.stopping, name, value)
+        if isinstance(optimizer, Optimizer) and optimizer.network_engine is not network._engine:
+            return
         optimizer.steps, optimizer.epochs = self.counts
         if isinstance(optimizer, Optimizer):
             engine, state = self.belongs
@@ -282,8 +288,6 @@ class State:
                 optimizer.belong(engine, state)
             if self.schedule is not None:
                 self.schedule[0].set_state(self.schedule[1])
-        for name, value in zip(OF_STOPPING, self.of_stopping, strict=False):
-            setattr(self.stopping, name, value)
 
 
 class WayBack:
