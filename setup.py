@@ -112,7 +112,7 @@ def extensions(mode):
 mode = os.environ.get("FASTNN_BUILD", "")
 setup(
     # A folder for each mode: setuptools takes what lies there for up to date, whatever its flags were.
-    options={"build": {"build_base": f"build/{mode or 'release'}"}},
+    options={"build": {"build_base": f"build/{mode or 'release'}"}, "build_ext": {"parallel": True}},
     ext_modules=cythonize(
         extensions(mode),
         nthreads=0,
