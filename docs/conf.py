@@ -32,6 +32,9 @@ smartquotes_action = "De"   # dashes, and no curly quotes: "mse" in a docstring 
 # `python` in a page is the one that builds it, and pictures look alike.
 os.environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]
 os.environ["MATPLOTLIBRC"] = os.path.join(os.path.dirname(os.path.abspath(__file__)), "matplotlibrc")
+# What runs the code keeps its files beside the pages: a home may be read-only.
+for name in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR"):
+    os.environ[name] = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "build/jupyter")
 
 # Pages and the code in them
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]

@@ -10,11 +10,11 @@ from . import kernels as kernel_modules
 
 try:
     import fastnn._cpu as _cpu
-except ModuleNotFoundError as error:
+except ModuleNotFoundError:
     raise ImportError(
         f"fastnn has no compiled modules for this Python in {kernel_modules.__path__[0]}: install it by pip, which "
         "compiles them; they cannot be imported from a zip file"
-    ) from error
+    ) from None
 from ._core import Kernels
 
 KNOWN = ("avx2", "avx512", "neon", "sse2")
