@@ -194,7 +194,7 @@ class EarlyStopping(Settings, Callback):
         self._same = True       # whether all values of this fit are the best one
 
     def on_epoch_end(self, fit: Fit) -> None:
-        value, parameters, epochs_ago = fit.watched(self._name)
+        value, parameters, epochs_ago = fit._watched(self._name)
         if math.isfinite(value) and (self.best is None or self._sign * (self.best - value) > self.min_change):
             self._same = self._same and fit.epoch == 1
             self.best, self.best_epoch, self.waited = value, fit.network.epochs_trained - epochs_ago, 0

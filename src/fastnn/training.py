@@ -43,10 +43,10 @@ class DivergenceError(ValueError):
     A training loss tells how good parameters were before each step. So an epoch speaks for the parameters with which
     it began, and is good if its mean training loss was finite and not larger than that of the fit's first
     epoch. If no epoch was good, or if the parameters before the fit have a smaller loss over the training rows (of an
-    iterable: over its last batch), everything is as it was before the fit. "Everything" is: parameters, the
-    optimizer with its state and counts, what a schedule and an EarlyStopping remember, random numbers,
-    `epochs_trained`; and before the first epoch also which optimizer and EarlyStopping the network has. A loss of
-    `LBFGS` never grows: it goes back to the last iteration.
+    iterable: over its last batch), everything is as it was before the fit. (A loop of fits is not seen as one.)
+    "Everything" is: parameters, the optimizer with its state and counts, what a schedule and an EarlyStopping
+    remember, random numbers, `epochs_trained`; and before the first epoch also which optimizer and EarlyStopping the
+    network has. A loss of `LBFGS` never grows: it goes back to the last iteration.
 
     Attributes: `epoch` (counted since the network was built, from 1), `step` (within that
     epoch, from 1), `learning_rate` (NaN for `LBFGS`, which has none), `single` (whether it was a
@@ -215,7 +215,7 @@ class Fit:
         """Ends the fit after this epoch; `reason` becomes `history.stopped_by`."""
         self.history.stopped_by = reason
 
-    def watched(self, name: str) -> Watched:
+    def _watched(self, name: str) -> Watched:
         """The latest value of a list of the history, and whose it is."""
         if name == "loss" and self._watched_loss is not None:
             return self._watched_loss
