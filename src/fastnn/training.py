@@ -224,8 +224,9 @@ class Fit:
     def after_epoch(self, loss: float, learning_rate: float | None) -> bool:
         """Records an epoch, and returns whether the fit goes on."""
         history = self.history
-        self.network._epochs_trained += 1
-        self._optimizer.count_epoch()
+        with self.network._at_rest():       # a copy has both counts, or neither
+            self.network._epochs_trained += 1
+            self._optimizer.count_epoch()
         # What may raise comes before the first list grows.
         validation_loss = self._validation() if self._validation is not None else None
         values = [metric() for metric in self._metrics.values()]
