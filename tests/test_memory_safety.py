@@ -163,6 +163,20 @@ def test_a_call_keeps_its_engine_when_init_is_called_again():
     assert set(outcomes) <= {"ok", "ValueError", "RuntimeError"}
 
 
+def test_what_a_fit_leaves_for_the_next_one_is_not_taken_for_another_networks():
+    """A callback calls __init__ again: the blocks that this fit leaves are too small for the next one."""
+    outcomes = answer(SETUP + """
+    class Again(fastnn.Callback):
+        def on_epoch_end(self, fit):
+            fit.network.__init__([8, 2048, 1])
+
+    network = fastnn.Network([8, 4, 1])
+    first = outcome(lambda: network.fit(X, y, epochs=3, optimizer=fastnn.Adam(), callbacks=[Again()])).split(":")[0]
+    print(json.dumps([first] + [outcome(lambda: network.fit(X, y, epochs=3)) for _ in range(3)]))
+    """)
+    assert outcomes[0] in ("ok", "RuntimeError", "ValueError", "TypeError") and outcomes[1:] == ["ok"] * 3
+
+
 # Arguments that change while they are read, or lie
 
 

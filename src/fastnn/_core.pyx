@@ -761,11 +761,12 @@ cdef class Engine:
     def __dealloc__(self):
         free(self.layers)
 
-    cdef void *block(self, array) except NULL:
-        """The memory of an array that is laid out like the parameters; TypeError for any other."""
+    cdef void *block(self, array, bint aligned=True) except NULL:
+        """The memory of an array that is laid out like the parameters, for kernels at a multiple of 64 bytes; TypeError
+        for any other."""
         if not (cnp.PyArray_Check(array) and cnp.PyArray_ISCARRAY(array) and cnp.PyArray_SIZE(array) == self.size
                 and cnp.PyArray_TYPE(array) == self.type_number
-                and <uintptr_t> cnp.PyArray_DATA(array) % ROW_BYTES == 0):
+                and (not aligned or <uintptr_t> cnp.PyArray_DATA(array) % ROW_BYTES == 0)):
             raise TypeError(f"a block is {type(array).__name__} of shape {np.shape(array)}, but must be {self.size} "
                             f"elements of {self.dtype} as aligned_zeros gives")
         return cnp.PyArray_DATA(array)
@@ -1616,14 +1617,16 @@ cdef class Trainer:
     cdef int copy_blocks(self, bint back) except -1:
         """The parameters and the optimizer's state to `good`, or back."""
         cdef int index
+        cdef void *now
+        cdef void *kept
         if self.good and len(self.good) != 1 + len(self.optimizer.state):
             raise ValueError("the optimizer's momentum was set while a fit was under way; set it between fits")
         self.engine.hold()
         try:
             for index in range(len(self.good)):
-                block = self.engine.parameters if index == 0 else self.optimizer.state[index - 1]
-                memcpy(pointer(block if back else self.good[index]), pointer(self.good[index] if back else block),
-                       self.engine.size * self.engine.itemsize)
+                now = self.engine.block(self.engine.parameters if index == 0 else self.optimizer.state[index - 1])
+                kept = self.engine.block(self.good[index], aligned=False)
+                memcpy(now if back else kept, kept if back else now, self.engine.size * self.engine.itemsize)
         finally:
             self.engine.let_go()
         return 0

@@ -313,6 +313,8 @@ class WayBack:
             self.begun = 2 if self.good == 1 else 1
             self.states[self.begun] = State(self.start.network, self.start.optimizer, self.start.stopping)
         copies = self.copies[self.begun]
+        if copies and (copies[0].shape, copies[0].dtype) != (self.blocks[0].shape, self.blocks[0].dtype):
+            copies.clear()      # of a network that __init__ was called for again
         copies.extend(np.empty_like(block) for block in self.blocks[len(copies):])
         del copies[len(self.blocks):]
         self.trainer.good = copies
