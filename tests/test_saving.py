@@ -629,14 +629,16 @@ def test_a_network_of_as_many_layers_as_there_can_be_is_saved_and_loaded(tmp_pat
 def test_the_largest_network_fits_in_a_header_with_half_a_megabyte_of_metadata():
     """Sizes that no memory holds: the text of a header is made of their shapes alone."""
     sizes = [10**7, 1] * (persistence.MOST_LAYERS // 2) + [10**7]
-    shapes = {f"{kind}.{layer}": (np.dtype("f4"), (n_in, n_out)[first:]) for layer, (n_in, n_out) in enumerate(
-        zip(sizes, sizes[1:], strict=False)) for first, kind in enumerate(["weights", "biases"])}
+    arrays = {f"{kind}.{layer}": np.broadcast_to(np.float32(0), (n_in, n_out)[first:])
+              for layer, (n_in, n_out) in enumerate(zip(sizes, sizes[1:], strict=False))
+              for first, kind in enumerate(["weights", "biases"])}
     description = {"layer_sizes": sizes, "activation": ["leaky_relu"] * len(sizes), "dropout": [0.30000000000000004] *
                    len(sizes), "metadata": "é" * (2**19 // 6), "settings": "a" * 10_000}
     label = json.dumps(description)
-    model_file._check_text(label)
-    assert len(model_file._header(label, shapes)) < model_file.LARGEST_HEADER
-    assert len(shapes) < model_file.MOST_ARRAYS - 100
+    model_file._check_label(label)
+    header = model_file._header(label, arrays)
+    model_file._check_json(header[8:].decode())
+    assert len(header) < model_file.LARGEST_HEADER and len(arrays) < model_file.MOST_ARRAYS - 100
 
 
 def test_a_network_of_more_layers_than_a_file_holds_is_refused_when_it_is_built():

@@ -13,7 +13,6 @@ import errno
 import fcntl
 import hashlib
 import json
-import math
 import os
 import re
 import stat
@@ -21,9 +20,10 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
+import safetensors.numpy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from ._types import Array, Path
 
@@ -32,23 +32,24 @@ FORMAT_VERSION = 1
 # What a header may hold. A parser makes up to 50 times as much of its text, and recurses as deep as that is nested.
 LARGEST_HEADER = 2**22      # bytes of names, shapes and description
 MOST_ARRAYS = 21_000
+MOST_NUMBERS = 16 * MOST_ARRAYS     # and names and the like; each array of two dimensions takes 12
 LARGEST_TEXT = 2**20        # characters of the description and of what stands beside it, as JSON
 MOST_VALUES = 2**16         # that these hold, more or less
 DEEPEST = 100               # lists and dictionaries within each other
 TOO_DEEP = f"lists and dictionaries nested more than {DEEPEST} deep, which a file cannot hold"
 
-DTYPES: dict[str, np.dtype[Any]] = {
-    "F64": np.dtype("<f8"), "I64": np.dtype("<i8"), "F32": np.dtype("<f4"), "I32": np.dtype("<i4")}
-CODES = {dtype: code for code, dtype in DTYPES.items()}
-Layout = dict[str, tuple[np.dtype[Any], tuple[int, ...]]]        # dtype and shape of each array
+# In the order in which safetensors writes them: the largest first, so that all are aligned.
+CODES: dict[np.dtype[Any], str] = {
+    np.dtype("<i8"): "I64", np.dtype("<f8"): "F64", np.dtype("<f4"): "F32", np.dtype("<i4"): "I32"}
 
 OPENING = '{"__metadata__":{"fastnn":"'
-ENTRY = re.compile(r':\{"dtype":"(\w{1,20})","shape":\[([\d,]{0,1000})\],"data_offsets":\[(\d{1,20}),(\d{1,20})\]\}')
+LAST_OFFSET = re.compile(r",(\d{1,20})\]\}\} *$")
 TOKENS = re.compile(r'"[^"]*"|[][{},:]')
 DECODER = json.JSONDecoder()
 
 # What parsing raises at malformed bytes. Anything else, such as MemoryError, is not the file's fault.
-MALFORMED: tuple[type[Exception], ...] = (ValueError, TypeError, LookupError, AttributeError, OverflowError)
+MALFORMED: tuple[type[Exception], ...] = (
+    ValueError, TypeError, LookupError, AttributeError, OverflowError, safetensors.SafetensorError)
 
 # Opens no link, waits for no device, and leaves what is in a file: another may be writing it.
 AS_IT_IS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -114,11 +115,18 @@ def write_model(path: Path, description: dict[str, Any], tensors: Mapping[str, A
     The new file has the mode of the old one. A description that a file cannot hold is a TypeError or
     ValueError, and what is there and no regular file an OSError, before the disk is touched.
     """
-    replace_file(path, *encoded(description, tensors))
+    label, header, arrays = checked(description, tensors)
+    np.empty(len(header) + sum(array.nbytes for array in arrays.values()), np.uint8)    # Rust would end the process
+    data = _by_rust(safetensors.numpy.save, arrays, {"fastnn": label})
+    if not data.startswith(header):
+        raise RuntimeError(f"safetensors {safetensors.__version__} writes another header than fastnn reads: install an "
+                           "older version, such as 0.8.0")
+    replace_file(path, data)
 
 
-def encoded(description: dict[str, Any], tensors: Mapping[str, Array], spare: int = 0) -> list[bytes | memoryview]:
-    """What a file of these holds, one piece after the other; the arrays' own memory where their layout fits.
+def checked(description: dict[str, Any], tensors: Mapping[str, Array],
+            spare: int = 0) -> tuple[str, bytes, dict[str, Array]]:
+    """What a file of these holds: the metadata, all that stands before the arrays, and the arrays as they will lie.
 
     TypeError or ValueError for what a file cannot hold, or `read_model` would refuse; or could not hold if the
     description were longer by `spare` bytes.
@@ -126,41 +134,34 @@ def encoded(description: dict[str, Any], tensors: Mapping[str, Array], spare: in
     check_depth(description)
     description = json.loads(_to_json(description))     # as it will be read: a tuple is a list, a key a string
     arrays = {name: np.asarray(a, a.dtype.newbyteorder("<"), order="C") for name, a in tensors.items()}
-    wrong = [name for name, array in arrays.items() if array.dtype not in CODES]
-    if wrong:
-        raise TypeError(f"{wrong[0]} has dtype {arrays[wrong[0]].dtype}, but a file holds float32, float64, int32 and "
-                        "int64")
     label = _to_json(_content(description, arrays))
-    _check_text(label, spare)
-    layout = {name: (array.dtype, array.shape) for name, array in arrays.items()}
-    header = _header(label, layout).encode()
-    if len(header) > LARGEST_HEADER - 2 * spare or len(arrays) > MOST_ARRAYS:
-        raise ValueError(f"the description and the names of {len(arrays)} arrays take {len(header)} bytes, but must "
-                         f"fit in {LARGEST_HEADER}, and there can be {MOST_ARRAYS} arrays")
-    return [len(header).to_bytes(8, "little"), header, *(arrays[name].reshape(-1).data for name in _ordered(layout))]
+    _check_label(label, spare)
+    header = _header(label, arrays, spare)
+    _check_json(header[8:].decode())
+    return label, header, arrays
 
 
 def read_model(path: Path) -> tuple[dict[str, Any], dict[str, Array]]:
     """Returns the description and the arrays that `write_model` saved as path; or raises FormatError or OSError.
 
-    The header is checked before the arrays are read. The arrays share one block of memory, of their size.
+    The header is checked before the arrays are read. Of the bytes that were read nothing stays but the arrays' copies.
     """
     path = os.fspath(path)
     expected = "a safetensors file"
     with open_regular(path) as file:
         try:
             size = os.fstat(file.fileno()).st_size
-            header_size = _check_start(file.read(START), size)
-            file.seek(8)
-            text = file.read(header_size).decode()
+            start = 8 + _check_start(file.read(START), size)
+            file.seek(0)
+            head = file.read(start)
+            text = head[8:].decode()
 
             expected = "metadata of fastnn"
             if not text.startswith(OPENING):
                 raise ValueError("a safetensors file of something else; load reads what Network.save wrote")
-            if not text.isascii():
-                raise ValueError("a header that is not ASCII")
-            label, end = DECODER.raw_decode(text, len(OPENING) - 1)
-            _check_text(label)
+            _check_json(text)
+            label, _ = DECODER.raw_decode(text, len(OPENING) - 1)
+            _check_label(label)
             content = json.loads(label)
 
             expected = f"format version {FORMAT_VERSION} at most"     # first: a newer one may change all that follows
@@ -168,34 +169,24 @@ def read_model(path: Path) -> tuple[dict[str, Any], dict[str, Array]]:
             if isinstance(version, int) and version > FORMAT_VERSION:
                 raise ValueError(f"format version {version}; upgrade fastnn")
 
-            expected = "JSON exactly as fastnn writes it"       # so no key is there twice, and no bit is free
-            layout, total = _parsed(text, end)
-            if text != _header(label, layout):
-                raise ValueError("another spelling of the same content")
-            del text
-
-            expected = f"{8 + header_size + total} bytes"
-            if size != 8 + header_size + total:
-                raise ValueError(f"{size} bytes: {'it was cut short' if size < 8 + header_size + total else 'more'}; "
-                                 f"{AGAIN}")
-            data = np.empty(total, np.uint8)
-            view = data.data        # readinto calls an array without memory for its buffer a wrong kind of argument
-            if (count := file.readinto(view)) != total:         # type: ignore[attr-defined]
-                raise ValueError(f"{8 + header_size + count} bytes: it has become shorter meanwhile")
+            end = start + int(last[1] if (last := LAST_OFFSET.search(text)) else 0)
+            expected = f"{end} bytes"
+            if size != end:
+                raise ValueError(f"{size} bytes: {'it was cut short' if size < end else 'more'}; {AGAIN}")
+            data = head + file.read(end - start)        # what was checked, though the file may have changed
+            if len(data) != end:
+                raise ValueError(f"{len(data)} bytes: it has become shorter meanwhile")
 
             expected = "arrays"
-            tensors, place = {}, 0
-            for name, (dtype, shape) in layout.items():
-                tensors[name] = np.ndarray(shape, dtype, data, place)
-                place += tensors[name].nbytes
-            tensors = dict(sorted(tensors.items()))
+            tensors = dict(sorted(_by_rust(safetensors.numpy.load, data).items()))
+            del data, text, label
             right = _content(content.get("description"), tensors)
             expected = f"checksum {right['checksum']}"
             if content.get("checksum") != right["checksum"]:
                 raise ValueError(f"checksum {content.get('checksum')!r:.80}; {AGAIN}")
 
-            expected = "JSON exactly as fastnn writes it"
-            if label != _to_json(right):
+            expected = "JSON exactly as fastnn writes it"       # so no key is there twice, and no bit is free
+            if head != _header(_to_json(right), tensors):
                 raise ValueError("another spelling of the same content")
             return right["description"], tensors
         except MALFORMED as error:
@@ -223,47 +214,34 @@ def _check_start(start: bytes, size: int) -> int:
                      f"of {header_size} bytes, more than {LARGEST_HEADER}")
 
 
-def _parsed(text: str, place: int) -> tuple[Layout, int]:
-    """The arrays that a header tells of from this place on, behind the description, and how many bytes they have."""
-    if text[place] != "}":
-        raise ValueError("further metadata")
-    layout: Layout = {}
-    total, place = 0, place + 1
-    while text.startswith(',"', place):
-        name, place = DECODER.raw_decode(text, place + 1)
-        entry = ENTRY.match(text, place)
-        if entry is None or len(layout) == MOST_ARRAYS:
-            raise ValueError(f"{name!r:.80} without its dtype, shape and data_offsets, or as one array too many")
-        code, sizes, first, last = entry.groups()
-        if code not in DTYPES:
-            raise ValueError(f"{name!r:.80} of dtype {code}")
-        shape = tuple(int(size) for size in sizes.split(",")) if sizes else ()
-        before, total = total, total + math.prod(shape) * DTYPES[code].itemsize
-        if (int(first), int(last)) != (before, total):
-            raise ValueError(f"{name!r:.80} with data_offsets {first}, {last}, which its shape {sizes:.80} overflows "
-                             "or does not fill, or which do not begin where the array before it ends")
-        layout[name] = DTYPES[code], shape
-        place = entry.end()
-    return layout, total
+def _by_rust(function: Callable[..., Any], *arguments: object) -> Any:
+    """What a function of safetensors returns; a panic of Rust, which is no Exception, becomes one."""
+    try:
+        return function(*arguments)
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":        # its class has no public name
+            raise
+        if "PyObject pointer is null" in str(error):
+            raise MemoryError("no memory for the arrays of a model file") from None
+        raise ValueError(f"safetensors failed: {error}") from error
 
 
-def _header(label: str, layout: Layout) -> str:
-    """The header of a file, padded so that the arrays behind it are aligned: ASCII."""
-    if "__metadata__" in layout:
+def _header(label: str, arrays: Mapping[str, Array], spare: int = 0) -> bytes:
+    """All that stands before the arrays in a file of this metadata, as safetensors writes it; ValueError if that is too
+    much, or would be if the metadata were longer by `spare` bytes."""
+    if "__metadata__" in arrays:
         raise ValueError("'__metadata__' cannot be the name of an array")
-    entries, total = [f'{{"__metadata__":{{"fastnn":{_to_json(label)}}}'], 0
-    for name in _ordered(layout):
-        dtype, shape = layout[name]
-        before, total = total, total + math.prod(shape) * dtype.itemsize
-        entries.append(f'{_to_json(name)}:{{"dtype":"{CODES[dtype]}","shape":[{",".join(map(str, shape))}],'
-                       f'"data_offsets":[{before},{total}]}}')
-    size = sum(map(len, entries)) + len(entries)
-    return ",".join(entries) + "}" + " " * (-size % 8)
-
-
-def _ordered(layout: Layout) -> list[str]:
-    """The arrays' names as a file has them: the largest dtype first, so that all are aligned, then by name."""
-    return sorted(layout, key=lambda name: (-layout[name][0].itemsize, name))
+    order, place = list(CODES), 0
+    entries: dict[str, Any] = {"__metadata__": {"fastnn": label}}
+    for name, array in sorted(arrays.items(), key=lambda item: (order.index(item[1].dtype), item[0])):
+        offsets = [place, place := place + array.nbytes]
+        entries[name] = {"dtype": CODES[array.dtype], "shape": array.shape, "data_offsets": offsets}
+    header = _to_json(entries, sort_keys=False, ensure_ascii=False).encode()
+    header += b" " * (-len(header) % 8)
+    if len(header) > LARGEST_HEADER - 2 * spare or len(arrays) > MOST_ARRAYS:
+        raise ValueError(f"the description and the names of {len(arrays)} arrays take {len(header)} bytes, but must "
+                         f"fit in {LARGEST_HEADER}, and there can be {MOST_ARRAYS} arrays")
+    return len(header).to_bytes(8, "little") + header
 
 
 def _content(description: object, arrays: Mapping[str, Array]) -> dict[str, Any]:
@@ -273,6 +251,9 @@ def _content(description: object, arrays: Mapping[str, Array]) -> dict[str, Any]
     """
     if not isinstance(description, dict):
         raise TypeError(f"description is a {type(description).__name__}, but must be a dict")
+    for name, array in arrays.items():
+        if array.dtype not in CODES:
+            raise TypeError(f"{name} has dtype {array.dtype}, but a file holds float32, float64, int32 and int64")
     content = {"format_version": FORMAT_VERSION, "description": description}
     arrays = dict(sorted(arrays.items()))
     shapes = [(name, array.dtype.name, array.shape) for name, array in arrays.items()]
@@ -282,26 +263,31 @@ def _content(description: object, arrays: Mapping[str, Array]) -> dict[str, Any]
     return content | {"checksum": f"sha256:{digest.hexdigest()}"}
 
 
-def _to_json(value: object) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+def _to_json(value: object, sort_keys: bool = True, ensure_ascii: bool = True) -> str:
+    return json.dumps(
+        value, sort_keys=sort_keys, ensure_ascii=ensure_ascii, separators=(",", ":"), allow_nan=False)
 
 
-def _check_text(text: str, spare: int = 0) -> None:
-    """Refuses JSON that takes a parser too much memory or too deep a recursion, before one sees it.
-
-    With `spare`, what would be so with so many bytes more.
-    """
+def _check_label(text: str, spare: int = 0) -> None:
+    """Refuses metadata that are too large, or would be if they were longer by `spare` bytes."""
     if len(text) > LARGEST_TEXT - spare:
         raise ValueError(f"the description and the metadata take {len(text)} bytes, but must fit in {LARGEST_TEXT}")
+    _check_json(text, MOST_VALUES - spare // 8,
+                f"the description and the metadata hold too many values, more than {MOST_VALUES}; keep numbers as "
+                "lists of floats, which a file holds as arrays, or in a file of their own")
+
+
+def _check_json(text: str, most: int = MOST_NUMBERS,
+                too_many: str = f"a header of too many values, more than {MOST_NUMBERS}") -> None:
+    """Refuses JSON that takes a parser too much memory or too deep a recursion, before one sees it."""
     depth = values = 0
     for token in TOKENS.finditer(text.replace("\\\\", "").replace('\\"', "")):      # strings without escapes
         depth += (token[0] in "[{") - (token[0] in "]}")
         values += token[0] in "[{,:"
         if depth > DEEPEST:
             raise ValueError(TOO_DEEP)
-        if values > MOST_VALUES - spare // 8:
-            raise ValueError(f"the description and the metadata hold too many values, more than {MOST_VALUES}; keep "
-                             "numbers as lists of floats, which a file holds as arrays, or in a file of their own")
+        if values > most:
+            raise ValueError(too_many)
 
 
 def check_depth(value: object) -> None:
@@ -316,14 +302,9 @@ def check_depth(value: object) -> None:
     raise ValueError(TOO_DEEP)
 
 
-def read_regular(path: Path) -> bytes:
-    """The content of a regular file; OSError for anything else, such as a pipe or a device, without waiting for it."""
-    with open_regular(path) as file:
-        return file.read()
-
-
 def open_regular(path: Path) -> BinaryIO:
-    """A regular file, or one that a link leads to, opened for reading; OSError for anything else."""
+    """A regular file, or one that a link leads to, opened for reading; OSError for anything else, such as a pipe or a
+    device, without waiting for it."""
     path = os.fspath(path)
     _check_readable(path, os.stat(path))        # first: to open a device may do something
     file = open(path, "rb", opener=lambda name, _: os.open(name, TO_READ))      # noqa: SIM115
@@ -341,8 +322,8 @@ def _check_readable(path: str, status: os.stat_result) -> None:
         raise error(f"{path} is {_kind(status)}, but must be a regular file: pass the path of one")
 
 
-def replace_file(path: Path, *pieces: bytes | memoryview) -> None:
-    """Makes the pieces together the content of the file path, in one step, and returns when that is on the disk.
+def replace_file(path: Path, data: bytes) -> None:
+    """Makes data the content of the file path, in one step, and returns when it is on the disk.
 
     A symbolic link stays, and what it points to is replaced. The new file has the mode of the old one. OSError
     for what is there and no regular file, before anything is written. A folder that cannot be synced is no error:
@@ -354,7 +335,7 @@ def replace_file(path: Path, *pieces: bytes | memoryview) -> None:
             file.truncate(0)
             mode = stat.S_IMODE((old or os.fstat(file.fileno())).st_mode)
             _set_mode(file, mode | stat.S_IWUSR)    # before the data, which may be secret; a next save must open it
-            file.writelines(pieces)
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())     # before the new name: else a crash could leave it with half the data
             os.replace(temporary, target)

@@ -24,7 +24,7 @@ from ._checks import shown
 from .callbacks import EarlyStopping
 from .lbfgs import LBFGS
 from .losses import Loss
-from .model_file import FormatError, check_depth, check_target, encoded, read_model, write_model
+from .model_file import FormatError, check_depth, check_target, checked, read_model, write_model
 from .optimizers import OPTIMIZERS, Optimizer, check_epsilon, remade
 
 if TYPE_CHECKING:
@@ -211,7 +211,7 @@ def save(network: Network, path: Path) -> None:
 
 def check_saveable(network: Network, path: Path | None = None) -> None:
     """Raises what `save` would raise of this network, now or when it is trained, and of this path; writes nothing."""
-    encoded(*plain_parts(network)[:2], spare=SPARE)
+    checked(*plain_parts(network)[:2], spare=SPARE)
     if path is not None:
         check_target(path)
 
