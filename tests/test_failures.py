@@ -847,6 +847,34 @@ def test_what_asks_for_more_than_there_is_gets_a_memory_error_at_once():
     assert same and growth < 16 << 20
 
 
+@NEEDS_PROC
+@pytest.mark.parametrize("ask", ["save", "load"])
+def test_a_model_file_of_more_than_there_is_gets_a_memory_error(ask, tmp_path):
+    """At any limit, without an end of the process or a trace on the disk."""
+    report, files = answer(LIMITED + f"""
+    import os
+    from pathlib import Path
+    os.chdir({str(tmp_path)!r})
+    large = fastnn.Network([2000, 2000])
+    large.save("model")
+    before = Path("model").read_bytes()
+    report = []
+    for quarter in range(16):
+        limit(quarter * 4 * large.n_parameters // 4 >> 20)
+        try:
+            large.save("other") if {ask == "save"} else fastnn.load("model")
+            report.append("went well")
+        except MemoryError:
+            report.append("MemoryError")
+        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert Path("model").read_bytes() == before
+    print(json.dumps([report, sorted(os.listdir())]))
+    """)
+    enough = report.count("went well")
+    assert report == ["MemoryError"] * (16 - enough) + ["went well"] * enough and 2 <= enough <= 12, report
+    assert files == (["model", "other"] if ask == "save" else ["model"])
+
+
 SIZES = [2**31 - 1, 2**31, 2**31 + 1, 2**32 - 1, 2**32, 2**32 + 1, 2**62, 2**63 - 1, 2**63, 2**64]
 
 

@@ -116,7 +116,8 @@ def write_model(path: Path, description: dict[str, Any], tensors: Mapping[str, A
     ValueError, and what is there and no regular file an OSError, before the disk is touched.
     """
     label, header, arrays = checked(description, tensors)
-    np.empty(len(header) + sum(array.nbytes for array in arrays.values()), np.uint8)    # Rust would end the process
+    # Twice the file, in Rust and then as bytes: where there is no memory for that, Rust would end the process.
+    np.empty(2 * (len(header) + sum(array.nbytes for array in arrays.values())), np.uint8)
     data = _by_rust(safetensors.numpy.save, arrays, {"fastnn": label})
     if not data.startswith(header):
         raise RuntimeError(f"safetensors {safetensors.__version__} writes another header than fastnn reads: install an "
