@@ -39,8 +39,7 @@ DEEPEST = 100               # lists and dictionaries within each other
 TOO_DEEP = f"lists and dictionaries nested more than {DEEPEST} deep, which a file cannot hold"
 
 # In the order in which safetensors writes them: the largest first, so that all are aligned.
-CODES: dict[np.dtype[Any], str] = {
-    np.dtype("<i8"): "I64", np.dtype("<f8"): "F64", np.dtype("<f4"): "F32", np.dtype("<i4"): "I32"}
+CODES = {"<i8": "I64", "<f8": "F64", "<f4": "F32", "<i4": "I32"}     # no dtypes, which are unequal without memory
 
 OPENING = '{"__metadata__":{"fastnn":"'
 LAST_OFFSET = re.compile(r",(\d{1,20})\]\}\} *$")
@@ -234,9 +233,9 @@ def _header(label: str, arrays: Mapping[str, Array], spare: int = 0) -> bytes:
         raise ValueError("'__metadata__' cannot be the name of an array")
     order, place = list(CODES), 0
     entries: dict[str, Any] = {"__metadata__": {"fastnn": label}}
-    for name, array in sorted(arrays.items(), key=lambda item: (order.index(item[1].dtype), item[0])):
+    for name, array in sorted(arrays.items(), key=lambda item: (order.index(item[1].dtype.str), item[0])):
         offsets = [place, place := place + array.nbytes]
-        entries[name] = {"dtype": CODES[array.dtype], "shape": array.shape, "data_offsets": offsets}
+        entries[name] = {"dtype": CODES[array.dtype.str], "shape": array.shape, "data_offsets": offsets}
     header = _to_json(entries, sort_keys=False, ensure_ascii=False).encode()
     header += b" " * (-len(header) % 8)
     if len(header) > LARGEST_HEADER - 2 * spare or len(arrays) > MOST_ARRAYS:
@@ -253,7 +252,7 @@ def _content(description: object, arrays: Mapping[str, Array]) -> dict[str, Any]
     if not isinstance(description, dict):
         raise TypeError(f"description is a {type(description).__name__}, but must be a dict")
     for name, array in arrays.items():
-        if array.dtype not in CODES:
+        if array.dtype.str not in CODES:
             raise TypeError(f"{name} has dtype {array.dtype}, but a file holds float32, float64, int32 and int64")
     content = {"format_version": FORMAT_VERSION, "description": description}
     arrays = dict(sorted(arrays.items()))
