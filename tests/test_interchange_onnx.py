@@ -215,6 +215,11 @@ def test_what_others_write_is_read(nodes, write, run):
      ("Add", "m mean", "a"), ("MatMul", "a v", "y")],
     [GEMM, ("Mul", "z two", "a"), ("Clip", "a zero", "c"), ("Neg", "c", "d"), ("Dropout", "d", "e"), ("Gemm", "e v",
                                                                                                       "y")],
+    # What is passed over may lie between two functions.
+    [GEMM, ("Relu", "z", "r"), ("Identity", "r", "i"), ("Mul", "i sd", "m"), ("Gemm", "m v", "y")],
+    [GEMM, ("Mul", "z two", "m"), ("Cast", "m", "c", {"to": 1}), ("Abs", "c", "a"), ("Identity", "a", "d"),
+     ("Add", "d c", "s"), ("Mul", "s half", "h"), ("Reshape", "h minus1", "k"), ("Sub", "k mean", "f"),
+     ("Gemm", "f v", "y")],
 ], ids=lambda nodes: " ".join(node[0] for node in nodes))
 def test_scalings_around_an_activation_are_read(nodes, write, run):
     assert_read(write(*nodes, **used(nodes)), run, ("relu", "identity"))

@@ -223,21 +223,30 @@ class Reader:
 
     def on_grid(self, run: list[Block]) -> Array | None:
         """What a stretch of a run gives on GRID; None where columns differ."""
-        results: dict[str, Any] = {run[0].source: GRID}
-        for node in (node for block in run for node in block.nodes):
-            inputs = [results[name] if name in results else self.scalar(name) if name else None for name in node.inputs]
-            if node.operator not in OPERATORS or any(
-                    name and part is None for name, part in zip(node.inputs, inputs, strict=True)):
-                return None
-            if node.operator == "Cast" and DTYPES.get(node.settings["to"]) in ("float32", "float64"):
-                results[node.output] = np.asarray(inputs[0], np.float64)    # it rounds, which is no other function
-                continue
-            try:
-                with np.errstate(all="ignore"):
-                    results[node.output] = OPERATORS[node.operator](node.settings, *inputs)
-            except (TypeError, ValueError, LookupError) as error:
-                raise ValueError(f"{node.where} cannot be evaluated: {error}") from None
-        return np.broadcast_to(np.asarray(results[run[-1].nodes[-1].output], np.float64), GRID.shape)
+        results: dict[str, Any] = {}
+        value: Any = GRID
+        for block in run:
+            results[block.source] = value       # under this name, for what was passed over may lie before the block
+            for node in block.nodes:
+                result = self.computed(node, results)
+                if result is None:
+                    return None
+                results[node.output] = value = result
+        return np.broadcast_to(np.asarray(value, np.float64), GRID.shape)
+
+    def computed(self, node: Node, results: dict[str, Any]) -> Any:
+        """What a node makes of values on GRID and of constants; None where columns differ."""
+        inputs = [results[name] if name in results else self.scalar(name) if name else None for name in node.inputs]
+        if node.operator not in OPERATORS or any(
+                name and part is None for name, part in zip(node.inputs, inputs, strict=True)):
+            return None
+        if node.operator == "Cast" and DTYPES.get(node.settings["to"]) in ("float32", "float64"):
+            return np.asarray(inputs[0], np.float64)        # it rounds, which is no other function
+        try:
+            with np.errstate(all="ignore"):
+                return OPERATORS[node.operator](node.settings, *inputs)
+        except (TypeError, ValueError, LookupError) as error:
+            raise ValueError(f"{node.where} cannot be evaluated: {error}") from None
 
     def scalar(self, name: str) -> Array | None:
         """A constant of one value for all rows and columns, as a scalar; None for another."""
