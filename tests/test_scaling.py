@@ -86,7 +86,35 @@ def test_a_folded_network_without_finite_numbers_is_refused(inputs, targets, lay
 
 def test_numbers_too_large_are_refused():
     with pytest.raises(ValueError, match="column 1 holds numbers that are too large to be standardised"):
-        Scaling.of([[1.0, 1e200], [2.0, -1e200]])
+        Scaling.of([[1.0, 1e308], [2.0, -1e308]])
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("offset, size", [
+    (0, 1e-310), (0, 1e-200), (0, 1e200), (0, 1e307), (1e-200, 1e-203), (1e300, 1e290), (1.7e18, 1e5), (2.0**60, 1e6)])
+def test_columns_of_any_offset_and_size_are_standardised(offset, size, weighted):
+    """Squares are neither lost nor infinite, and the digits of a mean far from 0 are kept."""
+    columns = offset + size * RNG.normal(size=(20_000, 1))
+    scaling = Scaling.of(columns, np.ones(len(columns)) if weighted else None)
+    standardised = scaling.apply(columns)
+    assert abs(standardised.mean()) < 2e-3 and abs(standardised.std() - 1) < 1e-3
+    assert np.abs(scaling.undo(standardised) - columns).max() <= 1e-3 * size
+
+
+@pytest.mark.parametrize("value", [1.7e18, 1e17 / 3, -(2.0**70) / 3, 1e300, 1e-310])
+@pytest.mark.parametrize("rows", [1, 3, 5000])
+def test_a_constant_column_is_zero_when_standardised(value, rows):
+    """The mean of equal numbers is that number, however large it is and however many there are."""
+    columns = np.full((rows, 1), value)
+    scaling = Scaling.of(columns)
+    assert scaling.scale == 1 and not scaling.apply(columns).any()
+
+
+def test_rows_without_weight_do_not_count():
+    """Also those that lie as far away as numbers can."""
+    columns = np.array([[1e300, np.nan], [1.0, 2.0], [3.0, 2.0]])
+    scaling = Scaling.of(columns, np.array([0.0, 1.0, 1.0]))
+    np.testing.assert_array_equal([scaling.mean, scaling.scale], [[2, 2], [1, 1]])
 
 
 @pytest.mark.parametrize("wrong", [COLUMNS[:, :1], COLUMNS[:, :3], COLUMNS[:, 0], 3.0])

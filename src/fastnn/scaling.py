@@ -13,12 +13,15 @@ from numpy.typing import ArrayLike, NDArray
 from .network import Network
 
 MOST_DEVIATIONS = 1000     # from 0, of a mean in float32: then numbers round to 1/10,000 of a deviation
+ROUNDING = 16 * np.finfo(np.float64).eps    # of a column's size: a smaller deviation is that of computed constants
 SINGLE = 1e-30, 1e30       # within which float32 holds deviations, and weights divided or multiplied by these
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """The mean and the standard deviation of each column, float64 (n_columns,); of a constant column 1."""
+    """The mean and the standard deviation of each column, float64 (n_columns,).
+
+    The deviation of a constant column is taken for 1, or for what rounding makes of it if that is more."""
 
     mean: NDArray[np.float64]
     scale: NDArray[np.float64]
@@ -27,16 +30,23 @@ class Scaling:
     def of(cls, columns: ArrayLike, weights: NDArray[np.float64] | None = None) -> "Scaling":
         """That of an array (rows, n_columns), whose rows may have weights (rows,)."""
         columns = np.asarray(columns, np.float64)
+        if weights is not None:
+            columns, weights = columns[weights > 0], weights[weights > 0]
+        # Less one of the rows and in units of a power of 2, numbers of any offset and size keep their digits.
+        first = columns[0]
         with np.errstate(over="ignore", invalid="ignore"):
-            mean = np.average(columns, axis=0, weights=weights)
-            variance = np.average(np.square(columns - mean), axis=0, weights=weights)
-            rounding = len(columns) * np.finfo(np.float64).eps      # at most, of a sum; scikit-learn's rule, too
-            constant = variance <= rounding * variance + np.square(rounding * mean)
-            scale = np.sqrt(variance)
+            apart = columns - first
+            largest = np.abs(apart).max(axis=0)
+            unit = np.ldexp(1.0, np.frexp(largest)[1] - 1)
+            apart /= unit
+            centre = np.average(apart, axis=0, weights=weights)
+            mean = first + centre * unit
+            scale = np.sqrt(np.average(np.square(apart - centre), axis=0, weights=weights)) * unit
         if not np.isfinite(scale).all():
             raise ValueError(f"column {int(np.argmin(np.isfinite(scale)))} holds numbers that are too large to be "
                              "standardised")
-        return cls(mean, np.where(constant, 1.0, scale))
+        constant = scale <= ROUNDING * np.abs(first)
+        return cls(mean, np.where(constant, np.maximum(largest, 1.0), scale))
 
     def apply(self, columns: ArrayLike) -> NDArray[np.float64]:
         """Columns as they come -> standardised."""
