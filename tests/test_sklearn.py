@@ -731,6 +731,29 @@ def test_a_first_epoch_that_diverges_leaves_no_untrained_model():
     np.testing.assert_array_equal(model.network_.get_parameters(), before)
 
 
+ONE_HOT = np.eye(3, dtype=int)[np.arange(30) % 3]
+
+
+@pytest.mark.parametrize("first, then", [(ONE_HOT.argmax(axis=1), ONE_HOT), (ONE_HOT, ONE_HOT.argmax(axis=1))])
+def test_targets_stay_of_one_kind(first, then):
+    """Classes do not become labels (several a row), nor numbers columns of numbers, in what goes on or validates."""
+    X = np.random.default_rng(0).normal(size=(30, 2))
+    for Estimator in (MLPClassifier, MLPRegressor):
+        fits = [lambda model: model.set_params(warm_start=True).fit(X, then), lambda model: model.partial_fit(X, then)]
+        for fit in fits:
+            model = Estimator(max_iter=2, random_state=0)
+            with warnings.catch_warnings(action="ignore"):
+                model.fit(X, first)
+            before = model.predict(X)
+            with pytest.raises(ValueError, match="y has .*, but the network that goes on was built for "):
+                fit(model)
+            np.testing.assert_array_equal(model.predict(X), before)
+        with pytest.raises(ValueError, match="y_val has .*, but y to train on has "):
+            Estimator().fit(X, first, X_val=X, y_val=then)
+        with pytest.raises(ValueError, match="validation_data's y has .*, but y to train on has "):
+            Estimator().fit(X, first, validation_data=(X, then))
+
+
 # Rows to validate with, where pipelines can transform them.
 
 def test_a_pipeline_transforms_the_rows_to_validate_with():

@@ -213,10 +213,10 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
         self._learn_classes(y, incremental, classes)
         weight = self._weights(y, sample_weight, incremental)
         codes = self._encoded(y)
-        held_out = None if validation is None else self._checked_validation(validation)
+        held_out = None if validation is None else self._checked_validation(validation, y)
 
         if not first:
-            self._check_unchanged()
+            self._check_unchanged(y)
 
         random = check_random_state(self.random_state)
         counting = len(y) if weight is None else np.count_nonzero(weight)
@@ -235,7 +235,7 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
             self.network_ = Network(
                 self._layer_sizes(), self._activations(), self._output(), loss=self._network_loss(),
                 dtype=self.dtype or self._dtype_of(X, y, asks_for_double), seed=seed, dropout=self.dropout)
-            self._built_from = self._structure() | {"dtype": self.network_.dtype}
+            self._built_from = self._structure() | {"dtype": self.network_.dtype, "columns of y": y.shape[1:]}
         if first and initial is not None:
             self.network_.set_parameters(initial)
         if first:
@@ -361,8 +361,11 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
                 "dropout": checked_shares("dropout", self.dropout, len(hidden)),
                 "standardize": bool(self.standardize)}
 
-    def _check_unchanged(self) -> None:
-        """Refuses to go on with a network that is not what the parameters say now; the dtype may be left to it."""
+    def _check_unchanged(self, y: Array) -> None:
+        """Refuses to go on with a network that is not what the parameters say now, or not for such targets; the dtype
+        may be left to it."""
+        check_columns("y", y, self._built_from.get("columns of y", y.shape[1:]),
+                      "the network that goes on was built for {}; fit a new estimator, or without warm_start")
         for name, value in self._structure().items():
             if value is not None and self._built_from.get(name, value) != value:
                 raise ValueError(f"{name} is {value!r}, but was {self._built_from[name]!r} when the network was built "
@@ -432,9 +435,10 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
             y = column_or_1d(y, warn=True)
         return without_objects(X), without_objects(y) if self._numeric_targets else y
 
-    def _checked_validation(self, validation: _Validation) -> _HeldOut:
-        """(X, codes, sample_weight), as the network takes them."""
+    def _checked_validation(self, validation: _Validation, targets: Array) -> _HeldOut:
+        """(X, codes, sample_weight), as the network takes them; `targets` are those to train on."""
         X, y = self._checked_rows(validation.X, validation.y, reset=False)
+        check_columns(validation.y_name, y, targets.shape[1:], "y to train on has {}")
         return X, self._encoded(y), row_weights(validation.weight_name, validation.sample_weight, X.shape[0])
 
     def _dtype_of(self, X: Any, y: Array, asks_for_double: bool) -> str:
@@ -592,11 +596,12 @@ class SparseBatches:
 
 
 class _Validation(NamedTuple):
-    """Rows to validate with, as they come, and what their weights are called."""
+    """Rows to validate with, as they come, and what their targets and weights are called."""
 
     X: Any
     y: Any
     sample_weight: Any
+    y_name: str
     weight_name: str
 
 
@@ -606,7 +611,7 @@ def validation_rows(validation_data: Any, X_val: Any, y_val: Any, sample_weight_
         given = {"X_val": X_val, "y_val": y_val}
         lacking = [name for name, value in given.items() if value is None]
         if not lacking:
-            return _Validation(X_val, y_val, sample_weight_val, "sample_weight_val")
+            return _Validation(X_val, y_val, sample_weight_val, "y_val", "sample_weight_val")
         if len(lacking) == 1 or sample_weight_val is not None:
             raise ValueError(f"{' and '.join(lacking)} {'is' if len(lacking) == 1 else 'are'} missing, but rows to "
                              "validate with are X_val and y_val, and with weights sample_weight_val")
@@ -619,7 +624,14 @@ def validation_rows(validation_data: Any, X_val: Any, y_val: Any, sample_weight_
         raise TypeError(f"validation_data is a {type(validation_data).__name__}{size}, but must be a tuple (X, y) or "
                         "(X, y, sample_weight)")
     X, y, sample_weight = (*validation_data, None)[:3]
-    return _Validation(X, y, sample_weight, "validation_data's sample_weight")
+    return _Validation(X, y, sample_weight, "validation_data's y", "validation_data's sample_weight")
+
+
+def check_columns(name: str, y: Array, expected: tuple[int, ...], whose: str) -> None:
+    """Refuses targets (n,) or (n, columns) of other columns than expected; `whose` says who expects them."""
+    if y.shape[1:] != expected:
+        got, known = (f"{shape[0]} columns" if shape else "one value a row" for shape in (y.shape[1:], expected))
+        raise ValueError(f"{name} has {got}, but {whose.format(known)}")
 
 
 def row_weights(name: str, values: Any, rows: int) -> Weights:
