@@ -179,6 +179,8 @@ def assert_read(path, run, activations, dtype="float32", inputs=None):
     [("Cast", "w64", "m", {"to": 1}), ("Gemm", "x m", "y")], [("Reshape", "flat sizes", "m"), ("Gemm", "x m", "y")],
     [("Squeeze", "row axes", "c"), ("Gemm", "x w c", "y")], [("Unsqueeze", "b axes", "c"), ("Gemm", "x w c", "y")],
     [("Mul", "b two", "c"), ("Sub", "c mean", "d"), ("Div", "d sd", "e"), ("Neg", "e", "f"), ("Gemm", "x w f", "y")],
+    [("Pow", "sizes half", "p"), ("Mul", "p sizes", "i"), ("Cast", "i", "c", {"to": 1}), ("Div", "x c", "d"),
+     ("Gemm", "d w b", "y")],      # a power of integers is an integer
     [("Sqrt", "variance", "s"), ("Div", "gamma s", "g"), ("Gemm", "x w b", "z"), ("Mul", "z g", "y")],
     # What the output does not depend on.
     [("ArgMax", "x", "unused"), ("Gemm", "x w b", "y")], [("Gemm", "x w b", "y"), ("Shape", "y", "unused")],
@@ -359,6 +361,8 @@ def test_what_is_no_activation_of_fastnn_is_refused(words, nodes, write):
     (r"node 0 'the_RandomNormal' .*makes a constant in a way that is not read",
      [("RandomNormal", "", "r", {"shape": [2, 3]}), ("Gemm", "x r", "y")]),
     (r"node 0 'the_Add' .*makes a constant in a way", [("Add", "b column", "m"), ("Gemm", "x m", "y")]),
+    (r"node 0 'the_Cast' .*cannot be evaluated: TensorProto.DataType 16 is not among those that are read",
+     [("Cast", "b", "c", {"to": 16}), ("Cast", "c", "d", {"to": 1}), ("Gemm", "x w d", "y")]),
     (r"node 0 'the_Reshape' .*cannot be evaluated", [("Reshape", "w five", "m"), ("Gemm", "x m", "y")]),
     (r"node 1 'the_Div' .*NaN or infinity", [GEMM, ("Div", "z zeros", "y")]),
     (r"node 1 'the_Relu' .*more than 50 functions", [GEMM, *[("Relu", "z" + "r" * n,

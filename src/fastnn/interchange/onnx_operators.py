@@ -69,6 +69,8 @@ def divide(a: Array, b: Array) -> Array:
 
 def cast(settings: Mapping[str, Any], z: Array) -> Array:
     """z in another dtype"""
+    if settings["to"] not in DTYPES:
+        raise ValueError(f"TensorProto.DataType {settings['to']} is not among those that are read")
     return z.astype(DTYPES[settings["to"]])
 
 
@@ -79,7 +81,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "Reciprocal": lambda _, z: 1 / z, "Erf": lambda _, z: erf(z), "Tanh": lambda _, z: np.tanh(z),
     "Identity": lambda _, z: z, "Cast": cast,
     "Add": lambda _, a, b: a + b, "Sub": lambda _, a, b: a - b, "Mul": lambda _, a, b: a * b,
-    "Div": lambda _, a, b: divide(a, b), "Pow": lambda _, a, b: np.power(a, b),
+    "Div": lambda _, a, b: divide(a, b), "Pow": lambda _, a, b: np.power(a, b).astype(a.dtype),
     "Min": lambda _, *given: reduce(np.minimum, given), "Max": lambda _, *given: reduce(np.maximum, given),
     "Sum": lambda _, *given: reduce(np.add, given), "Mean": lambda _, *given: reduce(np.add, given) / len(given),
     "Greater": lambda _, a, b: a > b, "GreaterOrEqual": lambda _, a, b: a >= b, "Less": lambda _, a, b: a < b,
