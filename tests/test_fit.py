@@ -1132,6 +1132,9 @@ REFUSED = {
     "a fraction of other length": ({"y": Y[:3], "validation_data": 0.2}, "y has 3 rows, but X has 50"),
     "balanced batches": ({"X": batches(), "y": None, "class_weight": "balanced"}, "needs all labels at once"),
     "batches that are none": ({"X": [X, Y], "y": None}, "X yielded a ndarray, but each batch must be a tuple (X, y)"),
+    "arrays in a tuple": ({"X": (X, Y), "y": None}, "X yielded a ndarray, but each batch must be a tuple (X, y) or "
+                          "(X, y, sample_weight); pass arrays one by one: fit(X, y)"),
+    "shuffle as text": ({"shuffle": "False"}, "shuffle is 'False', but must be True or False"),
     "masked values": ({"X": np.ma.masked_less(X, 0)}, "X is a masked array with masked values"),
     "L-BFGS with mini-batches": ({"optimizer": fastnn.LBFGS(), "batch_size": 10}, "LBFGS takes all 50 rows"),
     "class weights for regression": ({"class_weight": "balanced"}, "class_weight is 'balanced', but goes with"),

@@ -731,6 +731,27 @@ def test_a_first_epoch_that_diverges_leaves_no_untrained_model():
     np.testing.assert_array_equal(model.network_.get_parameters(), before)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kind", ["<U3", "S3", "m8[s]"])
+def test_targets_that_are_no_numbers_are_refused_by_name(kind, dtype):
+    X, y = np.ones((9, 2), dtype), np.arange(9).astype(int)
+    with pytest.raises(TypeError, match="y has dtype .*, but must hold real numbers"):
+        MLPRegressor().fit(X, y.astype(kind))
+    with pytest.raises(TypeError, match="y_val has dtype .*, but must hold real numbers"):
+        MLPRegressor().fit(X, y, X_val=X, y_val=y.astype(kind))
+
+
+@pytest.mark.parametrize("arguments, message", [
+    ({"loss": 100}, "it is the first argument of a regressor: pass hidden_layer_sizes=100 by its name"),
+    ({"loss": (10, 5)}, "it is the first argument of a regressor: pass hidden_layer_sizes=(10, 5) by its name"),
+    ({"learning_rate": 0.01}, "pass a number as learning_rate_init=0.01, or in an optimizer, solver=fastnn.Adam(0.01)"),
+    ({"learning_rate": np.float32(0.5)}, "pass a number as learning_rate_init=0.01"),
+])
+def test_what_stands_in_the_place_of_another_argument_is_told_its_own(arguments, message):
+    with pytest.raises(TypeError, match=re.escape(message)):
+        MLPRegressor(**arguments).fit(X, Y)
+
+
 ONE_HOT = np.eye(3, dtype=int)[np.arange(30) % 3]
 
 

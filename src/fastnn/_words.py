@@ -172,6 +172,8 @@ ELSEWHERE: dict[str, dict[str, str]] = {
     "solver": each("adamw rmsprop adagrad rprop", "pass the optimizer itself, such as solver=fastnn.AdamW()"),
     "metrics": {"loss": "the loss is recorded anyhow"},
     "mode": {"auto": "leave it out, and it is found from the name"},
+    "learning_rate": each("float float32 float64 int", "pass a number as learning_rate_init=0.01, or in an "
+                          "optimizer, solver=fastnn.Adam(0.01)"),
 }
 KINDS = {"output": "activation", "activations": "activation", "name": "activation"}       # of arguments
 

@@ -455,8 +455,10 @@ class Batches:
     def __init__(self, engine: Engine, batches: Iterable[Any], batch_size: int | None, sample_weight: object,
                  class_weight: ClassWeight | None, steps: int | None) -> None:
         if not hasattr(batches, "__iter__") or hasattr(batches, "__array__"):
+            advice = ("; a torch.utils.data.DataLoader(X, batch_size=32) is one"
+                      if hasattr(batches, "__getitem__") and not hasattr(batches, "__array__") else "")
             raise TypeError(f"y is missing: without it X must be an iterable of batches (X, y), "
-                            f"but is a {type(batches).__name__}")
+                            f"but is a {type(batches).__name__}{advice}")
         if batch_size is not None or sample_weight is not None:
             raise ValueError("batch_size and sample_weight go with arrays, but X is an iterable: it makes the batches, "
                              "and may yield (X, y, sample_weight)")
@@ -486,8 +488,9 @@ class Batches:
         self.rows = None
         for batch in self.of_epoch():
             if not (isinstance(batch, (tuple, list)) and len(batch) in (2, 3)):
+                advice = "; pass arrays one by one: fit(X, y)" if isinstance(self.batches, (tuple, list)) else ""
                 raise TypeError(f"X yielded a {type(batch).__name__}, but each batch must be a tuple (X, y) or "
-                                "(X, y, sample_weight)")
+                                f"(X, y, sample_weight){advice}")
             X, y, sample_weight = (*batch, None)[:3]
             self.rows = as_rows(self.engine, X, y, sample_weight, self.class_weight, whole=False)
             if not trainer.advance(self.rows, len(self.rows), optimizer.rates(1)):

@@ -23,6 +23,7 @@ from ._checks import (
     is_number,
     number,
     real_array,
+    yes_or_no,
 )
 from ._core import Engine, Running
 from ._threads import MOST as MOST_THREADS
@@ -468,6 +469,7 @@ class Network(Running):
             epochs = checked_integer("epochs", epochs, 0)
             if batch_size is not None:
                 batch_size = checked_integer("batch_size", batch_size, 1)
+            shuffle = yes_or_no("shuffle", shuffle)
             if steps_per_epoch is not None:
                 steps_per_epoch = checked_integer("steps_per_epoch", steps_per_epoch, 1)
             if tol is not None:
@@ -494,7 +496,7 @@ class Network(Running):
             if isinstance(optimizer, lbfgs.LBFGS):
                 rows = lbfgs.whole_batch(self, X, y, sample_weight, class_weight, batch_size, steps_per_epoch, ranks)
             else:
-                source = data.source(engine, X, y, sample_weight, class_weight, batch_size, bool(shuffle),
+                source = data.source(engine, X, y, sample_weight, class_weight, batch_size, shuffle,
                                      steps_per_epoch, ranks)
             self._check_finite()
             threads = ranks.threads(threads)
@@ -506,7 +508,7 @@ class Network(Running):
                 if early_stopping is not None:
                     early_stopping.watch(fit)
                 optimizer.bind(engine)
-                ranks.agree(self, optimizer, epochs=epochs, batch_size=batch_size, shuffle=bool(shuffle), tol=tol,
+                ranks.agree(self, optimizer, epochs=epochs, batch_size=batch_size, shuffle=shuffle, tol=tol,
                             class_weight=class_weight, early_stopping=early_stopping, time_budget=time_budget)
                 self._optimizer, self._early_stopping = optimizer, early_stopping
                 if isinstance(optimizer, lbfgs.LBFGS):

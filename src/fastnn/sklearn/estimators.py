@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -353,6 +354,9 @@ class MLPRegressor(RegressorMixin, Multilayer):
     def _network_loss(self) -> str | AnyLoss | None:
         if isinstance(self.loss, Loss) or callable(self.loss):
             return self.loss
+        if isinstance(self.loss, (Integral, tuple, list)):
+            raise TypeError(f"loss is {self.loss!r}, but must be one of the names {', '.join(LOSSES)}; it is the first "
+                            f"argument of a regressor: pass hidden_layer_sizes={self.loss!r} by its name")
         return LOSSES[choose("loss", self.loss, LOSSES)]
 
     def _loss_summed(self) -> bool:

@@ -27,6 +27,7 @@ from .._checks import (
     checked_weights,
     choose,
     number,
+    real_array,
     sequence,
 )
 from .._core import random_order
@@ -427,17 +428,17 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
 
     # Before the first epoch.
 
-    def _checked_rows(self, X: Any, y: Any, reset: bool) -> tuple[Any, Array]:
+    def _checked_rows(self, X: Any, y: Any, reset: bool, name: str = "y") -> tuple[Any, Array]:
         X, y = validate_data(self, X, y, accept_sparse=["csr", "csc"], multi_output=True, reset=reset,
                              y_numeric=self._numeric_targets)
         y = dense(y)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
-        return without_objects(X), without_objects(y) if self._numeric_targets else y
+        return without_objects(X), real_array(name, y) if self._numeric_targets else y
 
     def _checked_validation(self, validation: _Validation, targets: Array) -> _HeldOut:
         """(X, codes, sample_weight), as the network takes them; `targets` are those to train on."""
-        X, y = self._checked_rows(validation.X, validation.y, reset=False)
+        X, y = self._checked_rows(validation.X, validation.y, reset=False, name=validation.y_name)
         check_columns(validation.y_name, y, targets.shape[1:], "y to train on has {}")
         return X, self._encoded(y), row_weights(validation.weight_name, validation.sample_weight, X.shape[0])
 
