@@ -606,6 +606,22 @@ def test_the_self_test_notices_that_an_activation_is_missing(activation, scale, 
 
 
 @needs_cc
+@pytest.mark.parametrize("size", [1e3, 1e5, 1e7])
+@pytest.mark.parametrize("activation", ["tanh", "elu", "silu", "sigmoid"])
+def test_the_self_test_of_small_weights_has_large_inputs(activation, size, tmp_path):
+    """Weights are small where a network takes columns as large as pascals: close to 0 an activation is a line."""
+    network = network_of(activation, "float32")
+    network.weights[0][...] /= size
+    network.biases[0][...] /= size
+    to_c(network, tmp_path / "policy.h")
+    assert failures(tmp_path) == 0
+    text = (tmp_path / "policy.h").read_text()
+    for call in re.finditer(r"^    (?=policy_\w+\((even|odd|output), \d+\);)", text, re.MULTILINE):
+        (tmp_path / "policy.h").write_text(f"{text[:call.end()]}if (0) {text[call.end():]}")
+        assert failures(tmp_path) > 0, text[call.end():].splitlines()[0]
+
+
+@needs_cc
 def test_the_self_test_notices_errors_of_small_outputs(tmp_path):
     """Outputs of a millionth, such as a regression in SI units may have: tolerances are of their size."""
     network = network_of("relu", "float32", (5, 17, 9, 4))

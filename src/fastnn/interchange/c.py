@@ -233,6 +233,7 @@ STANDARD_HEADERS = frozenset([
 N_TESTS = 8
 TOLERANCE = {"float32": 2e-5, "float64": 2e-12}     # of a row's largest output plus `size`, at least
 CANDIDATES = 256        # rows, of which the self-test records those that tell most
+LARGER = (1e2, 1e4, 1e6, 1e8)      # times standard normal inputs, for networks of columns that large
 MOST_MUTANTS = 16
 ROUNDING = 16           # times what parameters that err in their last bits change: more than any order of sums does
 
@@ -254,7 +255,7 @@ def to_c(network: Network, path: Path, *, inputs: ArrayLike | None = None, colum
         underscores. Two headers of one program whose names come out alike stop the compiler.
     inputs : array (n, n_inputs), optional
         The rows that the self-test records, of the size that the network is used with. Otherwise eight rows are drawn,
-        around 0 and about 1 in size, for which the outputs depend on each activation.
+        around 0 and about 1 in size, or larger where only then the outputs depend on each activation.
     columns, classes : sequences of names, optional
         What the inputs and the outputs are called; one sigmoid output may have two classes. `policy_column(i)` and
         `policy_class(i)` give them.
@@ -352,15 +353,25 @@ def checked_inputs(network: Network, inputs: ArrayLike) -> FloatArray:
 def rows_like(columns: Scaling | None, network: Network) -> FloatArray:
     """Eight rows, or less, for the self-test of a network that takes such columns; None for standardised ones.
 
-    They are chosen among normal ones, the later of which are nearer to the mean.
+    They are chosen among normal ones, the later of which are nearer to the mean. Where these do not show everything
+    and nothing is known of the columns, larger ones may: weights are small where inputs are large.
     """
     sizes = 10.0 ** (-30 * np.linspace(0, 1, CANDIDATES) ** 3)
     rows = np.random.default_rng(network.seed).standard_normal((CANDIDATES, network.layer_sizes[0])) * sizes[:, None]
-    return telling(network, (rows if columns is None else columns.undo(rows)).astype(network.dtype))
+    first, complete = telling(network, (rows if columns is None else columns.undo(rows)).astype(network.dtype))
+    for larger in LARGER if columns is None and not complete else ():
+        try:
+            chosen, complete = telling(network, (larger * rows).astype(network.dtype))
+        except ValueError:      # no outputs are finite
+            break
+        if complete:
+            return chosen
+    return first
 
 
-def telling(network: Network, rows: FloatArray) -> FloatArray:
+def telling(network: Network, rows: FloatArray) -> tuple[FloatArray, bool]:
     """Eight of the rows, or less, whose outputs show what is wrong with a network; the earlier ones if they do.
+    And whether they show all of it.
 
     Wrong are other inputs, other parameters and a missing activation. A row shows what changes its outputs by ten times
     the self-test's tolerance; rows on which rounding would make it larger than most others do are left out.
@@ -383,7 +394,7 @@ def telling(network: Network, rows: FloatArray) -> FloatArray:
         worth = (shown / (1 + shown[:, chosen].sum(axis=1, keepdims=True))).sum(axis=0)
         worth[chosen] = -1
         chosen.append(int(worth.argmax()))
-    return rows[sorted(chosen)]
+    return rows[sorted(chosen)], bool(shown[:, chosen].any(axis=1).all())
 
 
 def mutants(network: Network) -> Iterable[Network]:
