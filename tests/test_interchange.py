@@ -754,7 +754,9 @@ def test_names_of_columns_and_classes_are_in_the_header(tmp_path):
 @pytest.mark.parametrize("names, error, words", [
     ({"columns": ["a"]}, ValueError, "columns has 1 names, but 2 were expected for the network's inputs"),
     ({"classes": ["a", "b"]}, ValueError, "classes has 2 names, but 3 were expected for the network's outputs"),
-    ({"columns": "ab"}, TypeError, "columns is 'ab', but must be a sequence of names")])
+    ({"columns": "ab"}, TypeError, "columns is 'ab', but must be a sequence of names"),
+    ({"columns": 2}, TypeError, "columns is 2, but must be a sequence of names"),
+    ({"columns": {"a", "b"}}, TypeError, r"columns is \{'.', '.'\}, but must be a sequence of names")])
 def test_names_of_another_number_are_refused(names, error, words, tmp_path):
     with pytest.raises(error, match=words):
         to_c(fastnn.Network([2, 3]), tmp_path / "a.h", **names)
@@ -762,6 +764,30 @@ def test_names_of_another_number_are_refused(names, error, words, tmp_path):
 
 
 # All of them
+
+
+@pytest.mark.parametrize("name", ["to_c", "to_onnx", "to_torch", "to_sklearn"])
+def test_what_is_no_network_is_told_where_it_has_one(name, tmp_path):
+    for library in {"to_onnx": ["onnx"], "to_torch": ["torch"]}.get(name, []) + ["sklearn"]:
+        pytest.importorskip(library, reason=f"NOT TESTED: {library} is not installed")
+    from fastnn.sklearn import MLPRegressor
+    rest = [tmp_path / "a.h"] if name in ("to_c", "to_onnx") else []
+    with pytest.raises(TypeError, match=r"network is a MLPRegressor, but must be a fastnn.Network; pass its to_netw"):
+        getattr(interchange, name)(MLPRegressor(), *rest)
+    with pytest.raises(TypeError, match="network is a str, but must be a fastnn.Network$"):
+        getattr(interchange, name)("a.h", *rest)
+
+
+def test_what_is_no_scikit_learn_estimator_or_no_weights_is_named():
+    neural = pytest.importorskip("sklearn.neural_network", reason="NOT TESTED: scikit-learn is not installed")
+    from sklearn.pipeline import make_pipeline
+    with pytest.raises(TypeError, match=r"estimator is a sklearn.pipeline.Pipeline, .*pipeline\[-1\] is that of a"):
+        from_sklearn(make_pipeline(neural.MLPRegressor()))
+    with pytest.raises(TypeError, match="estimator is the class sklearn.*MLPRegressor, but must be .*, fitted"):
+        from_sklearn(neural.MLPRegressor)
+    for weights in (None, {"a": 1}, 3):
+        with pytest.raises(TypeError, match="weights is .*, but must be the list that model.get_weights"):
+            from_keras({"layers": [{"class_name": "Dense", "config": {"units": 2}}]}, weights)
 
 
 @pytest.mark.parametrize("write", [to_onnx, to_c])

@@ -637,3 +637,11 @@ def load(path: Path, *, loss: LossFunction | None = None) -> Network:
     or an older one; OSError where it cannot be read, or is no regular file. No code in the file is run.
     """
     return persistence.load(Network, path, loss)
+
+
+def checked_network(network: object) -> Network:
+    """network, or an error if it is none."""
+    if not isinstance(network, Network):
+        cure = "; pass its to_network()" if hasattr(network, "to_network") else ""
+        raise TypeError(f"network is a {type(network).__name__}, but must be a fastnn.Network{cure}")
+    return network

@@ -28,8 +28,7 @@ from ._checks import checked_integer, choose, number, real_array
 from ._optional import library
 from .activations import ACTIVATIONS, HIDDEN
 from .callbacks import Callback
-from .diagnostics.layers import checked
-from .network import Network
+from .network import Network, checked_network
 from .optimizers import SGD
 from .training import DivergenceError, History
 
@@ -740,7 +739,7 @@ def axes_for(ax: Any) -> Axes:
 
 def drawable(network: Network) -> Network:
     """network, or an error if it is none, or if its parameters are not finite."""
-    if not np.isfinite(checked(network).get_parameters()).all():
+    if not np.isfinite(checked_network(network).get_parameters()).all():
         raise ValueError("weights or biases hold NaN or infinity, but must be finite; set them before drawing")
     return network
 

@@ -12,10 +12,11 @@ import numpy as np
 
 from ..activations import ACTIVATIONS
 from ..losses import CLASSIFYING, Loss
+from ..network import checked_network
 from ..optimizers import SGD
 from ..training import History
 from .hessian import double, stable_rate
-from .layers import ALL_Z, FLAT, activation_statistics, checked, gradient_norms
+from .layers import ALL_Z, FLAT, activation_statistics, gradient_norms
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -56,7 +57,7 @@ rate fits all columns']
     """
     if history is not None and not isinstance(history, History):
         raise TypeError(f"history is a {type(history).__name__}, but must be the History that fit returned, or None")
-    loss = checked(network).evaluate(X, y)      # refuses rows that do not fit
+    loss = checked_network(network).evaluate(X, y)      # refuses rows that do not fit
     broken = [f"layer {layer} holds {wrong} weights or biases that are NaN or infinite, so every output is: "
               "set them anew, and train with a smaller learning rate or clip_norm=1"
               for layer, parts in enumerate(zip(network.weights, network.biases, strict=True), 1)

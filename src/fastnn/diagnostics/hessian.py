@@ -13,8 +13,7 @@ import numpy as np
 
 from .._checks import real_array
 from ..activations import ACTIVATIONS
-from ..network import Network
-from .layers import checked
+from ..network import Network, checked_network
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +50,7 @@ def curvature(network: Network, X: ArrayLike, y: ArrayLike, direction: ArrayLike
     >>> round(fastnn.diagnostics.curvature(net, [[3.0]], [0.0], [1, 0]), 4)
     18.0
     """
-    size = checked(network).n_parameters
+    size = checked_network(network).n_parameters
     direction = real_array("direction", direction).astype(np.float64)
     if direction.shape != (size,):
         raise ValueError(f"direction has shape {direction.shape}, but this network has {size} parameters")
@@ -78,7 +77,7 @@ def largest_stable_rate(network: Network, X: ArrayLike, y: ArrayLike) -> float:
     >>> round(fastnn.diagnostics.largest_stable_rate(net, [[3.0]], [0.0]), 4)
     0.1
     """
-    rate, converged = stable_rate(checked(network), X, y)
+    rate, converged = stable_rate(checked_network(network), X, y)
     if not converged:
         warnings.warn(f"the largest curvature did not converge in {ITERATIONS} iterations; the rate {rate:g} is an "
                       "estimate", RuntimeWarning, stacklevel=2)
@@ -150,7 +149,7 @@ def packed(gradients: Gradients) -> FloatArray:
 
 def double(network: Network) -> Network:
     """A float64 network with these parameters and this loss."""
-    parameters = checked(network).get_parameters()
+    parameters = checked_network(network).get_parameters()
     if not np.isfinite(parameters).all():
         raise ValueError("weights or biases hold NaN or infinity, but must be finite; set them first")
     twin = Network(network.layer_sizes, network.activations[:-1], network.activations[-1], network.loss,

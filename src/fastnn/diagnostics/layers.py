@@ -11,18 +11,11 @@ from .._checks import checked_integer, real_array
 from ..activations import ACTIVATIONS
 from ..callbacks import Callback
 from ..data import as_rows
-from ..network import Network
+from ..network import Network, checked_network
 
 if TYPE_CHECKING:
     from .._types import ArrayLike, FloatArray
     from ..training import Fit
-
-
-def checked(network: Network) -> Network:
-    """network, or an error if it is none."""
-    if not isinstance(network, Network):
-        raise TypeError(f"network is a {type(network).__name__}, but must be a fastnn.Network")
-    return network
 
 
 def gradient_norms(network: Network, X: ArrayLike, y: ArrayLike, *,
@@ -38,7 +31,7 @@ def gradient_norms(network: Network, X: ArrayLike, y: ArrayLike, *,
     >>> fastnn.diagnostics.gradient_norms(net, np.eye(2), [1, 0])    # mean of (a - t)**2; only one row errs
     array([1.])
     """
-    engine = checked(network)._engine
+    engine = checked_network(network)._engine
     _, gradients = engine.gradients(as_rows(engine, X, y, sample_weight))
     return engine.norms(gradients)
 
@@ -79,7 +72,7 @@ def activation_statistics(network: Network, X: ArrayLike) -> list[LayerStatistic
     >>> first.mean, first.largest, first.dead
     (1.0, 3.0, 0.5)
     """
-    inputs, *outputs = checked(network).layer_outputs(X)
+    inputs, *outputs = checked_network(network).layer_outputs(X)
     slopes = network._engine.layer_outputs(inputs, slopes=True)
     with np.errstate(invalid="ignore"):     # outputs that have overflown
         return [LayerStatistics(name, float(y.mean(dtype=np.float64)), float(y.std(dtype=np.float64)), float(y.min()),

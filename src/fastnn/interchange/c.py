@@ -17,7 +17,7 @@ import numpy as np
 from .._checks import real_array
 from .._version import __version__
 from ..model_file import replace_file
-from ..network import Network
+from ..network import Network, checked_network
 from .chain import checked_names, layers
 
 if TYPE_CHECKING:
@@ -276,6 +276,7 @@ def to_c(network: Network, path: Path, *, inputs: ArrayLike | None = None, colum
      *
      *     8 -> 64 tanh -> 64 tanh -> 4 identity
     """
+    checked_network(network)
     file = checked_file(os.path.basename(os.fsdecode(path)))
     name = identifier(os.path.splitext(file)[0])
     parameters = network.get_parameters()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._checks import sequence
 from ..activations import ACTIVATIONS, HIDDEN
 from ..network import Network
 from ..scaling import MOST_DEVIATIONS
@@ -178,9 +179,7 @@ def checked_names(network: Network, columns: Iterable[object] | None,
                                      ("classes", classes, 2 if pair else n_outputs, "outputs")):
         if names is None:
             continue
-        if isinstance(names, (str, bytes)):
-            raise TypeError(f"{argument} is {names!r}, but must be a sequence of names")
-        texts = result[argument] = [str(name) for name in names]
+        texts = result[argument] = [str(name) for name in sequence(argument, names, "be a sequence of names")]
         if len(texts) != n:
             raise ValueError(f"{argument} has {len(texts)} names, but {n} were expected for the network's {what}")
     return result

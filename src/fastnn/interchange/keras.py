@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._checks import sequence
 from .chain import Chain, unsupported
 
 if TYPE_CHECKING:
@@ -81,7 +82,9 @@ def from_keras(config: dict[str, Any] | list[Any], weights: Sequence[ArrayLike],
     >>> fastnn.interchange.from_keras(config, weights).predict([1, 2, 3, 4])
     array([80.], dtype=float32)
     """
-    chain, remaining = Chain(), [array(values) for values in weights]
+    chain = Chain()
+    weights = sequence("weights", weights, "be the list that model.get_weights() returns")
+    remaining = [array(values) for values in weights]
     n_arrays = len(remaining)
     layers = listed(config)
     shape = read(layers, remaining, chain, declared(config))

@@ -19,6 +19,7 @@ import numpy as np
 from .._optional import library
 from .._version import __version__
 from ..model_file import replace_file
+from ..network import checked_network
 from .chain import checked_names, layers
 from .onnx_reader import read_chain
 
@@ -107,6 +108,7 @@ def to_onnx(network: Network, path: Path, *, columns: Iterable[object] | None = 
     Network([64, 128, 10], activation=['relu'], output='softmax', loss='cross_entropy', dtype='float32', seed=0)
     """
     onnx = library("onnx", "ONNX", "onnx", "to_onnx")
+    checked_network(network)
     names = checked_names(network, columns, classes)
     dtype = np.dtype(network.dtype)
     nodes: list[Any] = []

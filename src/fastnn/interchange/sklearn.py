@@ -13,6 +13,7 @@ import numpy as np
 
 from .._optional import library
 from ..losses import default_loss
+from ..network import checked_network
 from .chain import Chain, layers
 
 if TYPE_CHECKING:
@@ -40,8 +41,11 @@ def from_sklearn(estimator: Any) -> Network:
     """
     neural = library("sklearn.neural_network", "scikit-learn", "sklearn", "from_sklearn")
     if not isinstance(estimator, (neural.MLPClassifier, neural.MLPRegressor)):
-        raise TypeError(f"estimator is a {type(estimator).__module__}.{type(estimator).__name__}, but must be "
-                        "scikit-learn's MLPClassifier or MLPRegressor; fastnn.sklearn's have to_network()")
+        made = isinstance(estimator, type)
+        kind = estimator if made else type(estimator)
+        raise TypeError(f"estimator is {'the class' if made else 'a'} {kind.__module__}.{kind.__name__}, but must be "
+                        "scikit-learn's MLPClassifier or MLPRegressor, fitted and alone: pipeline[-1] is that of a "
+                        "pipeline; fastnn.sklearn's have to_network()")
     if not hasattr(estimator, "coefs_"):
         raise ValueError(f"estimator is {estimator!r}, which is not fitted; call its fit first")
     output = NAMES[estimator.out_activation_]
@@ -77,6 +81,7 @@ def to_sklearn(network: Network, classes: ArrayLike | None = None) -> Any:
     ['a', 'b', 'c']
     """
     neural = library("sklearn.neural_network", "scikit-learn", "sklearn", "to_sklearn")
+    checked_network(network)
     *hidden, output = network.activations
     n_outputs = network.layer_sizes[-1]
     if len(set(hidden)) > 1:

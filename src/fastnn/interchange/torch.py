@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._optional import library
+from ..network import checked_network
 from .chain import Chain, layers, unsupported
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ def to_torch(network: Network) -> torch.nn.Sequential:
     )
     """
     torch = library("torch", "PyTorch", "torch", "to_torch")
+    checked_network(network)
     if network.activations[-1] == "exp":
         raise ValueError("the output is 'exp', but PyTorch has no module for it; build the network with "
                          "output='identity' and these weights, and apply torch.exp to what comes out")
