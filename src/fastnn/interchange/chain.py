@@ -187,4 +187,4 @@ def checked_names(network: Network, columns: Iterable[object] | None,
 
 def unsupported(where: str, what: str, instead: str) -> ValueError:
     """The error for a piece that no Network can hold."""
-    return ValueError(f"{where} is {what}, but {instead}; activations are {', '.join(ACTIVATIONS)}")
+    return ValueError(f"{where} is {' '.join(what.split())}, but {instead}; activations are {', '.join(ACTIVATIONS)}")

@@ -168,16 +168,19 @@ def check_plain(where: str, module: Any) -> None:
     cure = known_cure(module)
     if hooks and not cure:
         cure = "hooks may change anything: remove them by the handles that registering them gave"
-    if "forward" in vars(module) and not cure:
-        raise unsupported(where, f"{module!r} with a forward of its own",
-                          f"{SUPPORTED}; del module.forward brings back that of its class")
+    own = [name for name in ("forward", "_call_impl") if name in vars(module)]
+    if own and not cure:
+        raise unsupported(where, f"{module!r} with a {own[0]} of its own",
+                          f"{SUPPORTED}; del module.{own[0]} brings back that of its class")
     if cure:
         raise unsupported(where, f"{module!r} with hooks" if hooks else repr(module), f"{SUPPORTED}; {cure}")
 
 
 def hooks_of(module: Any) -> list[Any]:
-    """What is called before and after a module's forward."""
-    return [*module._forward_pre_hooks.values(), *module._forward_hooks.values()]
+    """What is called before and after a module's forward: its own hooks, and those of all modules."""
+    from torch.nn.modules import module as shared
+    return [*shared._global_forward_pre_hooks.values(), *module._forward_pre_hooks.values(),
+            *module._forward_hooks.values(), *shared._global_forward_hooks.values()]
 
 
 def known_cure(module: Any) -> str:
