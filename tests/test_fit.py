@@ -390,6 +390,70 @@ def test_the_best_training_loss_of_batches_that_are_not_read_again():
     assert same_bits(network.get_parameters(), twin.get_parameters())
 
 
+@pytest.mark.parametrize("setting", [{"dropout": 0.4}, {"label_smoothing": 0.3}])
+def test_the_best_training_loss_of_single_batches_is_one_that_evaluate_gives(setting):
+    """What dropout left out, and smoothed targets, make the loss of a step another one."""
+    network, stopping = classifier(**setting), fastnn.EarlyStopping(5)
+    network.fit([(X, LABELS)], epochs=30, optimizer=fastnn.SGD(0.5), early_stopping=stopping)
+    stopping.restore(network)
+    assert network.evaluate(X, LABELS) == stopping.best
+
+
+@pytest.mark.parametrize("weight, error, words", [
+    ([1, 2], ValueError, r"sample_weight has shape \(2,\), but must have shape \(1,\): one weight a row"),
+    ({0: 1}, TypeError, "sample_weight is a dict, .* class_weight takes"),
+])
+def test_the_weight_of_a_single_sample_is_one_number(weight, error, words):
+    with pytest.raises(error, match=words):
+        regressor().train_on_batch(X[0], Y[0], sample_weight=weight)
+
+
+def test_best_parameters_of_another_shape_are_refused():
+    """Whoever sets them: an array of one number would become all of them."""
+    words = "best_parameters is not a block of this network's parameters; set it to None"
+    for wrong in (np.array(5.0), np.zeros(1), np.zeros(7)):
+        network, stopping = regressor(), fastnn.EarlyStopping(2)
+        network.fit(X, Y, early_stopping=stopping)
+        stopping.best_parameters, before = wrong, network.get_parameters()
+        with pytest.raises(ValueError, match=words):
+            stopping.restore(network)
+        with pytest.raises(ValueError, match=words):
+            network.fit(X, Y, early_stopping=stopping)
+        assert same_bits(network.get_parameters(), before) and network.epochs_trained == 1
+
+
+@pytest.mark.parametrize("make", [fastnn.SGD, fastnn.LBFGS])
+def test_a_stop_iteration_reaches_the_caller_as_any_other_error(make):
+    """SciPy takes one that its callback raises for the wish to end."""
+    class Stops(fastnn.Callback):
+        def on_epoch_end(self, fit):
+            next(iter(()))
+
+    def metric(y, outputs):
+        raise StopIteration("a metric")
+
+    for options in ({"callbacks": [Stops()]}, {"metrics": [metric]}):
+        network = regressor()
+        with pytest.raises(StopIteration):
+            network.fit(X, Y, epochs=3, optimizer=make(), **options)
+        assert network.epochs_trained == 1
+
+
+def test_numbers_that_round_to_zero_are_no_error_where_numpy_raises():
+    """np.seterr(all="raise"): a cast to float32, a rate that has decayed, weights far apart."""
+    tiny = np.r_[np.full(49, 1e-300), 1e200]
+    with np.errstate(all="raise"):
+        network = regressor()
+        network.predict(np.full((2, X.shape[1]), 1e-60))
+        network.set_parameters(np.full(network.n_parameters, 1e-60))
+        network.fit(X, Y, sample_weight=tiny)
+        classifier().fit(X, LABELS, sample_weight=tiny, class_weight={0: 1e-300, 1: 1e200})
+        network.evaluate(X, np.full(50, 1e-300), metrics=["mse", "mae", "r2"])
+        for schedule in (schedules.StepDecay(0.1, 1, 1e-200), schedules.ExponentialDecay(0.1, 0.01),
+                         schedules.WarmUp(schedules.ExponentialDecay(1e-3, 1e-5), 3)):
+            regressor().fit(X, Y, epochs=200, batch_size=50, optimizer=fastnn.SGD(schedule))
+
+
 def test_the_best_training_loss_of_lbfgs():
     network, stopping = regressor(dtype="float64", l2=0.01), fastnn.EarlyStopping(1, min_change=0.01)
     history = network.fit(X, Y, epochs=40, optimizer=fastnn.LBFGS(), early_stopping=stopping)

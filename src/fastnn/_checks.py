@@ -420,7 +420,8 @@ def checked_weights(name: str, weights: Any, rows: int, whole: bool = True) -> W
     if not weights.any():
         raise ValueError(f"{name} is zero for every row, but at least one must count")
     if not 1e-100 < weights.max() < 1e100:
-        weights = weights / weights.max()       # a mean does not change, and no sum overflows
+        with np.errstate(under="ignore"):
+            weights = weights / weights.max()       # a mean does not change, and no sum overflows
     return weights
 
 

@@ -71,6 +71,13 @@ def checked_block(name: str, value: object) -> FloatArray:
     return value
 
 
+def check_best(network: Network, block: FloatArray) -> None:
+    """Refuses a block that is not one of this network's parameters."""
+    parameters = network._engine.parameters
+    if (block.shape, block.dtype) != (parameters.shape, parameters.dtype):
+        raise ValueError("early_stopping.best_parameters is not a block of this network's parameters; set it to None")
+
+
 def checked_path(name: str, value: Path) -> Path:
     """What names a file."""
     try:
@@ -104,9 +111,9 @@ class EarlyStopping(Settings, Callback):
     A History's training loss is a mean over steps, each before it was made, and so no epoch's own. "loss" watches
     the mean loss over the training rows after each epoch instead, which `evaluate` gives for the parameters that are
     restored, and which takes one more pass forward. The batches of an iterable are not read again: if an
-    epoch is one batch, the recorded loss is that of the parameters before it, and these are kept; if
-    it is more, the recorded mean counts for the parameters at the end. What `LBFGS` records is the loss of
-    the parameters after the iteration.
+    epoch is one batch, the recorded loss is that of the parameters before it, and these are kept (with dropout or
+    label smoothing, the last batch is looked at once more instead); if it is more, the recorded mean counts
+    for the parameters at the end. What `LBFGS` records is the loss of the parameters after the iteration.
 
     Attributes: `best`, the best value; `best_epoch`, after which epoch the best parameters were there, as
     `epochs_trained` counts; `waited`, epochs since the best value. They go on in the next fit with the same object,
@@ -187,6 +194,8 @@ class EarlyStopping(Settings, Callback):
         engine = fit.network._engine
         if vars(self).setdefault("_owner", engine) is not engine:       # one step, whichever threads do it
             raise ValueError("early_stopping holds the best parameters of another network; create one for each")
+        if self.best_parameters is not None:
+            check_best(fit.network, self.best_parameters)
         self._sign = 1 if mode == "min" else -1
         fit._watches_loss = self._name == "loss"
 
@@ -197,8 +206,10 @@ class EarlyStopping(Settings, Callback):
         value, parameters, epochs_ago = fit._watched(self._name)
         if math.isfinite(value) and (self.best is None or self._sign * (self.best - value) > self.min_change):
             self._same = self._same and fit.epoch == 1
-            self.best, self.best_epoch, self.waited = value, fit.network.epochs_trained - epochs_ago, 0
-            self.best_parameters = parameters.copy()        # a new one: a fit may go back to the one before
+            copied = parameters.copy()      # a new one: a fit may go back to the one before
+            with fit.network._at_rest():    # who copies or saves the network gets all of it, or nothing
+                self.best, self.best_epoch, self.waited = value, fit.network.epochs_trained - epochs_ago, 0
+                self.best_parameters = copied
             return
         self._same = self._same and value == self.best
         self.waited += 1
@@ -218,7 +229,9 @@ class EarlyStopping(Settings, Callback):
         """Gives the network the parameters of the best epoch."""
         if self.best_parameters is None or network._engine is not self._engine:
             raise ValueError("no epoch of this network has been watched, so there are no best parameters to restore")
-        np.copyto(network._engine.parameters, self.best_parameters)
+        check_best(network, self.best_parameters)
+        with network._at_rest() as engine:
+            np.copyto(engine.parameters, self.best_parameters)
 
 
 class CheckpointEvery(Settings, Callback):

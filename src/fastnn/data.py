@@ -119,7 +119,7 @@ def converted(name: str, array: Array, engine: Engine, numbers: Integers | None 
     are those of its rows, if these are not 0, 1, …; `given` is what the user passed, if that names columns."""
     result = array
     if not fits(array, engine):
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", under="ignore"):
             result = np.require(array, engine.dtype, ("C", "A"))
     if not engine.kernels.all_finite(result):
         row, column = np.unravel_index(np.isfinite(result).argmin(), result.shape)
@@ -230,9 +230,11 @@ def weights(engine: Engine, values: FloatArray | None, labels: Labels, sample_we
     if shares is None:
         factors = factors[labels]
     else:       # one class after the other: a BLAS has an order for each processor
-        factors = sum(share.astype(np.float64) * factor for share, factor in zip(shares.T, factors, strict=True))
-    return checked_weights("sample_weight times class_weight", factors if sample_weight is None
-                           else factors * sample_weight, rows, whole)
+        with np.errstate(under="ignore"):
+            factors = sum(share.astype(np.float64) * factor for share, factor in zip(shares.T, factors, strict=True))
+    with np.errstate(under="ignore"):
+        products = factors if sample_weight is None else factors * sample_weight
+    return checked_weights("sample_weight times class_weight", products, rows, whole)
 
 
 def checked_class_weight(class_weight: object) -> ClassWeight | None:

@@ -140,12 +140,16 @@ def run(fit: Fit, rows: Rows, optimizer: LBFGS) -> History:
             trial = v.astype(network.dtype)
         if not np.isfinite(trial).all():        # the line search has lost its way
             raise diverged()
-        network.set_parameters(trial)
-        loss, block = mean_gradients()
-        for weights, gradient in zip(network.weights, engine.views(block)[0], strict=True):
-            gradient += (l2 * weights + l1 * np.sign(weights)).astype(engine.dtype)
+        with network._at_rest(stepping=True):       # what others copy is what was accepted, and not what is tried
+            network.set_parameters(trial)
+            try:
+                loss, block = mean_gradients()
+                for weights, gradient in zip(network.weights, engine.views(block)[0], strict=True):
+                    gradient += (l2 * weights + l1 * np.sign(weights)).astype(engine.dtype)
+                objective = loss + penalty()
+            finally:
+                network.set_parameters(accepted)
         gradient = engine.packed(block)
-        objective = loss + penalty()
         if not (math.isfinite(objective) and np.isfinite(gradient).all()):
             raise diverged()
         return objective, gradient.astype(np.float64)
@@ -183,15 +187,24 @@ def run(fit: Fit, rows: Rows, optimizer: LBFGS) -> History:
             led(Task.EVALUATE, v)
             return evaluate(v)
 
+        stray: list[StopIteration] = []
+
         def after_iteration(intermediate_result: Any) -> None:
             led(Task.ACCEPT, intermediate_result.x, intermediate_result.fun)
-            if not accept(intermediate_result.x, float(intermediate_result.fun)):
+            try:
+                goes_on = accept(intermediate_result.x, float(intermediate_result.fun))
+            except StopIteration as error:      # a callback's or a metric's, which SciPy would take for the end
+                stray.append(error)
+                goes_on = False
+            if not goes_on:
                 raise StopIteration
 
         result = scipy_minimize()(
             objective, accepted.astype(np.float64), jac=True, method="L-BFGS-B", callback=after_iteration,
             options={"maxiter": fit.epochs, "maxfun": most, "maxcor": optimizer.history_size,
                      "gtol": optimizer.tolerance_gradient, "ftol": optimizer.tolerance_change})
+        if stray:
+            raise stray[0]
         reason = ("converged" if result.success else "line_search" if result.nfev < most else "evaluations")
         led(Task.END, np.empty(0), REASONS.index(reason))
         return reason

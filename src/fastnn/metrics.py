@@ -29,6 +29,7 @@ def accuracy(y: Array, outputs: Array, sample_weight: Weights = None) -> Float:
     return np.average(outputs.argmax(axis=1) == labels, weights=sample_weight)
 
 
+@np.errstate(under="ignore")
 def r2(y: Array, outputs: Array, sample_weight: Weights = None) -> Float:
     """1 - sum of squared errors / sum of squared deviations from the mean, a mean over outputs; 0 where y is constant
     (in all rows that count) and missed, 1 where it is met."""
@@ -43,12 +44,14 @@ def r2(y: Array, outputs: Array, sample_weight: Weights = None) -> Float:
     return 1 - ratios.mean()
 
 
+@np.errstate(under="ignore")
 def mae(y: Array, outputs: Array, sample_weight: Weights = None) -> Float:
     """The mean absolute error."""
     y, outputs, weights = counting(y, outputs, sample_weight)
     return np.average(np.abs(y - outputs), axis=0, weights=weights).mean()
 
 
+@np.errstate(under="ignore")
 def mse(y: Array, outputs: Array, sample_weight: Weights = None) -> Float:
     """The mean squared error."""
     y, outputs, weights = counting(y, outputs, sample_weight)

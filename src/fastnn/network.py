@@ -111,7 +111,8 @@ class Network(Running):
         loss.
 
     Dropout, penalties and smoothing belong to training steps alone: `predict`, `evaluate`,
-    `gradients` and every loss in a History are without them.
+    `gradients` and validation are without them. (A History's training loss is without penalties; it is that of the
+    steps, of what dropout left in, and of smoothed targets.)
 
     Attributes
     ----------
@@ -255,10 +256,11 @@ class Network(Running):
             engine.unpack(data.converted("v", v[None], engine)[0], engine.parameters)
 
     @contextmanager
-    def _at_rest(self) -> Iterator[Engine]:
-        """Within it no other thread does training steps, so what is copied belongs to one step."""
+    def _at_rest(self, stepping: bool = False) -> Iterator[Engine]:
+        """Within it no other thread does training steps or copies, so what is copied belongs to one step; `stepping` is
+        for what is done again and again, and lets others come first."""
         engine = self._engine
-        engine.hold()
+        engine.hold(stepping)
         try:
             yield engine
         finally:
@@ -462,7 +464,8 @@ class Network(Running):
             is as it was before, also `optimizer` and `early_stopping`.
         RuntimeError
             When another thread is training this network. (Predictions may be asked for meanwhile: each
-            weight is one of the last step or the next. Copies and saves wait until no step is under way.)
+            weight is one of the last step or the next, for LBFGS also of a point that it tries. Copies and
+            saves wait until no step is under way.)
         """
         engine = self._engine
         with ranks_of(communicator) as ranks:
@@ -599,7 +602,7 @@ class Network(Running):
         array = real_array("X", X)
         if array.ndim == 1:
             X, y = array[None], real_array("y", y)[None]
-            sample_weight = None if sample_weight is None else np.reshape(sample_weight, 1)
+            sample_weight = None if sample_weight is None else real_array("sample_weight", sample_weight).ravel()
         rows = data.as_rows(engine, X, y, sample_weight)
         start = None
         try:

@@ -21,7 +21,7 @@ import numpy as np
 
 from . import schedules
 from ._checks import shown
-from .callbacks import EarlyStopping
+from .callbacks import EarlyStopping, check_best
 from .lbfgs import LBFGS
 from .losses import Loss
 from .model_file import FormatError, check_depth, check_target, checked, read_model, write_model
@@ -83,9 +83,7 @@ def parts_at_rest(network: Network) -> tuple[Description, dict[str, Array]]:
             "waited": stopping.waited}
         best = stopping.best_parameters
         if best is not None:
-            if (best.shape, best.dtype) != (engine.parameters.shape, engine.parameters.dtype):
-                raise ValueError("early_stopping.best_parameters is not a block of this network's parameters; "
-                                 "set it to None")
+            check_best(network, best)
             tensors["early_stopping.best"] = engine.packed(best)
     return description, tensors
 

@@ -242,6 +242,7 @@ class StepDecay(Schedule):
     factor: float = 0.1
     by: str = "epoch"
 
+    @np.errstate(under="ignore")
     def at(self, t: Integers) -> FloatArray:
         return self.rate * power(self.factor, t // self.every)
 
@@ -259,6 +260,7 @@ class ExponentialDecay(Schedule):
     factor: float
     by: str = "epoch"
 
+    @np.errstate(under="ignore")
     def at(self, t: Integers) -> FloatArray:
         return self.rate * power(self.factor, t)
 
@@ -280,6 +282,7 @@ class CosineDecay(Schedule):
     final_rate: float = 0.0
     by: str = "epoch"
 
+    @np.errstate(under="ignore")
     def at(self, t: Integers) -> FloatArray:
         p = np.minimum(t, self.length) / self.length
         return self.final_rate + (self.rate - self.final_rate) * half_cosine(p)
@@ -304,6 +307,7 @@ class OneCycle(Schedule):
     final_divisor: float = 1e4
     by: str = "step"
 
+    @np.errstate(under="ignore")
     def at(self, t: Integers) -> FloatArray:
         top, end = self.rise * self.length - 1, self.length - 1
         p = np.minimum(1 + (t - top) / (end - top), 2)
@@ -398,6 +402,7 @@ class WarmUp(Schedule):
     def at(self, t: Integers) -> FloatArray:
         return np.minimum(1, (t + 1) / self.length)
 
+    @np.errstate(under="ignore")
     def rates(self, epoch: int, first_step: int, steps: int) -> float | FloatArray:
         return super().rates(epoch, first_step, steps) * self._schedule.rates(epoch, first_step, steps)
 

@@ -406,8 +406,10 @@ def diverged(fit: Fit, source: Source, way: WayBack, step: int, rate: float) -> 
 
 def watched_loss(network: Network, source: Source, trainer: Trainer, loss: float) -> Watched:
     """What an EarlyStopping watches after an epoch whose recorded loss is this: the loss of the parameters as they
-    are. Where the rows are not read again, that of a single step is the loss of the parameters before it."""
-    if source.rereads:
+    are. Where the rows are not read again, that of a single step is the loss of the parameters before it, unless
+    dropout or smoothed targets make it another loss than `evaluate` gives."""
+    engine = network._engine
+    if source.rereads or (trainer.steps == 1 and (any(engine.dropout) or engine.label_smoothing)):
         return source.mean_loss(network), network._engine.parameters, 0
     if trainer.steps == 1:
         return loss, trainer.good[0], 1
