@@ -437,6 +437,134 @@ def test_a_python_loss_cannot_train_its_network():
         net.fit(np.ones((5, 4)), np.ones(5))
 
 
+def test_what_a_python_loss_raises_reaches_its_own_caller_alone():
+    """Threads that ask one network for gradients at the same time: each gets its own error, or finite numbers."""
+    mine = threading.local()
+
+    def loss(outputs, targets):
+        time.sleep(1e-5)                # others run
+        if mine.error is not None:
+            raise mine.error
+        return 0.5, np.ones_like(outputs)
+
+    net = fastnn.Network([4, 8, 1], loss=loss)
+    begin = threading.Barrier(4)
+
+    def ask(number):
+        mine.error = KeyError(number) if number % 2 else None
+        begin.wait()
+        outcomes = set()
+        for _ in range(200):
+            try:
+                outcomes.add(net.gradients(np.ones((5, 4)), np.ones(5)).loss)
+            except KeyError as error:
+                outcomes.add(str(error))
+        return outcomes
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(ask, range(4))) == [{0.5}, {"1"}, {0.5}, {"3"}]
+
+
+def test_a_fit_that_is_refused_before_it_begins_keeps_the_network_from_nobody():
+    class Broken(fastnn.schedules.Schedule):
+        def state(self):
+            raise OSError("no state")
+
+    net = fastnn.Network([4, 8, 1])
+    with pytest.raises(OSError, match="no state"):
+        net.fit(np.ones((5, 4)), np.ones(5), optimizer=fastnn.SGD(Broken()))
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(net.fit, np.ones((5, 4)), np.ones(5)).result().loss
+
+
+def test_what_is_copied_while_lbfgs_searches_is_what_it_accepted():
+    """Its line search tries points that it does not take: nobody copies or saves these."""
+    rng = np.random.default_rng(301)
+    X = rng.normal(size=(4000, 10)).astype("f")
+    net, copies, done = fastnn.Network([10, 32, 1], activation="tanh"), set(), threading.Event()
+    accepted = {net.get_parameters().tobytes()}
+
+    class Keep(fastnn.Callback):
+        def on_epoch_end(self, fit):
+            accepted.add(fit.network.get_parameters().tobytes())
+
+    def look():
+        while not done.is_set():
+            copies.add(net.get_parameters().tobytes())
+
+    with ThreadPoolExecutor(1) as pool:
+        looked = pool.submit(look)
+        try:
+            net.fit(X, np.sin(3 * X.sum(axis=1)), epochs=40, optimizer=fastnn.LBFGS(), callbacks=[Keep()])
+        finally:
+            done.set()
+        looked.result()
+    assert copies <= accepted and len(copies) > 1
+
+
+def test_what_is_copied_has_the_best_parameters_of_its_best_loss():
+    """Early stopping finds a better epoch while another thread copies the network."""
+    rng = np.random.default_rng(302)
+    X = rng.normal(size=(16, 300)).astype("f")
+    y = X[:, 0]
+    net, done, copies = fastnn.Network([300, 1000, 300, 1]), threading.Event(), []
+
+    def look():
+        while not done.is_set():
+            copies.append(copy.copy(net))
+
+    with ThreadPoolExecutor(1) as pool:
+        looked = pool.submit(look)
+        try:
+            net.fit(X, y, epochs=60, batch_size=16, optimizer=fastnn.Adam(1e-5),
+                    early_stopping=fastnn.EarlyStopping(90))
+        finally:
+            done.set()
+        looked.result()
+    for twin in copies:
+        if twin.early_stopping is not None and twin.early_stopping.best is not None:
+            twin.early_stopping.restore(twin)
+            assert twin.evaluate(X, y) == twin.early_stopping.best
+    assert len(copies) > 1
+
+
+@pytest.mark.any_isa
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="NOT TESTED: no fork here")
+def test_a_child_may_train_what_a_thread_of_its_parent_was_training():
+    """That thread is not in the child: there nobody ends its training. The fork is between two of its steps."""
+    run = python("""
+    import os, threading
+    import numpy as np
+    import fastnn
+
+    inside, go_on = threading.Event(), threading.Event()
+
+    class Waits(fastnn.Callback):
+        def on_epoch_end(self, fit):
+            inside.set()
+            go_on.wait(60)
+
+    X, y = np.ones((5, 4)), np.ones(5)
+    network = fastnn.Network([4, 8, 1])
+    thread = threading.Thread(target=lambda: network.fit(X, y, callbacks=[Waits()]))
+    thread.start()
+    inside.wait(60)
+    child = os.fork()
+    if child == 0:
+        try:
+            network.fit(X, y)
+            network.train_on_batch(X, y)
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    go_on.set()
+    thread.join()
+    raise SystemExit(code)
+    """)
+    assert run.returncode == 0, run.stderr
+
+
 def test_nothing_runs_when_there_is_nothing_to_do():
     run = python(SHARED_WORK + """
     train(threads=4)

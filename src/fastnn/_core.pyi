@@ -59,6 +59,7 @@ class Kernels:
 @disjoint_base
 class Engine:
     steps: int
+    copies: tuple[list[FloatArray], ...]
     @property
     def kernels(self) -> Kernels: ...
     @property

@@ -696,7 +696,7 @@ cdef class Engine:
     cdef readonly object loss               # a losses.Loss, or a function of the user's
     cdef int loss_code
     cdef double loss_parameter
-    cdef PythonLoss python_loss
+    cdef bint python_loss                   # whether it is a function
     cdef readonly tuple dropout             # one share for each layer, the output's (0) last
     cdef public int most_threads            # that share work; 0 is what set_num_threads allows
     cdef public double l1, l2               # read before each visit of training steps
@@ -712,7 +712,9 @@ cdef class Engine:
     cdef unsigned long holder               # the thread that keeps others from the parameters
     cdef int holds, waiting                 # how often it does; how many others wait for them
     cdef int holder_forks                   # `forks` when it began
-    cdef bint stepping                      # whether a step that may call Python is being done
+    cdef bint stepping                      # whether the thread that trains is among its steps
+    cdef int training_forks                 # `forks` when it began
+    cdef public tuple copies                # blocks that a fit goes back to, see training.py
 
     def __cinit__(self, Kernels kernels, str dtype, tuple layer_sizes, tuple activations, loss,
                   tuple dropout, double l1, double l2, double label_smoothing, uint64_t seed):
@@ -730,7 +732,7 @@ cdef class Engine:
         self.loss = loss
         if callable(loss):
             self.loss_code = PYTHON
-            self.python_loss = PythonLoss(loss, kernels, dtype, activations[self.n_layers - 1])
+            self.python_loss = True
         else:
             self.loss_code = loss_code(loss.name, activations[self.n_layers - 1])
             self.loss_parameter = loss.parameter
@@ -738,6 +740,7 @@ cdef class Engine:
         self.l1, self.l2, self.label_smoothing = l1, l2, label_smoothing
         self.seed = seed
         self.predicting, self.evaluating, self.learning = Spare(), Spare(), Spare()
+        self.copies = [], [], []
         self.layers = <Layer *> calloc(self.n_layers, sizeof(Layer))
         if self.layers == NULL:
             raise MemoryError("no memory for the list of layers")
@@ -761,28 +764,31 @@ cdef class Engine:
     def __dealloc__(self):
         free(self.layers)
 
-    cdef void *block(self, array, bint aligned=True) except NULL:
-        """The memory of an array that is laid out like the parameters, for kernels at a multiple of 64 bytes; TypeError
-        for any other."""
+    cdef void *block(self, array) except NULL:
+        """The memory of an array that is laid out like the parameters; TypeError for any other."""
         if not (cnp.PyArray_Check(array) and cnp.PyArray_ISCARRAY(array) and cnp.PyArray_SIZE(array) == self.size
                 and cnp.PyArray_TYPE(array) == self.type_number
-                and (not aligned or <uintptr_t> cnp.PyArray_DATA(array) % ROW_BYTES == 0)):
+                and <uintptr_t> cnp.PyArray_DATA(array) % ROW_BYTES == 0):
             raise TypeError(f"a block is {type(array).__name__} of shape {np.shape(array)}, but must be {self.size} "
                             f"elements of {self.dtype} as aligned_zeros gives")
         return cnp.PyArray_DATA(array)
 
     cpdef int acquire(self) except -1:
         """Begins a training, which belongs to one thread at a time. RuntimeError where another thread trains, or where
-        a training step of this thread is under way."""
+        this thread is among its training steps: in a Python loss, or in a signal handler."""
         cdef unsigned long caller = PyThread_get_thread_ident()
         cdef bint mine
         with cython.critical_section(self):
+            if self.trainings and self.trainer != caller and self.training_forks != forks:
+                self.trainings = 0          # a thread of the parent, which is not here
+                self.stepping = False
             mine = self.trainings == 0 or (self.trainer == caller and not self.stepping)
             if mine:
-                self.trainer = caller
+                self.trainer, self.training_forks = caller, forks
                 self.trainings += 1
         if not mine and self.trainer == caller:
-            raise RuntimeError("a Python loss cannot train the network that it belongs to")
+            raise RuntimeError("a Python loss cannot train the network that it belongs to" if self.python_loss
+                               else "a signal handler cannot train a network in the middle of its training")
         if not mine:
             raise RuntimeError("this network is being trained by another thread; wait until that is done, or train a "
                                "copy of it: copy.copy(network)")
@@ -818,6 +824,7 @@ cdef class Engine:
                     raise RuntimeError("this process was forked in the middle of a training step of this network, so "
                                        "its parameters are of several steps; fork between fits, or load a saved one")
                 sleep(1e-4)
+                PyErr_CheckSignals()
         finally:
             if waits:
                 with cython.critical_section(self):
@@ -982,7 +989,7 @@ cdef class Engine:
         rows.check(self)
         block = aligned_zeros(self.size, self.dtype)
         cdef Py_ssize_t count = rows.data.rows
-        cdef int threads = 1 if self.python_loss is not None else threads_for(
+        cdef int threads = 1 if self.python_loss else threads_for(
             <double> STEP_OPERATIONS * self.size * count, self.most_threads)
         cdef Workspace workspace = Workspace(self, count, learning=True, gradients=block, threads=threads)
         cdef double divisor = self.divisor(rows.weight)
@@ -995,11 +1002,11 @@ cdef class Engine:
         job.scale = 1 / divisor
         job.first, job.last = 0, count
         job.seed = job.step = job.place = 0
-        if self.python_loss is not None:
-            self.python_loss.float_state = float_state()
+        if self.python_loss:
+            workspace.python_loss.float_state = float_state()
         run(&job, threads)
-        if self.python_loss is not None:
-            self.python_loss.check()
+        if self.python_loss:
+            workspace.python_loss.check()
         return sum_in_order(workspace.plan.losses, count) / divisor, block
 
     def layer_outputs(self, cnp.ndarray x not None, bint slopes=False):
@@ -1266,7 +1273,10 @@ def spread_order(Py_ssize_t first, Py_ssize_t last, Py_ssize_t rows, Py_ssize_t 
 
 
 cdef class PythonLoss:
-    """A loss that is a function of the user's, `(outputs, targets) -> (value, gradient)`, as the engine calls it."""
+    """A loss that is a function of the user's, `(outputs, targets) -> (value, gradient)`, as the engine calls it.
+
+    Each Workspace has one: what the function raised belongs to the call that works there, and to no other thread's.
+    """
 
     cdef object function
     cdef Kernels kernels
@@ -1449,6 +1459,7 @@ cdef class Workspace:
     cdef Py_ssize_t batch, rows     # of one batch, of all that there is room for
     cdef int threads
     cdef Sharing sharing
+    cdef PythonLoss python_loss     # or None
     cdef void *memory
 
     def __cinit__(self, Engine engine, Py_ssize_t batch, *, bint learning, int threads, bint gather=False,
@@ -1468,7 +1479,10 @@ cdef class Workspace:
         self.plan.loss = engine.loss_code
         self.plan.loss_parameter = engine.loss_parameter
         self.plan.python_loss = call_python_loss
-        self.plan.function = <void *> engine.python_loss      # which lives as long as the engine
+        if engine.python_loss:
+            self.python_loss = PythonLoss(engine.loss, engine.kernels, engine.dtype,
+                                          engine.activations[engine.n_layers - 1])
+            self.plan.function = <void *> self.python_loss
         self.plan.parameters = pointer(engine.parameters)
         self.plan.layers = <Layer *> malloc(layers_size)
         if self.plan.layers == NULL:
@@ -1592,7 +1606,7 @@ cdef class Trainer:
         """Makes room for steps on so many rows."""
         cdef Engine engine = self.engine
         cdef Workspace workspace = self.workspace
-        cdef int threads = 1 if engine.python_loss is not None else threads_for(
+        cdef int threads = 1 if engine.python_loss else threads_for(
             <double> STEP_OPERATIONS * batch * engine.size, engine.most_threads)
         if (workspace is None or workspace.batch < batch or workspace.threads != threads
                 or (self.gather and workspace.plan.x_batch == NULL)):
@@ -1617,16 +1631,17 @@ cdef class Trainer:
     cdef int copy_blocks(self, bint back) except -1:
         """The parameters and the optimizer's state to `good`, or back."""
         cdef int index
-        cdef void *now
+        cdef void *good
         cdef void *kept
         if self.good and len(self.good) != 1 + len(self.optimizer.state):
             raise ValueError("the optimizer's momentum was set while a fit was under way; set it between fits")
         self.engine.hold()
         try:
             for index in range(len(self.good)):
-                now = self.engine.block(self.engine.parameters if index == 0 else self.optimizer.state[index - 1])
-                kept = self.engine.block(self.good[index], aligned=False)
-                memcpy(now if back else kept, kept if back else now, self.engine.size * self.engine.itemsize)
+                block = self.engine.parameters if index == 0 else self.optimizer.state[index - 1]
+                good = <void *> column("a copy", self.good[index], self.engine.size, self.engine.type_number)
+                kept = self.engine.block(block)
+                memcpy(kept if back else good, good if back else kept, self.engine.size * self.engine.itemsize)
         finally:
             self.engine.let_go()
         return 0
@@ -1649,7 +1664,7 @@ cdef class Trainer:
         cdef float single
         cdef Job job
         if (self.workspace is None or self.threads > 1 or optimizer.stale or optimizer.scheduled
-                or engine.python_loss is not None
+                or engine.python_loss
                 or cnp.PyArray_TYPE(x) != type_number or not cnp.PyArray_ISCARRAY_RO(x) or not 1 <= ndim <= 2
                 or cnp.PyArray_DIM(x, ndim - 1) != n_in):
             return NAN
@@ -1678,7 +1693,11 @@ cdef class Trainer:
         job.batch = job.last = rows
         job.seed = engine.seed
         job.step = engine.steps
-        engine.hold(stepping=True)
+        engine.stepping = True
+        try:
+            engine.hold(stepping=True)
+        finally:
+            engine.stepping = False
         do_job(&job, 0, 1)
         engine.steps += job.first == rows
         engine.let_go()
@@ -1707,13 +1726,16 @@ cdef class Trainer:
     cdef int work(self, Job *job, int threads) except -1:
         """Does a job of steps, in which no other thread copies parameters and no Python loss may train."""
         cdef Engine engine = self.engine
-        engine.hold(stepping=True)
-        engine.stepping = True
+        cdef bint stepping = engine.stepping
+        engine.stepping = True          # also while it waits, when a signal may be handled
         try:
-            run(job, threads)
+            engine.hold(stepping=True)
+            try:
+                run(job, threads)
+            finally:
+                engine.let_go()
         finally:
-            engine.stepping = False
-            engine.let_go()
+            engine.stepping = stepping
         return 0
 
     def advance(self, Rows rows, Py_ssize_t batch, rates):
@@ -1748,8 +1770,9 @@ cdef class Trainer:
         job.total = self.total
         job.seed = self.engine.seed
         job.first = job.place = 0
-        if self.engine.python_loss is not None:
-            self.engine.python_loss.float_state = float_state()
+        if self.engine.python_loss:
+            self.workspace.python_loss.float_state = float_state()
+        self.engine.stepping = True         # also between two steps, where signals are handled
         try:
             while job.first < rows.data.rows:
                 first, job.last = job.first, min(rows.data.rows, job.first + visit)
@@ -1762,8 +1785,8 @@ cdef class Trainer:
                 if job.first > first:
                     sharing.note(threads, (perf_counter() - start) / (job.first - first))
                 if job.first < job.last:
-                    if self.engine.python_loss is not None:
-                        self.engine.python_loss.check()
+                    if self.engine.python_loss:
+                        self.workspace.python_loss.check()
                     self.failed = True
                     break
                 PyErr_CheckSignals()
@@ -1773,6 +1796,7 @@ cdef class Trainer:
                     break
         finally:
             update.rates = NULL
+            self.engine.stepping = False
         self.total = job.total
         self.seen += job.first
         self.weight += rows.weight if job.first == rows.data.rows else rows.weight_of(job.first)
@@ -1802,14 +1826,14 @@ cdef class Trainer:
         job.first, job.last = first, last
         job.scale = 1 / divisor if divisor > 0 else 0
         job.seed, job.step, job.place = engine.seed, engine.steps, place
-        if engine.python_loss is not None:
-            engine.python_loss.float_state = float_state()
+        if engine.python_loss:
+            self.workspace.python_loss.float_state = float_state()
         threads = self.workspace.sharing.next_threads()
         start = perf_counter()
         self.work(&job, threads)
         self.workspace.sharing.note(threads, (perf_counter() - start) / count)
-        if engine.python_loss is not None:
-            engine.python_loss.check()
+        if engine.python_loss:
+            self.workspace.python_loss.check()
             if divisor != count:
                 block[:engine.size] *= count / divisor      # the function gave the gradient of its rows' mean
         return sum_in_order(self.workspace.plan.losses, count, total)

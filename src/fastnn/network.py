@@ -156,7 +156,6 @@ class Network(Running):
         self._early_stopping: EarlyStopping | None = None
         self._epochs_trained = 0
         self.metadata: dict[str, Any] = {}
-        self._copies: tuple[list[FloatArray], ...] = [], [], []     # blocks to go back to, see training.py
         if not self._drawn:
             return
         for layer, (weights, name) in enumerate(zip(self.weights, self.activations, strict=True)):
@@ -505,9 +504,10 @@ class Network(Running):
             threads = ranks.threads(threads)
             fit = training.Fit(self, optimizer, epochs, validation, scores, tol, time_budget, callbacks, ranks)
             engine.acquire()
-            outer, engine.most_threads = engine.most_threads, threads or 0      # of a fit whose callback this one is in
-            start = training.State(self, optimizer, early_stopping)
+            outer, start = engine.most_threads, None        # of a fit whose callback this one is in
             try:
+                start = training.State(self, optimizer, early_stopping)     # a user's own schedule may raise
+                engine.most_threads = threads or 0
                 if early_stopping is not None:
                     early_stopping.watch(fit)
                 optimizer.bind(engine)
@@ -518,7 +518,7 @@ class Network(Running):
                     return lbfgs.run(fit, rows, optimizer)
                 return training.run(fit, source, optimizer, start)
             except BaseException:
-                if start.is_now():
+                if start is not None and start.is_now():
                     start.bring_back()
                 raise
             finally:

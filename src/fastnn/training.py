@@ -313,8 +313,6 @@ class WayBack:
             self.begun = 2 if self.good == 1 else 1
             self.states[self.begun] = State(self.start.network, self.start.optimizer, self.start.stopping)
         copies = self.copies[self.begun]
-        if copies and (copies[0].shape, copies[0].dtype) != (self.blocks[0].shape, self.blocks[0].dtype):
-            copies.clear()      # of a network that __init__ was called for again
         copies.extend(np.empty_like(block) for block in self.blocks[len(copies):])
         del copies[len(self.blocks):]
         self.trainer.good = copies
@@ -353,12 +351,12 @@ class WayBack:
 
 def run(fit: Fit, source: Source, optimizer: Optimizer, start: State) -> History:
     """Trains for the fit's epochs, or until something stops it; returns the History. `start` is before the fit."""
-    network = fit.network
+    network, engine = fit.network, fit.network._engine
     # Memory that stays for the next fit, as clearing it anew takes long; a fit beside this one gets its own.
-    copies, network._copies = network._copies, ([], [], [])
-    trainer = Trainer(network._engine, optimizer, source.gather, [])
+    copies, engine.copies = engine.copies, ([], [], [])
+    trainer = Trainer(engine, optimizer, source.gather, [])
     trainer.deadline = fit._deadline
-    way = WayBack(trainer, start, (network._engine.parameters, *optimizer.state), copies)
+    way = WayBack(trainer, start, (engine.parameters, *optimizer.state), copies)
     if fit._watches_loss:
         fit._exact_loss = partial(watched_loss, network, source, trainer)
     try:
@@ -371,7 +369,7 @@ def run(fit: Fit, source: Source, optimizer: Optimizer, start: State) -> History
                 raise
         trainer.release()       # not after an error: its memory may hold what is not finite
     finally:
-        network._copies = copies
+        engine.copies = copies
     return fit.history
 
 
