@@ -70,6 +70,9 @@ class Gradients(NamedTuple):
     biases: tuple[FloatArray, ...]
 
 
+OWN = "_weights", "_biases", "_initializer", "_early_stopping", "_epochs_trained", "metadata"   # what parts hold
+
+
 def shown(path: str) -> Any:
     """An attribute that shows another and cannot be set."""
     return property(attrgetter(path))
@@ -503,11 +506,11 @@ class Network(Running):
             self._check_finite()
             threads = ranks.threads(threads)
             fit = training.Fit(self, optimizer, epochs, validation, scores, tol, time_budget, callbacks, ranks)
-            engine.acquire()
             outer, start = engine.most_threads, None        # of a fit whose callback this one is in
+            engine.acquire()
             try:
-                start = training.State(self, optimizer, early_stopping)     # a user's own schedule may raise
                 engine.most_threads = threads or 0
+                start = training.State(self, optimizer, early_stopping)     # a user's own schedule may raise
                 if early_stopping is not None:
                     early_stopping.watch(fit)
                 optimizer.bind(engine)
@@ -549,8 +552,13 @@ class Network(Running):
         from .interchange import to_c  # which needs this module
         to_c(self, path, inputs=inputs, columns=columns, classes=classes)
 
-    def __reduce__(self) -> tuple[Callable[..., Network], tuple[Any, ...]]:
-        return persistence.rebuilt, (type(self), *persistence.checked_parts(self))
+    def __reduce__(self) -> tuple[Callable[..., Network], tuple[Any, ...], dict[str, Any] | None]:
+        # What a subclass has put beside it goes along, as with every other object.
+        others = {name: value for name, value in vars(self).items() if name not in OWN}
+        return persistence.rebuilt, (type(self), *persistence.checked_parts(self)), others or None
+
+    def __setstate__(self, others: dict[str, Any]) -> None:
+        vars(self).update(others)
 
     def _checked_optimizer(self, optimizer: object) -> AnyOptimizer:
         """The optimizer to train with: the last one for None."""

@@ -160,10 +160,12 @@ def rebuilt(kind: type[Network], description: Description, tensors: Mapping[str,
 
 
 def undrawn(kind: type[Network], **arguments: Any) -> Network:
-    """`kind(**arguments)`, but without initial weights: they would take their time and memory, and be overwritten."""
+    """`kind(**arguments)`, but without initial weights: they would take their time and memory, and be overwritten; and
+    without the __init__ of a subclass, which may have other arguments: what it has set comes along."""
+    from .network import Network  # which needs this module
     network = kind.__new__(kind, **arguments)
     network._drawn = False
-    kind.__init__(network, **arguments)
+    Network.__init__(network, **arguments)
     del network._drawn
     return network
 
