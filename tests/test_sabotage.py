@@ -4,6 +4,7 @@ A `Broken` stands in for the kernels and spoils what one of them does, by as lit
 claims to see. The checks of gradients, examples, bad input and updates are broken beside them.
 """
 
+import importlib
 import signal
 import subprocess
 import sys
@@ -412,3 +413,18 @@ def test_the_check_of_errors_notices_missing_words():
 @pytest.mark.any_isa
 def test_the_few_are_there():
     assert set(FEW) < set(OPERATIONS)
+
+
+@pytest.mark.any_isa
+def test_every_seeded_bug_has_its_place(monkeypatch):
+    """The line that `make seeded-bugs` changes stands once in its file, and the tests that must notice it exist."""
+    tools = Path(__file__).parents[1] / "tools"
+    monkeypatch.syspath_prepend(tools)
+    bugs = importlib.import_module("bugs").BUGS
+    for bug in bugs:
+        text = (tools.parent / "src" / "fastnn" / bug.file).read_text(encoding="utf-8")
+        assert text.count(bug.old) == 1, bug.name
+        for test in bug.tests:
+            file, _, function = test.partition("::")
+            assert f"def {function}" in (tools.parent / "tests" / file).read_text(encoding="utf-8"), test
+    assert len(bugs) > 20

@@ -149,7 +149,7 @@ BUGS = (
     Bug("unread-save",
         "A save does not see whether what it writes can be read.",
         "persistence.py",
-        "restored(type(network), understood(read), tensors)",
+        "restored(type(network), understood(read), arrays)",
         "understood(read)",
         ("test_saving.py::test_what_was_changed_behind_the_checks_is_refused_before_the_disk_is_touched",)),
 
