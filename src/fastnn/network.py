@@ -124,7 +124,7 @@ class Network(Running):
         number per hidden layer. `l1` and `l2` may be set between fits.
     metadata : dict
         Whatever belongs to the model beside its numbers (names of columns, a note): plain values
-        that JSON holds as they are, half a megabyte and 100 levels at most. It is saved and copied with the network,
+        that JSON holds as they are, half a megabyte, nested 90 deep at most. It is saved and copied with the network,
         and never read by it.
     weights, biases : tuples of arrays, shapes (n_in, n_out) and (n_out,)
         Views of the memory that training changes: `net.weights[0][...] = W` sets a layer.

@@ -1,10 +1,10 @@
 """Optimizers: constants, and the state that they keep between steps.
 
-An optimizer names its kernel in `kernels/updates.pxd`, says how many blocks of state that
-kernel keeps (each laid out like the parameters), and belongs to one network from its first
-`fit` on. Constants may be changed between fits; each is checked whenever it is set, also with the
-others: where two must be changed, the order matters, and the error says it. The update rules and,
-where nothing else is written, the defaults are PyTorch's.
+An optimizer names its kernel in `kernels/updates.pxd`, keeps the blocks of state that this kernel
+needs (each laid out like the parameters), and belongs to one network from its first `fit` on.
+Constants may be changed between fits. Each is checked whenever it is set, also with the others:
+where two must be changed, the error says in which order. The update rules and, where nothing else
+is written, the defaults are PyTorch's.
 
 `learning_rate` may be a schedule, see `fastnn.schedules`. Each optimizer also takes
 `clip_norm` and `clip_value` (Pascanu, Mikolov and Bengio, 2013): a gradient is held to these
