@@ -314,7 +314,7 @@ def test_hooks_are_refused(hooked, words):
 def test_hooks_of_all_modules_are_refused(register):
     handle = getattr(torch.nn.modules.module, register)(lambda module, given, *_: None)
     try:
-        with pytest.raises(ValueError, match=r"module is Sequential\( \(0\): Linear.* with hooks, but .*by the handles"):
+        with pytest.raises(ValueError, match=r"module is Sequential\( \(0\): Linear.* with hooks, but .*handles"):
             from_torch(torch.nn.Sequential(torch.nn.Linear(2, 2)))
     finally:
         handle.remove()
@@ -324,5 +324,5 @@ def test_hooks_of_all_modules_are_refused(register):
 def test_a_call_of_its_own_is_refused():
     module = torch.nn.Sequential(torch.nn.Linear(2, 2))
     module[0]._call_impl = torch.zeros_like
-    with pytest.raises(ValueError, match=r"layer 0 is Linear.* with a _call_impl of its own, but .*del module._call_impl"):
+    with pytest.raises(ValueError, match=r"layer 0 is Linear.* with a _call_impl of its own, but .*del module"):
         from_torch(module)

@@ -567,7 +567,8 @@ History of 1000 epochs in 2 s, stopped by 'early_stopping'
   validation_<b>           7                       7
   learning_rate         0.01                    0.01"""
     html = history._repr_html_()
-    assert "<td>validation_&lt;b&gt;</td>" in html and "<b>" not in html and "&#x27;early_stopping&#x27;" in html
+    assert "<th>in epoch</th>" in html and "<td>validation_&lt;b&gt;</td>" in html and "<b>" not in html
+    assert "&#x27;early_stopping&#x27;" in html
     assert html.count("<tr>") == html.count("</tr>") == 6 and html.startswith("<table>") and html.endswith("</table>")
 
 

@@ -216,6 +216,7 @@ FIT = fastnn.Network([2, 1]).fit
     (schedules.ExponentialDecay, "lr", "rate"), (schedules.CosineDecay, "T_max", "length"),
     (schedules.CosineDecay, "eta_min", "final_rate"), (schedules.OneCycle, "max_lr", "highest_rate"),
     (schedules.OneCycle, "pct_start", "rise"), (schedules.ReduceOnPlateau, "min_lr", "lowest_rate"),
+    (FIT, "steps", "here it is called steps_per_epoch"), (FIT.__self__.evaluate, "steps", "steps_per_epoch"),
     (schedules.WarmUp, "warmup_steps", "length"), (fastnn.losses.quantile, "tau", "q"),
     (FIT.__self__.evaluate, "verbose", "progress"), (fastnn.load, "filename", "path"),
 ])

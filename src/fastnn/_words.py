@@ -24,7 +24,7 @@ def each(words: str, advice: str) -> dict[str, str]:
     return dict.fromkeys(words.split(), advice)
 
 
-# Names: for each kind {a name: others for the same thing}. A name may be any library's; what is suggested is known.
+# Names: for each kind {a name: other words for the same thing}. An error suggests only names that the call knows.
 NAMES: dict[str, dict[str, str]] = {
     "activation": {
         "identity": "linear none noop passthrough lineartransform",
@@ -110,20 +110,20 @@ NAMES: dict[str, dict[str, str]] = {
         "accuracy": "acc",
     },
 }
-OF_ONES_OWN = "write it as a Python function (outputs, targets) -> (value, gradient)"
+OWN_LOSS = "write it as a Python function (outputs, targets) -> (value, gradient)"
 OWN_METRIC = "write it as a function (y, outputs) -> float"
 SET_WEIGHTS = "set the weights themselves: net.weights[0][...] = W"
-# Names of what fastnn does not have, and what to do.
+# Names of what fastnn does not have: what to do instead.
 ABSENT: dict[str, dict[str, str]] = {
     "activation": {
         **each("hardsigmoid logsigmoid sparsesigmoid", "'sigmoid' is the nearest"),
         **each("hardtanh tanhshrink softsign softshrink hardshrink threshold", "'tanh' is the nearest"),
         **each("relu6 prelu rrelu crelu srelu thresholdedrelu squaredrelu relu2 glu reglu",
-                        "'relu' and 'leaky_relu' are the nearest"),
+               "'relu' and 'leaky_relu' are the nearest"),
         **each("hardswish hardsilu mish swiglu", "'silu' is the nearest"),
         **each("geglu quickgelu gelunew gelutanh", "'gelu' is the nearest"),
         **each("logsoftmax softmin hardmax sparsemax",
-                        "'softmax' is the nearest, and its loss is computed from logarithms"),
+               "'softmax' is the nearest, and its loss is computed from logarithms"),
         "celu": "'elu' is the same for alpha 1",
         "squareplus": "'softplus' is the nearest",
     },
@@ -132,18 +132,17 @@ ABSENT: dict[str, dict[str, str]] = {
             "hinge squaredhinge categoricalhinge modifiedhuber perceptron multimargin multilabelmargin hingeembedding "
             "multilabelsoftmargin", "for classes take 'cross_entropy', or 'binary_cross_entropy'"),
         **each("kld kldiv kldivergence kullbackleiblerdivergence",
-                        "'cross_entropy' with probabilities as targets has the same gradient"),
+               "'cross_entropy' with probabilities as targets has the same gradient"),
         "rmse": "'mse' has the same minimum", "rootmeansquarederror": "'mse' has the same minimum",
         **each("logcosh epsiloninsensitive squaredepsiloninsensitive", "'huber' is the nearest"),
         **each(
-            "mape "
-            "meanabsolutepercentageerror msle meansquaredlogarithmicerror meansquaredlogerror gaussiannll "
+            "mape meanabsolutepercentageerror msle meansquaredlogarithmicerror meansquaredlogerror gaussiannll "
             "cosinesimilarity cosine cosineembedding cosineproximity tripletmargin triplet marginranking ctc gamma "
-            "tweedie dice iou tversky sse mbe medae wasserstein crps exponential circle", OF_ONES_OWN),
+            "tweedie dice iou tversky sse mbe medae wasserstein crps exponential circle", OWN_LOSS),
     },
     "initializer": {
         **each("zeros zero ones one constant",
-                        f"units that start alike stay alike; to do so nevertheless, {SET_WEIGHTS}"),
+               f"units that start alike stay alike; to do so nevertheless, {SET_WEIGHTS}"),
         **each(
             "orthogonal identity eye dirac sparse truncnormal truncatednormal randomnormal randomuniform normal "
             "uniform random variancescaling default auto", SET_WEIGHTS),
@@ -151,11 +150,10 @@ ABSENT: dict[str, dict[str, str]] = {
     "metrics": {
         **each(
             "auc rocauc f1 f1score precision recall logloss crossentropy binarycrossentropy categoricalcrossentropy "
-            "mape "
-            "meanabsolutepercentageerror msle explainedvariance balancedaccuracy topkaccuracy topkcategoricalaccuracy "
-            "matthewscorrcoef mcc kappa hinge cosinesimilarity kld negmeansquarederror negmeanabsoluteerror "
-            "negrootmeansquarederror negmse negmae negloglos medianabsoluteerror maxerror averageprecision "
-            "confusionmatrix", OWN_METRIC),
+            "mape meanabsolutepercentageerror msle explainedvariance balancedaccuracy topkaccuracy "
+            "topkcategoricalaccuracy matthewscorrcoef mcc kappa hinge cosinesimilarity kld negmeansquarederror "
+            "negmeanabsoluteerror negrootmeansquarederror negmse negmae negloglos medianabsoluteerror maxerror "
+            "averageprecision confusionmatrix", OWN_METRIC),
     },
     "dtype": each("float16 half bfloat16 fp16 bf16 float8 int int32 int64 int8 uint8 longdouble float128 "
                   "object bool complex64 complex128", "networks compute in 'float32' or 'float64'"),
@@ -167,15 +165,16 @@ ABSENT: dict[str, dict[str, str]] = {
     "a learning rate": {},
     "monitor": {},
 }
-# Names of what fastnn has in another way.
+# Names of what fastnn has, but takes in another way.
 ELSEWHERE: dict[str, dict[str, str]] = {
     "solver": each("adamw rmsprop adagrad rprop", "pass the optimizer itself, such as solver=fastnn.AdamW()"),
     "metrics": {"loss": "the loss is recorded anyhow"},
     "mode": {"auto": "leave it out, and it is found from the name"},
     "learning_rate": each("float float32 float64 int", "pass a number as learning_rate_init=0.01, or in an "
                           "optimizer, solver=fastnn.Adam(0.01)"),
+    "monitor": {"history": "as_dict() gives every list by its name", "plot": "fastnn.plot.loss_curves draws it"},
 }
-KINDS = {"output": "activation", "activations": "activation", "name": "activation"}       # of arguments
+KINDS = {"output": "activation", "activations": "activation", "name": "activation"}       # argument: kind of name
 
 # Arguments: {what fastnn calls it: what others do}.
 ARGUMENTS: dict[str, str] = {
@@ -184,6 +183,7 @@ ARGUMENTS: dict[str, str] = {
     "epochs": "max_iter n_epochs num_epochs nb_epoch nb_epochs epoch iterations n_iter max_epochs n_iterations "
               "num_iter max_steps",
     "batch_size": "batchsize batch mini_batch_size minibatch_size bs",
+    "steps_per_epoch": "steps batches_per_epoch num_batches limit_train_batches",
     "optimizer": "solver optim opt algorithm trainer",
     "learning_rate": "lr eta eta0 step_size stepsize learning_rate_init initial_learning_rate base_lr init_lr alpha0",
     "validation_data": "validation_split validation_fraction val_data valid_data eval_set validation val_split "
@@ -199,9 +199,8 @@ ARGUMENTS: dict[str, str] = {
     "communicator": "comm mpi strategy distribute",
     "tol": "tolerance atol",
     "layer_sizes": "hidden_layer_sizes hidden_layers hidden_sizes hidden layers sizes units input_dim input_shape "
-                   "n_inputs "
-                   "in_features out_features n_features input_size output_size hidden_size n_outputs output_dim "
-                   "n_hidden architecture num_classes n_classes neurons layer_size dims",
+                   "n_inputs in_features out_features n_features input_size output_size hidden_size n_outputs "
+                   "output_dim n_hidden architecture num_classes n_classes neurons layer_size dims",
     "activation": "activations hidden_activation activation_function act nonlinearity act_fn activation_fn",
     "output": "output_activation out_activation final_activation last_activation activation_output "
               "output_activation_function out_act",
@@ -252,9 +251,9 @@ ARGUMENTS: dict[str, str] = {
     "q": "tau alpha level quantile",
     "gamma": "focusing focus",
 }
-# Arguments that mean something else there than in all other calls.
+# Arguments for which one call has words of its own.
 OF_ONE_CALL = {"CheckpointEvery": {"epochs": "save_freq period every every_n_epochs interval freq frequency"}}
-# What one of ours takes, where that is not the other's.
+# What fastnn's argument takes, where that differs from the other library's.
 TAKEN: dict[str, str] = {
     "layer_sizes": "[inputs, hidden, …, outputs]", "validation_data": "0.2, or rows (X, y)",
     "progress": "True or False",
@@ -263,9 +262,10 @@ TAKEN: dict[str, str] = {
     "early_stopping": "fastnn.EarlyStopping(patience=10)", "callbacks": "[a fastnn.Callback, …]",
     "beta1": "betas[0]", "beta2": "betas[1]",
 }
-# Where an argument belongs, for a call that does not take it.
+# Where an argument belongs, for the calls that do not take it.
 PLACES: dict[str, str] = {
     "epochs": "fit(epochs=…)", "batch_size": "fit(batch_size=…)", "optimizer": "fit(optimizer=fastnn.Adam())",
+    "steps_per_epoch": "fit(steps_per_epoch=…), for an iterable of batches",
     "learning_rate": "the optimizer: fit(optimizer=fastnn.Adam(learning_rate=0.001))",
     "validation_data": "fit(validation_data=0.2), or (X, y)", "class_weight": "fit(class_weight=…)",
     "sample_weight": "fit, evaluate, score and gradients: sample_weight=…",
@@ -297,57 +297,53 @@ PLACES: dict[str, str] = {
 # Arguments that have no counterpart, and what to do.
 NEEDLESS: dict[str, str] = {
     **each("device cuda gpu use_gpu gpus accelerator map_location pin_memory",
-                    "fastnn computes on the CPU"),
+           "fastnn computes on the CPU"),
     **each("use_bias bias bias_initializer fit_intercept intercept",
-                    "every layer has biases, which start at zero"),
-    **each("steps_per_epoch steps", "an epoch takes all rows, or all batches of an iterable"),
+           "every layer has biases, which start at zero"),
     **each("warm_start initial_epoch reset",
-                    "fit goes on where the last one stopped; a new Network starts anew"),
+           "fit goes on where the last one stopped; a new Network starts anew"),
     **each("scheduler lr_scheduler learning_rate_schedule schedule power_t anneal_strategy milestones",
-                    "a schedule is the optimizer's learning rate: "
-                    "fastnn.SGD(fastnn.schedules.CosineDecay(0.1, length=100))"),
+           "a schedule is the optimizer's learning rate: "
+           "fastnn.SGD(fastnn.schedules.CosineDecay(0.1, length=100))"),
     **each("drop_last drop_remainder", "the last batch of an epoch may be shorter"),
     **each("dataset train_loader dataloader loader generator train_dataset",
-                    "pass it as X: an iterable of batches (X, y)"),
+           "pass it as X: an iterable of batches (X, y)"),
     **each("params parameters model network", "an optimizer gets its network in fit"),
     **each("foreach fused capturable differentiable jit_compile run_eagerly amsgrad centered maximize dampening "
-                    "use_ema ema_momentum ema_overwrite_frequency loss_scale_factor gradient_accumulation_steps "
-                    "initial_accumulator_value line_search_fn decoupled_weight_decay last_epoch",
-                    "leave it out: there is no such thing here"),
+           "use_ema ema_momentum ema_overwrite_frequency loss_scale_factor gradient_accumulation_steps "
+           "initial_accumulator_value line_search_fn decoupled_weight_decay last_epoch save_best_only "
+           "save_weights_only baseline start_from_epoch validation_freq validation_steps validation_batch_size "
+           "max_queue_size cooldown", "leave it out: there is no such thing here"),
     **each("batch_norm batchnorm use_batch_norm layer_norm normalize normalization standardize scale",
-                    "scale the columns of X before, or use fastnn.sklearn.MLPClassifier(standardize=True)"),
+           "scale the columns of X before, or use fastnn.sklearn.MLPClassifier(standardize=True)"),
     **each("from_logits reduction size_average reduce",
-                    "losses are means over rows, computed from logits by themselves"),
-    **each("save_best_only save_weights_only baseline start_from_epoch validation_freq validation_steps "
-                    "validation_batch_size max_queue_size cooldown", "leave it out: there is no such thing here"),
+           "losses are means over rows, computed from logits by themselves"),
     **each("name trainable", "leave it out, or keep it in net.metadata"),
     **each("custom_objects compile weights_only safe_mode pickle_module overwrite save_format protocol",
-                    "leave it out: a file holds no code, and a save replaces it"),
+           "leave it out: a file holds no code, and a save replaces it"),
     "shuffle": "fit(shuffle=…) does it",
     **each("mode threshold_mode", "a loss is better where it is smaller"),
 }
-# Names that other libraries' modules have.
+# Names that other libraries' modules have: for `fastnn.<name>`.
 PUBLIC: dict[str, str] = {
-    **dict.fromkeys(("Sequential", "Model", "Dense", "Linear", "MLP", "NeuralNetwork", "Input", "Layer", "Module",
-                     "Dropout", "Activation", "nn", "layers", "models"),
-                    "fastnn.Network([inputs, hidden, …, outputs])"),
-    **dict.fromkeys(("MLPClassifier", "MLPRegressor", "Classifier", "Regressor"),
-                    "fastnn.sklearn.MLPClassifier and fastnn.sklearn.MLPRegressor"),
-    **dict.fromkeys(("RMSProp", "Rmsprop", "rmsprop"), "fastnn.RMSprop"), "AdaGrad": "fastnn.Adagrad",
+    **each("Sequential Model Dense Linear MLP NeuralNetwork Input Layer Module Dropout Activation nn layers models",
+           "fastnn.Network([inputs, hidden, …, outputs])"),
+    **each("MLPClassifier MLPRegressor Classifier Regressor",
+           "fastnn.sklearn.MLPClassifier and fastnn.sklearn.MLPRegressor"),
+    **each("RMSProp Rmsprop rmsprop", "fastnn.RMSprop"), "AdaGrad": "fastnn.Adagrad",
     "RProp": "fastnn.Rprop", "adam": "fastnn.Adam", "sgd": "fastnn.SGD", "L_BFGS": "fastnn.LBFGS",
-    **dict.fromkeys(("Momentum", "Nesterov"), "fastnn.SGD(0.01, momentum=0.9)"),
-    **dict.fromkeys(("Adamax", "Nadam", "NAdam", "Adadelta", "RAdam", "Lion", "Ftrl"), "fastnn.Adam or fastnn.AdamW"),
-    **dict.fromkeys(("optim", "Optimizer"), "fastnn.SGD, fastnn.Adam … ; what they share is in fastnn.optimizers"),
-    **dict.fromkeys(("ModelCheckpoint", "Checkpoint"), "fastnn.CheckpointEvery"),
-    **dict.fromkeys(("ReduceLROnPlateau", "StepLR", "ExponentialLR", "CosineAnnealingLR", "OneCycleLR",
-                     "LearningRateScheduler", "StepDecay", "ExponentialDecay", "CosineDecay", "OneCycle",
-                     "ReduceOnPlateau", "WarmUp", "lr_scheduler", "scheduler"), "fastnn.schedules"),
-    **dict.fromkeys(("load_model", "read"), "fastnn.load"), **dict.fromkeys(("save", "save_model"), "net.save(path)"),
-    **dict.fromkeys(("to_onnx", "from_onnx", "from_torch", "from_keras", "to_torch", "to_c"), "fastnn.interchange"),
+    **each("Momentum Nesterov", "fastnn.SGD(0.01, momentum=0.9)"),
+    **each("Adamax Nadam NAdam Adadelta RAdam Lion Ftrl", "fastnn.Adam or fastnn.AdamW"),
+    **each("optim Optimizer", "fastnn.SGD, fastnn.Adam … ; what they share is in fastnn.optimizers"),
+    **each("ModelCheckpoint Checkpoint", "fastnn.CheckpointEvery"),
+    **each("ReduceLROnPlateau StepLR ExponentialLR CosineAnnealingLR OneCycleLR LearningRateScheduler StepDecay "
+           "ExponentialDecay CosineDecay OneCycle ReduceOnPlateau WarmUp lr_scheduler scheduler", "fastnn.schedules"),
+    **each("load_model read", "fastnn.load"), **each("save save_model", "net.save(path)"),
+    **each("to_onnx from_onnx to_torch from_torch to_sklearn from_sklearn from_keras to_c", "fastnn.interchange"),
     "set_threads": "fastnn.set_num_threads", "seed": "fastnn.Network(…, seed=0)",
     "manual_seed": "fastnn.Network(…, seed=0)", "quantile": "fastnn.losses.quantile", "focal": "fastnn.losses.focal",
     "DataParallel": "fastnn.distributed.DataParallel",
-    **dict.fromkeys(("relu", "sigmoid", "tanh", "softmax", "functional"), "fastnn.activations"),
+    **each("relu sigmoid tanh softmax functional", "fastnn.activations"),
 }
 
 

@@ -146,8 +146,9 @@ class History:
         """The same as a table, for notebooks."""
         from html import escape  # 1 ms of the import
 
-        rows = [("", *COLUMNS), *self._summary()] if self.loss else []
-        cells = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+        rows = [("th", ("", *COLUMNS)), *(("td", row) for row in self._summary())] if self.loss else []
+        cells = "".join("<tr>" + "".join(f"<{kind}>{escape(cell)}</{kind}>" for cell in row) + "</tr>"
+                        for kind, row in rows)
         return f"<table><caption>{escape(self._headline())}</caption>{cells}</table>"
 
     def _headline(self) -> str:
