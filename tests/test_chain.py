@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import fastnn
-from fastnn.interchange.chain import Chain, checked_names
+from fastnn import interchange
+from fastnn.interchange.chain import Chain, checked_names, layers
 
 pytestmark = pytest.mark.any_isa
 RNG = np.random.default_rng(0)
@@ -102,3 +103,26 @@ def test_names_of_columns_and_classes():
             checked_names(network, columns, classes)
     with pytest.raises(TypeError, match="columns is 'ab', but must be a sequence of names"):
         checked_names(network, "ab", None)
+    with pytest.raises(TypeError, match="classes is {'a'}, but must be a sequence of names"):
+        checked_names(network, None, {"a"})         # whose order is no order
+
+
+class Moving(fastnn.Network):
+    """A network that another thread seems to train: it is another one after each look at its parameters."""
+
+    def get_parameters(self):
+        parameters = super().get_parameters()
+        self.set_parameters(parameters + 1)
+        return parameters
+
+
+@pytest.mark.parametrize("leave", [layers, interchange.to_c])
+def test_what_leaves_is_of_one_moment(leave, tmp_path):
+    """Weights, biases and the recorded pairs of a header are those of one step."""
+    def left(network):
+        if leave is layers:
+            return repr(layers(network))
+        leave(network, tmp_path / "net.h")
+        return (tmp_path / "net.h").read_text()
+
+    assert left(Moving([2, 3, 1], seed=3)) == left(fastnn.Network([2, 3, 1], seed=3))

@@ -282,7 +282,7 @@ def to_c(network: Network, path: Path, *, inputs: ArrayLike | None = None, colum
     parameters = network.get_parameters()
     if not np.isfinite(parameters).all():
         raise ValueError("weights or biases hold NaN or infinity, but must be finite in C")
-    network = like(network, network.activations, parameters)        # which nobody trains meanwhile
+    network = like(network, network.activations, parameters)    # a copy: another thread may train the network meanwhile
     n_inputs, n_outputs = network.layer_sizes[0], network.layer_sizes[-1]
     rows = rows_like(None, network) if inputs is None else checked_inputs(network, inputs)
     outputs = network.predict(rows)
@@ -431,7 +431,7 @@ def tolerance(network: Network, errors: FloatArray) -> float:
 
 
 def like(network: Network, activations: Sequence[str], parameters: Array) -> Network:
-    """A network of the same layers with other activations or parameters."""
+    """A network of the same layers and seed with other activations or parameters."""
     *hidden, output = activations
     result = Network(network.layer_sizes, hidden, output, dtype=network.dtype, seed=network.seed)
     result.set_parameters(parameters)

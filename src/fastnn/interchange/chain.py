@@ -8,6 +8,7 @@ names the piece, such as "layer 3". Nothing here knows a foreign library.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,10 +25,16 @@ if TYPE_CHECKING:
 
 
 def layers(network: Network) -> list[tuple[FloatArray, FloatArray, str]]:
-    """A network's layers in order, copied: (weights (n_in, n_out), biases (n_out,), name of the activation)."""
-    with network._at_rest():
-        return [(weights.copy(), biases.copy(), activation) for weights, biases, activation
-                in zip(network.weights, network.biases, network.activations, strict=True)]
+    """A network's layers in order: (weights (n_in, n_out), biases (n_out,), name of the activation).
+
+    They are copies, all of one moment: another thread may train the network.
+    """
+    result, start, parameters = [], 0, network.get_parameters()
+    for (n_in, n_out), activation in zip(pairwise(network.layer_sizes), network.activations, strict=True):
+        middle, end = start + n_in * n_out, start + (n_in + 1) * n_out
+        result.append((parameters[start:middle].reshape(n_in, n_out), parameters[middle:end], activation))
+        start = end
+    return result
 
 
 class Chain:

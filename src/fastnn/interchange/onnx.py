@@ -78,6 +78,7 @@ WRITTEN = {
     },
 }
 
+
 def to_onnx(network: Network, path: Path, *, columns: Iterable[object] | None = None,
             classes: Iterable[object] | None = None) -> None:
     """Writes the network to an ONNX file: from "input" (n, n_inputs) to "output" (n, n_outputs), n being free.

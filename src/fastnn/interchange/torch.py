@@ -73,8 +73,8 @@ def to_torch(network: Network) -> torch.nn.Sequential:
     for weights, biases, activation in layers(network):
         linear = torch.nn.utils.skip_init(torch.nn.Linear, *weights.shape, dtype=getattr(torch, network.dtype))
         with torch.no_grad():
-            linear.weight.copy_(torch.from_numpy(weights.copy()).T)
-            linear.bias.copy_(torch.from_numpy(biases.copy()))
+            linear.weight.copy_(torch.from_numpy(weights).T)
+            linear.bias.copy_(torch.from_numpy(biases))
         modules.append(linear)
         if activation != "identity":
             name, constants = MODULES[activation]
