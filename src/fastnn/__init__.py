@@ -58,10 +58,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """The modules that are imported when they are first named.
+    """Imports the modules that few programs need, when they are first named.
 
-    Import statements, one by one: what packs a program into a folder or a file finds modules by them. But for
-    `fastnn.sklearn`, or else whoever has scikit-learn would find it in every such program, with SciPy and pandas.
+    There is an import statement for each, as PyInstaller and its kin find modules by these. `fastnn.sklearn` has none:
+    it would bring scikit-learn, SciPy and pandas into every frozen program.
     """
     match name:
         case "diagnostics":

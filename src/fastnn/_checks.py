@@ -27,8 +27,11 @@ if TYPE_CHECKING:
 
 LABELS = ("for classes number the labels, classes, y = np.unique(y, return_inverse=True), and build the network with "
           "output='softmax'; fastnn.sklearn.MLPClassifier takes labels as they are")
-MISSING = ("NoneType", "NAType", "NaTType")     # types of what stands for a missing value in lists and frames
-TIMES = ("date", "time", "duration", "period")  # how their types are called in pandas and polars
+TIME = "make times numbers by subtracting a start and dividing by a unit, such as np.timedelta64(1, 'D')"
+TEXT = ("encode texts as numbers, such as with pandas.get_dummies or scikit-learn's OneHotEncoder, or leave the column "
+        "out")
+MISSING = ("NoneType", "NAType", "NaTType")     # types of missing values in lists and frames
+TIMES = ("date", "time", "duration", "period")  # beginnings of the names that pandas and polars give to types of times
 
 
 def shown(value: object) -> str:
@@ -149,11 +152,6 @@ def real_array(name: str, values: object) -> Array:
             if str(dtype).lower().startswith(TIMES):        # which some frames turn into numbers
                 raise TypeError(f"{name} has dtype {dtype} in column {column!r}, but must hold real numbers; {TIME}")
     return array.view()     # its shape stays, whatever is done to the caller's array
-
-
-TIME = "make times numbers by subtracting a start and dividing by a unit, such as np.timedelta64(1, 'D')"
-TEXT = ("encode texts as numbers, such as with pandas.get_dummies or scikit-learn's OneHotEncoder, or leave the column "
-        "out")
 
 
 def columns_of(values: object) -> Any:
@@ -400,6 +398,16 @@ def check_range(name: str, values: Array, low: float, high: float, meaning: str,
         raise ValueError(
             f"{name} holds {values[row, column]:g} in row {row}, column {column}, but {meaning} must be {bounds}"
             f"{advice}")
+
+
+def validation_rows(validation_data: object, otherwise: str = "") -> tuple[Any, Any, Any]:
+    """(X, y, sample_weight or None) from rows to validate with; `otherwise` is what else may come, for the error."""
+    if isinstance(validation_data, (tuple, list)) and len(validation_data) in (2, 3):
+        X, y, sample_weight = (*validation_data, None)[:3]
+        return X, y, sample_weight
+    size = f" of {len(validation_data)}" if isinstance(validation_data, (tuple, list)) else ""
+    raise TypeError(f"validation_data is a {type(validation_data).__name__}{size}, but must be a tuple (X, y) or "
+                    f"(X, y, sample_weight){otherwise}")
 
 
 def checked_weights(name: str, weights: Any, rows: int, whole: bool = True) -> Weights:

@@ -24,7 +24,7 @@ FOUND = tuple(name for name in _cpu.supported() if name in BUILT)
 
 def load(instruction_set: str) -> Kernels:
     """The kernels of one instruction set, which must be in FOUND."""
-    # Import statements, one by one: what packs a program into a folder or a file finds modules by them.
+    # An import statement for each, as PyInstaller and its kin find modules by these.
     match instruction_set:
         case "avx512":
             import fastnn.kernels._avx512_f32 as single

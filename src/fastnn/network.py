@@ -23,6 +23,8 @@ from ._checks import (
     is_number,
     number,
     real_array,
+    shown,
+    validation_rows,
     yes_or_no,
 )
 from ._core import Engine, Running
@@ -73,8 +75,8 @@ class Gradients(NamedTuple):
 OWN = "_weights", "_biases", "_initializer", "_early_stopping", "_epochs_trained", "metadata"   # what parts hold
 
 
-def shown(path: str) -> Any:
-    """An attribute that shows another and cannot be set."""
+def read_only(path: str) -> Any:
+    """An attribute that gives another one, such as "_engine.seed", and cannot be set."""
     return property(attrgetter(path))
 
 
@@ -143,7 +145,7 @@ class Network(Running):
     array([0., 1., 1., 0.], dtype=float32)
     """
 
-    _drawn = True       # whether initial weights are drawn; not in a network whose parameters are kept somewhere
+    _drawn = True       # whether initial weights are drawn: not in a copy, nor in what `load` returns
 
     @explains
     def __init__(self, layer_sizes: Sequence[int], activation: HiddenName | str | Sequence[str] = "relu",
@@ -198,16 +200,16 @@ class Network(Running):
         return text + "".join(f", {name}={value!r}" for name, value in extras.items() if value) + ")"
 
     # What it is cannot be changed, so it always agrees with the engine.
-    layer_sizes: Final[tuple[int, ...]] = shown("_engine.layer_sizes")
-    activations: Final[tuple[str, ...]] = shown("_engine.activations")
-    dtype: Final[str] = shown("_engine.dtype")
-    seed: Final[int] = shown("_engine.seed")
-    label_smoothing: Final[float] = shown("_engine.label_smoothing")
-    weights: Final[tuple[FloatArray, ...]] = shown("_weights")
-    biases: Final[tuple[FloatArray, ...]] = shown("_biases")
-    optimizer: Final[AnyOptimizer | None] = shown("_optimizer")
-    early_stopping: Final[EarlyStopping | None] = shown("_early_stopping")
-    epochs_trained: Final[int] = shown("_epochs_trained")
+    layer_sizes: Final[tuple[int, ...]] = read_only("_engine.layer_sizes")
+    activations: Final[tuple[str, ...]] = read_only("_engine.activations")
+    dtype: Final[str] = read_only("_engine.dtype")
+    seed: Final[int] = read_only("_engine.seed")
+    label_smoothing: Final[float] = read_only("_engine.label_smoothing")
+    weights: Final[tuple[FloatArray, ...]] = read_only("_weights")
+    biases: Final[tuple[FloatArray, ...]] = read_only("_biases")
+    optimizer: Final[AnyOptimizer | None] = read_only("_optimizer")
+    early_stopping: Final[EarlyStopping | None] = read_only("_early_stopping")
+    epochs_trained: Final[int] = read_only("_epochs_trained")
 
     @property
     def loss(self) -> str | AnyLoss:
@@ -484,8 +486,8 @@ class Network(Running):
             if threads is not None:
                 threads = checked_integer("threads", threads, 1, MOST_THREADS)
             if early_stopping is not None and not isinstance(early_stopping, EarlyStopping):
-                raise TypeError(f"early_stopping is {early_stopping!r}, but must be a fastnn.EarlyStopping, such as "
-                                "fastnn.EarlyStopping(patience=10), or None")
+                raise TypeError(f"early_stopping is {shown(early_stopping)}, but must be a fastnn.EarlyStopping, such "
+                                "as fastnn.EarlyStopping(patience=10), or None")
             callbacks = [*([early_stopping] if early_stopping is not None else []), *checked_callbacks(callbacks),
                          *([ProgressBar()] if progress else [])]
             optimizer = self._checked_optimizer(optimizer)
@@ -565,7 +567,7 @@ class Network(Running):
         if optimizer is None:
             return self.optimizer or Adam()
         if not isinstance(optimizer, (Optimizer, lbfgs.LBFGS)):
-            raise TypeError(f"optimizer is {optimizer!r}, but must be an optimizer such as "
+            raise TypeError(f"optimizer is {shown(optimizer)}, but must be an optimizer such as "
                             f"{object_meant('an optimizer', optimizer, 'fastnn.SGD(0.1)')}")
         return optimizer
 
@@ -574,11 +576,7 @@ class Network(Running):
         """The function that gives the validation loss, or None."""
         if validation_data is None:
             return None
-        if not (isinstance(validation_data, (tuple, list)) and len(validation_data) in (2, 3)):
-            of = f" of {len(validation_data)}" if isinstance(validation_data, (tuple, list)) else ""
-            raise TypeError(f"validation_data is a {type(validation_data).__name__}{of}, but must be a tuple (X, y) or "
-                            "(X, y, sample_weight), or a fraction of the rows")
-        X, y, sample_weight = (*validation_data, None)[:3]
+        X, y, sample_weight = validation_rows(validation_data, ", or a fraction of the rows")
         try:
             rows = data.as_rows(self._engine, X, y, sample_weight, whole=ranks.size == 1)
         except (TypeError, ValueError) as error:

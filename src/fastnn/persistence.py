@@ -221,25 +221,15 @@ def plain_parts(network: Network) -> tuple[Description, dict[str, Array], schedu
     cannot hold."""
     description, tensors = parts(network)
     check_metadata(description["metadata"])
-    description["metadata"], lists = without_lists(description["metadata"])
-    if (numbers := sum(map(len, lists.values()))) > MOST_NUMBERS:
-        raise ValueError(f"metadata holds lists of {numbers} floats, but must hold {MOST_NUMBERS} at most; keep them "
-                         "in a file of their own")
-    if lists:
-        description["metadata_lists"] = [list(place) for place in lists]
-        tensors |= {f"metadata.{index}": array for index, array in enumerate(lists.values())}
-    loss, optimizer = description["network"]["loss"], description["optimizer"]
+    take_lists(description, tensors)
+    loss, trained = description["network"]["loss"], network.optimizer
     description["network"]["loss"] = asdict(loss) if isinstance(loss, Loss) else None
-    trained = network.optimizer
     lost: schedules.Schedule | None = None
     if isinstance(trained, Optimizer) and isinstance(rate := trained.learning_rate, schedules.Schedule):
-        try:
-            saved: Any = {"settings": rate.settings(), "state": rate.state()}
-            if schedules.from_settings(saved["settings"]) != rate:
-                raise ValueError("a subclass")
-        except (TypeError, ValueError):
+        saved: Any = plain_schedule(rate)
+        if saved is None:
             saved, lost = max(trained.last_rate, 1e-300), rate        # 0 would be no learning rate
-        optimizer["arguments"]["learning_rate"] = saved
+        description["optimizer"]["arguments"]["learning_rate"] = saved
     try:
         read, arrays = json.loads(json.dumps(description)), dict(tensors)
         put_back(read, arrays)
@@ -247,6 +237,26 @@ def plain_parts(network: Network) -> tuple[Description, dict[str, Array], schedu
     except REFUSED as error:
         raise ValueError(f"the network was not saved, as fastnn.load would refuse it: {error}") from error
     return description, tensors, lost
+
+
+def plain_schedule(rate: schedules.Schedule) -> Description | None:
+    """A schedule as JSON holds it; None for a Python function and for a schedule of the user's own."""
+    try:
+        saved = {"settings": rate.settings(), "state": rate.state()}
+        return saved if schedules.from_settings(saved["settings"]) == rate else None
+    except (TypeError, ValueError):
+        return None
+
+
+def take_lists(description: Description, tensors: dict[str, Array]) -> None:
+    """Moves long lists of floats from the metadata to the tensors; `put_back` is the way back."""
+    description["metadata"], lists = without_lists(description["metadata"])
+    if (numbers := sum(map(len, lists.values()))) > MOST_NUMBERS:
+        raise ValueError(f"metadata holds lists of {numbers} floats, but must hold {MOST_NUMBERS} at most; keep them "
+                         "in a file of their own")
+    if lists:
+        description["metadata_lists"] = [list(place) for place in lists]
+        tensors |= {f"metadata.{index}": array for index, array in enumerate(lists.values())}
 
 
 def without_lists(value: Any, place: tuple[str | int, ...] = ()) -> tuple[Any, dict[tuple[str | int, ...], Array]]:
@@ -264,7 +274,7 @@ def without_lists(value: Any, place: tuple[str | int, ...] = ()) -> tuple[Any, d
 
 
 def put_back(description: Description, tensors: dict[str, Array]) -> None:
-    """The way back: the lists that are tensors, where they were in the metadata. Errors of any kind at a wrong file."""
+    """Moves the lists that are tensors back to their places in the metadata. A wrong file gives errors of any kind."""
     metadata, left = description.get("metadata", {}), MOST_NUMBERS
     if not isinstance(metadata, dict):
         raise TypeError(f"metadata is a {type(metadata).__name__}, but must be a dictionary")

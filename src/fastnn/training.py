@@ -183,7 +183,7 @@ def brief(value: float | None) -> str:
     return "" if value is None else f"{value:.4g}"
 
 
-Watched = tuple[float, "FloatArray", int]       # a value, the parameters whose it is, and of how many epochs ago
+Watched = tuple[float, "FloatArray", int]       # a value; the parameters that have it; how many epochs ago they did
 
 
 class Fit:
@@ -208,8 +208,8 @@ class Fit:
         self._callbacks = [callback for callback in callbacks if self.rank == 0 or callback.on_every_rank]
         self._epoch_start = perf_counter()
         self._deadline = math.inf if time_budget is None else self._epoch_start + time_budget
-        self._watches_loss = False      # whether an EarlyStopping does
-        self._exact_loss: Callable[[float], Watched] | None = None      # from the recorded one, if it does
+        self._watches_loss = False      # whether an EarlyStopping watches the training loss
+        self._exact_loss: Callable[[float], Watched] | None = None      # then: from the recorded loss to the exact one
         self._watched_loss: Watched | None = None
 
     def stop(self, reason: str = "callback") -> None:
@@ -217,7 +217,7 @@ class Fit:
         self.history.stopped_by = reason
 
     def _watched(self, name: str) -> Watched:
-        """The latest value of a list of the history, and whose it is."""
+        """The latest value of a list of the history, and the parameters that have it."""
         if name == "loss" and self._watched_loss is not None:
             return self._watched_loss
         return getattr(self.history, name)[-1], self.network._engine.parameters, 0

@@ -1,7 +1,7 @@
 """What PyInstaller leaves out of a program that imports fastnn, unless the program imports it itself.
 
-fastnn finds its own modules by import statements, which PyInstaller sees. It sees imports for type checkers, too, and
-those of libraries that are optional: who has them installed would find PyTorch in every program.
+fastnn imports its own modules by statements, which PyInstaller finds. It also finds those of optional libraries and
+those for type checkers alone: where PyTorch is installed, it would be in every frozen program.
 """
 
 excludedimports = ["IPython", "google", "matplotlib", "mpi4py", "pandas", "threadpoolctl", "torch"]

@@ -20,7 +20,7 @@ from ..data import CHUNK_BYTES
 from ..losses import Loss
 from ..ops import activation_forward, dense_forward
 from ..scaling import Scaling
-from .multilayer import Multilayer, set_all, validation_rows
+from .multilayer import Multilayer, rows_to_validate, set_all
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -132,7 +132,7 @@ class MLPClassifier(ClassifierMixin, Multilayer):
             `Pipeline(steps, transform_input=["X_val"])` and metadata routing change X_val alike, and
             `validation_data` stays as it is.
         """
-        return self._fit(X, y, sample_weight, validation_rows(validation_data, X_val, y_val, sample_weight_val))
+        return self._fit(X, y, sample_weight, rows_to_validate(validation_data, X_val, y_val, sample_weight_val))
 
     @available_if(Multilayer._check_stochastic)
     def partial_fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None,
@@ -318,7 +318,7 @@ class MLPRegressor(RegressorMixin, Multilayer):
         (n,) or one number; `validation_data`, (X, y) or (X, y, sample_weight), or X_val, y_val and sample_weight_val,
         as for `MLPClassifier.fit`.
         """
-        return self._fit(X, y, sample_weight, validation_rows(validation_data, X_val, y_val, sample_weight_val))
+        return self._fit(X, y, sample_weight, rows_to_validate(validation_data, X_val, y_val, sample_weight_val))
 
     @available_if(Multilayer._check_stochastic)
     def partial_fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:

@@ -29,6 +29,7 @@ from .._checks import (
     number,
     real_array,
     sequence,
+    validation_rows,
 )
 from .._core import random_order
 from ..activations import ACTIVATIONS, HIDDEN
@@ -606,7 +607,7 @@ class _Validation(NamedTuple):
     weight_name: str
 
 
-def validation_rows(validation_data: Any, X_val: Any, y_val: Any, sample_weight_val: Any) -> _Validation | None:
+def rows_to_validate(validation_data: Any, X_val: Any, y_val: Any, sample_weight_val: Any) -> _Validation | None:
     """The rows to validate with, in one of the two ways in which `fit` takes them."""
     if validation_data is None:
         given = {"X_val": X_val, "y_val": y_val}
@@ -620,11 +621,7 @@ def validation_rows(validation_data: Any, X_val: Any, y_val: Any, sample_weight_
     if not (X_val is None and y_val is None and sample_weight_val is None):
         raise ValueError("validation_data is given, and X_val, y_val or sample_weight_val too, but these are two ways "
                          "to say the same; pass one of them")
-    if not (isinstance(validation_data, (tuple, list)) and len(validation_data) in (2, 3)):
-        size = f" of {len(validation_data)}" if isinstance(validation_data, (tuple, list)) else ""
-        raise TypeError(f"validation_data is a {type(validation_data).__name__}{size}, but must be a tuple (X, y) or "
-                        "(X, y, sample_weight)")
-    X, y, sample_weight = (*validation_data, None)[:3]
+    X, y, sample_weight = validation_rows(validation_data)
     return _Validation(X, y, sample_weight, "validation_data's y", "validation_data's sample_weight")
 
 
