@@ -332,10 +332,25 @@ def source(engine: Engine, X: Any, y: object, sample_weight: object, class_weigh
     return ranks.divided(engine, InMemory(engine, rows, batch_size, shuffle), batch_size)
 
 
-class InMemory:
-    """Rows that the kernels read where they stand."""
+class WholeArrays:
+    """What `InMemory` and `Mapped` share: all rows can be read again."""
 
     rereads = True
+    engine: Engine
+    arrays: Arrays
+    batch: int
+
+    def mean_loss(self, network: Network) -> float:
+        """The mean loss of the parameters as they are."""
+        return mean_loss_of_arrays(network, self.arrays)
+
+    def overflows(self) -> bool:
+        """Whether a part of the rows is beyond the dtype."""
+        return overflow_of_arrays(self.engine, self.arrays, self.batch)
+
+
+class InMemory(WholeArrays):
+    """Rows that the kernels read where they stand."""
 
     def __init__(self, engine: Engine, rows: Rows, batch: int, shuffle: bool) -> None:
         self.engine, self.rows, self.arrays, self.batch = engine, rows, rows.arrays, min(batch, len(rows))
@@ -347,20 +362,11 @@ class InMemory:
         """One pass; returns the mean loss, NaN where it is not finite."""
         return trainer.epoch(self.rows, self.batch, optimizer.rates(self.steps), number)
 
-    def mean_loss(self, network: Network) -> float:
-        """The mean loss of the parameters as they are."""
-        return mean_loss_of_arrays(network, self.arrays)
 
-    def overflows(self) -> bool:
-        """Whether a part of the rows is beyond the dtype."""
-        return overflow_of_arrays(self.engine, self.arrays, self.batch)
-
-
-class Mapped:
+class Mapped(WholeArrays):
     """A memory-mapped X of another dtype or layout: its rows are read and converted some at a time."""
 
     gather = False              # rows come in the order in which they are read
-    rereads = True
 
     def __init__(self, engine: Engine, arrays: Arrays, batch: int, shuffle: bool) -> None:
         self.engine, self.arrays, self.shuffle, self.count = engine, arrays, shuffle, len(arrays[0])
@@ -376,14 +382,6 @@ class Mapped:
             if not trainer.advance(rows, self.batch, optimizer.rates(-(-len(rows) // self.batch))):
                 break
         return trainer.finish()
-
-    def mean_loss(self, network: Network) -> float:
-        """The mean loss of the parameters as they are."""
-        return mean_loss_of_arrays(network, self.arrays)
-
-    def overflows(self) -> bool:
-        """Whether a part of the rows is beyond the dtype."""
-        return overflow_of_arrays(self.engine, self.arrays, self.batch)
 
 
 def chunk_rows(engine: Engine, batch: int) -> int:
@@ -419,15 +417,14 @@ def parts_of_arrays(engine: Engine, arrays: Arrays, rows: int) -> Iterator[Rows]
 
 
 def overflows(engine: Engine, rows: Rows) -> bool:
-    """Whether the loss of some rows, its gradient or the square of that, which some optimizers keep, is beyond the
-    dtype."""
+    """Whether the loss of some rows or its gradient is beyond the dtype, or the gradient's square, which Adam keeps."""
     loss, gradient = engine.gradients(rows)
     with np.errstate(over="ignore", invalid="ignore"):
         return not (isfinite(loss) and engine.kernels.all_finite(np.square(gradient)))
 
 
 def overflow_of_arrays(engine: Engine, arrays: Arrays, batch: int) -> bool:
-    """The same of any part of arrays: a batch, or of small ones several."""
+    """Whether that is so for any part of arrays: a batch, or several small ones."""
     return any(overflows(engine, part) for part in parts_of_arrays(engine, arrays, max(batch, PART_ROWS)))
 
 

@@ -283,15 +283,32 @@ def to_c(network: Network, path: Path, *, inputs: ArrayLike | None = None, colum
     if not np.isfinite(parameters).all():
         raise ValueError("weights or biases hold NaN or infinity, but must be finite in C")
     network = like(network, network.activations, parameters)    # a copy: another thread may train the network meanwhile
-    n_inputs, n_outputs = network.layer_sizes[0], network.layer_sizes[-1]
     rows = rows_like(None, network) if inputs is None else checked_inputs(network, inputs)
-    outputs = network.predict(rows)
     single = network.dtype == "float32"
     words = {"T": "float" if single else "double", "f": "f" if single else "", "name": name, "NAME": name.upper()}
     named = checked_names(network, columns, classes)
     buffers, calls = body(network, words)
-    code = CODE.format(
-        **words, N_TESTS=len(rows), n_inputs=n_inputs, n_outputs=n_outputs,
+    code = code_of(network, words, rows, named, buffers, calls)
+    text = HEADER.format(
+        **words, file=file, quoted=shlex.quote(f"./{file}" if file.startswith("-") else file), version=__version__,
+        n_parameters=network.n_parameters,
+        drawing=" -> ".join([str(network.layer_sizes[0]), *(
+            f"{n_out} {activation}" for n_out, activation in zip(
+                network.layer_sizes[1:], network.activations, strict=True))]),
+        legend="".join(" *\n" + "".join(
+            f" *     {ONE_OF[what]} {index}: {commented(text)}\n" for index, text in enumerate(names))
+            for what, names in named.items()),
+        stack=sum(width for _, width in buffers) * np.dtype(network.dtype).itemsize, N_TESTS=len(rows),
+        digest=sha256(code.encode()).hexdigest()[:16], code=code)
+    replace_file(path, text.encode())
+
+
+def code_of(network: Network, words: dict[str, str], rows: FloatArray, named: dict[str, list[str]],
+            buffers: list[tuple[str, int]], calls: str) -> str:
+    """The header without its first comment and its guard: parameters, functions, names, the self-test on these rows."""
+    outputs = network.predict(rows)
+    return CODE.format(
+        **words, N_TESTS=len(rows), n_inputs=network.layer_sizes[0], n_outputs=network.layer_sizes[-1],
         parameters="\n".join(
             array(words, f"{kind}_{layer}", values) for layer, (weights, biases, _) in enumerate(layers(network))
             for kind, values in (("weights", weights), ("biases", biases))),
@@ -303,17 +320,6 @@ def to_c(network: Network, path: Path, *, inputs: ArrayLike | None = None, colum
         tests=array(words, "test_inputs", rows) + array(words, "test_outputs", outputs),
         tolerance=literal(tolerance(network, rounding(network, rows, outputs)), words),
         size=literal(size(outputs), words))
-    text = HEADER.format(
-        **words, file=file, quoted=shlex.quote(f"./{file}" if file.startswith("-") else file), version=__version__,
-        n_parameters=network.n_parameters,
-        drawing=" -> ".join([str(n_inputs), *(
-            f"{len(biases)} {activation}" for _, biases, activation in layers(network))]),
-        legend="".join(" *\n" + "".join(
-            f" *     {ONE_OF[what]} {index}: {commented(text)}\n" for index, text in enumerate(names))
-            for what, names in named.items()),
-        stack=sum(width for _, width in buffers) * np.dtype(network.dtype).itemsize, N_TESTS=len(rows),
-        digest=sha256(code.encode()).hexdigest()[:16], code=code)
-    replace_file(path, text.encode())
 
 
 def checked_file(file: str) -> str:

@@ -280,14 +280,8 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
         callbacks = [books, *self.callbacks]
         if hasattr(self, "_skl_callbacks") and context is not None:
             callbacks.append(Forwarded(context, hooks))
-        rows: dict[str, Any]
-        if hasattr(X, "toarray") and not self._by_lbfgs() and not self.standardize:
-            rows = {"X": SparseBatches(network, X, codes, weight, batch, self.shuffle)}
-        else:
-            rows = {"X": self._scaled(X), "y": self._scaled_targets(codes), "sample_weight": weight,
-                    "batch_size": None if self._by_lbfgs() else batch, "shuffle": self.shuffle}
+        rows = self._arguments_of_fit(network, X, codes, weight, batch)
         level = 5 if incremental else 6         # of the warnings: the line that called
-        stopped_by = None
         try:
             stopped_by = network.fit(**rows, epochs=1 if incremental else self.max_iter, optimizer=optimizer,
                                      validation_data=validation, callbacks=callbacks).stopped_by
@@ -298,14 +292,8 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
             self.validation_scores_.append(np.nan)
             warnings.warn(f"training ended early: {error}", ConvergenceWarning, stacklevel=level)
             stopped_by = "divergence"
-        if self._by_lbfgs() and stopped_by in (None, "evaluations", "line_search"):
-            reason = {None: f"max_iter={self.max_iter} is reached", "evaluations": f"max_fun={self.max_fun} is reached",
-                      "line_search": "the line search found no better point"}[stopped_by]
-            warnings.warn(f"lbfgs failed to converge after {self.n_iter_} iteration(s): {reason}. Increase max_iter or "
-                          "max_fun, or scale the data.", ConvergenceWarning, stacklevel=level)
-        elif stopped_by is None and not incremental and not (books.scored and books.nothing_to_tell):
-            warnings.warn(f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization "
-                          "hasn't converged yet.", ConvergenceWarning, stacklevel=level)
+        if not (books.scored and books.nothing_to_tell):
+            self._warn_of_the_end(stopped_by, incremental, level + 1)
         if self.n_iter_ == 0:           # L-BFGS found nothing to do
             self.loss_ = books.value(network.evaluate(rows["X"], rows["y"], sample_weight=weight), network)
         if books.best_parameters is not None:
@@ -314,6 +302,24 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
             warnings.warn("early_stopping found no epoch whose validation score is finite, so the parameters are those "
                           "of the last one; look for rows to validate with that are far from those to train on.",
                           ConvergenceWarning, stacklevel=level)
+
+    def _arguments_of_fit(self, network: Network, X: Any, codes: Array, weight: Weights, batch: int) -> dict[str, Any]:
+        """The rows as `Network.fit` takes them: arrays, or batches of a sparse matrix."""
+        if hasattr(X, "toarray") and not self._by_lbfgs() and not self.standardize:
+            return {"X": SparseBatches(network, X, codes, weight, batch, self.shuffle)}
+        return {"X": self._scaled(X), "y": self._scaled_targets(codes), "sample_weight": weight,
+                "batch_size": None if self._by_lbfgs() else batch, "shuffle": self.shuffle}
+
+    def _warn_of_the_end(self, stopped_by: str | None, incremental: bool, level: int) -> None:
+        """A ConvergenceWarning where a fit ended before it converged."""
+        if self._by_lbfgs() and stopped_by in (None, "evaluations", "line_search"):
+            reason = {None: f"max_iter={self.max_iter} is reached", "evaluations": f"max_fun={self.max_fun} is reached",
+                      "line_search": "the line search found no better point"}[stopped_by]
+            warnings.warn(f"lbfgs failed to converge after {self.n_iter_} iteration(s): {reason}. Increase max_iter or "
+                          "max_fun, or scale the data.", ConvergenceWarning, stacklevel=level)
+        elif stopped_by is None and not incremental:
+            warnings.warn(f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization "
+                          "hasn't converged yet.", ConvergenceWarning, stacklevel=level)
 
     # What the parameters say.
 
