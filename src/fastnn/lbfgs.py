@@ -128,105 +128,121 @@ def whole_batch(network: Network, X: object, y: object, sample_weight: ArrayLike
 
 def run(fit: Fit, rows: Rows, optimizer: LBFGS) -> History:
     """Trains for the fit's epochs, or until something stops it; returns the History."""
-    network, engine = fit.network, fit.network._engine
-    l1, l2 = engine.l1, engine.l2
     fit.rows = sum(fit._ranks.gathered("X", len(rows)))
-    accepted = network.get_parameters()     # of the last iteration
-    ranks = fit._ranks
-    mean_gradients = ranks.gradients_of(network, rows)
-
-    def evaluate(v: FloatArray) -> tuple[float, FloatArray]:
-        with np.errstate(over="ignore"):
-            trial = v.astype(network.dtype)
-        if not np.isfinite(trial).all():        # the line search has lost its way
-            raise diverged()
-        with network._at_rest(stepping=True):       # what others copy is what was accepted, and not what is tried
-            network.set_parameters(trial)
-            try:
-                loss, block = mean_gradients()
-                for weights, gradient in zip(network.weights, engine.views(block)[0], strict=True):
-                    gradient += (l2 * weights + l1 * np.sign(weights)).astype(engine.dtype)
-                objective = loss + penalty()
-            finally:
-                network.set_parameters(accepted)
-        gradient = engine.packed(block)
-        if not (math.isfinite(objective) and np.isfinite(gradient).all()):
-            raise diverged()
-        return objective, gradient.astype(np.float64)
-
-    def diverged() -> Exception:
-        return ranks.common(DivergenceError(
-            network.epochs_trained + 1, 1, math.nan, restored=network.epochs_trained))
-
-    def penalty() -> float:
-        total = 0.0
-        with np.errstate(over="ignore"):
-            for w in network.weights:
-                total += float(l1 * np.abs(w, dtype=np.float64).sum()) if l1 else 0.0
-                total += float(l2 / 2 * np.square(w, dtype=np.float64).sum()) if l2 else 0.0
-        return total
-
-    def accept(v: FloatArray, objective: float) -> bool:
-        """An iteration is done; returns whether there is another."""
-        nonlocal accepted
-        network.set_parameters(v)
-        accepted = network.get_parameters()
-        goes_on = fit.after_epoch(objective - penalty(), None)
-        accepted = network.get_parameters()         # early stopping may have brought back the best ones
-        return goes_on
-
-    def led(task: Task, v: FloatArray, loss: float = 0.0) -> None:
-        """Tells the other ranks what rank 0 does, so that one line search is that of all of them."""
-        if ranks.size > 1:
-            ranks.joined_rows("L-BFGS", np.array([task, loss, *v]))
-
-    def lead() -> str:
-        """Rank 0's part, which decides; returns why SciPy ended."""
-
-        def objective(v: FloatArray) -> tuple[float, FloatArray]:
-            led(Task.EVALUATE, v)
-            return evaluate(v)
-
-        stray: list[StopIteration] = []
-
-        def after_iteration(intermediate_result: Any) -> None:
-            led(Task.ACCEPT, intermediate_result.x, intermediate_result.fun)
-            try:
-                goes_on = accept(intermediate_result.x, float(intermediate_result.fun))
-            except StopIteration as error:      # a callback's or a metric's, which SciPy would take for the end
-                stray.append(error)
-                goes_on = False
-            if not goes_on:
-                raise StopIteration
-
-        result = scipy_minimize()(
-            objective, accepted.astype(np.float64), jac=True, method="L-BFGS-B", callback=after_iteration,
-            options={"maxiter": fit.epochs, "maxfun": most, "maxcor": optimizer.history_size,
-                     "gtol": optimizer.tolerance_gradient, "ftol": optimizer.tolerance_change})
-        if stray:
-            raise stray[0]
-        reason = ("converged" if result.success else "line_search" if result.nfev < most else "evaluations")
-        led(Task.END, np.empty(0), REASONS.index(reason))
-        return reason
-
-    def follow() -> str:
-        """Another rank's part."""
-        while True:
-            task, number, *v = ranks.joined_rows("L-BFGS", np.empty(0))
-            if task == Task.END:
-                return REASONS[int(number)]
-            if task == Task.EVALUATE:
-                evaluate(np.array(v))
-            else:
-                accept(np.array(v), float(number))
-
-    most = optimizer.max_evaluations or math.inf
+    minimisation = Minimisation(fit, rows, optimizer)
     with callbacks_begun(fit):
         if fit.epochs:
-            try:
-                reason = lead() if ranks.rank == 0 else follow()
-            finally:
-                network.set_parameters(accepted)
+            reason = minimisation.run()
             if fit.history.stopped_by is None and fit.epoch < fit.epochs:
                 fit.stop(reason)
     return fit.history
+
+
+class Minimisation:
+    """SciPy's search for the parameters with the smallest loss, penalties included. An iteration is an epoch.
+
+    Rank 0 asks SciPy and tells the other ranks what it does, so that one line search is that of all of them.
+    """
+
+    def __init__(self, fit: Fit, rows: Rows, optimizer: LBFGS) -> None:
+        self.fit, self.optimizer, self.ranks, self.network = fit, optimizer, fit._ranks, fit.network
+        self.engine = fit.network._engine
+        self.l1, self.l2 = self.engine.l1, self.engine.l2
+        self.accepted = self.network.get_parameters()       # of the last iteration
+        self.mean_gradients = self.ranks.gradients_of(self.network, rows)
+        self.most_evaluations = optimizer.max_evaluations or math.inf
+        self.stray: StopIteration | None = None     # a callback's or a metric's, which SciPy would take for the end
+
+    def run(self) -> str:
+        """Leaves the parameters of the last iteration; returns one of REASONS."""
+        try:
+            return self.lead() if self.ranks.rank == 0 else self.follow()
+        finally:
+            self.network.set_parameters(self.accepted)
+
+    def lead(self) -> str:
+        """Rank 0's part, which decides; returns why SciPy ended."""
+        result = scipy_minimize()(
+            self.objective, self.accepted.astype(np.float64), jac=True, method="L-BFGS-B",
+            callback=self.after_iteration,
+            options={"maxiter": self.fit.epochs, "maxfun": self.most_evaluations, "maxcor": self.optimizer.history_size,
+                     "gtol": self.optimizer.tolerance_gradient, "ftol": self.optimizer.tolerance_change})
+        if self.stray is not None:
+            raise self.stray
+        reason = ("converged" if result.success else
+                  "line_search" if result.nfev < self.most_evaluations else "evaluations")
+        self.tell(Task.END, np.empty(0), REASONS.index(reason))
+        return reason
+
+    def objective(self, v: FloatArray) -> tuple[float, FloatArray]:
+        """What SciPy minimises, and its gradient."""
+        self.tell(Task.EVALUATE, v)
+        return self.evaluate(v)
+
+    def after_iteration(self, intermediate_result: Any) -> None:        # SciPy looks for this name
+        """What SciPy calls after each iteration."""
+        self.tell(Task.ACCEPT, intermediate_result.x, intermediate_result.fun)
+        try:
+            goes_on = self.accept(intermediate_result.x, float(intermediate_result.fun))
+        except StopIteration as error:
+            self.stray, goes_on = error, False
+        if not goes_on:
+            raise StopIteration
+
+    def tell(self, task: Task, v: FloatArray, number: float = 0.0) -> None:
+        """Tells the other ranks what rank 0 does."""
+        if self.ranks.size > 1:
+            self.ranks.joined_rows("L-BFGS", np.array([task, number, *v]))
+
+    def follow(self) -> str:
+        """Another rank's part."""
+        while True:
+            task, number, *v = self.ranks.joined_rows("L-BFGS", np.empty(0))
+            if task == Task.END:
+                return REASONS[int(number)]
+            if task == Task.EVALUATE:
+                self.evaluate(np.array(v))
+            else:
+                self.accept(np.array(v), float(number))
+
+    def evaluate(self, v: FloatArray) -> tuple[float, FloatArray]:
+        """Loss and gradient in float64, penalties included, of these parameters; DivergenceError if not finite."""
+        with np.errstate(over="ignore"):
+            trial = v.astype(self.network.dtype)
+        if not np.isfinite(trial).all():        # the line search has lost its way
+            raise self.diverged()
+        with self.network._at_rest(stepping=True):      # what others copy is what was accepted, and not what is tried
+            self.network.set_parameters(trial)
+            try:
+                loss, block = self.mean_gradients()
+                for weights, gradient in zip(self.network.weights, self.engine.views(block)[0], strict=True):
+                    gradient += (self.l2 * weights + self.l1 * np.sign(weights)).astype(self.engine.dtype)
+                objective = loss + self.penalty()
+            finally:
+                self.network.set_parameters(self.accepted)
+        gradient = self.engine.packed(block)
+        if not (math.isfinite(objective) and np.isfinite(gradient).all()):
+            raise self.diverged()
+        return objective, gradient.astype(np.float64)
+
+    def penalty(self) -> float:
+        """That of the present weights."""
+        total = 0.0
+        with np.errstate(over="ignore"):
+            for w in self.network.weights:
+                total += float(self.l1 * np.abs(w, dtype=np.float64).sum()) if self.l1 else 0.0
+                total += float(self.l2 / 2 * np.square(w, dtype=np.float64).sum()) if self.l2 else 0.0
+        return total
+
+    def accept(self, v: FloatArray, objective: float) -> bool:
+        """An iteration is done; returns whether there is another."""
+        self.network.set_parameters(v)
+        self.accepted = self.network.get_parameters()
+        goes_on = self.fit.after_epoch(objective - self.penalty(), None)
+        self.accepted = self.network.get_parameters()       # early stopping may have brought back the best ones
+        return goes_on
+
+    def diverged(self) -> Exception:
+        """The error where a loss or its gradient is not finite."""
+        epochs = self.network.epochs_trained
+        return self.ranks.common(DivergenceError(epochs + 1, 1, math.nan, restored=epochs))
