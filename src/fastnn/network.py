@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from functools import partial
 from itertools import pairwise
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, overload
@@ -22,6 +23,7 @@ from ._checks import (
     choose,
     is_number,
     number,
+    optional,
     real_array,
     shown,
     validation_rows,
@@ -62,6 +64,9 @@ if TYPE_CHECKING:
         Validation,
     )
     from .callbacks import Callback
+
+
+COUNT_OR_NONE, AMOUNT_OR_NONE = optional(partial(checked_integer, low=1)), optional(partial(number, low=0))
 
 
 class Gradients(NamedTuple):
@@ -474,17 +479,12 @@ class Network(Running):
         engine = self._engine
         with ranks_of(communicator) as ranks:
             epochs = checked_integer("epochs", epochs, 0)
-            if batch_size is not None:
-                batch_size = checked_integer("batch_size", batch_size, 1)
+            batch_size = COUNT_OR_NONE("batch_size", batch_size)
             shuffle = yes_or_no("shuffle", shuffle)
-            if steps_per_epoch is not None:
-                steps_per_epoch = checked_integer("steps_per_epoch", steps_per_epoch, 1)
-            if tol is not None:
-                tol = number("tol", tol, low=0)
-            if time_budget is not None:
-                time_budget = number("time_budget", time_budget, low=0)
-            if threads is not None:
-                threads = checked_integer("threads", threads, 1, MOST_THREADS)
+            steps_per_epoch = COUNT_OR_NONE("steps_per_epoch", steps_per_epoch)
+            tol = AMOUNT_OR_NONE("tol", tol)
+            time_budget = AMOUNT_OR_NONE("time_budget", time_budget)
+            threads = optional(partial(checked_integer, low=1, high=MOST_THREADS))("threads", threads)
             if early_stopping is not None and not isinstance(early_stopping, EarlyStopping):
                 raise TypeError(f"early_stopping is {shown(early_stopping)}, but must be a fastnn.EarlyStopping, such "
                                 "as fastnn.EarlyStopping(patience=10), or None")
