@@ -199,6 +199,24 @@ class Trained:
         return recipe
 
 
+def columns_to_learn_from(table: Table, target: str, drop: Sequence[str]) -> list[str]:
+    """All but the target and those in `drop`; ValueError where too little is left, or a cell of the target is empty."""
+    for name in drop:
+        table.column(name)
+    if target in drop:
+        raise ValueError(f"the column {target!r} is the target, and cannot be dropped")
+    columns = [name for name in table.cells if name != target and name not in drop]
+    if not columns:
+        raise ValueError(f"{table.path} has no column left to learn from beside {target!r}")
+    if len(table) < FEWEST_ROWS:
+        raise ValueError(f"{table.path} has {len(table)} rows to learn from, but at least {FEWEST_ROWS} are needed")
+    for row, cell in enumerate(table.column(target), 2):
+        if not cell:
+            raise ValueError(f"{table.path}: row {row}, column {target!r} is empty, but is what to learn; leave the "
+                             "row out")
+    return columns
+
+
 def train(table: Table, target: str, *, drop: Sequence[str] = (), task: str | None = None,
           hidden: Sequence[int] = (64, 32), epochs: int = 500, seed: int = 0,
           callbacks: Sequence[Callback] = (), progress: bool = False) -> Trained:
@@ -210,19 +228,7 @@ def train(table: Table, target: str, *, drop: Sequence[str] = (), task: str | No
     cells = table.column(target)
     seed = checked_integer("seed", seed, 0, 2**64 - 1)
     epochs = checked_integer("epochs", epochs, 1)
-    for name in drop:
-        table.column(name)
-    if target in drop:
-        raise ValueError(f"the column {target!r} is the target, and cannot be dropped")
-    columns = [name for name in table.cells if name != target and name not in drop]
-    if not columns:
-        raise ValueError(f"{table.path} has no column left to learn from beside {target!r}")
-    if len(table) < FEWEST_ROWS:
-        raise ValueError(f"{table.path} has {len(table)} rows to learn from, but at least {FEWEST_ROWS} are needed")
-    for row, cell in enumerate(cells, 2):
-        if not cell:
-            raise ValueError(f"{table.path}: row {row}, column {target!r} is empty, but is what to learn; leave the "
-                             "row out")
+    columns = columns_to_learn_from(table, target, drop)
     X = table.numbers(columns, "leave the row or the column (--drop) out")
     if task is None:
         check_kind(table, target)
