@@ -88,16 +88,15 @@ class History:
         That of the epoch's last step; empty for LBFGS, which has none.
     seconds : list of float
         What the epoch took, validation and metrics included.
-
-    An epoch that `time_budget` has cut short is recorded as the others are, by the rows that it has seen. After a
-    `DivergenceError` the lists that callbacks see keep the epochs that were undone.
-
     stopped_by : str or None
         What ended the fit: "tol", "early_stopping", "time_budget", "callback", for LBFGS "converged",
         "evaluations" or "line_search" (it found no better point); None where it was just the number of epochs.
 
     Each metric is a list too, under its name: `history.validation_accuracy`. Printed, a History is some lines, with the
-    first, the best and the last value of each list.
+    first, the best and the last value of each list; a notebook shows a table.
+
+    An epoch that `time_budget` has cut short is recorded as the others are, by the rows that it has seen. After a
+    `DivergenceError` the lists that callbacks see keep the epochs that were undone.
     """
 
     loss: list[float]
