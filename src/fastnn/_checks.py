@@ -44,7 +44,7 @@ def shown(value: object) -> str:
 
 
 class Settings:
-    """What has attributes that are checked whenever they are set: in building it as well as later.
+    """A base class whose attributes are checked whenever they are set: in `__init__` and later.
 
     `_checks` has a function (name, value) -> value for each of them. What is refused leaves the old value.
     """
@@ -58,11 +58,11 @@ class Settings:
         super().__setattr__(name, value)
 
     def _check_together(self, settings: dict[str, Any]) -> None:
-        """Refuses attributes that do not go together; while it is built, some are not there yet."""
+        """Refuses attributes that do not go together. During `__init__` some are missing yet."""
 
 
 def optional(check: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
-    """The same check for what may be None."""
+    """A check that also lets None pass."""
     return lambda name, value: None if value is None else check(name, value)
 
 
@@ -78,7 +78,7 @@ def choose(argument: str, name: object, known: Collection[str]) -> str:
     is misspelt."""
     name = plain(name)
     if isinstance(name, str) and name in known:
-        return str.__str__(name)        # a plain one, also of an enumeration's member
+        return str.__str__(name)        # plain text, also for a member of an enumeration
     hint = meant(argument, name, known)
     if not isinstance(name, str):
         raise TypeError(f"{argument} is {shown(name)}, but must be one of the names {', '.join(known)}{after(hint)}")
@@ -101,7 +101,7 @@ def is_number(value: object) -> TypeIs[float]:
 
 
 def is_whole(value: Any) -> bool:
-    """Whether this is a number that is an integer, of whatever type."""
+    """Whether this is a whole number, such as 3, 3.0 or Decimal(3)."""
     try:
         return is_number(value) and int(value) == value
     except (ValueError, ArithmeticError):       # NaN and infinity
@@ -149,9 +149,9 @@ def real_array(name: str, values: object) -> Array:
         raise TypeError(other_kind(name, values, array))
     if not isinstance(values, (np.ndarray, list, tuple)) and hasattr(values, "dtypes") and hasattr(values, "columns"):
         for column, dtype in zip(values.columns, values.dtypes, strict=False):
-            if str(dtype).lower().startswith(TIMES):        # which some frames turn into numbers
+            if str(dtype).lower().startswith(TIMES):        # some frames turn times into numbers
                 raise TypeError(f"{name} has dtype {dtype} in column {column!r}, but must hold real numbers; {TIME}")
-    return array.view()     # its shape stays, whatever is done to the caller's array
+    return array.view()     # the caller may give another shape to the array meanwhile
 
 
 def columns_of(values: object) -> Any:
@@ -169,7 +169,7 @@ def place(values: object, index: Sequence[int]) -> str:
 
 
 def numbers_among(name: str, values: object, array: Array) -> Array:
-    """An array of Python objects as one of numbers; what is no number is named."""
+    """An array of numbers from an array of Python objects; TypeError that names the first object that is no number."""
     elements = array.ravel().tolist()
     kinds = set(map(type, elements))
     wrong = {kind for kind in kinds if not issubclass(kind, (Real, Decimal, np.bool_))}
@@ -348,7 +348,7 @@ def checked_dtype(dtype: Any) -> str:
     """The name of a float type, from anything that NumPy takes for one."""
     try:
         name = np.dtype(dtype).name if dtype is not None else None
-    except Exception:           # NumPy has several for what is no dtype
+    except Exception:           # NumPy raises several kinds of errors here
         name = dtype
     return choose("dtype", name, ("float32", "float64"))
 
@@ -437,7 +437,7 @@ def check_out(out: object, shape: tuple[int, ...], dtype: str) -> Array:
     """The memory to predict into: `out` itself, or a stand-in where its layout does not fit."""
     if not isinstance(out, np.ndarray):
         raise TypeError(f"out is a {type(out).__name__}, but must be a NumPy array")
-    out = np.asarray(out)       # of a subclass its memory, whatever its attributes say
+    out = np.asarray(out)       # a subclass may have attributes that do not tell of its memory
     if out.shape != shape:
         raise ValueError(f"out has shape {out.shape}, but the result has shape {shape}")
     if out.dtype != dtype:

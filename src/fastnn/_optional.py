@@ -26,7 +26,7 @@ def library(module: str, name: str, extra: str, user: str) -> ModuleType:
     try:
         return import_module(module)
     except ImportError:
-        if getattr(sys, "frozen", False):       # so says a program that was packed with all that it imports
+        if getattr(sys, "frozen", False):       # PyInstaller and its kin set this
             cure = f"is not part of this frozen program: write `import {module}` in it, and freeze it again"
         else:
             cure = f"is not installed: pip install {' '.join(map(repr, EXTRAS[extra]))}"

@@ -353,7 +353,7 @@ def simple(word: str) -> str:
 
 
 def spellings(name: object) -> list[str]:
-    """How a name, or a class, function or object that is given for one, may stand in the tables."""
+    """The words under which a name may stand in the tables; for a class, function or object, those of its own name."""
     word = name if isinstance(name, str) else getattr(name, "name", None)
     if not isinstance(word, str):
         word = getattr(name, "__name__", None) or type(name).__name__
@@ -362,7 +362,7 @@ def spellings(name: object) -> list[str]:
 
 
 def synonyms(kind: str, name: object, known: Iterable[str]) -> list[str]:
-    """Those of the known names that mean what another library calls so."""
+    """The known names that mean the same as another library's name."""
     words = set(spellings(name))
     groups = [{simple(first), *others.split()} for first, others in NAMES.get(kind, {}).items()]
     same = words.union(*(group for group in groups if group & words))
@@ -370,7 +370,7 @@ def synonyms(kind: str, name: object, known: Iterable[str]) -> list[str]:
 
 
 def meant(argument: str, name: object, known: Collection[str]) -> str:
-    """What a name that is not known means here: the beginning of a sentence, or nothing."""
+    """What to write instead of a name that is not known: the beginning of a sentence, or an empty text."""
     argument = argument.split("[")[0].split(" ")[-1]
     kind = KINDS.get(argument, argument)
     own = synonyms(kind, name, known)
@@ -395,7 +395,7 @@ def object_meant(kind: str, value: object, usual: str) -> str:
 
 
 def near(word: str, known: Iterable[str]) -> str | None:
-    """The known name of which a word is a misspelling: never one of another meaning that looks like it."""
+    """The known name of which a word is a misspelling, or None. Words that only look alike are no misspellings."""
     given = simple(word)
     for name in known:
         own = simple(name)
@@ -428,7 +428,7 @@ def distance(a: str, b: str) -> int:
 
 
 def explains(function: Callable[P, R]) -> Callable[P, R]:
-    """The function itself, which names the right word where it gets an argument that it does not have.
+    """The function, with an error for unknown arguments that names the right word.
 
     Signature, annotations and docstring stay, so that editors and checkers see no difference. (`**unknown` in the
     function would make every argument look right to them.)
@@ -449,7 +449,7 @@ def explains(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def explains_making(kind: type[T]) -> type[T]:
-    """The same for a dataclass, whose `__init__` is written by Python."""
+    """`explains` for a dataclass, whose `__init__` is written by Python."""
     kind.__init__ = explains(kind.__init__)     # type: ignore[method-assign]
     return kind
 

@@ -58,14 +58,14 @@ class Callback:
 
 
 def checked_monitor(name: str, value: object) -> str:
-    """What an EarlyStopping watches."""
+    """The name of a list in the History."""
     if not isinstance(value, str):
         raise TypeError(f"{name} is {shown(value)}, but must be the name of a list in the History, or None")
     return str.__str__(value)
 
 
 def checked_block(name: str, value: object) -> FloatArray:
-    """A block of parameters; whether it is that of the network is seen where both are known."""
+    """An array; `EarlyStopping.restore` looks whether it fits the network."""
     if not isinstance(value, np.ndarray):
         raise TypeError(f"{name} is a {type(value).__name__}, but must be an array, or None")
     return value
@@ -79,7 +79,7 @@ def check_best(network: Network, block: FloatArray) -> None:
 
 
 def checked_path(name: str, value: Path) -> Path:
-    """What names a file."""
+    """A path, as text or as an object that stands for one."""
     try:
         os.fspath(value)
     except TypeError:
@@ -162,7 +162,7 @@ class EarlyStopping(Settings, Callback):
 
     @property
     def _engine(self) -> Engine | None:
-        """Of the network that it belongs to."""
+        """The engine of the network that it belongs to, or None."""
         return vars(self).get("_owner")
 
     @_engine.setter
@@ -192,7 +192,7 @@ class EarlyStopping(Settings, Callback):
             raise ValueError(f"monitor is {self._name!r}, which says nothing here: {reason}; pass more rows, or "
                              "monitor the loss")
         engine = fit.network._engine
-        if vars(self).setdefault("_owner", engine) is not engine:       # one step, whichever threads do it
+        if vars(self).setdefault("_owner", engine) is not engine:       # atomic: two threads may try
             raise ValueError("early_stopping holds the best parameters of another network; create one for each")
         if self.best_parameters is not None:
             check_best(fit.network, self.best_parameters)
@@ -275,7 +275,7 @@ class CheckpointEvery(Settings, Callback):
         self.seconds = seconds
 
     def on_fit_begin(self, fit: Fit) -> None:
-        fit.network._check_saveable(self.path)      # now, and not when an epoch or an hour is done
+        fit.network._check_saveable(self.path)      # before the work, not after it
         self._time, self._saved = monotonic(), fit.network.epochs_trained
 
     def on_epoch_end(self, fit: Fit) -> None:

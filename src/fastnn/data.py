@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 1 << 24           # of a memory-mapped file that are converted together
 PART_ROWS = 1024                # of arrays that are looked through after a divergence
-END = object()                  # of an iterable of batches
+END = object()                  # stands for the end of an iterable of batches
 VALIDATION = 2**64 - 1          # where an epoch's number makes the rows' order: which rows are held out
 
 
@@ -194,7 +194,7 @@ def misshapen(engine: Engine, y: Array, flat: str) -> str:
 
 
 def advice_on_classes(values: FloatArray) -> str:
-    """What to do where targets of yes or no may be classes with other numbers."""
+    """What to do where targets should be 0 or 1, and may be classes with other numbers."""
     if values.shape[1] > 1 or not (values == np.floor(values)).all():
         return ""
     classes = np.unique(values)
@@ -229,7 +229,7 @@ def weights(engine: Engine, values: FloatArray | None, labels: Labels, sample_we
     factors = class_factors(class_weight, np.array([fsum(count) for count in zip(*every, strict=True)]))
     if shares is None:
         factors = factors[labels]
-    else:       # one class after the other: a BLAS has an order for each processor
+    else:       # not by a matrix product: a BLAS sums in another order on each processor
         with np.errstate(under="ignore"):
             factors = sum(share.astype(np.float64) * factor for share, factor in zip(shares.T, factors, strict=True))
     with np.errstate(under="ignore"):
@@ -301,7 +301,7 @@ def split(engine: Engine, X: object, y: object, sample_weight: object,
         raise ValueError(f"validation_data is {fraction}, but a fraction can be held out of arrays in memory only; "
                          "pass the rows to validate with: (X, y)")
     X = inputs(engine, X)
-    targets(engine, y, len(X))      # as long as their rows and columns are where the user has them
+    targets(engine, y, len(X))      # checked before the split, so that an error names the user's row
     y = real_array("y", y)
     held_out = max(1, round(fraction * len(X)))
     if held_out >= len(X):
@@ -391,7 +391,7 @@ def chunk_rows(engine: Engine, batch: int) -> int:
 
 
 def summed(values: Iterable[float]) -> float:
-    """Their sum, correctly rounded; infinite where that is beyond all numbers."""
+    """The correctly rounded sum; infinity where it overflows."""
     try:
         return fsum(values)
     except OverflowError:
@@ -409,7 +409,7 @@ def mean_loss_of_arrays(network: Network, arrays: Arrays) -> float:
 
 
 def parts_of_arrays(engine: Engine, arrays: Arrays, rows: int) -> Iterator[Rows]:
-    """The rows of arrays, so many at a time, but for parts none of which counts."""
+    """The rows of arrays, so many at a time; parts whose weights are all zero are left out."""
     for first in range(0, len(arrays[0]), rows):
         part = read(engine, arrays, None, first, min(first + rows, len(arrays[0])))
         if part.weight:
@@ -465,7 +465,7 @@ class Batches:
             raise ValueError(f"class_weight is {class_weight!r}, but needs all labels at once, and X is an iterable of "
                              "batches; pass a dictionary {class: weight}")
         self.engine, self.batches, self.class_weight, self.steps = engine, batches, class_weight, steps
-        self._going: Iterator[Any] = iter(())       # what the last epoch has left, with `steps`
+        self._going: Iterator[Any] = iter(())       # with `steps`: the batches that the last epoch left
 
     def of_epoch(self) -> Iterator[Any]:
         """The batches of an epoch."""
@@ -512,7 +512,7 @@ class Source(Protocol):
     """Where the rows of a fit come from."""
 
     gather: bool                # whether their order is made by the Trainer
-    rereads: bool               # whether `mean_loss` and `overflows` are about all rows
+    rereads: bool               # whether `mean_loss` and `overflows` read all rows again
 
     def epoch(self, trainer: Trainer, optimizer: Optimizer, number: int) -> float:
         """One pass; returns the mean loss, NaN where it is not finite."""

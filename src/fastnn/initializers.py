@@ -28,7 +28,7 @@ VARIANCES: dict[str, Callable[[int, int], float]] = {
 INITIALIZERS = tuple(f"{scheme}_{shape}" for scheme in VARIANCES for shape in ("normal", "uniform"))
 
 
-PIECE = 2**14       # weights that are drawn at a time: what is made on the way takes some ten times their memory
+PIECE = 2**14       # weights drawn at a time; intermediate results take some ten times their memory
 
 
 def draw(weights: Array, name: str, seed: int, layer: int) -> None:

@@ -88,7 +88,7 @@ def focal(gamma: float = 2.0) -> Loss:
 def as_loss(loss: Any) -> AnyLoss:
     """A Loss from a name or a Loss; a Python function stays one."""
     if isinstance(loss, Loss):
-        return Loss(loss.name, loss.parameter)      # checked, whatever made it
+        return Loss(loss.name, loss.parameter)      # checked once more: it may have been unpickled
     if not callable(loss):
         return Loss(loss)
     for function, example in ((quantile, "fastnn.losses.quantile(0.9)"), (focal, "fastnn.losses.focal(2.0)")):

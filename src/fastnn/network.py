@@ -174,7 +174,7 @@ class Network(Running):
     @staticmethod
     def _checked_settings(layer_sizes: Any, activation: Any, output: Any, loss: Any, initializer: Any, dtype: Any,
                           seed: Any, dropout: Any, l1: Any, l2: Any, label_smoothing: Any) -> tuple[Any, ...]:
-        """A network's arguments as the engine takes them, without making one."""
+        """A network's arguments, checked, as the engine takes them. No network is made."""
         sizes = checked_sizes(layer_sizes)
         if len(sizes) - 1 > persistence.MOST_LAYERS:
             raise ValueError(f"layer_sizes holds {len(sizes)} sizes, but a network can have at most "

@@ -35,14 +35,14 @@ if TYPE_CHECKING:
 
 Description = dict[str, Any]        # what JSON can hold, and for pickle a Loss, a function or a Schedule too
 
-MOST_LAYERS = 10_000        # which a file's header holds, however large they are, beside half a megabyte of metadata
+MOST_LAYERS = 10_000        # fit into a file's header, whatever their sizes, beside half a megabyte of metadata
 SPARE = 4096                # bytes that training may add to a description: an optimizer, early stopping, longer counts
-LONG_LIST = 64              # floats, from which on a list of metadata is an array in the file,
-MOST_NUMBERS = 2**18        # and so many in all: a list takes four times as much memory
+LONG_LIST = 64              # floats or more in a list of metadata: it is an array in the file
+MOST_NUMBERS = 2**18        # floats in all these lists: in memory they take four times as much as in the file
 
 KINDS: dict[str, type[AnyOptimizer]] = OPTIMIZERS | {"LBFGS": LBFGS}
 
-# What parts raise that are those of no network.
+# Errors that `restored` and `rebuilt` raise for parts of no network.
 REFUSED = (AttributeError, LookupError, OverflowError, TypeError, ValueError)
 
 
@@ -53,7 +53,7 @@ def parts(network: Network) -> tuple[Description, dict[str, Array]]:
 
 
 def parts_at_rest(network: Network) -> tuple[Description, dict[str, Array]]:
-    """The same for a network that no other thread is training."""
+    """`parts` of a network that no other thread is training now."""
     engine, optimizer, stopping = network._engine, network.optimizer, network.early_stopping
     tensors = {f"{kind}.{layer}": array.copy()
                for kind, arrays in (("weights", network.weights), ("biases", network.biases))
@@ -89,7 +89,7 @@ def parts_at_rest(network: Network) -> tuple[Description, dict[str, Array]]:
 
 
 def checked_parts(network: Network) -> tuple[Description, dict[str, Array]]:
-    """The same with metadata of their own, and refused where `rebuilt` would refuse it."""
+    """`parts` with a copy of the metadata; an error where `rebuilt` would raise one."""
     description, tensors = parts(network)
     description["metadata"] = copy.deepcopy(network.metadata)
     restored(type(network), description, tensors)
@@ -98,7 +98,7 @@ def checked_parts(network: Network) -> tuple[Description, dict[str, Array]]:
 
 def restored(kind: type[Network], description: Description,
              tensors: Mapping[str, Array]) -> tuple[AnyOptimizer | None, EarlyStopping | None]:
-    """Checks parts, without memory for a network: returns what it comes with, which has no blocks yet.
+    """Checks parts without making a network. Returns its optimizer and its EarlyStopping, without their blocks.
 
     ValueError, KeyError and TypeError for what are no parts.
     """
@@ -210,7 +210,7 @@ def save(network: Network, path: Path) -> None:
 
 
 def check_saveable(network: Network, path: Path | None = None) -> None:
-    """Raises what `save` would raise of this network, now or when it is trained, and of this path; writes nothing."""
+    """Raises what `save` would raise for this network, now or after training, and for this path. Writes nothing."""
     checked(*plain_parts(network)[:2], spare=SPARE)
     if path is not None:
         check_target(path)

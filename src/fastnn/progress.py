@@ -24,12 +24,12 @@ def is_terminal() -> bool:
     """Whether standard error is one."""
     try:
         return bool(sys.stderr.isatty())
-    except (AttributeError, OSError, ValueError):       # there is none, it is no file, it is closed
+    except (AttributeError, OSError, ValueError):       # none, no file, closed
         return False
 
 
 def say(text: str) -> None:
-    """Prints a line on standard error, where that takes it."""
+    """Prints a line on standard error; nothing happens where that fails."""
     if sys.stderr is not None:                          # else print would take standard output
         with suppress(Exception):
             print(text, file=sys.stderr, flush=True)
@@ -66,7 +66,7 @@ class ProgressBar(Callback):
             say(f"{fit.epoch} of {fit.epochs} epochs: {self._latest(fit)}")
 
     def _draw(self, fit: Fit, last: bool = False) -> None:
-        """Shows the bar as it is now, until it cannot be shown."""
+        """Shows the bar as it is now; gives up for good where that fails."""
         if self._bar is None:
             return
         try:

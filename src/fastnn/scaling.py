@@ -14,7 +14,7 @@ from .network import Network
 
 MOST_DEVIATIONS = 1000     # from 0, of a mean in float32: then numbers round to 1/10,000 of a deviation
 ROUNDING = 16 * np.finfo(np.float64).eps    # of a column's size: a smaller deviation is that of computed constants
-SINGLE = 1e-30, 1e30       # within which float32 holds deviations, and weights divided or multiplied by these
+SINGLE = 1e-30, 1e30       # deviations between these fit into float32, and so do weights divided or multiplied by them
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def folded(network: Network, inputs: Scaling | None = None, targets: Scaling | N
     with np.errstate(over="ignore", invalid="ignore"):
         if inputs is not None:
             weights[0] /= inputs.scale[:, None]
-            # One column after the other: a BLAS has an order for each processor.
+            # Not by a matrix product: a BLAS sums in another order on each processor.
             biases[0] -= sum(mean * row for mean, row in zip(inputs.mean, weights[0], strict=True))
         if targets is not None:
             weights[-1] *= targets.scale

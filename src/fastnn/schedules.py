@@ -157,7 +157,7 @@ def half_cosine(p: Array) -> Array:
     >>> half_cosine(np.array([0, 0.5, 1, 1.5, 2]))
     array([1. , 0.5, 0. , 0.5, 1. ])
     """
-    p = np.minimum(p, 2 - p)                    # 0 … 1: the way back is the way there
+    p = np.minimum(p, 2 - p)                    # 0 … 1: the second half mirrors the first
     q = np.minimum(p, 1 - p)                    # 0 … 1/2: cos(pi - x) is -cos(x)
     cosine = np.where(q < 0.25, series(np.pi * q, 0), series(np.pi * (0.5 - q), 1))     # cos(x) is sin(pi/2 - x)
     return (1 + np.where(p > 0.5, -cosine, cosine)) / 2
@@ -172,7 +172,7 @@ def series(x: Array, first: int) -> Array:
 
 
 def apart(value: Any) -> Any:
-    """What a copy of a schedule has of this attribute: a function is the same one, all else shares no memory."""
+    """An attribute for a copy of a schedule: a function stays the same one, anything else is copied."""
     if isinstance(value, Schedule):
         return copy.copy(value)
     return value if callable(value) else copy.deepcopy(value)
@@ -194,7 +194,7 @@ class Schedule:
         return {name: apart(value) for name, value in vars(self).items() if name != "_owner"}
 
     def serve(self, optimizer: object) -> None:
-        """Told by an optimizer that takes its rates from here; ValueError where what this remembers is another's."""
+        """Called by an optimizer that takes its rates from here; ValueError if this remembers losses of another one."""
 
     def at(self, t: Integers) -> FloatArray:
         """The rates (n,) at the times t (n,), integers."""
@@ -345,7 +345,7 @@ class ReduceOnPlateau(Schedule):
         object.__setattr__(self, "_memory", {"rate": self.rate, "best": None, "bad_epochs": 0})
 
     def serve(self, optimizer: object) -> None:
-        owner = vars(self).setdefault("_owner", weakref.ref(optimizer))     # which says no to another when it is dead
+        owner = vars(self).setdefault("_owner", weakref.ref(optimizer))     # a dead owner refuses others, too
         if owner() is not optimizer:
             raise ValueError(f"learning_rate is {self!r}, which remembers the losses of another optimizer; build one "
                              "for each, or pass copy.copy(schedule), which goes on from what it remembers")

@@ -252,7 +252,7 @@ def train(table: Table, target: str, *, drop: Sequence[str] = (), task: str | No
         network = Network([len(columns), *hidden, 1], seed=seed, l2=L2)
     recipe = Recipe(target, columns, inputs, targets, labels)
     network.metadata[KEY] = recipe.as_metadata()
-    check_saveable(network)         # before it learns for an hour
+    check_saveable(network)         # before the work, not after it
     stopping = EarlyStopping(max(PATIENCE, PATIENT_STEPS * BATCH // len(rows)))
     network.fit(inputs.apply(X[rows]), y[rows], epochs=epochs, batch_size=BATCH, optimizer=Adam(LEARNING_RATE),
                 validation_data=VALIDATING, early_stopping=stopping, callbacks=callbacks, progress=progress)

@@ -256,7 +256,7 @@ class Fit:
 
 
 class State:
-    """What a fit changes beside the numbers in blocks, as it is now; `bring_back` makes it so again."""
+    """Everything that a fit changes beside the numbers in blocks, as it is now; `bring_back` restores it."""
 
     def __init__(self, network: Network, optimizer: AnyOptimizer, stopping: EarlyStopping | None) -> None:
         self.network, self.optimizer, self.stopping = network, optimizer, stopping
@@ -273,10 +273,10 @@ class State:
         return (self.network._epochs_trained, self.network._engine.steps) == self.of_network[2:]
 
     def bring_back(self) -> None:
-        """Everything is as it was again. Takes hardly any memory, as that may be what is lacking."""
+        """Restores everything. It takes hardly any memory: the reason may be that memory ran out."""
         network, optimizer = self.network, self.optimizer
         network._optimizer, network._early_stopping, network._epochs_trained, network._engine.steps = self.of_network
-        # What another network has, or has taken meanwhile, was refused to this one: it is not touched.
+        # An optimizer or EarlyStopping that belongs to another network was refused to this one, and is left alone.
         if self.stopping is not None and self.stopping._engine is network._engine:
             for name, value in zip(OF_STOPPING, self.of_stopping, strict=True):
                 setattr(self.stopping, name, value)
@@ -303,12 +303,12 @@ class WayBack:
     def __init__(self, trainer: Trainer, start: State, blocks: Sequence[FloatArray],
                  copies: Sequence[list[FloatArray]]) -> None:
         self.trainer, self.start, self.blocks, self.copies = trainer, start, blocks, copies
-        self.states = [start] * len(copies)     # the first one stays
-        self.begun = self.good = 0              # which of them
+        self.states = [start] * len(copies)     # the first one is never replaced
+        self.begun = self.good = 0              # indices of states and copies
         self.first = math.nan                   # the loss of the first epoch
 
     def begin(self) -> None:
-        """An epoch begins: the trainer copies the blocks."""
+        """An epoch begins: chooses where the trainer copies the blocks to."""
         if not math.isnan(self.first):
             self.begun = 2 if self.good == 1 else 1
             self.states[self.begun] = State(self.start.network, self.start.optimizer, self.start.stopping)
@@ -318,14 +318,14 @@ class WayBack:
         self.trainer.good = copies
 
     def vouch(self, loss: float) -> None:
-        """An epoch has ended, with this loss, which is finite."""
+        """An epoch has ended with this finite loss: its beginning is good if that is not above the first one."""
         if math.isnan(self.first):
             self.first = loss
         if loss <= self.first:
             self.good = self.begun
 
     def to_better(self, mean_loss: Callable[[], float]) -> None:
-        """Everything as when the last good epoch began, or the fit, whichever has the smaller loss."""
+        """Goes back to the beginning of the last good epoch or of the fit, whichever has the smaller loss."""
         try:
             if self.good:
                 losses = []
@@ -338,13 +338,13 @@ class WayBack:
             self.to_good()
 
     def to_good(self) -> None:
-        """Everything as when the last good epoch began."""
+        """Goes back to the beginning of the last good epoch."""
         self.trainer.good = self.copies[self.good]
         self.trainer.restore()
         self.states[self.good].bring_back()
 
     def to_begun(self) -> None:
-        """Everything as when the epoch under way began."""
+        """Goes back to the beginning of the epoch under way."""
         self.good = self.begun
         self.to_good()
 
@@ -374,7 +374,7 @@ def run(fit: Fit, source: Source, optimizer: Optimizer, start: State) -> History
 
 
 def epochs(fit: Fit, source: Source, optimizer: Optimizer, trainer: Trainer, way: WayBack) -> None:
-    """Those of a fit, until something stops it."""
+    """Runs the epochs of a fit, until something stops it."""
     for _ in range(fit.epochs):
         way.begin()
         loss = source.epoch(trainer, optimizer, fit.network.epochs_trained)
@@ -392,12 +392,12 @@ def epochs(fit: Fit, source: Source, optimizer: Optimizer, trainer: Trainer, way
 
 
 def diverged(fit: Fit, source: Source, way: WayBack, step: int, rate: float) -> DivergenceError:
-    """Goes back to the last good epoch; the error that says so."""
+    """Goes back to the last good epoch; returns the error that says so."""
     network = fit.network
     step = min(fit._ranks.gathered("the step that diverged", step))
     epoch, overflow = network.epochs_trained + 1, way.start.is_now()
     way.to_better(partial(source.mean_loss, network))
-    if not callable(network._engine.loss):      # a Python loss may be without limits, or count its calls
+    if not callable(network._engine.loss):      # a Python loss may have no such limit, or count its calls
         overflow = source.overflows()
     return DivergenceError(epoch, step, rate, False, network.epochs_trained, overflow)
 

@@ -215,7 +215,7 @@ class Summing(Shards):
     """Steps along the sum of all shards' gradients."""
 
     def run(self, trainer: Trainer, optimizer: Optimizer, rates: list[float], losses: list[float]) -> int | None:
-        counts = False          # whether a row has, without which there is no mean
+        counts = False          # whether a row with weight has come; without one there is no mean
         for step, weight in enumerate(self.batch_weights()):
             counts = counts or weight > 0
             done = 0

@@ -224,7 +224,7 @@ static inline const {NAME}_MEMORY char *{name}_{function}(int index)
 }}
 """
 ONE_OF = {"columns": "column", "classes": "class"}
-# Files that the header, or what it includes, would find in this file's place.
+# A file of such a name would be included instead of the standard header.
 STANDARD_HEADERS = frozenset([
     "alloca", "assert", "complex", "ctype", "endian", "errno", "features", "fenv", "float", "inttypes", "iso646",
     "limits", "locale", "malloc", "math", "memory", "pthread", "setjmp", "signal", "stdalign", "stdarg", "stdatomic",
@@ -232,10 +232,10 @@ STANDARD_HEADERS = frozenset([
     "strings", "tgmath", "threads", "time", "uchar", "unistd", "values", "wchar", "wctype"])
 N_TESTS = 8
 TOLERANCE = {"float32": 2e-5, "float64": 2e-12}     # of a row's largest output plus `size`, at least
-CANDIDATES = 256        # rows, of which the self-test records those that tell most
+CANDIDATES = 256        # rows, of which the self-test records those that show most mistakes
 LARGER = (1e2, 1e4, 1e6, 1e8)      # times standard normal inputs, for networks of columns that large
 MOST_MUTANTS = 16
-ROUNDING = 16           # times what parameters that err in their last bits change: more than any order of sums does
+ROUNDING = 16           # times the change by parameters with errors in their last bits: more than another order of sums
 
 
 def to_c(network: Network, path: Path, *, inputs: ArrayLike | None = None, columns: Iterable[object] | None = None,
@@ -397,7 +397,7 @@ def telling(network: Network, rows: FloatArray) -> tuple[FloatArray, bool]:
     with np.errstate(invalid="ignore"):
         shown = np.array([~(np.abs(other - outputs).max(axis=1) <= least) for other in others])
     chosen: list[int] = []
-    while len(chosen) < min(N_TESTS, len(rows)):    # what was shown before is worth less
+    while len(chosen) < min(N_TESTS, len(rows)):    # a mistake that a chosen row shows is worth less
         worth = (shown / (1 + shown[:, chosen].sum(axis=1, keepdims=True))).sum(axis=0)
         worth[chosen] = -1
         chosen.append(int(worth.argmax()))
@@ -423,7 +423,7 @@ def rounding(network: Network, rows: FloatArray, outputs: FloatArray) -> FloatAr
     units = np.random.default_rng(0).choice([0, 4], parameters.shape)
     other = like(network, network.activations, parameters * (1 - units * np.finfo(network.dtype).eps))
     errors = np.abs(other.predict(rows) - outputs).max(axis=1) / (size(outputs) + np.abs(outputs).max(axis=1))
-    return np.where(np.isfinite(errors), errors, 1)     # not so where outputs are about to overflow
+    return np.where(np.isfinite(errors), errors, 1)     # infinite where outputs nearly overflow
 
 
 def size(outputs: FloatArray) -> float:
@@ -505,11 +505,11 @@ def string(text: str) -> str:
 
 
 def utf8(text: str) -> bytes:
-    """A text as bytes, whatever it holds."""
+    """A text as bytes, also where it holds lone surrogates."""
     return text.encode("utf-8", "surrogatepass")
 
 
 def commented(text: str) -> str:
-    """A text that ends no comment and begins none."""
+    """A text for a comment in C: nothing in it ends or begins one."""
     text = "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
     return text.replace("*/", "* /").replace("/*", "/ *").replace("??", "? ?")

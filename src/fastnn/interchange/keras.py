@@ -37,13 +37,13 @@ LAST = (-1, 1, [-1], [1], (-1,), (1,))      # axes of rows
 LAYERS: dict[str, tuple[str, dict[str, tuple[Any, ...]]]] = {
     "ReLU": ("relu", {"max_value": (None,), "negative_slope": (0, None), "threshold": (0, None)}),
     "LeakyReLU": ("leaky_relu", {"negative_slope": SLOPES, "alpha": SLOPES,
-                                 "max_value": (None,), "threshold": (0, None)}),     # these are of a ReLU with a slope
+                                 "max_value": (None,), "threshold": (0, None)}),     # of a ReLU with a slope
     "ELU": ("elu", {"alpha": (1,)}),
     "Softmax": ("softmax", {"axis": LAST}),
 }
-# What these do, they do in training alone.
+# Layers that do nothing outside training.
 TRAINING = ("GaussianNoise", "GaussianDropout", "AlphaDropout", "ActivityRegularization")
-# Layers that are what they are for rows on arrays of more dimensions, too, which a Flatten turns into rows.
+# Layers that do the same to arrays of more dimensions as to rows, if a Flatten follows.
 ANY_RANK = ("InputLayer", "Sequential", "Flatten", "Reshape", "Identity", "Rescaling", "Normalization", *TRAINING)
 NORMALIZATION_EPSILON = 1e-7    # Keras's own, for a Normalization's deviation
 SUPPORTED = (f"only InputLayer, Dense, Activation, {', '.join(LAYERS)}, BatchNormalization, Normalization, Rescaling, "

@@ -311,4 +311,4 @@ JOINING: dict[str, Callable[..., Array]] = {
     "Concat": lambda settings, *parts: np.concatenate(parts, settings["axis"]),
     "Gather": lambda settings, values, places: values.take(places, settings["axis"]),
 }
-PICKING = (*RESHAPING, *JOINING, "Cast", "Identity")        # what sizes go through without being computed with
+PICKING = (*RESHAPING, *JOINING, "Cast", "Identity")        # operators that pick and join sizes, without arithmetic

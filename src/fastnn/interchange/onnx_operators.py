@@ -114,7 +114,7 @@ def activation_of(values: Array) -> tuple[str | None, str]:
         apart = {name: float(np.abs(values - known(name)[0])[usual].mean()) for name in names}
     closest = min(names, key=lambda name: apart[name] if math.isfinite(apart[name]) else math.inf)
     wrong = np.flatnonzero(miss(values, closest))
-    point = wrong[np.argmin(np.abs(np.log(np.abs(GRID[wrong]) + 1e-300)))]      # the one of a size next to 1
+    point = wrong[np.argmin(np.abs(np.log(np.abs(GRID[wrong]) + 1e-300)))]      # whose size is nearest to 1
     return None, (f"which gives {values[point]:.7g} at {GRID[point]:.4g}, where {closest}, the closest of fastnn's, "
                   f"gives {known(closest)[0][point]:.7g}")
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SUPPORTED = ("only chains of Gemm (without transA) or MatMul, of scalings and shifts of columns beside them (Add, Sub, "
              "Mul, Div, BatchNormalization, Scaler) and of fastnn's activations can become a fastnn.Network")
 SCALER = "ai.onnx.ml.Scaler"
-# What is read, but is no function of each element in OPERATORS.
+# Operators that are read here and not in OPERATORS, as they are no functions of single elements.
 LAYERS = ("Gemm", "MatMul", "Softmax", "BatchNormalization", SCALER, "Flatten", "Reshape", "Dropout")
 NUMBERS_OF_ROWS = (7919, 104729)
 LONGEST = 50        # nodes in a run of functions
@@ -48,7 +48,7 @@ def read_chain(onnx: Any, path: Path) -> Chain:
 
 
 def blocks(graph: Graph) -> list[Block]:
-    """The graph, cut wherever it can be."""
+    """The graph in as many blocks as possible."""
     uses: dict[str, int] = {graph.output.name: 1}       # how many nodes will read a value
     for node in graph.nodes:
         for name in set(node.inputs) - graph.constants.keys() - {""}:
@@ -68,7 +68,7 @@ def blocks(graph: Graph) -> list[Block]:
 
 
 class Reader:
-    """Takes up blocks in the order of the data, and what is known of the value between two of them."""
+    """Takes up blocks in the order of the data; knows dtype and shape of the value between two of them."""
 
     def __init__(self, graph: Graph) -> None:
         self.chain, self.graph, self.constants = Chain(), graph, graph.constants
@@ -91,7 +91,7 @@ class Reader:
             self.function(block)
 
     def finish(self) -> None:
-        """The last run, and what the file says of its ends."""
+        """Reads the last run, and compares the widths that the file declares."""
         self.end_run()
         sizes = [len(self.chain.weights[0]), len(self.chain.biases[-1])] if self.chain.weights else []
         for end, size in zip((self.graph.input, self.graph.output), sizes, strict=False):
@@ -241,7 +241,7 @@ class Reader:
                 name and part is None for name, part in zip(node.inputs, inputs, strict=True)):
             return None
         if node.operator == "Cast" and DTYPES.get(node.settings["to"]) in ("float32", "float64"):
-            return np.asarray(inputs[0], np.float64)        # it rounds, which is no other function
+            return np.asarray(inputs[0], np.float64)        # rounding makes no other function
         try:
             with np.errstate(all="ignore"):
                 return OPERATORS[node.operator](node.settings, *inputs)

@@ -32,8 +32,8 @@ SUPPORTED = ("only Linear, BatchNorm1d, Flatten, Identity, Dropout, AlphaDropout
              f"activations ({', '.join(module for module, _ in MODULES.values())}) can become a fastnn.Network")
 
 
-# What to do about what computes something else than its class says, or is none of these, by what the class, a base or a
-# hook is called.
+# What to do about modules that compute something else than their class says, or are of no supported class: by a piece
+# of the name of the class, of a base or of a hook.
 CURES = {
     "torch._dynamo.": "torch.compile made it, and its _orig_mod is what was compiled: pass module._orig_mod",
     "torch.nn.parallel.": "it wraps another module: pass module.module",
@@ -123,7 +123,7 @@ def read(torch: Any, modules: Any, chain: Chain, place: str = "layer ") -> None:
                    for activation, (name, constants) in MODULES.items()}
     for index, module in enumerate(modules):
         where, kind = f"{place}{index}", type(module)     # not isinstance: a subclass may compute anything
-        if not isinstance(module, torch.nn.Module):     # None is let in by Sequential
+        if not isinstance(module, torch.nn.Module):     # Sequential takes None, too
             raise unsupported(where, repr(module), SUPPORTED)
         check_plain(where, module)
         if kind is torch.nn.Sequential:
@@ -184,14 +184,14 @@ def hooks_of(module: Any) -> list[Any]:
 
 
 def known_cure(module: Any) -> str:
-    """What to do about a module of a known kind, or with hooks of one; nothing where there is nothing to say."""
+    """What to do about a module in CURES, or with hooks that are; an empty text for others."""
     kinds = (*type(module).__mro__, *(base for hook in hooks_of(module) for base in type(hook).__mro__))
     names = [f"{kind.__module__}.{kind.__qualname__}" for kind in kinds]
     return next((cure for piece, cure in CURES.items() if any(piece in name for name in names)), "")
 
 
 def other_way(torch: Any, module: Any) -> str:
-    """What to do about what is no Sequential."""
+    """What to do about an argument that is no Sequential."""
     if isinstance(module, Mapping):
         return "load a state_dict into a Sequential of the same layers, with its load_state_dict"
     cure = known_cure(module) if isinstance(module, torch.nn.Module) else ""

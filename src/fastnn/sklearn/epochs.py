@@ -35,7 +35,7 @@ class Books(Callback):
         self.by_loss = held_out is not None and not estimator._can_score(*held_out[1:])
         self.nothing_to_tell = self.by_loss and not estimator._can_score(codes, weight)
         self.best_parameters: FloatArray | None = None
-        self.best = -np.inf     # score, or loss with the other sign
+        self.best = -np.inf     # score, or minus the loss
         self.sgd = optimizer if estimator.solver == "sgd" else None     # whose learning rate moves here
         self.first_rate, self.tol = estimator._number("learning_rate_init") * outputs, estimator._number("tol")
         self.loss_factor = outputs if estimator._loss_summed() else 1
@@ -54,7 +54,7 @@ class Books(Callback):
     def on_fit_begin(self, fit: Fit) -> None:
         fit.model = self.model
         network = fit.network
-        if self.scored and network.epochs_trained:      # what other rows were scored says nothing about these
+        if self.scored and network.epochs_trained:      # scores of other rows cannot be compared with those of these
             assert self.held_out is not None
             X, codes, weight = self.held_out
             self.keep_better(network, network.evaluate(X, codes, sample_weight=weight) if self.by_loss else np.nan)

@@ -256,7 +256,7 @@ class MLPClassifier(ClassifierMixin, Multilayer):
         return float(np.average(right, weights=weight))
 
     def _can_score(self, codes: Array, weight: Weights = None) -> bool:
-        """Whether those that count are of several classes; who always answers the only one is right everywhere."""
+        """Whether rows with weight are of several classes. With one class, a constant answer is always right."""
         counting = codes if weight is None else codes[weight > 0]
         return bool((counting != counting[0]).any())
 
@@ -384,7 +384,7 @@ class MLPRegressor(RegressorMixin, Multilayer):
         return float(r2_score(targets - first, outputs - first, sample_weight=weight))
 
     def _can_score(self, codes: Array, weight: Weights = None) -> bool:
-        """Whether some column of those that count has deviations, without which R² is no measure."""
+        """Whether some column varies among the rows with weight, without which R² says nothing."""
         counting = (codes if weight is None else codes[weight > 0]).astype(np.float64)
         with np.errstate(over="ignore", invalid="ignore"):
             squares = np.square(counting - counting.mean(axis=0)).sum(axis=0)
@@ -397,7 +397,7 @@ class MLPRegressor(RegressorMixin, Multilayer):
 
 
 def probabilities(network: Network, X: Array) -> FloatArray:
-    """The outputs; of one output, which is the second class's, those of both classes."""
+    """The outputs (n, n_classes). A single output is the second class's: the first one's is added."""
     if network.layer_sizes[-1] > 1:
         return network.predict(X)
     z = preactivations(network, X)
@@ -430,7 +430,7 @@ def preactivations(network: Network, X: Array) -> FloatArray:
     those of every layer."""
     z = np.empty((len(X), network.layer_sizes[-1]), network.dtype)
     rows = max(1, CHUNK_BYTES // (sum(network.layer_sizes) * z.itemsize))
-    for first in range(0, len(X) or 1, rows):       # no rows are refused by the network
+    for first in range(0, len(X) or 1, rows):       # once for no rows, too: the network refuses them
         part = slice(first, first + rows)
         dense_forward(z[part], network.layer_outputs(X[part])[-2], network.weights[-1], network.biases[-1])
     return z

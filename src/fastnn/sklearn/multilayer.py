@@ -65,7 +65,7 @@ BOUNDS: dict[str, dict[str, Any]] = {
     "beta_2": {"low": 0, "high": 1},
     "epsilon": {"low": 0, "open_low": True},
 }
-LARGEST_INTEGER = 2**24     # up to which float32 holds every one
+LARGEST_INTEGER = 2**24     # float32 holds every integer up to this
 RELATIVE_CHANGE = 2.220446049250313e-09     # of the loss, at which SciPy's L-BFGS-B stops by default
 
 
@@ -192,7 +192,7 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
         context = None if incremental else self._init_callback_context(task_name="fit", max_subtasks=self.max_iter)
         before, done = self.__dict__.copy(), self._done()
         try:
-            with config_context(array_api_dispatch=False):      # scikit-learn makes NumPy arrays of others'
+            with config_context(array_api_dispatch=False):      # scikit-learn then converts other arrays to NumPy's
                 self._go_on(X, y, sample_weight, validation, incremental, classes, context)
         except BaseException:
             network, epochs = self._done()
@@ -267,7 +267,7 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
         self.n_iter_ = 0
         if not incremental:
             self._no_improvement_count = 0
-        if not incremental or self.best_loss_ is None:      # what these rows are compared with, not other ones
+        if not incremental or self.best_loss_ is None:      # losses of other rows do not count
             self.best_loss_ = None if self.early_stopping else np.inf
         if self.early_stopping:
             self.best_validation_score_ = -np.inf
@@ -356,7 +356,7 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
         checked_shares("dropout", self.dropout, hidden)
 
     def _number(self, name: str) -> float:
-        """A parameter as a number of Python's: with one of float32 all would be rounded to float32."""
+        """A parameter as a float: np.float32 would round all that it is combined with."""
         return float(getattr(self, name))
 
     def _structure(self) -> dict[str, Any]:
@@ -674,7 +674,7 @@ def fits_single(columns: Any) -> bool:
 
 
 def check_repeatable(name: str, value: Any) -> None:
-    """Refuses what can be read once alone, or has no order: parameters are read in every fit."""
+    """Refuses iterators, which can be read once, and what has no order: every fit reads its parameters."""
     if isinstance(value, (Iterator, Mapping, Set)):
         raise TypeError(f"{name} is a {type(value).__name__}, but must be a sequence such as a list")
 
