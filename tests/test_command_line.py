@@ -123,6 +123,13 @@ def test_a_table_may_come_through_a_pipe(folder, capsys):
     assert code == 0 and "30 rows held out" in out
 
 
+def test_a_table_from_a_device_is_not_read_without_end(folder, capsys):
+    os.symlink("/dev/zero", "zero")
+    code, out, err = run(capsys, "train", "zero", "--target", "species")
+    assert (code, out) == (1, "") and err == (
+        "fastnn: error: zero is a device, but must be a file or a pipe: pass the path of one\n")
+
+
 def test_empty_lines_at_the_end_are_no_rows(folder, capsys):
     with open("flowers.csv", "a", encoding="utf-8") as file:
         file.write("\n\n")

@@ -6,6 +6,8 @@ must know of the table that it learned from; it travels in `Network.metadata`. E
 """
 
 import csv
+import os
+import stat
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -47,7 +49,10 @@ class Table:
 
     @classmethod
     def read(cls, path: str | PathLike[str]) -> "Table":
-        """Reads a file whose first row names the columns."""
+        """Reads a file, or what comes through a pipe, whose first row names the columns."""
+        kind = stat.S_IFMT(os.stat(path).st_mode)
+        if kind in (stat.S_IFCHR, stat.S_IFBLK):        # such as /dev/zero, which never ends
+            raise OSError(f"{path} is a device, but must be a file or a pipe: pass the path of one")
         with open(path, newline="", encoding="utf-8-sig") as file:
             try:
                 rows = list(csv.reader(file))
