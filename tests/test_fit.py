@@ -408,6 +408,29 @@ def test_the_weight_of_a_single_sample_is_one_number(weight, error, words):
         regressor().train_on_batch(X[0], Y[0], sample_weight=weight)
 
 
+@pytest.mark.parametrize("loaded", [False, True])
+def test_a_best_value_is_not_compared_with_one_of_another_kind(loaded, tmp_path):
+    """The same EarlyStopping watches the training loss, and then that of validation rows, which is larger."""
+    network, stopping = regressor(), fastnn.EarlyStopping(3)
+    network.fit(X, Y, epochs=50, optimizer=fastnn.Adam(0.01), early_stopping=stopping)
+    if loaded:
+        network.save(tmp_path / "model")
+        network = fastnn.load(tmp_path / "model")
+        stopping = network.early_stopping
+    smaller = stopping.best
+    with pytest.raises(ValueError, match="which this fit does not record"):
+        stopping.monitor = "validation_mae"
+        network.fit(X, Y, early_stopping=stopping)
+    stopping.monitor = None
+    assert stopping.best == smaller
+    validation = X, Y + 5
+    history = network.fit(X, Y, epochs=5, early_stopping=stopping, validation_data=validation)
+    assert stopping.best == min(history.validation_loss) > smaller and stopping.best_epoch > 50
+    stopping.monitor, stopping.mode = "validation_mae", "max"
+    history = network.fit(X, Y, epochs=2, early_stopping=stopping, validation_data=validation, metrics=["mae"])
+    assert stopping.best == max(history.validation_mae)
+
+
 def test_best_parameters_of_another_shape_are_refused():
     """Whoever sets them: an array of one number would become all of them."""
     words = "best_parameters is not a block of this network's parameters; set it to None"

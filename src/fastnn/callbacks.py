@@ -116,8 +116,9 @@ class EarlyStopping(Settings, Callback):
     for the parameters at the end. What `LBFGS` records is the loss of the parameters after the iteration.
 
     Attributes: `best`, the best value; `best_epoch`, after which epoch the best parameters were there, as
-    `epochs_trained` counts; `waited`, epochs since the best value. They go on in the next fit with the same object,
-    so it belongs to one network; they are saved with it: `fastnn.load(path).early_stopping` is it again.
+    `epochs_trained` counts; `waited`, epochs since the best value. They go on in the next fit with the same object
+    (if it watches the same), so it belongs to one network; they are saved with it:
+    `fastnn.load(path).early_stopping` is it again.
     """
 
     _checks: ClassVar = {
@@ -125,6 +126,7 @@ class EarlyStopping(Settings, Callback):
         "monitor": optional(checked_monitor), "mode": optional(partial(choose, known=("min", "max"))),
         "restore_best": yes_or_no, "best": optional(number),
         "best_epoch": optional(checked_count), "waited": checked_count, "best_parameters": optional(checked_block),
+        "_best_of": optional(checked_monitor),
     }
 
     patience: int
@@ -136,6 +138,7 @@ class EarlyStopping(Settings, Callback):
     best_epoch: int | None
     waited: int
     best_parameters: FloatArray | None
+    _best_of: str | None        # what `best` is the best of, such as "min loss"
 
     @explains
     def __init__(self, patience: int = 10, min_change: float = 0.0, monitor: str | None = None,
@@ -145,8 +148,8 @@ class EarlyStopping(Settings, Callback):
         self.monitor = monitor
         self.mode = mode
         self.restore_best = restore_best
-        self.best = self.best_epoch = self.best_parameters = None
-        self.waited = 0
+        self._best_of = None
+        self._forget()
 
     def __reduce__(self) -> tuple[type[EarlyStopping], tuple[Any, ...]]:
         """A copy has the settings, and belongs to no network yet."""
@@ -155,6 +158,11 @@ class EarlyStopping(Settings, Callback):
     def __repr__(self) -> str:
         settings = ", ".join(f"{name}={value!r}" for name, value in self.settings().items())
         return f"EarlyStopping({settings})"
+
+    def _forget(self) -> None:
+        """There is no best epoch yet."""
+        self.best = self.best_epoch = self.best_parameters = None
+        self.waited = 0
 
     def settings(self) -> dict[str, Any]:
         """The arguments that would make it again."""
@@ -196,6 +204,10 @@ class EarlyStopping(Settings, Callback):
             raise ValueError("early_stopping holds the best parameters of another network; create one for each")
         if self.best_parameters is not None:
             check_best(fit.network, self.best_parameters)
+        best_of = f"{mode} {self._name}"
+        if self._best_of not in (None, best_of):        # numbers of two kinds are not compared
+            self._forget()
+        self._best_of = best_of
         self._sign = 1 if mode == "min" else -1
         fit._watches_loss = self._name == "loss"
 

@@ -81,6 +81,8 @@ def parts_at_rest(network: Network) -> tuple[Description, dict[str, Array]]:
         description["early_stopping"] = {
             "settings": stopping.settings(), "best": stopping.best, "best_epoch": stopping.best_epoch,
             "waited": stopping.waited}
+        if stopping._best_of is not None:               # it has watched, and was not read from an older file
+            description["early_stopping"]["best_of"] = stopping._best_of
         best = stopping.best_parameters
         if best is not None:
             check_best(network, best)
@@ -126,6 +128,7 @@ def restored(kind: type[Network], description: Description,
         saved = description["early_stopping"]
         stopping = EarlyStopping(**saved["settings"])
         stopping.best, stopping.best_epoch, stopping.waited = saved["best"], saved["best_epoch"], saved["waited"]
+        stopping._best_of = saved.get("best_of")        # which older files do not have
         if (name := "early_stopping.best") in tensors:
             check_vector(name, tensors[name], shape)
             needed.add(name)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from .network import Network
 
 SCALE = "scale the targets and inputs to a size of about 1"
-OF_STOPPING = "best", "best_epoch", "waited", "best_parameters", "_engine"      # what an EarlyStopping remembers
+OF_STOPPING = "best", "best_epoch", "waited", "best_parameters", "_best_of", "_engine"  # what it remembers
 
 
 class DivergenceError(ValueError):
