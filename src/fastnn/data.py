@@ -7,6 +7,7 @@ rows are converted some at a time) and `Batches` (an iterable). The first two gi
 
 from __future__ import annotations
 
+from itertools import takewhile
 from math import fsum, inf, isfinite
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -467,19 +468,19 @@ class Batches:
         self.engine, self.batches, self.class_weight, self.steps = engine, batches, class_weight, steps
         self._going: Iterator[Any] = iter(())       # with `steps`: the batches that the last epoch left
 
-    def of_epoch(self) -> Iterator[Any]:
-        """The batches of an epoch."""
+    def of_epoch(self) -> Iterable[Any]:
+        """The batches of an epoch. It is no generator: closing one that was left needs memory, which may be lacking."""
         if self.steps is None:
-            yield from self.batches
-            return
-        for _ in range(self.steps):
+            return self.batches
+        return takewhile(is_batch, map(self.following, range(self.steps)))
+
+    def following(self, _: int) -> Any:
+        """The batch after the last one, of the iterable's beginning after its end; END if it has none."""
+        batch = next(self._going, END)
+        if batch is END:
+            self._going = iter(self.batches)
             batch = next(self._going, END)
-            if batch is END:
-                self._going = iter(self.batches)    # from the beginning
-                batch = next(self._going, END)
-            if batch is END:
-                return
-            yield batch
+        return batch
 
     def epoch(self, trainer: Trainer, optimizer: Optimizer, number: int) -> float:
         """One pass; returns the mean loss, NaN where it is not finite."""
@@ -506,6 +507,11 @@ class Batches:
     def overflows(self) -> bool:
         """Whether the last batch is beyond the dtype."""
         return self.rows is not None and bool(self.rows.weight) and overflows(self.engine, self.rows)
+
+
+def is_batch(batch: Any) -> bool:
+    """Whether this is no END."""
+    return batch is not END
 
 
 class Source(Protocol):
