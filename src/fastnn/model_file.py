@@ -38,7 +38,7 @@ MOST_VALUES = 2**16         # that these hold, more or less
 DEEPEST = 100               # lists and dictionaries within each other
 TOO_DEEP = f"lists and dictionaries nested more than {DEEPEST} deep, which a file cannot hold"
 
-# In the order in which safetensors writes them: the largest first, so that all are aligned. By text, as NumPy calls equal
+# In the order in which safetensors writes them: the largest first, so that all are aligned. As text: NumPy calls equal
 # dtypes unequal where it finds no memory to compare them.
 CODES = {"<i8": "I64", "<f8": "F64", "<f4": "F32", "<i4": "I32"}
 
