@@ -624,3 +624,13 @@ def test_a_bad_out_is_not_written_to():
 def test_the_check_can_fail(function):
     with pytest.raises((AssertionError, AttributeError, pytest.fail.Exception)):
         assert_rejected(function, build_networks(), ValueError, [r"\bX\b", "63", r"\b4\b"])
+
+
+def test_errors_are_one_line_whatever_is_shown():
+    """Arrays and other libraries' objects, such as PyTorch's optimizers, show themselves in several."""
+    values = np.arange(12.0).reshape(4, 3)
+    for call in (lambda: fastnn.SGD(values), lambda: fastnn.Network([3, 1], l2=values),
+                 lambda: fastnn.Network([3, 1]).fit(values, values[:, 0], metrics=[lambda y, outputs: values])):
+        with pytest.raises(TypeError) as caught:
+            call()
+        assert "array([[ 0.,  1.,  2.], [ 3.," in str(caught.value) and "\n" not in str(caught.value)

@@ -1221,6 +1221,8 @@ REFUSED = {
     "batches that are none": ({"X": [X, Y], "y": None}, "X yielded a ndarray, but each batch must be a tuple (X, y)"),
     "arrays in a tuple": ({"X": (X, Y), "y": None}, "X yielded a ndarray, but each batch must be a tuple (X, y) or "
                           "(X, y, sample_weight); pass arrays one by one: fit(X, y)"),
+    "a batch of four": ({"X": [(X, Y, None, 1)], "y": None}, "X yielded a tuple of 4, but each batch must be a tuple "
+                        "(X, y) or (X, y, sample_weight)"),
     "shuffle as text": ({"shuffle": "False"}, "shuffle is 'False', but must be True or False"),
     "masked values": ({"X": np.ma.masked_less(X, 0)}, "X is a masked array with masked values"),
     "L-BFGS with mini-batches": ({"optimizer": fastnn.LBFGS(), "batch_size": 10}, "LBFGS takes all 50 rows"),

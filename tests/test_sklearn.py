@@ -742,6 +742,8 @@ def test_targets_that_are_no_numbers_are_refused_by_name(kind, dtype):
 
 
 @pytest.mark.parametrize("arguments, message", [
+    ({"batch_size": np.ones((2, 2))}, "batch_size is array([[1., 1.], [1., 1.]]), but must be an integer"),
+    ({"early_stopping": np.ones((2, 2))}, "early_stopping is array([[1., 1.], [1., 1.]]), but must be True or False"),
     ({"loss": 100}, "it is the first argument of a regressor: pass hidden_layer_sizes=100 by its name"),
     ({"loss": (10, 5)}, "it is the first argument of a regressor: pass hidden_layer_sizes=(10, 5) by its name"),
     ({"learning_rate": 0.01}, "pass a number as learning_rate_init=0.01, or in an optimizer, solver=fastnn.Adam(0.01)"),

@@ -7,6 +7,7 @@ thing is wrong, ValueError where its value is. Nothing here knows networks or ke
 from __future__ import annotations
 
 import math
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from decimal import Decimal
@@ -35,9 +36,9 @@ TIMES = ("date", "time", "duration", "period")  # beginnings of the names that p
 
 
 def shown(value: object) -> str:
-    """What came, as a sentence says it: its repr, in 200 characters or less."""
+    """What came, as a sentence says it: its repr, in one line of 200 characters or less."""
     try:
-        text = repr(value)
+        text = re.sub(r"\s*\n\s*", " ", repr(value))
     except Exception:           # such as that of a number with too many digits
         text = f"<{type(value).__name__} object>"
     return text if len(text) <= 200 else f"{text[:180]}… ({len(text)} characters)"

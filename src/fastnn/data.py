@@ -488,8 +488,10 @@ class Batches:
         self.rows = None
         for batch in self.of_epoch():
             if not (isinstance(batch, (tuple, list)) and len(batch) in (2, 3)):
-                advice = "; pass arrays one by one: fit(X, y)" if isinstance(self.batches, (tuple, list)) else ""
-                raise TypeError(f"X yielded a {type(batch).__name__}, but each batch must be a tuple (X, y) or "
+                size = f" of {len(batch)}" if isinstance(batch, (tuple, list)) else ""
+                arrays = isinstance(self.batches, (tuple, list)) and hasattr(batch, "__array__")
+                advice = "; pass arrays one by one: fit(X, y)" if arrays else ""
+                raise TypeError(f"X yielded a {type(batch).__name__}{size}, but each batch must be a tuple (X, y) or "
                                 f"(X, y, sample_weight){advice}")
             X, y, sample_weight = (*batch, None)[:3]
             self.rows = as_rows(self.engine, X, y, sample_weight, self.class_weight, whole=False)

@@ -15,7 +15,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 
-from .._checks import checked_weights, choose, number
+from .._checks import checked_weights, choose, number, shown
 from ..data import CHUNK_BYTES
 from ..losses import Loss
 from ..ops import activation_forward, dense_forward
@@ -167,7 +167,7 @@ class MLPClassifier(ClassifierMixin, Multilayer):
         class_weight = plain(self.class_weight)
         balanced = isinstance(class_weight, str) and class_weight == "balanced"
         if not balanced and not isinstance(class_weight, dict):
-            raise ValueError(f"class_weight is {class_weight!r}, but must be 'balanced', a dictionary "
+            raise ValueError(f"class_weight is {shown(class_weight)}, but must be 'balanced', a dictionary "
                              "{class: weight} or None")
         if incremental and balanced:
             raise ValueError("class_weight is 'balanced', which needs all rows at once; partial_fit takes a dictionary "

@@ -29,6 +29,7 @@ from .._checks import (
     number,
     real_array,
     sequence,
+    shown,
     validation_rows,
 )
 from .._core import random_order
@@ -327,8 +328,8 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
         if isinstance(self.solver, str):
             choose("solver", self.solver, SOLVERS)
         elif not isinstance(self.solver, (Optimizer, LBFGS)):
-            raise TypeError(f"solver is {self.solver!r}, but must be one of {', '.join(SOLVERS)}, or an optimizer such "
-                            "as fastnn.AdamW(1e-3)")
+            raise TypeError(f"solver is {shown(self.solver)}, but must be one of {', '.join(SOLVERS)}, or an optimizer "
+                            "such as fastnn.AdamW(1e-3)")
         choose("learning_rate", self.learning_rate, LEARNING_RATES)
         for name, bounds in BOUNDS.items():
             number(name, getattr(self, name), **bounds)
@@ -339,10 +340,10 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
         if not (isinstance(self.n_iter_no_change, Real) and self.n_iter_no_change == np.inf):
             checked_integer("n_iter_no_change", self.n_iter_no_change, 1)
         if not isinstance(self.verbose, (Integral, np.bool_)):
-            raise TypeError(f"verbose is {self.verbose!r}, but must be True, False or an integer")
+            raise TypeError(f"verbose is {shown(self.verbose)}, but must be True, False or an integer")
         for name in ("shuffle", "warm_start", "nesterovs_momentum", "early_stopping", "standardize"):
             if not isinstance(getattr(self, name), (bool, np.bool_)):
-                raise TypeError(f"{name} is {getattr(self, name)!r}, but must be True or False")
+                raise TypeError(f"{name} is {shown(getattr(self, name))}, but must be True or False")
         if self.early_stopping and self.validation_fraction == 0:
             raise ValueError("validation_fraction is 0, but early_stopping needs rows to validate with")
         if self.dtype is not None:
@@ -400,7 +401,7 @@ class Multilayer(CallbackSupportMixin, BaseEstimator):
         if isinstance(names, str):
             return "sigmoid" if names == "logistic" else str(names)
         if isinstance(names, bytes) or not np.iterable(names):
-            raise TypeError(f"activation is {names!r}, but must be a name, or one name per hidden layer")
+            raise TypeError(f"activation is {shown(names)}, but must be a name, or one name per hidden layer")
         plain = [str(name) if isinstance(name, str) else name for name in names]      # others are refused later
         return ["sigmoid" if isinstance(name, str) and name == "logistic" else name for name in plain]
 
