@@ -328,7 +328,7 @@ cdef class Operand:
             PyBuffer_Release(&self.view)
 
 
-MOST_COUNTED = 2**62 - 1     # steps or epochs: whatever is added to them stays a long long
+cdef object MOST_COUNTED = 2**62 - 1     # steps or epochs: whatever is added to them stays a long long
 
 
 cdef double real_in(str name, value, double low, double high, bint open_low=False) except? -1:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .._types import AnyLoss, Array, ArrayLike, LossName
     from ..network import Network
 
-    Shape = tuple[int | None, ...]      # of a layer's inputs; None where a size is free
+    _Shape = tuple[int | None, ...]      # of a layer's inputs; None where a size is free
 
 FUNCTIONS = {
     "linear": "identity", "sigmoid": "sigmoid", "tanh": "tanh", "relu": "relu", "elu": "elu", "selu": "selu",
@@ -116,7 +116,7 @@ def listed(config: Any) -> list[dict[str, Any]]:
     return layers
 
 
-def declared(layer: Any) -> Shape | None:
+def declared(layer: Any) -> _Shape | None:
     """The shape of a layer's or a model's inputs, if its configuration has it."""
     for holder in (layer, layer.get("config"), layer.get("build_config")) if isinstance(layer, dict) else ():
         for key in ("batch_shape", "batch_input_shape", "build_input_shape", "input_shape"):
@@ -126,8 +126,8 @@ def declared(layer: Any) -> Shape | None:
     return None
 
 
-def read(layers: list[dict[str, Any]], weights: list[Array], chain: Chain, shape: Shape | None,
-         place: str = "layer ") -> Shape | None:
+def read(layers: list[dict[str, Any]], weights: list[Array], chain: Chain, shape: _Shape | None,
+         place: str = "layer ") -> _Shape | None:
     """Takes up layers, and from the front of the list `weights` what belongs to them; gives the outputs' shape."""
     for index, layer in enumerate(layers):
         kind, config = layer["class_name"], layer["config"]
@@ -214,7 +214,7 @@ def constants(where: str, value: Any) -> Array:
         raise ValueError(f"{where} has the constants {value!r}, but they must be numbers") from None
 
 
-def reshaped(shape: Shape | None, target: Sequence[int]) -> Shape | None:
+def reshaped(shape: _Shape | None, target: Sequence[int]) -> _Shape | None:
     """A shape after a Reshape to `target`, in which -1 is what is left."""
     sizes = None if shape is None or None in shape[1:] else math.prod(size or 0 for size in shape[1:])
     left = None if sizes is None else sizes // max(1, math.prod(size for size in target if size > 0))
