@@ -392,6 +392,31 @@ def test_what_is_copied_while_another_thread_trains_is_of_one_step(way, training
 
 
 @pytest.mark.any_isa
+def test_a_training_goes_on_while_many_threads_copy_without_end():
+    """Steps and copies take turns. Where copies always came first, fifteen threads would keep a fit from its end."""
+    network, done = fastnn.Network([8, 16, 3]), threading.Event()
+    X, y = np.ones((300, 8), np.float32), np.ones((300, 3), np.float32)
+
+    def fit():
+        try:
+            network.fit(X, y, epochs=50)
+        finally:
+            done.set()
+
+    def copies():
+        number = 0
+        while not done.is_set() and number < 100_000:
+            network.get_parameters()
+            number += 1
+        return number
+
+    with ThreadPoolExecutor(16) as pool:
+        trained, *counts = [pool.submit(fit), *(pool.submit(copies) for _ in range(15))]
+        trained.result()
+        assert all(count.result() < 100_000 for count in counts)
+
+
+@pytest.mark.any_isa
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="NOT TESTED: no fork here")
 def test_a_child_that_was_forked_within_a_step_does_not_wait_for_its_end():
     run = python("""

@@ -711,6 +711,7 @@ cdef class Engine:
     cdef int trainings                      # which are under way: a callback of a fit may train, too
     cdef unsigned long holder               # the thread that keeps others from the parameters
     cdef int holds, waiting                 # how often it does; how many others wait for them
+    cdef bint due                           # whether the next to have them does steps
     cdef int holder_forks                   # `forks` when it began
     cdef bint stepping                      # whether the thread that trains is among its steps
     cdef int training_forks                 # `forks` when it began
@@ -803,15 +804,20 @@ cdef class Engine:
     cpdef int hold(self, bint stepping=False) except -1:
         """Keeps other threads from what a training step changes, until `let_go`: for a visit of steps, or for a copy.
 
-        It waits until others have let go, some 10 ms or one step. A thread may hold several times. Before steps, others
-        who wait come first: a training lets go for a moment only.
+        It waits until others have let go, some 10 ms or one step. A thread may hold several times. Steps and others
+        take turns: before its steps a training lets those who wait come first, once, and then it is due.
         """
         cdef unsigned long caller = PyThread_get_thread_ident()
-        cdef bint held = False, waits = False
+        cdef bint held = False, waits = False, yields = stepping
         try:
             while True:
                 with cython.critical_section(self):
-                    held = self.holder == caller if self.holds else not (stepping and self.waiting)
+                    if self.holds:
+                        held = self.holder == caller
+                    else:
+                        held = not (yields and self.waiting) if stepping else not self.due
+                    if stepping:
+                        self.due = not (held or yields)
                     if held:
                         self.holder, self.holder_forks = caller, forks
                         self.holds += 1
@@ -823,12 +829,14 @@ cdef class Engine:
                 if self.holds and self.holder_forks != forks:
                     raise RuntimeError("this process was forked in the middle of a training step of this network, so "
                                        "its parameters are of several steps; fork between fits, or load a saved one")
-                sleep(1e-4)
+                sleep(2e-4 if yields else 1e-4)     # twice as long as others sleep, so that they see their turn
+                yields = False
                 PyErr_CheckSignals()
         finally:
-            if waits:
+            if waits or (stepping and not held):
                 with cython.critical_section(self):
-                    self.waiting -= 1
+                    self.waiting -= waits
+                    self.due = self.due and not stepping
 
     cpdef int let_go(self) except -1:
         """Ends it."""
