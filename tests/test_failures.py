@@ -954,19 +954,19 @@ def peak(function):
         tracemalloc.stop()
 
 
-LARGE = [[1500, 1500], [300_000, 1], [1, 1_000_000], [300] * 20, [100_000, 3, 2, 50_000]]
-LITTLE = 2**21          # what is made on the way, whatever the size
+LARGE = [[1500, 1500], [3_000_000, 1], [1, 1_000_000], [300] * 20, [300_000, 17], [100_000, 3, 2, 50_000]]
+LITTLE = 2**21 + 2**22  # what is made on the way, whatever the size, and padding
 
 
 def check_building(sizes, initializer=None):
     taken, network = peak(lambda: fastnn.Network(sizes, initializer=initializer))
-    assert taken <= network._engine.parameters.nbytes + LITTLE, f"{taken / 4 / network.n_parameters:.2f} times"
+    assert taken <= 5 * network.n_parameters + LITTLE, f"{taken / 4 / network.n_parameters:.2f} times"
 
 
 @pytest.mark.parametrize("sizes", LARGE, ids=str)
 @pytest.mark.parametrize("initializer", ["he_normal", "glorot_uniform"])
 def test_building_a_network_takes_the_memory_of_its_parameters(sizes, initializer):
-    """In rows of whole 64 bytes, and some megabytes; initial weights are drawn piece by piece."""
+    """A quarter more for padding, and some megabytes; initial weights are drawn piece by piece."""
     check_building(sizes, initializer)
 
 
@@ -977,12 +977,10 @@ def check_loading(sizes, path, state):
                     early_stopping=fastnn.EarlyStopping())
     saving, _ = peak(lambda: network.save(path))
     loading, loaded = peak(lambda: fastnn.load(path))
-    size, blocks = os.path.getsize(path), (4 if state else 1) * network._engine.parameters.nbytes
+    size = os.path.getsize(path)
     assert same_bits(loaded.get_parameters(), network.get_parameters())
     assert saving <= 3 * size + LITTLE, f"saving takes {saving / size:.2f} times the file"
-    assert loading <= size + max(size, blocks) + LITTLE, f"loading takes {loading / size:.2f} times the file"
-    if sizes[-1] >= 100 and len(sizes) != 4:        # rows that are hardly padded
-        assert loading <= 2.1 * size + LITTLE
+    assert loading <= 2.25 * size + LITTLE, f"loading takes {loading / size:.2f} times the file"
 
 
 @pytest.mark.parametrize("state", [False, True])

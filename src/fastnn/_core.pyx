@@ -108,6 +108,8 @@ cdef enum:
     VISITS_BETWEEN_TRIALS = 64
     # Fewer are done before another thread could use the GIL.
     OPERATIONS_WORTH_RELEASING = 200_000
+    # Padding of weights that a network may have beside rows that need it.
+    PADDING_BYTES = 1 << 22
     # Squares of weights are read beyond the last row (kernels/small.pxd): room for 16 rows of 256 bytes.
     MARGIN_BYTES = 4096
 
@@ -469,7 +471,7 @@ cdef class Kernels:
         with nogil:
             state = flush_subnormals()
             table.dense_forward(y_.data, y_.data, x_.data, w_.data, b_.data, code,
-                                x_.rows, w_.columns, x_.columns, x_.columns, scratch.data)
+                                x_.rows, w_.columns, x_.columns, x_.columns, w_.stride, scratch.data)
             restore_float_state(state)
         self.spare.give(scratch)
         y_.write_back()
@@ -511,7 +513,7 @@ cdef class Kernels:
         with nogil:
             state = flush_subnormals()
             table.dense_backward(dx_data, dw_data, db_data, dz_.data, x_data, w_data,
-                                 m, n, k, k, scratch.data)
+                                 m, n, k, k, dz_.stride, scratch.data)
             restore_float_state(state)
         self.spare.give(scratch)
         if dx_ is not None:
@@ -681,7 +683,8 @@ cdef void *pointer(array) except? NULL:
 cdef class Engine:
     """A network's parameter block, and whole batches through its layers.
 
-    The block holds w0, b0, w1, b1, … with padded rows, so an optimizer is one loop over it.
+    The block holds w0, b0, w1, b1, … with padded rows, so an optimizer is one loop over it. Where padding would take
+    more than PADDING_BYTES, layers of which it is more than a fifth are stored without it.
     """
 
     cdef const KernelTable *table
@@ -690,6 +693,8 @@ cdef class Engine:
     cdef readonly tuple layer_sizes
     cdef readonly object parameters         # the block: 1-D, 64-byte aligned
     cdef Py_ssize_t size                    # its elements
+    cdef Py_ssize_t multiply_adds           # of one row on its way through the layers, those of padding too
+    cdef bint unpadded                      # whether there are layers without padding
     cdef Layer *layers
     cdef readonly int n_layers
     cdef readonly tuple activations
@@ -720,7 +725,7 @@ cdef class Engine:
     def __cinit__(self, Kernels kernels, str dtype, tuple layer_sizes, tuple activations, loss,
                   tuple dropout, double l1, double l2, double label_smoothing, uint64_t seed):
         cdef int index
-        cdef Py_ssize_t offset = 0
+        cdef Py_ssize_t padding = 0
         cdef char *block
         self.kernels = kernels
         self.table = kernels.table(dtype)
@@ -752,15 +757,23 @@ cdef class Engine:
             layer.n_out = layer_sizes[index + 1]
             layer.stride = padded(layer.n_out, self.itemsize)
             layer.dropout = dropout[index]
-            offset += (layer.n_in + 1) * layer.stride
-        self.size = offset
-        self.parameters = aligned_zeros(offset, dtype)
+            self.multiply_adds += (layer.n_in + 1) * layer.stride
+            padding += layer.n_in * (layer.stride - layer.n_out)
+        for index in range(self.n_layers):
+            layer = &self.layers[index]
+            layer.ldw = layer.stride
+            if padding * self.itemsize > PADDING_BYTES and 5 * (layer.stride - layer.n_out) > layer.stride:
+                layer.ldw = layer.n_out
+                self.unpadded = True
+            layer.bias = padded(layer.n_in * layer.ldw, self.itemsize)
+            self.size += layer.bias + layer.stride
+        self.parameters = aligned_zeros(self.size, dtype)
         block = <char *> pointer(self.parameters)
         for index in range(self.n_layers):
             layer = &self.layers[index]
             layer.w = block
-            layer.b = block + layer.n_in * layer.stride * self.itemsize
-            block += (layer.n_in + 1) * layer.stride * self.itemsize
+            layer.b = block + layer.bias * self.itemsize
+            block += (layer.bias + layer.stride) * self.itemsize
 
     def __dealloc__(self):
         free(self.layers)
@@ -847,25 +860,24 @@ cdef class Engine:
     def views(self, block):
         """The weights and the biases inside a block laid out like `parameters`: two tuples of arrays."""
         cdef Layer *layer
-        cdef Py_ssize_t offset = 0, size
+        cdef Py_ssize_t offset = 0
         weights, biases = [], []
         for index in range(self.n_layers):
             layer = &self.layers[index]
-            size = layer.n_in * layer.stride
-            weights.append(block[offset:offset + size].reshape(layer.n_in, layer.stride)[:, :layer.n_out])
-            biases.append(block[offset + size:offset + size + layer.n_out])
-            offset += size + layer.stride
+            weights.append(block[offset:offset + layer.n_in * layer.ldw].reshape(
+                layer.n_in, layer.ldw)[:, :layer.n_out])
+            offset += layer.bias
+            biases.append(block[offset:offset + layer.n_out])
+            offset += layer.stride
         return tuple(weights), tuple(biases)
 
     def norms(self, block):
         """The Euclidean norm of each layer's weights in a block laid out like `parameters`: float64 (n_layers,)."""
         cdef const char *values = <const char *> pointer(block)
-        cdef Py_ssize_t size
         result = []
         for index in range(self.n_layers):
-            size = self.layers[index].n_in * self.layers[index].stride
-            result.append(sqrt(sum_of_squares(values, self.itemsize, size)))
-            values += (size + self.layers[index].stride) * self.itemsize
+            result.append(sqrt(sum_of_squares(values, self.itemsize, self.layers[index].bias)))
+            values += (self.layers[index].bias + self.layers[index].stride) * self.itemsize
         return np.array(result)
 
     def packed(self, block):
@@ -934,7 +946,7 @@ cdef class Engine:
         return out
 
     cdef int predict_rows(self, const void *x, void *out, Py_ssize_t rows) except -1:
-        cdef double row_operations = 2.0 * self.size
+        cdef double row_operations = 2.0 * self.multiply_adds
         cdef int threads = threads_for(rows * row_operations, self.most_threads)
         cdef Py_ssize_t batch = self.block_rows(rows, threads)
         cdef Py_ssize_t visit = rows_per_visit(row_operations * batch, batch) * threads
@@ -966,7 +978,7 @@ cdef class Engine:
     def evaluate(self, Rows rows):
         """The mean loss. A Python loss must be asked itself."""
         rows.check(self)
-        cdef double row_operations = 2.0 * self.size
+        cdef double row_operations = 2.0 * self.multiply_adds
         cdef int threads = threads_for(rows.data.rows * row_operations, self.most_threads)
         cdef Py_ssize_t batch = self.block_rows(rows.data.rows, threads)
         cdef Py_ssize_t visit = rows_per_visit(row_operations * batch, batch) * threads
@@ -998,7 +1010,7 @@ cdef class Engine:
         block = aligned_zeros(self.size, self.dtype)
         cdef Py_ssize_t count = rows.data.rows
         cdef int threads = 1 if self.python_loss else threads_for(
-            <double> STEP_OPERATIONS * self.size * count, self.most_threads)
+            <double> STEP_OPERATIONS * self.multiply_adds * count, self.most_threads)
         cdef Workspace workspace = Workspace(self, count, learning=True, gradients=block, threads=threads)
         cdef double divisor = self.divisor(rows.weight)
         cdef Job job
@@ -1041,7 +1053,7 @@ cdef class Engine:
             with nogil:
                 state = flush_subnormals()
                 self.table.dense_forward(z, y, inputs, layer.w, layer.b, layer.activation, m, layer.n_out, layer.n_in,
-                                         ldx, scratch.data)
+                                         ldx, layer.ldw, scratch.data)
                 if slopes:
                     self.table.activation_backward(slope, slope, y, z, slope_of, m, layer.n_out)
                 restore_float_state(state)
@@ -1480,10 +1492,11 @@ cdef class Workspace:
         self.itemsize = engine.itemsize
         self.batch = batch
         self.threads = threads
-        self.sharing = Sharing(threads, <double> STEP_OPERATIONS * batch * engine.size)
+        self.sharing = Sharing(threads, <double> STEP_OPERATIONS * batch * engine.multiply_adds)
         self.rows = batch if gradients is not None else batch * threads
         self.plan.kernels = engine.table
         self.plan.n_layers = engine.n_layers
+        self.plan.unpadded = engine.unpadded
         self.plan.loss = engine.loss_code
         self.plan.loss_parameter = engine.loss_parameter
         self.plan.python_loss = call_python_loss
@@ -1525,7 +1538,8 @@ cdef class Workspace:
             parameter_rows += layer.n_in + 1
             widest = max(widest, layer.stride)
             scratch = max(scratch, packed_bytes(self.batch, layer.n_out, layer.n_in, itemsize))
-            if self.gradients is not None:      # whose rows the threads share: one row more for each rounds them up
+            # The threads share its rows: one row more for each rounds them up.
+            if self.gradients is not None and layer.ldw == layer.stride:
                 transposed = max(transposed, transposed_bytes(self.batch, layer.n_in + self.threads, itemsize))
         cdef Py_ssize_t row = widest * itemsize
         self.plan.scratch_size = self.threads * (scratch + ROW_BYTES) + transposed
@@ -1566,7 +1580,7 @@ cdef class Workspace:
         for index in range(self.plan.n_layers):
             layer = &self.plan.layers[index]
             layer.dw = block
-            block += layer.n_in * layer.stride * self.itemsize
+            block += layer.bias * self.itemsize
             layer.db = block
             block += layer.stride * self.itemsize
         return 0
@@ -1615,7 +1629,7 @@ cdef class Trainer:
         cdef Engine engine = self.engine
         cdef Workspace workspace = self.workspace
         cdef int threads = 1 if engine.python_loss else threads_for(
-            <double> STEP_OPERATIONS * batch * engine.size, engine.most_threads)
+            <double> STEP_OPERATIONS * batch * engine.multiply_adds, engine.most_threads)
         if (workspace is None or workspace.batch < batch or workspace.threads != threads
                 or (self.gather and workspace.plan.x_batch == NULL)):
             self.workspace = None           # its memory first
@@ -1757,7 +1771,7 @@ cdef class Trainer:
         self.reserve(batch)
         cdef Update *update = self.penalised()
         cdef Sharing sharing = self.workspace.sharing
-        cdef Py_ssize_t visit = rows_per_visit(<double> STEP_OPERATIONS * batch * self.engine.size, batch)
+        cdef Py_ssize_t visit = rows_per_visit(<double> STEP_OPERATIONS * batch * self.engine.multiply_adds, batch)
         cdef Py_ssize_t first
         cdef long long steps
         cdef int threads

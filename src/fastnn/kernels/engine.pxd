@@ -18,8 +18,8 @@ from .losses cimport loss_forward_backward
 from .random cimport dropout_key
 from .simd cimport INSTRUCTION_SET, LANES, TILE_ROWS, TILE_VECTORS, VECTOR_BYTES, fill, fma, real, vec
 from .small cimport chain_train, is_bare, is_chain, is_small, small_forward, small_train
-from .types cimport (IDENTITY, PACKED_ROWS, PYTHON, ROW_BYTES, Data, Job, KernelTable, Layer, Plan, Update, Worker,
-                     adjusts, is_plain, mean_elements)
+from .types cimport (IDENTITY, PACKED_ROWS, PYTHON, ROW_BYTES, UNPADDED_ROWS, Data, Job, KernelTable, Layer, Plan,
+                     Update, Worker, adjusts, is_plain, mean_elements, row_offset)
 from .updates cimport adjust_gradients, begin_step, clipping_factor, scale_gradients, update_parameters
 
 cdef enum:
@@ -104,7 +104,8 @@ cdef inline const real *forward(
             small_forward(layer, z, y, activation, x, ldx, m)
         else:
             plan.kernels.dense_forward(
-                z, y, x, layer.w, layer.b, activation, m, layer.n_out, layer.n_in, ldx, scratch)
+                z, y, x, layer.w, layer.b, activation, m, layer.n_out, layer.n_in, ldx, layer.ldw,
+                scratch)
         if layer.dropout != 0:
             plan.kernels.drop_out(<real *> layer.passed + offset, y, layer.dropout,
                                   dropout_key(job.seed, step, index), offset + job.place * layer.stride,
@@ -156,7 +157,8 @@ cdef inline void learn_rows(
         dx = <real *> below.dz + offset
         y = <const real *> below.y + offset
         z = <const real *> below.z + offset
-        plan.kernels.dense_backward(dx, NULL, NULL, dz, NULL, layer.w, m, layer.n_out, layer.n_in, 0, scratch)
+        plan.kernels.dense_backward(dx, NULL, NULL, dz, NULL, layer.w, m, layer.n_out, layer.n_in, 0, layer.ldw,
+                                    scratch)
         if below.dropout != 0:
             plan.kernels.drop_out(
                 dx, dx, below.dropout, dropout_key(job.seed, step, index - 1), offset + job.place * below.stride,
@@ -169,10 +171,12 @@ cdef inline void follow_rows(
         bint adjust, double factor, bint follow) noexcept nogil:
     """What comes after the gradient of a layer's rows start … stop-1, the bias being the last row: penalties and
     clipping if it is to adjust; factor times it; the optimizer's update if it is to follow."""
-    cdef Py_ssize_t offset = <real *> layer.w - <real *> plan.parameters + start*layer.stride
+    cdef Py_ssize_t offset = <real *> layer.w - <real *> plan.parameters + row_offset(layer, start)
     cdef Py_ssize_t weights = min(stop, layer.n_in) - start
     cdef real *parameters = <real *> plan.parameters + offset
     cdef real *gradients = <real *> plan.gradients + offset
+    cdef Py_ssize_t bias = layer.bias - row_offset(layer, start)
+    cdef Py_ssize_t count = row_offset(layer, stop) - row_offset(layer, start)
     cdef real *squares = <real *> plan.squares + start*SUMS
     cdef const Layer *before = plan.layers
     if adjust:
@@ -180,21 +184,33 @@ cdef inline void follow_rows(
             squares += (before.n_in + 1) * SUMS
             before += 1
         plan.kernels.adjust_gradients(gradients, squares, parameters, update, update.l1 != 0 or update.l2 != 0,
-                                      weights, layer.stride)
+                                      weights, layer.n_out, layer.ldw)
         if start + weights < stop:
-            plan.kernels.adjust_gradients(gradients + weights*layer.stride, squares + weights*SUMS,
-                                          layer.b, update, False, 1, layer.stride)
+            plan.kernels.adjust_gradients(gradients + bias, squares + weights*SUMS,
+                                          layer.b, update, False, 1, layer.n_out, layer.stride)
     if factor != 1:
-        scale_gradients(gradients, factor, (stop - start) * layer.stride)
+        scale_gradients(gradients, factor, count)
     if follow:
         plan.kernels.update_parameters(
             parameters, gradients, <real *> update.first + offset if update.first != NULL else NULL,
             <real *> update.second + offset if update.second != NULL else NULL,
-            update, (stop - start) * layer.stride)
+            update, count)
+
+
+cdef inline Py_ssize_t rows_start(const Layer *layer, const Worker *worker, int next) noexcept nogil:
+    """Where this worker's share of a layer's rows starts, the bias being the last one, or the next worker's."""
+    return whole_rows(layer, share_start(layer.n_in + 1, worker, next))
+
+
+cdef inline Py_ssize_t whole_rows(const Layer *layer, Py_ssize_t row) noexcept nogil:
+    """The row, or one some rows before it where it would begin within a vector."""
+    return row // UNPADDED_ROWS * UNPADDED_ROWS if layer.ldw < layer.stride and row <= layer.n_in else row
 
 
 cdef inline Py_ssize_t near_rows(const Layer *layer) noexcept nogil:
     """As many of a layer's rows as stay in the nearest cache from one pass to the next: whole tiles of them."""
+    if layer.ldw < layer.stride:
+        return max(<Py_ssize_t> 1, NEAR_REALS // (UNPADDED_ROWS * layer.ldw)) * UNPADDED_ROWS
     return max(<Py_ssize_t> 1, NEAR_REALS // (TILE_ROWS * layer.stride)) * TILE_ROWS
 
 
@@ -215,8 +231,8 @@ cdef inline void learn_parameters(
     cdef int index
     for index in range(plan.n_layers):
         layer = &plan.layers[index]
-        start = share_start(layer.n_in + 1, worker, 0)
-        stop = share_start(layer.n_in + 1, worker, 1)
+        start = rows_start(layer, worker, 0)
+        stop = rows_start(layer, worker, 1)
         several = stop - start
         if not descend and update != NULL and not worth_packing(several, m, layer.n_out):
             several = near_rows(layer)
@@ -224,15 +240,15 @@ cdef inline void learn_parameters(
             next = min(stop, start + several)
             bias = next > layer.n_in
             k = next - start - bias
-            offset = start*layer.stride
+            offset = row_offset(layer, start)
             if descend:
                 plan.kernels.dense_descend(
                     <real *> layer.w + offset, layer.b if bias else NULL, layer.dz, x + start, update.rate,
-                    m, layer.n_out, k, ldx, scratch)
+                    m, layer.n_out, k, ldx, layer.ldw, scratch)
             else:
                 plan.kernels.dense_backward(
                     NULL, <real *> layer.dw + offset, layer.db if bias else NULL, layer.dz, x + start, NULL,
-                    m, layer.n_out, k, ldx, scratch)
+                    m, layer.n_out, k, ldx, layer.ldw, scratch)
                 if update != NULL:
                     follow_rows(plan, layer, update, start, next, adjusts(update), 1, update.clip_norm == 0)
             start = next
@@ -254,10 +270,10 @@ cdef inline void update_clipped(const Plan *plan, const Update *update, const Wo
     factor = clipping_factor(plan.squares, rows, update.clip_norm)
     for index in range(plan.n_layers - 1, -1, -1):
         layer = &plan.layers[index]
-        start = share_start(layer.n_in + 1, worker, 0)
-        stop = share_start(layer.n_in + 1, worker, 1)
+        start = rows_start(layer, worker, 0)
+        stop = rows_start(layer, worker, 1)
         while start < stop:
-            next = max(start, stop - near_rows(layer))
+            next = max(start, whole_rows(layer, stop - near_rows(layer)))
             follow_rows(plan, layer, update, next, stop, False, factor, True)
             stop = next
 
@@ -323,8 +339,8 @@ cdef inline void follow(Job *job, const Worker *worker) noexcept nogil:
     begin_step(&update)
     for index in range(plan.n_layers):
         layer = &plan.layers[index]
-        start = share_start(layer.n_in + 1, worker, 0)
-        stop = share_start(layer.n_in + 1, worker, 1)
+        start = rows_start(layer, worker, 0)
+        stop = rows_start(layer, worker, 1)
         while start < stop:
             next = min(stop, start + near_rows(layer))
             follow_rows(plan, layer, &update, start, next, adjusts(&update), 1, update.clip_norm == 0)

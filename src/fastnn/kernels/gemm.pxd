@@ -9,7 +9,7 @@
 # by fused multiply-adds, whatever the tile's size and whatever is packed: a lane is an
 # element of c and never a partial sum. So a row has the same bits in every batch.
 
-from .simd cimport (LANES, TILE_ROWS, TILE_VECTORS, VECTOR_BYTES, at_least, fill, fma, load_transposed,
+from .simd cimport (LANES, TILE_ROWS, TILE_VECTORS, VECTOR_BYTES, at_least, fill, first_lanes, fma, load_transposed,
                     real, vec)
 from .types cimport FEWEST_ROWS_TO_PACK_FOR, PACKED_COLUMN_BYTES, PACKED_ROWS, padded
 
@@ -199,6 +199,21 @@ cdef inline void pack(
         b += ldb
 
 
+cdef inline void pack_unpadded(
+        real *packed, const real *b, Py_ssize_t ldb, Py_ssize_t k, Py_ssize_t n, Py_ssize_t n_true) noexcept nogil:
+    """pack, zero for j >= n_true, where the next row may begin. Another ROW_BYTES can be read behind b."""
+    cdef Py_ssize_t p, j, vectors, v
+    for p in range(k):
+        j = 0
+        while j < n:
+            vectors = share((n - j) // LANES, TILE_VECTORS)
+            for v in range(vectors):
+                (<vec *> (packed + j*k + p*vectors*LANES))[v] = first_lanes(
+                    n_true - j - v*LANES, (<const vec *> (b + j))[v])
+            j += vectors * LANES
+        b += ldb
+
+
 cdef inline void transpose(
         real *out, Py_ssize_t ld, const real *b, Py_ssize_t ldb, Py_ssize_t k, Py_ssize_t n,
         Py_ssize_t n_true) noexcept nogil:
@@ -236,10 +251,10 @@ cdef inline void product(
     """c[i][j] := finish(bias[j] + sum over p of a[i*a_row + p*a_column] * b[p][j])
 
     for i < m, p < k, j < padded_row(n). With transposed, b[j][p] takes the place of b[p][j].
-    Without bias (NULL) it is zero.
+    Without bias (NULL) it is zero. Rows of b may be shorter than padded_row(n): packing pads them.
 
         for each block of k, and in it of columns:      a block of b fits the L2 cache
-            pack the block                              if it pays, or if it is transposed
+            pack the block                              if it pays, or if it is transposed or unpadded
             for each block of rows:
                 for each panel, and in it for each tile of rows        (the micro-kernel)
 
@@ -253,8 +268,9 @@ cdef inline void product(
     3. That sums wait in c is exact: rounding is done already. DESCEND needs c's old value at
        the end, so its caller keeps k within PACKED_ROWS.
     """
-    cdef bint packed = transposed or worth_packing(m, k, n)
     cdef Py_ssize_t n_padded = padded_row(n)
+    cdef bint unpadded = not transposed and ldb < n_padded
+    cdef bint packed = transposed or unpadded or worth_packing(m, k, n)
     cdef Py_ssize_t k_block = PACKED_ROWS if packed else k
     cdef Py_ssize_t n_block = PACKED_COLUMN_BYTES // <Py_ssize_t> sizeof(real) if packed else n_padded
     cdef Py_ssize_t p, j, i, n_now
@@ -273,6 +289,8 @@ cdef inline void product(
             block.b = scratch if packed else b + j
             if transposed:
                 pack_transposed(scratch, b + j*ldb + p, ldb, block.k, n_now, n - j)
+            elif unpadded:
+                pack_unpadded(scratch, b + p*ldb + j, ldb, block.k, n_now, n - j)
             elif packed:
                 pack(scratch, b + p*ldb + j, ldb, block.k, n_now)
             i = 0

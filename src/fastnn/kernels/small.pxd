@@ -44,6 +44,8 @@ cdef inline bint is_small(const Plan *plan, Py_ssize_t m) noexcept nogil:
     """Whether the functions below take every layer of this network, for m rows."""
     cdef Py_ssize_t widest = 0
     cdef int index
+    if plan.unpadded:
+        return False
     for index in range(plan.n_layers):
         widest = max(widest, plan.layers[index].stride)
     return (m <= MOST_ROWS_OF_WIDE and widest <= MOST_BLOCKS * BLOCK * LANES) or (

@@ -19,7 +19,8 @@
 # Inputs x of the first layer are the caller's memory and are never padded. Everything else
 # is: the columns beyond a layer's true width are zero in w, b and dz, and so stay zero; in
 # z and y they hold finite leftovers that no product reads, since the next layer's k counts
-# true columns only.
+# true columns only. One exception: where padding would fill the memory, the weights of a narrow
+# layer are stored without it, row after row, see `Layer.ldw`.
 
 from libc.stdint cimport uint64_t
 
@@ -42,6 +43,7 @@ cdef enum:
     PACKED_ROWS = 2048
     PACKED_COLUMN_BYTES = 256
     FEWEST_ROWS_TO_PACK_FOR = 48
+    UNPADDED_ROWS = 16          # so many unpadded rows are whole vectors, whatever their length
 
 
 cdef inline Py_ssize_t padded(Py_ssize_t n, size_t itemsize) noexcept nogil:
@@ -86,16 +88,24 @@ cdef struct Layer:
     int activation
     Py_ssize_t n_in
     Py_ssize_t n_out
-    Py_ssize_t stride       # padded(n_out): the row of w, z, y and dz
-    void *w                 # [n_in][stride]
+    Py_ssize_t stride       # padded(n_out): the row of z, y and dz
+    void *w                 # [n_in][ldw]
     void *b                 # [stride]
-    void *dw                # [n_in][stride]
+    void *dw                # [n_in][ldw]
     void *db                # [stride]
     void *z                 # [m][stride]; the same memory as y unless the slope needs z
     void *y                 # [m][stride]
     void *dz                # [m][stride]
     double dropout          # the share of y that the next layer does not see while training
     void *passed            # [m][stride]: what it does see; y itself without dropout
+    Py_ssize_t ldw          # the row of w and dw: stride, or n_out where they are stored without padding
+    Py_ssize_t bias         # where b lies behind w: n_in * ldw elements, rounded up to ROW_BYTES
+    Py_ssize_t unused       # makes it 128 bytes, so that an index is a shift: 6 of 196 instructions for 1-1-1
+
+
+cdef inline Py_ssize_t row_offset(const Layer *layer, Py_ssize_t row) noexcept nogil:
+    """Where a row of a layer begins in its part of the block: rows of weights, then the bias, then the end."""
+    return row * layer.ldw if row < layer.n_in else layer.bias + (row - layer.n_in) * layer.stride
 
 
 cdef struct Update:
@@ -165,6 +175,7 @@ cdef struct Plan:
     double *weight_batch    # [m]
     double *losses          # [m]
     void *squares           # for each row of every layer's w and b, 64 bytes: sums of its gradient's squares
+    bint unpadded           # whether a layer stores its weights without padding
 
 
 cdef struct Data:
@@ -211,13 +222,13 @@ cdef struct KernelTable:
 
     void (*dense_forward)(
         void *z, void *y, const void *x, const void *w, const void *b, int activation,
-        Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, Py_ssize_t ldx, void *scratch) noexcept nogil
+        Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, Py_ssize_t ldx, Py_ssize_t ldw, void *scratch) noexcept nogil
     void (*dense_backward)(
         void *dx, void *dw, void *db, const void *dz, const void *x, const void *w,
-        Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, Py_ssize_t ldx, void *scratch) noexcept nogil
+        Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, Py_ssize_t ldx, Py_ssize_t ldw, void *scratch) noexcept nogil
     void (*dense_descend)(
         void *w, void *b, const void *dz, const void *x, double learning_rate,
-        Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, Py_ssize_t ldx, void *scratch) noexcept nogil
+        Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, Py_ssize_t ldx, Py_ssize_t ldw, void *scratch) noexcept nogil
     void (*activation_forward)(
         void *y, const void *z, int activation, Py_ssize_t m, Py_ssize_t n) noexcept nogil
     void (*activation_backward)(
@@ -232,7 +243,7 @@ cdef struct KernelTable:
         Py_ssize_t count) noexcept nogil
     void (*adjust_gradients)(
         void *gradients, void *squares, const void *parameters, const Update *update, bint penalised,
-        Py_ssize_t rows, Py_ssize_t stride) noexcept nogil
+        Py_ssize_t rows, Py_ssize_t n, Py_ssize_t ldw) noexcept nogil
     void (*drop_out)(
         void *out, const void *values, double dropout, uint64_t key, Py_ssize_t first, Py_ssize_t count) noexcept nogil
 

@@ -8,8 +8,9 @@
 
 from libc.math cimport sqrt as square_root
 
-from .simd cimport (LANES, VECTOR_BYTES, absolute, add_as_doubles, at_least, at_most, fill, fma, if_less, real, sqrt,
-                    vec, with_sign)
+from .gemm cimport padded_row, vectors_of
+from .simd cimport (LANES, VECTOR_BYTES, absolute, add_as_doubles, at_least, at_most, fill, first_lanes, fma, if_less,
+                    real, sqrt, vec, with_sign)
 from .types cimport ADAGRAD, ADAM, ADAMW, RMSPROP, ROW_BYTES, RPROP, SGD, Update
 
 cdef enum:
@@ -88,9 +89,20 @@ cdef inline void sum_squares(vec *squares, const vec *g, Py_ssize_t rows, Py_ssi
         squares += BLOCK
 
 
+cdef inline void sum_unpadded_squares(vec *squares, const real *g, Py_ssize_t rows, Py_ssize_t n) noexcept nogil:
+    """sum_squares where the rows of g have no padding; another ROW_BYTES can be read behind them."""
+    cdef vec padded[8 * BLOCK]
+    cdef Py_ssize_t blocks = padded_row(n) // ROW_LANES
+    cdef Py_ssize_t row, i
+    for row in range(rows):
+        for i in range(blocks * BLOCK):
+            padded[i] = first_lanes(n - i*LANES, (<const vec *> (g + row*n))[i])
+        sum_squares(squares + row*BLOCK, padded, 1, blocks)
+
+
 cdef inline void adjust_gradients(
         void *gradients, void *squares, const void *parameters, const Update *update, bint penalised,
-        Py_ssize_t rows, Py_ssize_t stride) noexcept nogil:
+        Py_ssize_t rows, Py_ssize_t n, Py_ssize_t ldw) noexcept nogil:
     """g := g + l2 * p + l1 * sign(p) where penalised, held between -clip_value and clip_value where that is not 0;
     if clip_norm is not 0, squares := sums of g^2, for each row as many as 64 bytes hold, dealt its columns in turn.
 
@@ -98,7 +110,7 @@ cdef inline void adjust_gradients(
     """
     cdef vec *g = <vec *> gradients
     cdef const vec *p = <const vec *> parameters
-    cdef Py_ssize_t vectors = rows * stride // LANES
+    cdef Py_ssize_t vectors = vectors_of(rows * ldw)
     # A copy of the loop for each, so that there is nothing to choose in it.
     if penalised and update.l1 != 0 and update.clip_value != 0:
         adjust_all(True, True, True, g, p, update, vectors)
@@ -110,8 +122,10 @@ cdef inline void adjust_gradients(
         adjust_all(False, True, False, g, p, update, vectors)
     elif update.clip_value != 0:
         adjust_all(False, False, True, g, p, update, vectors)
-    if update.clip_norm != 0:
-        sum_squares(<vec *> squares, g, rows, stride // ROW_LANES)
+    if update.clip_norm != 0 and ldw < padded_row(n):
+        sum_unpadded_squares(<vec *> squares, <const real *> gradients, rows, n)
+    elif update.clip_norm != 0:
+        sum_squares(<vec *> squares, g, rows, ldw // ROW_LANES)
 
 
 cdef inline double clipping_factor(const void *squares, Py_ssize_t rows, double clip_norm) noexcept nogil:
