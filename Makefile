@@ -106,7 +106,7 @@ coverage:       ## run the tests and print what they reached: branches of Python
 	-build/env-coverage/bin/coverage combine -q 2> build/coverage/unreadable.log     # of processes that tests kill
 	build/env-coverage/bin/python tools/compiled_coverage.py
 	build/env-coverage/bin/coverage report --skip-covered --fail-under 95
-	build/env-coverage/bin/coverage report --fail-under 100 --include "*/model_file.py,*/persistence.py"
+	build/env-coverage/bin/coverage report --fail-under 100 --include "*/storage/*.py"
 
 seeded-bugs: build      ## seed known bugs into copies of the sources, and look whether tests notice (some minutes)
 	$(BIN)/python tools/seeded_bugs.py

@@ -1,7 +1,7 @@
 """Builds the extension modules: the one place that knows compiler flags.
 
 Every instruction set of the target architecture is compiled from one source, for
-float32 and float64; `fastnn._dispatch` chooses among them at import.
+float32 and float64; `fastnn.core.dispatch` chooses among them at import.
 
 FASTNN_BUILD in the environment selects a build mode:
   (unset)           optimised and stripped
@@ -22,7 +22,7 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 # One line an instruction set: its name in FASTNN_ISA and the flags that add it to the baseline.
-# No -march: a module may only use what `_cpu.pyx` asks the processor for.
+# No -march: a module may only use what `core/cpu.pyx` asks the processor for.
 INSTRUCTION_SETS = {
     "x86_64": {
         "sse2": [],
@@ -102,7 +102,7 @@ def extensions(mode):
         for dtype, macros in (("f32", []), ("f64", [("FASTNN_F64", None)]))
     ]
     core = extension("fastnn._core", macros=[("NPY_NO_DEPRECATED_API", "NPY_1_25_API_VERSION")])
-    modules = {module.name.rpartition(".")[2]: module for module in (extension("fastnn._cpu"), core, *kernels)}
+    modules = {module.name.rpartition(".")[2]: module for module in (extension("fastnn.core.cpu"), core, *kernels)}
     wanted = (os.environ.get("FASTNN_MODULES") or ",".join(modules)).split(",")
     if unknown := set(wanted) - set(modules):
         raise SystemExit(f"FASTNN_MODULES names {min(unknown)!r}; there are {', '.join(modules)}")

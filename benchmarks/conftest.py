@@ -21,8 +21,8 @@ from pathlib import Path  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
-from fastnn import _dispatch  # noqa: E402
 from fastnn.bench import report  # noqa: E402
+from fastnn.core import dispatch  # noqa: E402
 
 ROUNDS = 5
 best = defaultdict(dict)        # cell: {contender: seconds}, the best of all rounds
@@ -81,4 +81,4 @@ def row(cell, peak):
 
 @pytest.fixture
 def kernels():
-    return _dispatch.kernels
+    return dispatch.kernels

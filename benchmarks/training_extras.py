@@ -12,7 +12,7 @@ from time import perf_counter
 import numpy as np
 
 import fastnn
-from fastnn import data
+from fastnn.training import data
 
 CASES = {           # of Network, of SGD, of fit
     "bare": ({}, {}, {}), "dropout 0.2": ({"dropout": 0.2}, {}, {}), "l2": ({"l2": 1e-4}, {}, {}),

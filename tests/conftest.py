@@ -6,7 +6,7 @@ A set that this processor cannot run is reported as NOT TESTED: a skip, never a 
 import pytest
 from hypothesis import settings
 
-from fastnn import _dispatch
+from fastnn.core import dispatch
 
 settings.register_profile("fastnn", derandomize=True, deadline=None, max_examples=50, print_blob=True)
 settings.load_profile("fastnn")
@@ -21,7 +21,7 @@ def pytest_configure(config):
 
 def pytest_generate_tests(metafunc):
     once = metafunc.definition.get_closest_marker("any_isa")
-    metafunc.parametrize("isa", ["any"] if once else sorted(_dispatch.BUILT), indirect=True, scope="session")
+    metafunc.parametrize("isa", ["any"] if once else sorted(dispatch.BUILT), indirect=True, scope="session")
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -30,9 +30,9 @@ def isa(request):
     if request.param == "any":
         yield None
         return
-    if request.param not in _dispatch.FOUND:
+    if request.param not in dispatch.FOUND:
         pytest.skip(f"NOT TESTED: this processor does not run {request.param}")
-    chosen = _dispatch.kernels
-    _dispatch.kernels = _dispatch.load(request.param)
+    chosen = dispatch.kernels
+    dispatch.kernels = dispatch.load(request.param)
     yield request.param
-    _dispatch.kernels = chosen
+    dispatch.kernels = chosen

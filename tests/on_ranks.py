@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 import fastnn
+from fastnn.core import dispatch
 from fastnn.distributed import DataParallel, local_rows
 from fastnn.distributed.ranks import SeveralRanks
 
@@ -225,7 +226,7 @@ def mistakes(folder, _):
     for name, call in calls.items():
         try:
             if name == "isa":
-                fastnn._dispatch.kernels = fastnn._dispatch.load("sse2" if last else fastnn._dispatch.FOUND[0])
+                dispatch.kernels = dispatch.load("sse2" if last else dispatch.FOUND[0])
             call()
         except Exception as error:
             result[name] = [type(error).__name__, str(error)]

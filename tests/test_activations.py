@@ -16,7 +16,8 @@ import pytest
 from helpers import ACTIVATIONS, DTYPES, read_only, same_bits, ulps, unit
 
 import fastnn
-from fastnn import _dispatch, activations
+from fastnn import activations
+from fastnn.core import dispatch
 
 ELEMENTWISE = [name for name in ACTIVATIONS if name != "softmax"]
 CURVED = [name for name in ELEMENTWISE if name not in ("identity", "relu", "leaky_relu")]
@@ -164,14 +165,14 @@ def test_error_in_ulp(name, dtype, isa):
 
 def in_each_arithmetic(function, z):
     """{whether multiply and add are fused: function(z)}: instruction sets that fuse them give the same bits."""
-    chosen, values = _dispatch.kernels, {}
+    chosen, values = dispatch.kernels, {}
     try:
-        for isa in _dispatch.FOUND:
-            _dispatch.kernels = _dispatch.load(isa)
+        for isa in dispatch.FOUND:
+            dispatch.kernels = dispatch.load(isa)
             y = function(z)
             assert same_bits(y, values.setdefault(isa != "sse2", y)), isa
     finally:
-        _dispatch.kernels = chosen
+        dispatch.kernels = chosen
     return values
 
 

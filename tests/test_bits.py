@@ -16,9 +16,10 @@ import pytest
 from helpers import DTYPES, FEW, OPERATIONS, assert_within, same_bits, unit
 
 import fastnn
-from fastnn import _dispatch, ops
+from fastnn import ops
+from fastnn.core import dispatch
 
-FMA_SETS = [name for name in ("avx2", "avx512", "neon") if name in _dispatch.FOUND]
+FMA_SETS = [name for name in ("avx2", "avx512", "neon") if name in dispatch.FOUND]
 OPTIMIZERS = {
     "SGD": lambda: fastnn.SGD(0.05),
     "momentum": lambda: fastnn.SGD(0.05, momentum=0.9, nesterov=True, weight_decay=1e-3),
@@ -40,12 +41,12 @@ each_dtype = pytest.mark.parametrize("dtype", DTYPES)
 
 def on(instruction_set, function, *args):
     """The result of a function while fastnn uses one instruction set."""
-    chosen = _dispatch.kernels
-    _dispatch.kernels = _dispatch.load(instruction_set)
+    chosen = dispatch.kernels
+    dispatch.kernels = dispatch.load(instruction_set)
     try:
         return function(*args)
     finally:
-        _dispatch.kernels = chosen
+        dispatch.kernels = chosen
 
 
 def data_for(net, rows=75):
@@ -180,7 +181,7 @@ def test_training_has_the_same_bits_on_all_sets_with_fused_multiply_add(net, opt
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_operations_without_fused_multiply_add_are_close(name, dtype):
     """sse2 rounds twice where the others round once: within 4 (k + 4) roundings of the largest element."""
-    if not FMA_SETS or "sse2" not in _dispatch.FOUND:
+    if not FMA_SETS or "sse2" not in dispatch.FOUND:
         pytest.skip("NOT TESTED: sse2 and a set with fused multiply-add do not both run here")
     for m, k, n in [(3, 5, 7), (17, 33, 31)]:
         results = []
@@ -197,7 +198,7 @@ def test_operations_without_fused_multiply_add_are_close(name, dtype):
 @pytest.mark.parametrize("net", NETS)
 def test_training_without_fused_multiply_add_is_close(net, dtype):
     """Three epochs of SGD on sse2: parameters and losses within 2000 roundings."""
-    if not FMA_SETS or "sse2" not in _dispatch.FOUND:
+    if not FMA_SETS or "sse2" not in dispatch.FOUND:
         pytest.skip("NOT TESTED: sse2 and a set with fused multiply-add do not both run here")
     results = [on(isa, trained, net, dtype, "SGD") for isa in (FMA_SETS[0], "sse2")]
     for a, b in zip(*results, strict=True):
@@ -277,7 +278,8 @@ LIBRARIES_MATTER = """
 import copy, hashlib, importlib, os, sys
 import numpy as np
 import fastnn
-from fastnn import scaling, schedules
+from fastnn import schedules
+from fastnn.training import scaling
 from fastnn.initializers import INITIALIZERS
 
 umath = importlib.import_module(sys.argv[1])

@@ -161,7 +161,7 @@ def test_a_number_and_columns_in_another_order(folder, capsys):
     np.testing.assert_allclose(values, recipe.targets.undo(network.predict(recipe.inputs.apply(X)))[:, 0], rtol=1e-6)
     np.testing.assert_allclose(recipe.folded(network).predict(X)[:, 0], values, rtol=1e-4)
     assert np.corrcoef(values, y)[0, 1] > 0.6
-    order = fastnn._core.random_order(442, 0, 0)
+    order = fastnn.core.random_order(442, 0, 0)
     held_out, rows = order[:88], order[88:]
     np.testing.assert_allclose(recipe.inputs.mean, X[rows].mean(axis=0), rtol=1e-12)    # nothing of those held out
     rmse = np.sqrt(np.mean(np.square(values - y)[held_out]))
@@ -201,7 +201,7 @@ def test_scores_are_about_rows_that_training_did_not_see(folder, monkeypatch):
     assert len(seen[0]) == trained.rows == 120 and trained.held_out == 30
     recipe = trained.recipe
     X = table.numbers(FLOWERS)
-    order = fastnn._core.random_order(150, 0, 0)
+    order = fastnn.core.random_order(150, 0, 0)
     assert {tuple(row) for row in recipe.inputs.undo(seen[0]).round(6)} == {tuple(row) for row in X[order[30:]]}
     outputs = trained.network.predict(recipe.inputs.apply(X[order[:30]]))
     right = [recipe.labels[row.argmax()] == table.cells["species"][number]

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 import fastnn
-from fastnn import _dispatch
 from fastnn import kernels as kernel_modules
+from fastnn.core import dispatch
 
 ROOT = Path(__file__).parent.parent
 RECORD = json.loads((ROOT / "benchmarks/record/instructions.json").read_text())
@@ -34,7 +34,7 @@ def slower(counts, recorded):
 
 
 @pytest.mark.skipif(not shutil.which("valgrind"), reason="NOT TESTED: valgrind is not installed")
-@pytest.mark.skipif("avx2" not in _dispatch.FOUND, reason="NOT TESTED: this processor does not run avx2")
+@pytest.mark.skipif("avx2" not in dispatch.FOUND, reason="NOT TESTED: this processor does not run avx2")
 @pytest.mark.skipif(fastnn.show_config(mode="dict")["compiler"] != RECORD["compiler"],
                     reason=f"NOT TESTED: the counts are those of compiler {RECORD['compiler']}")
 def test_no_step_executes_more_instructions_than_recorded():

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from on_ranks import CASES, WEIGHTS, N, data, trained
 
 import fastnn
-from fastnn._core import Rows, Trainer, aligned_zeros, spread_order
+from fastnn.core import Rows, Trainer, aligned_zeros, spread_order
 from fastnn.distributed.ranks import SeveralRanks, add_in_pairs
 from fastnn.distributed.shards import bounds_of
 

@@ -21,7 +21,9 @@ from helpers import NOT_SANITIZED, regression_data, same_bits
 from test_process import python
 
 import fastnn
-from fastnn import initializers, persistence, training
+from fastnn import initializers
+from fastnn.storage import state
+from fastnn.training import fit
 
 pytestmark = pytest.mark.any_isa
 HAS_PROC = os.path.exists("/proc/self/statm")
@@ -135,11 +137,11 @@ def test_a_batch_that_is_refused_leaves_the_steps_before_it(step):
 
 
 def test_the_check_of_divergence_can_fail(monkeypatch):
-    class Forgetful(training.Trainer):
+    class Forgetful(fit.Trainer):
         def restore(self):
             pass
 
-    monkeypatch.setattr(training, "Trainer", Forgetful)
+    monkeypatch.setattr(fit, "Trainer", Forgetful)
     with pytest.raises(AssertionError):
         check_divergence(WAYS_TO_DIVERGE["learning rate"], OPTIMIZERS["SGD"])
     with pytest.raises(AssertionError):
@@ -1006,7 +1008,7 @@ def test_the_check_of_memory_that_is_taken_can_fail(tmp_path, monkeypatch):
     monkeypatch.setattr(initializers, "PIECE", 2**40)
     with pytest.raises(AssertionError, match="times"):
         check_building([1500, 1500])
-    monkeypatch.setattr(persistence, "undrawn", lambda kind, **arguments: kind(**arguments))
+    monkeypatch.setattr(state, "undrawn", lambda kind, **arguments: kind(**arguments))
     with pytest.raises(AssertionError, match="loading takes .* times the file"):
         check_loading([1500, 1500], tmp_path / "model", False)
 

@@ -367,7 +367,7 @@ def test_the_best_training_loss_is_that_of_the_restored_parameters(case, tmp_pat
 
 
 def test_the_best_training_loss_of_a_converted_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(fastnn.data, "CHUNK_BYTES", 300)
+    monkeypatch.setattr(fastnn.training.data, "CHUNK_BYTES", 300)
     mapped = np.memmap(tmp_path / "X", "float64", "w+", shape=X.shape)
     mapped[...] = X
     network, stopping = regressor(), fastnn.EarlyStopping(3)
@@ -599,7 +599,7 @@ def test_a_time_budget_ends_within_an_epoch(weights, shuffle):
                           optimizer=fastnn.SGD(0.001), validation_data=(X, y))
     assert history.stopped_by == "time_budget" and network.optimizer.steps == network.epochs_trained == 1
     assert len(history.loss) == len(history.validation_loss) == len(history.seconds) == 1
-    seen = fastnn._core.random_order(200, 82, 0)[:50] if shuffle else slice(0, 50)
+    seen = fastnn.core.random_order(200, 82, 0)[:50] if shuffle else slice(0, 50)
     other = twin.fit(X[seen], y[seen], batch_size=50, shuffle=False, optimizer=fastnn.SGD(0.001),
                      sample_weight=None if weights is None else weights[seen])
     assert same_bits(network.get_parameters(), twin.get_parameters())
@@ -1022,7 +1022,7 @@ def test_an_epoch_without_weight_is_refused_and_undone(kind, optimizer):
 @pytest.mark.parametrize("shuffle", [True, False])
 @pytest.mark.parametrize("rows", [203, 196])        # the last part is a batch and some rows, or some rows alone
 def test_a_memory_mapped_file_is_the_array_in_memory(rows, shuffle, dtype, tmp_path, monkeypatch):
-    monkeypatch.setattr(fastnn.data, "CHUNK_BYTES", 300)        # many parts of several batches each
+    monkeypatch.setattr(fastnn.training.data, "CHUNK_BYTES", 300)        # many parts of several batches each
     mapped = np.memmap(tmp_path / "X", dtype, "w+", shape=(rows, 4))
     mapped[...] = np.arange(4 * rows).reshape(rows, 4) ** 2 % 23 - 11
     y = np.arange(float(rows)) % 5

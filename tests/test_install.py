@@ -20,7 +20,8 @@ from helpers import NOT_SANITIZED
 from test_process import python
 
 import fastnn
-from fastnn import _dispatch, _optional
+from fastnn import _optional
+from fastnn.core import dispatch
 
 pytestmark = pytest.mark.any_isa
 ROOT = Path(__file__).parent.parent
@@ -80,7 +81,7 @@ def assembly(module, before=(), behind=()):
 
 
 @needs_compiler
-@pytest.mark.parametrize("name", _dispatch.BUILT)
+@pytest.mark.parametrize("name", dispatch.BUILT)
 def test_flags_of_the_user_do_not_change_the_code(name, extensions):
     module = extensions()[f"kernels._{name}_f32"]
     plain, said = assembly(module)
@@ -96,9 +97,9 @@ def test_flags_of_the_user_do_not_change_the_code(name, extensions):
 
 @needs_compiler
 @pytest.mark.parametrize("flags", [
-    "-ffast-math", "-ffinite-math-only", *(["-mavx512f", "-mavx2", "-mavx"] if "sse2" in _dispatch.BUILT else [])])
+    "-ffast-math", "-ffinite-math-only", *(["-mavx512f", "-mavx2", "-mavx"] if "sse2" in dispatch.BUILT else [])])
 def test_flags_that_come_last_stop_the_build(flags, extensions):
-    name = "kernels._sse2_f64" if "sse2" in _dispatch.BUILT else "kernels._neon_f64"
+    name = "kernels._sse2_f64" if "sse2" in dispatch.BUILT else "kernels._neon_f64"
     code, said = assembly(extensions()[name], behind=[flags])
     assert code is None and "setup.py's flags must come last" in said
 

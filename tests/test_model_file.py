@@ -46,8 +46,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file
 
 import fastnn
-from fastnn import interchange, model_file
-from fastnn.model_file import (
+from fastnn import interchange
+from fastnn.storage import model_file
+from fastnn.storage.model_file import (
     FORMAT_VERSION,
     LARGEST_HEADER,
     LARGEST_TEXT,

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import fastnn
 from fastnn import initializers
-from fastnn._core import random_bits
+from fastnn.core import random_bits
 
 
 def test_the_comparison_of_bits_can_fail():

@@ -19,7 +19,8 @@ import pytest
 from helpers import regression_data
 
 import fastnn
-from fastnn import _dispatch, ops
+from fastnn import ops
+from fastnn.core import dispatch
 
 
 def python(script, timeout=300, **environment):
@@ -113,9 +114,9 @@ def test_import_needs_numpy_and_safetensors_alone():
 
 
 @pytest.mark.any_isa
-@pytest.mark.parametrize("name", sorted(_dispatch.BUILT))
+@pytest.mark.parametrize("name", sorted(dispatch.BUILT))
 def test_an_instruction_set_can_be_forced(name):
-    if name not in _dispatch.FOUND:
+    if name not in dispatch.FOUND:
         pytest.skip(f"NOT TESTED: this processor does not run {name}")
     run = python("""
         import fastnn
@@ -130,37 +131,37 @@ def test_the_best_set_is_used_unless_one_is_forced():
     script = "import fastnn; print(fastnn.show_config(mode='dict')['instruction set in use'])"
     for environment in ({}, {"FASTNN_ISA": ""}):
         run = python(script, **environment)
-        assert run.stdout.split() == [_dispatch.FOUND[0]], run.stderr
+        assert run.stdout.split() == [dispatch.FOUND[0]], run.stderr
 
 
 @pytest.mark.any_isa
 @pytest.mark.parametrize(
-    "name", ["avx3", "AVX2", "avx2 ", "none", *sorted({"neon", "sse2"}.difference(_dispatch.FOUND))])
+    "name", ["avx3", "AVX2", "avx2 ", "none", *sorted({"neon", "sse2"}.difference(dispatch.FOUND))])
 def test_an_unknown_or_unsupported_set_is_an_import_error_that_names_the_possible_ones(name):
     run = python("import fastnn", FASTNN_ISA=name)
     last = run.stderr.strip().splitlines()[-1]
     assert run.returncode == 1
     assert last.startswith("ImportError: ") and "FASTNN_ISA" in last and repr(name) in last
-    assert all(found in last for found in _dispatch.FOUND)
+    assert all(found in last for found in dispatch.FOUND)
 
 
 @pytest.mark.any_isa
 def test_a_processor_that_runs_nothing_that_was_built_is_an_import_error(monkeypatch):
-    monkeypatch.setattr(_dispatch, "FOUND", ())
+    monkeypatch.setattr(dispatch, "FOUND", ())
     with pytest.raises(ImportError, match=r"built for .*, but this processor runs none of them"):
-        _dispatch.choose()
+        dispatch.choose()
 
 
 @pytest.mark.any_isa
 def test_show_config(capsys):
     config = fastnn.show_config(mode="dict")
     assert config["fastnn"] == fastnn.__version__ and config["numpy"] == np.__version__
-    assert config["instruction sets built"] == _dispatch.BUILT
-    assert config["instruction sets found"] == _dispatch.FOUND
+    assert config["instruction sets built"] == dispatch.BUILT
+    assert config["instruction sets found"] == dispatch.FOUND
     assert config["threads"] == fastnn.get_num_threads() and config["compiler"]
     assert fastnn.show_config() is None
     printed = capsys.readouterr().out
-    assert all(name in printed for name in [*config, *_dispatch.BUILT, fastnn.__version__])
+    assert all(name in printed for name in [*config, *dispatch.BUILT, fastnn.__version__])
     with pytest.raises(ValueError, match="mode is 'html'"):
         fastnn.show_config("html")
 

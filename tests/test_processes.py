@@ -118,7 +118,7 @@ def test_predictions_beside_a_fit_of_the_same_network_do_not_disturb_it(rounds):
 COMMON = """
     import atexit, json, multiprocessing, os, signal, sys, threading, time, warnings
     import numpy as np, fastnn
-    from fastnn import _core
+    from fastnn import core
 
     warnings.simplefilter("ignore")         # Python warns of forks beside threads: that is the point here
     X = np.random.default_rng(96).uniform(-1, 1, (256, 400)).astype("f")
@@ -198,7 +198,7 @@ CHILDREN = COMMON + """
     def main(way, busy, rounds, spoil):
         global expected
         expected = trained()
-        assert _core.team_size() == 2
+        assert core.team_size() == 2
         stop = threading.Event()
         beside = threading.Thread(target=keep_busy, args=[stop])
         if busy:
@@ -333,7 +333,7 @@ def test_another_interpreter_works_or_says_that_it_does_not(before, rounds):
     pytest.importorskip("_testcapi", reason="NOT TESTED: this Python has no _testcapi")
     for _ in range(rounds):
         run = python(COMMON.replace("import numpy as np, fastnn", "import numpy as np, fastnn" if before else "")
-                     .split("warnings.simplefilter")[0].replace("from fastnn import _core", before) + """
+                     .split("warnings.simplefilter")[0].replace("from fastnn import core", before) + """
     import _testcapi
     code = '''if True:
         try:

@@ -20,7 +20,8 @@ from helpers import DTYPES, FEW, OPERATIONS, Guarded, assert_product, gamma, sam
 from numpy.lib.stride_tricks import as_strided
 
 import fastnn
-from fastnn import _dispatch, activations, ops
+from fastnn import activations, ops
+from fastnn.core import dispatch
 
 NOTICED = (AssertionError, pytest.fail.Exception)
 each_dtype = pytest.mark.parametrize("dtype", DTYPES)
@@ -30,7 +31,7 @@ class Broken:
     """The kernels in use, but for one function: it runs, and then `spoil` changes what came out."""
 
     def __init__(self, name, spoil, before=False):
-        self.real, self.name, self.spoil, self.before = _dispatch.kernels, name, spoil, before
+        self.real, self.name, self.spoil, self.before = dispatch.kernels, name, spoil, before
 
     def __getattr__(self, name):
         function = getattr(self.real, name)
@@ -50,7 +51,7 @@ class Broken:
 @pytest.fixture
 def broken(monkeypatch):
     def install(name, spoil, before=False):
-        monkeypatch.setattr(_dispatch, "kernels", Broken(name, spoil, before))
+        monkeypatch.setattr(dispatch, "kernels", Broken(name, spoil, before))
 
     return install
 
@@ -252,17 +253,17 @@ def test_the_comparison_of_instruction_sets_notices_one_bit(dtype, monkeypatch):
     def flip(output, *others):
         output.view(np.uint8).ravel()[-1:] ^= 1
 
-    real_load = _dispatch.load
+    real_load = dispatch.load
     loaded = []
 
     def load(name):
         kernels = real_load(name)
-        monkeypatch.setattr(_dispatch, "kernels", kernels)
+        monkeypatch.setattr(dispatch, "kernels", kernels)
         loaded.append(name)
         return Broken("activation_forward", flip) if len(loaded) > 1 else kernels
 
-    monkeypatch.setattr(test_bits, "FMA_SETS", [_dispatch.FOUND[0]] * 2)
-    monkeypatch.setattr(_dispatch, "load", load)
+    monkeypatch.setattr(test_bits, "FMA_SETS", [dispatch.FOUND[0]] * 2)
+    monkeypatch.setattr(dispatch, "load", load)
     with pytest.raises(AssertionError):
         test_bits.test_operations_have_the_same_bits_on_all_sets_with_fused_multiply_add(
             "activation_forward gelu", dtype)

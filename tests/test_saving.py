@@ -17,10 +17,11 @@ import pytest
 from helpers import regression_data, same_bits
 
 import fastnn
-from fastnn import model_file, persistence, schedules
 from fastnn import network as network_module
+from fastnn import schedules
 from fastnn.losses import Loss
-from fastnn.model_file import read_model, write_model
+from fastnn.storage import model_file, state
+from fastnn.storage.model_file import read_model, write_model
 
 pytestmark = pytest.mark.any_isa
 X, Y = regression_data(30, 4, 2, seed=71)
@@ -636,7 +637,7 @@ def test_lists_of_metadata_that_do_not_fit_are_refused(change, tmp_path):
 
 
 def test_a_network_of_as_many_layers_as_there_can_be_is_saved_and_loaded(tmp_path):
-    network = fastnn.Network([2] + [1] * persistence.MOST_LAYERS, dtype="float64", dropout=0.30000000000000004)
+    network = fastnn.Network([2] + [1] * state.MOST_LAYERS, dtype="float64", dropout=0.30000000000000004)
     network.train_on_batch(np.ones((2, 2)), np.ones((2, 1)), optimizer=fastnn.Adam())
     network.save(tmp_path / "model")
     loaded = fastnn.load(tmp_path / "model")
@@ -645,7 +646,7 @@ def test_a_network_of_as_many_layers_as_there_can_be_is_saved_and_loaded(tmp_pat
 
 def test_the_largest_network_fits_in_a_header_with_half_a_megabyte_of_metadata():
     """Sizes that no memory holds: the text of a header is made of their shapes alone."""
-    sizes = [10**7, 1] * (persistence.MOST_LAYERS // 2) + [10**7]
+    sizes = [10**7, 1] * (state.MOST_LAYERS // 2) + [10**7]
     arrays = {f"{kind}.{layer}": np.broadcast_to(np.float32(0), (n_in, n_out)[first:])
               for layer, (n_in, n_out) in enumerate(zip(sizes, sizes[1:], strict=False))
               for first, kind in enumerate(["weights", "biases"])}
@@ -693,7 +694,7 @@ def test_what_is_checked_before_training_can_be_saved_after_it(tmp_path):
             network = fastnn.Network([4, 9, 2], dtype="float64")
             network.metadata["it"] = spoil((low + high) // 2)
             try:
-                persistence.check_saveable(network)
+                state.check_saveable(network)
                 low = (low + high) // 2
             except ValueError:
                 high = (low + high) // 2
@@ -702,7 +703,7 @@ def test_what_is_checked_before_training_can_be_saved_after_it(tmp_path):
     for spoil, most in ((lambda n: "x" * n, 2**20), (lambda n: [1] * n, 2**16)):
         network, largest = room(spoil, most)
         network.metadata["it"] = largest
-        persistence.check_saveable(network)
+        state.check_saveable(network)
         schedule = schedules.WarmUp(schedules.OneCycle(0.1 / 3, 10**6), 10**6)
         network.fit(X, Y, epochs=2, optimizer=fastnn.AdamW(schedule, clip_norm=1 / 3), validation_data=(X, Y),
                     early_stopping=fastnn.EarlyStopping(10**6, min_change=1 / 7, monitor="validation_loss"))

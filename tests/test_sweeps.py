@@ -21,7 +21,8 @@ from sklearn.model_selection import GridSearchCV, RandomizedSearchCV, cross_val_
 from test_process import python
 
 import fastnn
-from fastnn import _core, _threads
+from fastnn import core
+from fastnn.core import thread_count
 from fastnn.sklearn import MLPClassifier, MLPRegressor
 
 pytestmark = [pytest.mark.any_isa, pytest.mark.filterwarnings("ignore:Stochastic Optimizer")]
@@ -118,7 +119,7 @@ class Where(fastnn.Callback):
 
     def on_fit_end(self, fit):
         self.process, self.thread = os.getpid(), threading.get_ident()
-        self.limit, self.team = fastnn.get_num_threads(), _core.team_size()
+        self.limit, self.team = fastnn.get_num_threads(), core.team_size()
 
 
 def places(folds=4):
@@ -144,7 +145,7 @@ def test_loky_workers_share_the_processors():
     with parallel_config("loky", n_jobs=2):
         found = places()
     expected = max(joblib.cpu_count() // 2, 1)
-    assert {place.limit for place in found} == {min(expected, _threads.available_processors())}
+    assert {place.limit for place in found} == {min(expected, thread_count.available_processors())}
 
 
 @UNLESS_SAID
@@ -157,7 +158,7 @@ def test_threads_obey_set_num_threads():
     """joblib has no limit for what its threads do, so the user sets ours: after that no step is shared."""
     run = python("""
         import numpy as np, fastnn
-        from fastnn import _core
+        from fastnn import core
         from joblib import Parallel, delayed
 
         X = np.ones((256, 400), np.float32)
@@ -167,7 +168,7 @@ def test_threads_obey_set_num_threads():
         for threads in 1, 2:
             fastnn.set_num_threads(threads)
             Parallel(n_jobs=2, backend="threading")(delayed(train)(seed) for seed in range(2))
-            print(_core.team_size())
+            print(core.team_size())
     """)
     assert run.stdout.split() == ["1", "2"], run.stderr
 
@@ -220,7 +221,7 @@ def test_an_estimator_goes_to_a_worker_and_comes_back(at_once):
 def test_loky_workers_have_the_threads_that_joblib_allows_them(most):
     with parallel_config("loky", n_jobs=2, inner_max_num_threads=most):
         found = places()
-    expected = min(most, _threads.available_processors())
+    expected = min(most, thread_count.available_processors())
     assert {(place.limit, place.team) for place in found} == {(expected, expected)}
 
 

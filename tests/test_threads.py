@@ -24,7 +24,7 @@ from helpers import same_bits
 from test_process import python
 
 import fastnn
-from fastnn import _threads
+from fastnn.core import thread_count
 from fastnn.interchange.chain import layers
 
 COUNTS = (1, 2, 3, 4, 7, 8, 16)
@@ -33,9 +33,9 @@ COUNTS = (1, 2, 3, 4, 7, 8, 16)
 @pytest.fixture
 def number():
     """Sets how many threads share large work; as before afterwards."""
-    before = _threads.limit
+    before = thread_count.limit
     yield fastnn.set_num_threads
-    _threads.limit = before
+    thread_count.limit = before
 
 
 def large_network(dtype="float32", **options):
@@ -100,13 +100,13 @@ def test_the_work_of_these_networks_is_shared():
     run = python(f"""
         import os, sys
         sys.path.insert(0, {str(Path(__file__).parent)!r})
-        from fastnn import _core
+        from fastnn import core
         from test_threads import COUNTS, NETWORKS, trained
         for net in NETWORKS:
             if os.fork() == 0:
-                assert _core.team_size() == 1
+                assert core.team_size() == 1
                 trained(net, "float32", "SGD", max(COUNTS))
-                os._exit(_core.team_size())
+                os._exit(core.team_size())
             print(os.waitstatus_to_exitcode(os.wait()[1]))
     """)
     assert run.stdout.split() == [f"{max(COUNTS)}"] * len(NETWORKS), run.stderr
@@ -173,10 +173,10 @@ def test_a_step_that_may_or_may_not_be_shared_gives_the_same_bits():
 def test_such_a_step_is_shared_at_first():
     done = python("""
         import numpy as np, fastnn
-        from fastnn import _core
+        from fastnn import core
         X = np.zeros((128 * 20, 64), np.float32)
         fastnn.Network([64] * 6).fit(X, X, batch_size=128, threads=2)
-        print(_core.team_size())
+        print(core.team_size())
     """)
     assert done.stdout.split() == ["2"], done.stderr
 
@@ -232,7 +232,7 @@ def test_callers_who_come_together_get_what_each_would_get_alone(number):
 SHARED_WORK = """
     import os, time
     import numpy as np, fastnn
-    from fastnn import _core
+    from fastnn import core
     X = np.random.default_rng(0).uniform(-1, 1, (256, 400)).astype("f")
     def train(**options):
         network = fastnn.Network([400, 400, 1])
@@ -244,14 +244,14 @@ SHARED_WORK = """
 @pytest.mark.any_isa
 def test_small_work_starts_no_thread():
     run = python(SHARED_WORK + """
-    assert _core.team_size() == 1
+    assert core.team_size() == 1
     fastnn.set_num_threads(8)
     network = fastnn.Network([8, 64, 64, 4])
     network.fit(X[:, :8], X[:, :4], batch_size=64)
     network.predict(X[:, :8])
-    assert _core.team_size() == 1, "small"
+    assert core.team_size() == 1, "small"
     train()
-    assert _core.team_size() > 1, "large"
+    assert core.team_size() > 1, "large"
     """)
     assert run.returncode == 0, run.stderr
 
@@ -272,9 +272,9 @@ def test_threads_limits_all_work_of_a_fit_and_nothing_after(options):
             fit.network.predict(X)
 
     train(threads=1, {options})
-    assert _core.team_size() == 1, "limited"
+    assert core.team_size() == 1, "limited"
     train({options})
-    assert _core.team_size() == 2, "not limited"
+    assert core.team_size() == 2, "not limited"
     """)
     assert run.returncode == 0, run.stderr
 
@@ -286,7 +286,7 @@ def test_a_forked_child_starts_clean():
     import threading, warnings
     warnings.simplefilter("ignore")         # Python warns of forks beside threads: that is the point here
     expected = train(threads=2)
-    assert _core.team_size() == 2
+    assert core.team_size() == 2
     stop = threading.Event()
     def keep_busy():
         while not stop.is_set():
@@ -298,7 +298,7 @@ def test_a_forked_child_starts_clean():
         for _ in range(100):
             child = os.fork()
             if child == 0:
-                good = _core.team_size() == 1 and train(threads=2) == expected and _core.team_size() == 2
+                good = core.team_size() == 1 and train(threads=2) == expected and core.team_size() == 2
                 os._exit(0 if good else 1)
             assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     stop.set()
@@ -639,9 +639,9 @@ def test_openmps_limit_is_obeyed_below_what_the_process_may_use(text, most, monk
     """It never raises the number, and what the user says to fastnn comes first."""
     number(None)
     monkeypatch.setenv("OMP_NUM_THREADS", text)
-    assert _threads.openmp_limit() == (most or _threads.MOST)
-    monkeypatch.setattr(_threads, "available_processors", lambda: 4)
-    monkeypatch.setattr(_threads, "OPENMP_LIMIT", _threads.openmp_limit())
+    assert thread_count.openmp_limit() == (most or thread_count.MOST)
+    monkeypatch.setattr(thread_count, "available_processors", lambda: 4)
+    monkeypatch.setattr(thread_count, "OPENMP_LIMIT", thread_count.openmp_limit())
     assert fastnn.get_num_threads() == min(most or 4, 4)
     number(5)
     assert fastnn.get_num_threads() == 5
@@ -661,10 +661,10 @@ def test_the_affinity_mask_is_respected():
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     assert fastnn.get_num_threads() == 1
     train()
-    assert _core.team_size() == 1
+    assert core.team_size() == 1
     fastnn.set_num_threads(2)               # what the user says is obeyed
     train()
-    assert _core.team_size() == 2
+    assert core.team_size() == 2
     """)
     assert run.returncode == 0, run.stderr
 
@@ -673,10 +673,10 @@ def test_the_affinity_mask_is_respected():
 @pytest.mark.parametrize("quota, most", [(0.5, 1), (1.0, 1), (1.5, 2), (64.0, 10**6), (None, 10**6)])
 def test_the_control_groups_quota_is_respected(quota, most, monkeypatch, number):
     number(None)
-    monkeypatch.setattr(_threads, "OPENMP_LIMIT", _threads.MOST)
-    monkeypatch.setattr(_threads, "QUOTA", None)
+    monkeypatch.setattr(thread_count, "OPENMP_LIMIT", thread_count.MOST)
+    monkeypatch.setattr(thread_count, "QUOTA", None)
     without = fastnn.get_num_threads()
-    monkeypatch.setattr(_threads, "QUOTA", quota)
+    monkeypatch.setattr(thread_count, "QUOTA", quota)
     assert fastnn.get_num_threads() == min(without, most)
 
 
@@ -686,7 +686,7 @@ def test_without_an_affinity_mask_all_processors_count(monkeypatch, number):
     number(None)
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 3)
-    monkeypatch.setattr(_threads, "QUOTA", None)
+    monkeypatch.setattr(thread_count, "QUOTA", None)
     assert fastnn.get_num_threads() == 3
 
 
@@ -704,7 +704,7 @@ def test_the_control_groups_quota_is_read(files, quota, tmp_path):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    assert _threads.cgroup_quota(tmp_path / "proc", tmp_path / "sys") == quota
+    assert thread_count.cgroup_quota(tmp_path / "proc", tmp_path / "sys") == quota
 
 
 @pytest.mark.any_isa

@@ -12,7 +12,7 @@ from fastnn import _types, activations, initializers, losses, metrics
 pytestmark = pytest.mark.any_isa
 
 
-@pytest.mark.parametrize("name", ["py.typed", "_core.pyi", "_cpu.pyi"])
+@pytest.mark.parametrize("name", ["py.typed", "_core.pyi", "core/cpu.pyi"])
 def test_types_of_compiled_modules_are_installed(name):
     assert (files("fastnn") / name).is_file()
 

@@ -17,7 +17,7 @@ from pathlib import Path
 SOURCES = Path("src/fastnn")
 OBJECTS = Path("build/coverage")
 KERNELS = {path.name for path in SOURCES.glob("kernels/*") if path.suffix in (".pxd", ".h")}
-REST = {path.name for path in SOURCES.iterdir() if path.suffix in (".pyx", ".h")}
+REST = {path.name for path in [*SOURCES.glob("*"), *SOURCES.glob("core/*")] if path.suffix in (".pyx", ".h")}
 STATEMENT = re.compile(r'\s*/\* "(?:.*/)?([^/"]+)":(\d+)$')       # /* "fastnn/kernels/gemm.pxd":91
 
 
@@ -32,7 +32,7 @@ def main():
             lines[file][line] = ran or lines[file].get(line, False)
     sets = sorted({note.stem[1:-4] for note in notes if note.parent.name == "kernels"})
     table("kernels", sorted(KERNELS), {name: runs[f"_{name}"] for name in sets})
-    table("the rest", sorted(REST), {"all": runs["_core"] | {"_cpu.pyx": runs["_cpu"]["_cpu.pyx"]}})
+    table("the rest", sorted(REST), {"all": runs["_core"] | {"cpu.pyx": runs["cpu"]["cpu.pyx"]}})
 
 
 def lines_of(note):

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 import fastnn
-from fastnn import _dispatch, schedules, tables
+from fastnn import schedules, tables
+from fastnn.core import dispatch
 
 FOLDER = Path(__file__).parent.parent / "tests" / "data" / "golden" / fastnn.__version__
 ROWS, BATCH, SIZES = 24, 10, [4, 6, 5, 3]
@@ -61,7 +62,7 @@ def digest(network):
 
 
 def main():
-    assert _dispatch.kernels.instruction_set != "sse2", "the bits would be those of sse2 alone"
+    assert dispatch.kernels.instruction_set != "sse2", "the bits would be those of sse2 alone"
     FOLDER.mkdir(parents=True, exist_ok=True)
     record = {"X": X.tolist(), "Y": Y.tolist(), "batch_size": BATCH}
     for name, network in models():

@@ -10,16 +10,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from . import activations, losses, ops, schedules
-from ._config import show_config
-from ._threads import get_num_threads, set_num_threads
 from ._version import __version__
 from ._words import PUBLIC
 from .callbacks import Callback, CheckpointEvery, EarlyStopping
-from .lbfgs import LBFGS
-from .model_file import FormatError
+from .core.config import show_config
+from .core.thread_count import get_num_threads, set_num_threads
 from .network import Gradients, Network, load
 from .optimizers import SGD, Adagrad, Adam, AdamW, RMSprop, Rprop
-from .training import DivergenceError, Fit, History
+from .storage.model_file import FormatError
+from .training.fit import DivergenceError, Fit, History
+from .training.lbfgs import LBFGS
 
 if TYPE_CHECKING:
     from . import diagnostics, distributed, interchange, plot

@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from . import tables
-from ._config import show_config
 from ._version import __version__
 from .callbacks import Callback
-from .model_file import check_target, printable, replace_file
+from .core.config import show_config
 from .network import load
-from .progress import is_terminal, say
-from .training import Fit
+from .storage.model_file import check_target, printable, replace_file
+from .training.fit import Fit
+from .training.progress import is_terminal, say
 
 EXPORTS = {"onnx": ".onnx", "c": ".h", "torch": ".pt"}
 
@@ -222,15 +222,15 @@ def add_bench(commands: Any) -> None:
 
 
 def bench(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
-    from . import _dispatch
     from .bench import race, report
     from .bench.cells import select
     from .bench.contenders import CONTENDERS, FastNN
+    from .core import dispatch
     peers = [name for name in CONTENDERS if name != FastNN.name]
     for name, value in (("--threads", options.threads), ("--rounds", options.rounds)):
         if value < 1:
             parser.error(f"argument {name}: is {value}, but must be 1 or more")
-    sets = [name for name in race.HELD_TO if name in _dispatch.FOUND]
+    sets = [name for name in race.HELD_TO if name in dispatch.FOUND]
     if options.isa not in (None, *sets):
         parser.error(f"argument --isa: is {options.isa!r}, but peers can be held here to {', '.join(sets) or 'none'}")
     for name in options.peers or ():

@@ -18,7 +18,7 @@ from time import perf_counter, sleep
 import numpy as np
 
 from ._checks import checked_integer, checked_weights, choose, number, real_array
-from ._threads import available_processors, get_num_threads
+from .core.thread_count import available_processors, get_num_threads
 from .losses import as_loss, check_pair
 
 cimport cython
@@ -720,7 +720,7 @@ cdef class Engine:
     cdef int holder_forks                   # `forks` when it began
     cdef bint stepping                      # whether the thread that trains is among its steps
     cdef int training_forks                 # `forks` when it began
-    cdef public tuple copies                # blocks that a fit goes back to, see training.py
+    cdef public tuple copies                # blocks that a fit goes back to, see training/fit.py
 
     def __cinit__(self, Kernels kernels, str dtype, tuple layer_sizes, tuple activations, loss,
                   tuple dropout, double l1, double l2, double label_smoothing, uint64_t seed):

@@ -7,15 +7,15 @@ compares the lists here with the registries.
 
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .lbfgs import LBFGS
 from .losses import Loss
 from .optimizers import Optimizer
 from .schedules import Schedule
+from .training.lbfgs import LBFGS
 
 __all__ = [
     "ActivationName", "AnyLoss", "AnyOptimizer", "Array", "ArrayLike", "Arrays", "Batch", "ClassWeight", "Communicator",
@@ -48,7 +48,7 @@ MetricFunction = Callable[[Array, Array], Float]                    # (y, output
 Metric = MetricName | str | MetricFunction
 Metrics = Metric | Sequence[Metric]
 LearningRate = float | Schedule | Callable[[int], float]
-AnyOptimizer = Optimizer | LBFGS
+AnyOptimizer: TypeAlias = Optimizer | LBFGS
 
 Communicator = Any                          # mpi4py's, which is optional, or distributed.DataParallel
 Batch = tuple[ArrayLike, ArrayLike] | tuple[ArrayLike, ArrayLike, ArrayLike | None]

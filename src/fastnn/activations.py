@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import _dispatch
 from ._checks import real_array
+from .core import dispatch
 
 if TYPE_CHECKING:
     from ._types import ArrayLike, FloatArray
@@ -47,7 +47,7 @@ class Activation:
         """The value at z: an array of z's shape."""
         z, rows = as_rows(z)
         y = np.empty_like(rows)
-        _dispatch.kernels.activation_forward(y, rows, self.name)
+        dispatch.kernels.activation_forward(y, rows, self.name)
         return y.reshape(z.shape)[()]
 
     def derivative(self, z: ArrayLike) -> FloatArray:
@@ -62,8 +62,8 @@ class Activation:
             y = self(z)
             return y[..., :, None] * (np.eye(z.shape[-1], dtype=z.dtype) - y[..., None, :])
         y, slope = np.empty_like(rows), np.empty_like(rows)
-        _dispatch.kernels.activation_forward(y, rows, self.name)
-        _dispatch.kernels.activation_backward(slope, np.ones_like(rows), y, rows, self.name)
+        dispatch.kernels.activation_forward(y, rows, self.name)
+        dispatch.kernels.activation_backward(slope, np.ones_like(rows), y, rows, self.name)
         return slope.reshape(z.shape)[()]
 
 

@@ -1,4 +1,4 @@
-"""Callbacks: what is called while a network trains. `Fit` in training.py calls them.
+"""Callbacks: what is called while a network trains. `Fit` in training/fit.py calls them.
 
 A callback that raises ends the fit: the network keeps the parameters of the epoch just done,
 the other callbacks' `on_fit_end` are called, and the error reaches the caller of `fit`.
@@ -22,10 +22,10 @@ from .metrics import METRICS
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ._core import Engine
     from ._types import FloatArray, Path
+    from .core import Engine
     from .network import Network
-    from .training import Fit
+    from .training.fit import Fit
 
 
 class Callback:

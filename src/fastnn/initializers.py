@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._core import random_bits
+from .core import random_bits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -17,8 +17,8 @@ from ._checks import checked_weights, choose, number, plain, real_array, sequenc
 
 if TYPE_CHECKING:
     from ._types import AnyLoss, Array, Float, FloatArray, MetricFunction, Metrics, Weights
-    from .data import Ranks
     from .network import Network
+    from .training.data import Ranks
 
 
 def accuracy(y: Array, outputs: Array, sample_weight: Weights = None) -> Float:

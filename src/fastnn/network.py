@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, overload
 
 import numpy as np
 
-from . import _dispatch, data, lbfgs, persistence, training
 from ._checks import (
     check_memory,
     check_out,
@@ -29,16 +28,19 @@ from ._checks import (
     validation_rows,
     yes_or_no,
 )
-from ._core import Engine, Running
-from ._threads import MOST as MOST_THREADS
 from ._words import explains, object_meant
 from .activations import ACTIVATIONS, HIDDEN
 from .callbacks import EarlyStopping, checked_callbacks
+from .core import Engine, Running, dispatch
+from .core.thread_count import MOST as MOST_THREADS
 from .initializers import INITIALIZERS, draw
 from .losses import CLASSIFYING, Loss, as_loss, check_pair, default_loss
 from .metrics import METRICS, Scored, checked_metrics, measured
 from .optimizers import Adam, Optimizer
-from .progress import ProgressBar
+from .storage import state
+from .training import data, lbfgs
+from .training.fit import DivergenceError, Fit, History, State, run
+from .training.progress import ProgressBar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -158,7 +160,7 @@ class Network(Running):
                  initializer: InitializerName | str | None = None, dtype: DType = "float32", seed: int = 0, *,
                  dropout: float | Sequence[float] = 0.0, l1: float = 0.0, l2: float = 0.0,
                  label_smoothing: float = 0.0) -> None:
-        self._engine = Engine(_dispatch.kernels, *self._checked_settings(
+        self._engine = Engine(dispatch.kernels, *self._checked_settings(
             layer_sizes, activation, output, loss, initializer, dtype, seed, dropout, l1, l2, label_smoothing))
         self._weights, self._biases = self._engine.views(self._engine.parameters)
         self._initializer = initializer
@@ -176,9 +178,9 @@ class Network(Running):
                           seed: Any, dropout: Any, l1: Any, l2: Any, label_smoothing: Any) -> tuple[Any, ...]:
         """A network's arguments, checked, as the engine takes them. No network is made."""
         sizes = checked_sizes(layer_sizes)
-        if len(sizes) - 1 > persistence.MOST_LAYERS:
+        if len(sizes) - 1 > state.MOST_LAYERS:
             raise ValueError(f"layer_sizes holds {len(sizes)} sizes, but a network can have at most "
-                             f"{persistence.MOST_LAYERS} layers, or no file would hold it")
+                             f"{state.MOST_LAYERS} layers, or no file would hold it")
         hidden = checked_hidden(activation, len(sizes) - 2, HIDDEN, ACTIVATIONS)
         activations = (*hidden, choose("output", output, ACTIVATIONS))
         loss = as_loss(default_loss(output) if loss is None else loss)
@@ -390,7 +392,7 @@ class Network(Running):
             class_weight: ClassWeight | None = None,
             metrics: Metrics = (), tol: float | None = None, early_stopping: EarlyStopping | None = None,
             time_budget: float | None = None, callbacks: Iterable[Callback] = (), progress: bool = False,
-            threads: int | None = None, communicator: Communicator | None = None) -> training.History:
+            threads: int | None = None, communicator: Communicator | None = None) -> History:
         """Trains on the rows of X, and goes on where the last fit stopped.
 
         Parameters
@@ -507,12 +509,12 @@ class Network(Running):
                                      steps_per_epoch, ranks)
             self._check_finite()
             threads = ranks.threads(threads)
-            fit = training.Fit(self, optimizer, epochs, validation, scores, tol, time_budget, callbacks, ranks)
+            fit = Fit(self, optimizer, epochs, validation, scores, tol, time_budget, callbacks, ranks)
             outer, start = engine.most_threads, None        # of a fit whose callback this one is in
             engine.acquire()
             try:
                 engine.most_threads = threads or 0
-                start = training.State(self, optimizer, early_stopping)     # a user's own schedule may raise
+                start = State(self, optimizer, early_stopping)     # a user's own schedule may raise
                 if early_stopping is not None:
                     early_stopping.watch(fit)
                 optimizer.bind(engine)
@@ -521,7 +523,7 @@ class Network(Running):
                 self._optimizer, self._early_stopping = optimizer, early_stopping
                 if isinstance(optimizer, lbfgs.LBFGS):
                     return lbfgs.run(fit, rows, optimizer)
-                return training.run(fit, source, optimizer, start)
+                return run(fit, source, optimizer, start)
             except BaseException:
                 if start is not None and start.is_now():
                     start.bring_back()
@@ -539,10 +541,10 @@ class Network(Running):
         whatever happens, `path` is the old file or the new one. OSError where it cannot be written,
         TypeError or ValueError for what a file cannot hold, before the disk is touched.
         """
-        persistence.save(self, path)
+        state.save(self, path)
 
     def _check_saveable(self, path: Path) -> None:
-        persistence.check_saveable(self, path)
+        state.check_saveable(self, path)
 
     @explains
     def to_c(self, path: Path, *, inputs: ArrayLike | None = None, columns: Iterable[object] | None = None,
@@ -557,7 +559,7 @@ class Network(Running):
     def __reduce__(self) -> tuple[Callable[..., Network], tuple[Any, ...], dict[str, Any] | None]:
         # What a subclass has put beside it goes along, as with every other object.
         others = {name: value for name, value in vars(self).items() if name not in OWN}
-        return persistence.rebuilt, (type(self), *persistence.checked_parts(self)), others or None
+        return state.rebuilt, (type(self), *state.checked_parts(self)), others or None
 
     def __setstate__(self, others: dict[str, Any]) -> None:
         vars(self).update(others)
@@ -613,14 +615,14 @@ class Network(Running):
         start = None
         try:
             if optimizer.stale or optimizer is not self.optimizer:
-                start = training.State(self, optimizer, None)
+                start = State(self, optimizer, None)
                 self._check_finite()
                 optimizer.bind(engine)
                 self._optimizer = optimizer
             trainer = self._online_trainer(engine, optimizer)
             trainer.begin()
             if not trainer.advance(rows, len(rows), optimizer.rates(1)):
-                raise training.DivergenceError(self.epochs_trained + 1, 1, optimizer.last_rate, single=True,
+                raise DivergenceError(self.epochs_trained + 1, 1, optimizer.last_rate, single=True,
                                                overflow=engine.steps == 0)
         except BaseException:
             if start is not None and start.is_now():
@@ -639,13 +641,13 @@ def ranks_of(communicator: Communicator | None) -> data.Ranks:
 
 @explains
 def load(path: Path, *, loss: LossFunction | None = None) -> Network:
-    """The network that `Network.save` wrote to a file, with the whole state of its training.
+    """The network that `Network.save` wrote to a file, with the whole state of its fit.
 
     `loss` is the Python function that it learned with, which a file cannot hold; None for all
     others. FormatError for anything that is not a whole, unchanged model file of this version
     or an older one; OSError where it cannot be read, or is no regular file. No code in the file is run.
     """
-    return persistence.load(Network, path, loss)
+    return state.load(Network, path, loss)
 
 
 def checked_network(network: object) -> Network:

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import _dispatch
+from .core import dispatch
 
 if TYPE_CHECKING:
     from ._types import ActivationName, FloatArray, LossName, Weights
@@ -37,7 +37,7 @@ __all__ = [
 def dense_forward(y: FloatArray, x: FloatArray, w: FloatArray, b: FloatArray,
                   activation: ActivationName | str = "identity") -> None:
     """y := activation(x @ w + b), for y (m, n), x (m, k), w (k, n), b (n,)."""
-    _dispatch.kernels.dense_forward(y, x, w, b, activation)
+    dispatch.kernels.dense_forward(y, x, w, b, activation)
 
 
 def dense_backward(dx: FloatArray | None, dw: FloatArray | None, db: FloatArray | None, dz: FloatArray,
@@ -46,18 +46,18 @@ def dense_backward(dx: FloatArray | None, dw: FloatArray | None, db: FloatArray 
 
     dx (m, k), dw (k, n), db (n,); any of them may be None, and then x or w too where no other output needs it.
     """
-    _dispatch.kernels.dense_backward(dx, dw, db, dz, x, w)
+    dispatch.kernels.dense_backward(dx, dw, db, dz, x, w)
 
 
 def activation_forward(y: FloatArray, z: FloatArray, activation: ActivationName | str) -> None:
     """y := activation(z), for y and z (m, n); softmax works along rows."""
-    _dispatch.kernels.activation_forward(y, z, activation)
+    dispatch.kernels.activation_forward(y, z, activation)
 
 
 def activation_backward(dz: FloatArray, dy: FloatArray, y: FloatArray, z: FloatArray,
                         activation: ActivationName | str) -> None:
     """dz := dy * activation'(z), for dz, dy, y, z (m, n) and y = activation(z); for softmax, its Jacobian times dy."""
-    _dispatch.kernels.activation_backward(dz, dy, y, z, activation)
+    dispatch.kernels.activation_backward(dz, dy, y, z, activation)
 
 
 def loss_forward_backward(dz: FloatArray | None, z: FloatArray, t: FloatArray, loss: LossName | str,
@@ -67,7 +67,7 @@ def loss_forward_backward(dz: FloatArray | None, z: FloatArray, t: FloatArray, l
     dz, z, t (m, n). The mean is over m*n elements ("cross_entropy": over m rows); with weights (m,), float64, it is
     weighted by rows. "binary_cross_entropy" goes with "sigmoid", "cross_entropy" with "softmax", "poisson" with "exp".
     """
-    return _dispatch.kernels.loss_forward_backward(dz, z, t, loss, activation, weights)
+    return dispatch.kernels.loss_forward_backward(dz, z, t, loss, activation, weights)
 
 
 def sgd_update(parameters: FloatArray, gradients: FloatArray, learning_rate: float, velocity: FloatArray | None = None,
@@ -77,7 +77,7 @@ def sgd_update(parameters: FloatArray, gradients: FloatArray, learning_rate: flo
     g = gradients + weight_decay * parameters; step is g, or with velocity, which is updated too,
     v := momentum * v + g, step is v, with nesterov g + momentum * v.
     """
-    _dispatch.kernels.sgd_update(parameters, gradients, learning_rate, velocity, momentum, weight_decay, nesterov)
+    dispatch.kernels.sgd_update(parameters, gradients, learning_rate, velocity, momentum, weight_decay, nesterov)
 
 
 def adam_update(parameters: FloatArray, gradients: FloatArray, first: FloatArray, second: FloatArray, step: int,
@@ -86,5 +86,5 @@ def adam_update(parameters: FloatArray, gradients: FloatArray, first: FloatArray
 
     The rule is that of `fastnn.Adam`; moments are zeros before the first step.
     """
-    _dispatch.kernels.adam_update(
+    dispatch.kernels.adam_update(
         parameters, gradients, first, second, step, learning_rate, beta1, beta2, epsilon)

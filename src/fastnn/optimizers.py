@@ -20,15 +20,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ._checks import Settings, number, optional, sequence, shown, yes_or_no
-from ._core import Updating, aligned_zeros
 from ._words import explains
+from .core import Updating, aligned_zeros
 from .schedules import Schedule, as_schedule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ._core import Engine
     from ._types import AnyOptimizer, FloatArray, LearningRate
+    from .core import Engine
 
 
 def rate_or_schedule(name: str, value: LearningRate) -> float | Schedule:

@@ -23,14 +23,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import data
 from ._checks import checked_integer, choose, number, real_array
 from ._optional import library
 from .activations import ACTIVATIONS, HIDDEN
 from .callbacks import Callback
 from .network import Network, checked_network
 from .optimizers import SGD
-from .training import DivergenceError, History
+from .training import data
+from .training.fit import DivergenceError, History
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
     from ._types import ActivationName, Array, ArrayLike, FloatArray, HiddenName
-    from .training import Fit
+    from .training.fit import Fit
 
 __all__ = [
     "LivePlot", "activation", "activation_histograms", "confusion_matrix", "cost_curve", "decision_boundary",

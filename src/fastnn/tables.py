@@ -18,14 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._checks import checked_integer, shown
-from ._core import random_order
 from .callbacks import Callback, EarlyStopping
+from .core import random_order
 from .metrics import r2, rmse
-from .model_file import printable
 from .network import Network
 from .optimizers import Adam
-from .persistence import check_saveable
-from .scaling import Scaling, folded
+from .storage.model_file import printable
+from .storage.state import check_saveable
+from .training.scaling import Scaling, folded
 
 KEY = "fastnn.table"        # in Network.metadata, whose other keys are the user's
 MOST_CLASSES = 20           # so many different whole numbers are classes, if nothing else is said

@@ -189,8 +189,8 @@ def take_turn(steps):
 
 def peak(dtype):
     """Operations a second of multiply-adds that never leave the registers: on one thread."""
-    from fastnn import _dispatch
+    from fastnn.core import dispatch
     rounds = 200_000
-    operations = _dispatch.kernels.multiply_add_chains(dtype, rounds)
-    clock = timeit.Timer(lambda: _dispatch.kernels.multiply_add_chains(dtype, rounds))
+    operations = dispatch.kernels.multiply_add_chains(dtype, rounds)
+    clock = timeit.Timer(lambda: dispatch.kernels.multiply_add_chains(dtype, rounds))
     return operations / min(clock.repeat(5, 1))

@@ -14,7 +14,7 @@ from ..activations import ACTIVATIONS
 from ..losses import CLASSIFYING, Loss
 from ..network import checked_network
 from ..optimizers import SGD
-from ..training import History
+from ..training.fit import History
 from .hessian import double, stable_rate
 from .layers import ALL_Z, FLAT, activation_statistics, gradient_norms
 

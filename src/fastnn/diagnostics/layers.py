@@ -10,12 +10,12 @@ import numpy as np
 from .._checks import checked_integer, real_array
 from ..activations import ACTIVATIONS
 from ..callbacks import Callback
-from ..data import as_rows
 from ..network import Network, checked_network
+from ..training.data import as_rows
 
 if TYPE_CHECKING:
     from .._types import ArrayLike, FloatArray
-    from ..training import Fit
+    from ..training.fit import Fit
 
 
 def gradient_norms(network: Network, X: ArrayLike, y: ArrayLike, *,

@@ -18,20 +18,19 @@ from zlib import crc32
 
 import numpy as np
 
-from .. import _threads
-from .._core import aligned_zeros
 from .._optional import library
 from .._version import __version__
-from ..data import Ranks
-from ..progress import say
+from ..core import aligned_zeros, thread_count
+from ..training.data import Ranks
+from ..training.progress import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from .._core import Engine, Rows
     from .._types import AnyOptimizer, Array, FloatArray
-    from ..data import Source
+    from ..core import Engine, Rows
     from ..network import Network
+    from ..training.data import Source
 
 LEFT, ASKED, ALIVE = 1, 2, 3        # tags of messages: an error's text; "are you there?"; "I am"
 BUSY_SECONDS = 1e-4                 # of waiting without giving the processor away, where each rank has one
@@ -187,10 +186,10 @@ class SeveralRanks(Ranks):
         user or whoever started them has done so."""
         mask = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
         place = [self._mpi.Get_processor_name(), mask]
-        processors, sharing = _threads.available_processors(), self.gathered("threads", place).count(place)
+        processors, sharing = thread_count.available_processors(), self.gathered("threads", place).count(place)
         if sharing > processors:
             self._busy = 0.0
-        return most or _threads.limit or max(1, min(processors // sharing, _threads.OPENMP_LIMIT))
+        return most or thread_count.limit or max(1, min(processors // sharing, thread_count.OPENMP_LIMIT))
 
     def divided(self, engine: Engine, source: Source, batch: int) -> Source:
         """The source of this rank's part in every batch."""

@@ -4,7 +4,7 @@ All rows are those of rank 0, then those of rank 1, …: which of them a batch h
 there are (`spread_order` in _core.pyx).
 
 `Summing` adds the shards' gradients in every step; `Averaging` averages parameters now and then. Both are
-sources of rows, as those in data.py.
+sources of rows, as those in training/data.py.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import data
-from .._core import Rows, spread_order
+from ..core import Rows, spread_order
+from ..training import data
 from .ranks import add_in_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .._core import Engine, Trainer
     from .._types import Arrays, FloatArray
-    from ..data import Source
+    from ..core import Engine, Trainer
     from ..network import Network
     from ..optimizers import Optimizer
+    from ..training.data import Source
     from .ranks import SeveralRanks
 
 

@@ -16,15 +16,15 @@ import numpy as np
 
 from .._checks import real_array
 from .._version import __version__
-from ..model_file import replace_file
 from ..network import Network, checked_network
+from ..storage.model_file import replace_file
 from .chain import checked_names, layers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from .._types import Array, ArrayLike, FloatArray, Path
-    from ..scaling import Scaling
+    from ..training.scaling import Scaling
 
 # Values of an element z. They are finite wherever the result is: the argument of exp is never positive
 # in a quotient or a logarithm. A NaN stays one. $ marks the functions of OWN.

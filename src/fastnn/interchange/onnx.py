@@ -18,8 +18,8 @@ import numpy as np
 
 from .._optional import library
 from .._version import __version__
-from ..model_file import replace_file
 from ..network import checked_network
+from ..storage.model_file import replace_file
 from .chain import checked_names, layers
 from .onnx_reader import read_chain
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..model_file import FormatError
+from ..storage.model_file import FormatError
 from .onnx_operators import DTYPES, OPERATORS
 
 if TYPE_CHECKING:

@@ -1,1 +1,1 @@
-"""Compiled kernels, one module per instruction set and dtype; `fastnn._dispatch` chooses among them."""
+"""Compiled kernels, one module per instruction set and dtype; `fastnn.core.dispatch` chooses among them."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from .._types import Array, FloatArray, Weights
     from ..network import Network
-    from ..training import Fit
+    from ..training.fit import Fit
     from .multilayer import Multilayer
 
 SMALLEST_RATE = 1e-6        # at which learning_rate="adaptive" stops

@@ -16,10 +16,10 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 
 from .._checks import checked_weights, choose, number, shown
-from ..data import CHUNK_BYTES
 from ..losses import Loss
 from ..ops import activation_forward, dense_forward
-from ..scaling import Scaling
+from ..training.data import CHUNK_BYTES
+from ..training.scaling import Scaling
 from .multilayer import Multilayer, rows_to_validate, set_all
 
 if TYPE_CHECKING:

@@ -32,16 +32,16 @@ from .._checks import (
     shown,
     validation_rows,
 )
-from .._core import random_order
 from ..activations import ACTIVATIONS, HIDDEN
 from ..callbacks import checked_callbacks
-from ..data import CHUNK_BYTES
-from ..lbfgs import LBFGS
+from ..core import random_order
 from ..losses import PARAMETERS, as_loss
 from ..network import Network
 from ..optimizers import SGD, Adam, Optimizer
-from ..scaling import MOST_DEVIATIONS, Scaling, folded
-from ..training import DivergenceError
+from ..training.data import CHUNK_BYTES
+from ..training.fit import DivergenceError
+from ..training.lbfgs import LBFGS
+from ..training.scaling import MOST_DEVIATIONS, Scaling, folded
 from .epochs import Books, Forwarded
 
 if TYPE_CHECKING:

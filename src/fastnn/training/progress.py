@@ -11,11 +11,11 @@ from contextlib import suppress
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from ._optional import library
-from .callbacks import Callback
+from .._optional import library
+from ..callbacks import Callback
 
 if TYPE_CHECKING:
-    from .training import Fit
+    from .fit import Fit
 
 REFRESH_SECONDS = 0.1
 

@@ -4,9 +4,9 @@ from typing import Any, Literal, overload
 
 import numpy as np
 
-from . import _cpu, _dispatch
-from ._threads import get_num_threads
-from ._version import __version__
+from .._version import __version__
+from . import cpu, dispatch
+from .thread_count import get_num_threads
 
 
 @overload
@@ -18,10 +18,10 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
     config = {
         "fastnn": __version__,
         "numpy": np.__version__,
-        "compiler": _cpu.compiler(),
-        "instruction sets built": _dispatch.BUILT,
-        "instruction sets found": _dispatch.FOUND,
-        "instruction set in use": _dispatch.kernels.instruction_set,
+        "compiler": cpu.compiler(),
+        "instruction sets built": dispatch.BUILT,
+        "instruction sets found": dispatch.FOUND,
+        "instruction set in use": dispatch.kernels.instruction_set,
         "threads": get_num_threads(),
     }
     if mode == "dict":

@@ -1,6 +1,6 @@
 """What happens between epochs: history, validation, the ways to stop, and the way back from divergence and errors.
 
-`Network.fit` prepares a `Fit` and one of the sources of data.py; `run` drives it. Epochs
+`Network.fit` prepares a `Fit` and one of the sources of training/data.py; `run` drives it. Epochs
 themselves run in `_core.Trainer`, without Python. A `State` is what a fit changes; `WayBack` knows which ones
 a fit can go back to.
 """
@@ -15,22 +15,22 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from ._core import Trainer
-from ._words import meant
-from .metrics import METRICS
-from .optimizers import Optimizer
-from .schedules import Schedule
+from .._words import meant
+from ..core import Trainer
+from ..metrics import METRICS
+from ..optimizers import Optimizer
+from ..schedules import Schedule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     import pandas
 
-    from ._types import AnyOptimizer, FloatArray
-    from .callbacks import Callback, EarlyStopping
+    from .._types import AnyOptimizer, FloatArray
+    from ..callbacks import Callback, EarlyStopping
+    from ..metrics import Scored
+    from ..network import Network
     from .data import Ranks, Source
-    from .metrics import Scored
-    from .network import Network
 
 SCALE = "scale the targets and inputs to a size of about 1"
 OF_STOPPING = "best", "best_epoch", "waited", "best_parameters", "_best_of", "_engine"  # what it remembers

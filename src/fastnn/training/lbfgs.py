@@ -1,7 +1,7 @@
 """L-BFGS: SciPy's, driven by the network's own loss and gradients over all rows at once.
 
 Here SciPy has the loop, and an iteration is an epoch; everything between epochs is that of
-training.py. SciPy is imported when it is used.
+fit.py. SciPy is imported when it is used.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from .._checks import Settings, checked_count, checked_integer, number, optional
+from .._optional import library
+from .._words import explains
 from . import data
-from ._checks import Settings, checked_count, checked_integer, number, optional
-from ._optional import library
-from ._words import explains
-from .training import DivergenceError, callbacks_begun
+from .fit import DivergenceError, callbacks_begun
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ._core import Engine, Rows
-    from ._types import ArrayLike, ClassWeight, FloatArray
-    from .network import Network
-    from .training import Fit, History
+    from .._types import ArrayLike, ClassWeight, FloatArray
+    from ..core import Engine, Rows
+    from ..network import Network
+    from .fit import Fit, History
 
 
 class LBFGS(Settings):

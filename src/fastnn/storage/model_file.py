@@ -25,7 +25,7 @@ import safetensors.numpy
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from ._types import Array, Path
+    from .._types import Array, Path
 
 FORMAT_VERSION = 1
 

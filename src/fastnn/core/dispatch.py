@@ -1,25 +1,17 @@
 """Chooses one instruction set's kernels, once, at import.
 
-_cpu.pyx says which may run; nothing else in Python knows them by name. FASTNN_ISA in the environment forces one.
+cpu.pyx says which may run; nothing else in Python knows them by name. FASTNN_ISA in the environment forces one.
 """
 
 import os
 from importlib.util import find_spec
 
-from . import kernels as kernel_modules
-
-try:
-    import fastnn._cpu as _cpu
-except ModuleNotFoundError:
-    raise ImportError(
-        f"fastnn has no compiled modules for this Python in {kernel_modules.__path__[0]}: install it by pip, which "
-        "compiles them; they cannot be imported from a zip file"
-    ) from None
-from ._core import Kernels
+from .. import kernels as kernel_modules
+from . import Kernels, cpu
 
 KNOWN = ("avx2", "avx512", "neon", "sse2")
 BUILT = tuple(name for name in KNOWN if find_spec(f"{kernel_modules.__name__}._{name}_f32"))
-FOUND = tuple(name for name in _cpu.supported() if name in BUILT)
+FOUND = tuple(name for name in cpu.supported() if name in BUILT)
 
 
 def load(instruction_set: str) -> Kernels:

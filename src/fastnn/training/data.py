@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 
-from ._checks import (
+from .._checks import (
     check_range,
     checked_labels,
     checked_weights,
@@ -25,16 +25,16 @@ from ._checks import (
     real_array,
     shown,
 )
-from ._core import Rows, called, random_order
-from .losses import CLASSIFYING
+from ..core import Rows, called, random_order
+from ..losses import CLASSIFYING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from ._core import Engine, Trainer
-    from ._types import AnyOptimizer, Array, Arrays, ClassWeight, FloatArray, Integers, Labels, Weights
-    from .network import Network
-    from .optimizers import Optimizer
+    from .._types import AnyOptimizer, Array, Arrays, ClassWeight, FloatArray, Integers, Labels, Weights
+    from ..core import Engine, Trainer
+    from ..network import Network
+    from ..optimizers import Optimizer
 
 CHUNK_BYTES = 1 << 24           # of a memory-mapped file that are converted together
 PART_ROWS = 1024                # of arrays that are looked through after a divergence

@@ -7,7 +7,7 @@ installed, sees and limits the number.
 import os
 from contextlib import suppress
 
-from ._checks import checked_integer
+from .._checks import checked_integer
 
 MOST = 1024
 
@@ -114,7 +114,7 @@ else:
             set_num_threads(num_threads)
 
         def get_version(self) -> str:
-            from ._version import __version__
+            from .._version import __version__
             return __version__
 
     threadpoolctl.register(ThreadpoolController)
