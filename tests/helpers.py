@@ -1,20 +1,26 @@
-"""What the tests share: operations as data, error bounds, memory layouts, guard pages, ULPs.
+"""What the tests share: folders, operations as data, error bounds, memory layouts, guard pages, ULPs.
 
 An `Operation` makes its own arrays for given sizes and runs on any that are put in their place, so
 that one test covers every function of `fastnn.ops`. No test is here.
 """
 
 import ctypes
+import hashlib
 import mmap
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.lib.stride_tricks import as_strided
 
 from fastnn import ops, reference
+
+TESTS = Path(__file__).parent
+DATA = TESTS / "data"
+ROOT = TESTS.parent       # of the repository
 
 NOT_SANITIZED = pytest.mark.skipif(
     "libasan" in os.environ.get("LD_PRELOAD", ""), reason="NOT TESTED: AddressSanitizer takes memory in its own way")
@@ -41,6 +47,16 @@ def gamma(terms, dtype):
 def same_bits(a, b):
     a, b = np.asarray(a), np.asarray(b)
     return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+
+
+def digest(parameters):
+    """A hash of their bits, the same on every machine."""
+    return hashlib.sha256(parameters.astype(parameters.dtype.newbyteorder("<")).tobytes()).hexdigest()
+
+
+def rounds(few, many):
+    """Runs a test in few rounds with every change, in many at night."""
+    return pytest.mark.parametrize("rounds", [few, pytest.param(many, marks=pytest.mark.nightly)])
 
 
 # Networks

@@ -4,7 +4,6 @@ The sum of a product runs over k in one order, whatever the sizes of a vector or
 below hold for avx2, avx512 and neon alike. Neither NumPy, nor its BLAS, nor the C library has a say.
 """
 
-import hashlib
 import importlib
 import itertools
 import os
@@ -13,7 +12,7 @@ import sys
 
 import numpy as np
 import pytest
-from helpers import DTYPES, FEW, OPERATIONS, assert_within, same_bits, unit
+from helpers import DTYPES, FEW, OPERATIONS, assert_within, digest, same_bits, unit
 
 import fastnn
 from fastnn import ops
@@ -221,10 +220,6 @@ GOLDEN = {
     ("relu-softmax", "float64", "RMSprop"):
         "f2f9a7d2f44dea26ff39dbfd5ff9e2436f58c1f8e3e64bd1fc3eca882382312d",
 }
-
-
-def digest(parameters):
-    return hashlib.sha256(parameters.astype(parameters.dtype.newbyteorder("<")).tobytes()).hexdigest()
 
 
 @pytest.mark.any_isa

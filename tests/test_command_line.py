@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import ROOT
 from sklearn.datasets import load_diabetes, load_iris
 
 import fastnn
@@ -19,7 +20,7 @@ from fastnn import tables
 from fastnn.__main__ import main
 
 pytestmark = pytest.mark.any_isa
-EXAMPLES = Path(__file__).parent.parent / "examples"
+EXAMPLES = ROOT / "examples"
 FLOWERS = ["sepal length", "sepal width", "petal length", "petal width"]
 
 
@@ -174,7 +175,7 @@ def test_a_number_and_columns_in_another_order(folder, capsys):
 
 def test_what_the_readme_shows(folder, capsys):
     (folder / "examples").symlink_to(EXAMPLES)
-    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
     shown = re.search(r"```\n(\$ fastnn train.*?)```", readme, re.DOTALL)[1]
     commands = re.findall(r"\$ fastnn (.*)\n((?:[^$].*\n)*)", shown)
     assert [command.split()[0] for command, _ in commands] == ["train", "predict", "export"]

@@ -13,12 +13,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers import ROOT
 
 import fastnn
 from fastnn import kernels as kernel_modules
 from fastnn.core import dispatch
 
-ROOT = Path(__file__).parent.parent
 RECORD = json.loads((ROOT / "benchmarks/record/instructions.json").read_text())
 TOLERANCE = 0.03
 

@@ -6,12 +6,12 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from helpers import ROOT
 
 import fastnn
 
 pytestmark = pytest.mark.any_isa
 
-ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = {path.relative_to(DOCS).as_posix(): path.read_text(encoding="utf-8") for path in sorted(DOCS.rglob("*.md"))}
 MODULES = ["fastnn", "fastnn.activations", "fastnn.diagnostics", "fastnn.distributed", "fastnn.interchange",

@@ -17,8 +17,8 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from helpers import NOT_SANITIZED, regression_data, same_bits
-from test_process import python
+from helpers import NOT_SANITIZED, regression_data, rounds, same_bits
+from programs import NEEDS_PROC, answer, python
 
 import fastnn
 from fastnn import initializers
@@ -26,21 +26,6 @@ from fastnn.storage import state
 from fastnn.training import fit
 
 pytestmark = pytest.mark.any_isa
-HAS_PROC = os.path.exists("/proc/self/statm")
-NEEDS_PROC = pytest.mark.skipif(not HAS_PROC, reason="NOT TESTED: no /proc here")
-
-
-def rounds(few, many):
-    """Runs a test in few rounds with every change, in many at night."""
-    return pytest.mark.parametrize("rounds", [few, pytest.param(many, marks=pytest.mark.nightly)])
-
-
-def answer(script, **options):
-    """What a script in a process of its own writes as its last line, in JSON."""
-    run = python(script, **options)
-    assert run.returncode == 0, f"exit code {run.returncode}\n{run.stdout[-3000:]}\n{run.stderr[-3000:]}"
-    return json.loads(run.stdout.splitlines()[-1])
-
 
 # Divergence
 

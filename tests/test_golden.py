@@ -6,17 +6,15 @@ of both dtypes and of every optimizer with a state, and what came of them. No fo
 
 import json
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import assert_within, same_bits, unit
-from test_bits import digest
+from helpers import DATA, assert_within, digest, same_bits, unit
 
 import fastnn
 from fastnn import tables
 
-GOLDEN = Path(__file__).parent / "data" / "golden"
+GOLDEN = DATA / "golden"
 FILES = sorted(GOLDEN.glob("*/*.safetensors"))
 MODELS = [path for path in FILES if path.stem != "table"]
 TABLES = [path for path in FILES if path.stem == "table"]

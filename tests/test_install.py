@@ -16,15 +16,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from helpers import NOT_SANITIZED
-from test_process import python
+from helpers import NOT_SANITIZED, ROOT
+from programs import python
 
 import fastnn
 from fastnn import _optional
 from fastnn.core import dispatch
 
 pytestmark = pytest.mark.any_isa
-ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 CC = shlex.split(os.environ.get("CC", "gcc"))
 needs_compiler = pytest.mark.skipif(not shutil.which(CC[0]), reason=f"NOT TESTED: {CC[0]} is not installed")

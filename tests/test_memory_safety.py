@@ -8,7 +8,7 @@ import signal
 
 import numpy as np
 import pytest
-from test_failures import NEEDS_PROC, answer
+from programs import NEEDS_PROC, answer
 
 import fastnn
 

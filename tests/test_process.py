@@ -17,18 +17,11 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from helpers import regression_data
+from programs import python
 
 import fastnn
 from fastnn import ops
 from fastnn.core import dispatch
-
-
-def python(script, timeout=300, **environment):
-    """Runs a script in a fresh process; returns it when it has ended."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("FASTNN_", "OMP_"))}
-    return subprocess.run([sys.executable, "-c", textwrap.dedent(script)], env=clean | environment,
-                          capture_output=True, text=True, timeout=timeout, check=False)
-
 
 # Import
 

@@ -15,9 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from helpers import same_bits
-from test_failures import rounds
-from test_process import python
+from helpers import rounds, same_bits
+from programs import python
 
 import fastnn
 

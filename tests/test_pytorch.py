@@ -4,15 +4,15 @@ Optimizers are compared after 25 steps; schedules in test_schedules.py.
 """
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import DATA
 
 import fastnn
 from fastnn import losses, ops
 
-RECORD = json.loads((Path(__file__).parent / "data/pytorch.json").read_text())
+RECORD = json.loads((DATA / "pytorch.json").read_text(encoding="utf-8"))
 PROBLEM = {name: np.array(values) for name, values in RECORD["optimizers"]["problem"].items()}
 NAMES = {"lr": "learning_rate", "eps": "epsilon", "lr_decay": "learning_rate_decay",
          "clip_grad_norm_": "clip_norm", "clip_grad_value_": "clip_value"}

@@ -4,14 +4,14 @@ import builtins
 import contextlib
 import io
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import ROOT
 
 import fastnn
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_example():
@@ -65,7 +65,7 @@ def test_links_lead_somewhere():
     links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link]
     assert links
     for link in links:
-        assert (Path(__file__).parent.parent / link).exists(), link
+        assert (ROOT / link).exists(), link
 
 
 @pytest.mark.any_isa

@@ -16,7 +16,7 @@ import pytest
 import test_activations
 import test_bits
 import test_ops
-from helpers import DTYPES, FEW, OPERATIONS, Guarded, assert_product, gamma, same_bits, ulps, unit
+from helpers import DTYPES, FEW, OPERATIONS, ROOT, TESTS, Guarded, assert_product, gamma, same_bits, ulps, unit
 from numpy.lib.stride_tricks import as_strided
 
 import fastnn
@@ -352,7 +352,7 @@ def test_canaries_notice_a_stray_write(spoil, broken):
 @pytest.mark.parametrize("place", ["at_end", "at_start"])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_guard_pages_kill_a_process_that_reads_one_element_too_far(place, dtype):
-    paths = [str(Path(__file__).parent), str(Path(fastnn.__file__).parents[1])]
+    paths = [str(TESTS), str(Path(fastnn.__file__).parents[1])]
     script = f"""
         import sys
         import numpy as np
@@ -419,13 +419,12 @@ def test_the_few_are_there():
 @pytest.mark.any_isa
 def test_every_seeded_bug_has_its_place(monkeypatch):
     """The line that `make seeded-bugs` changes stands once in its file, and the tests that must notice it exist."""
-    tools = Path(__file__).parents[1] / "tools"
-    monkeypatch.syspath_prepend(tools)
+    monkeypatch.syspath_prepend(ROOT / "tools")
     bugs = importlib.import_module("bugs").BUGS
     for bug in bugs:
-        text = (tools.parent / "src" / "fastnn" / bug.file).read_text(encoding="utf-8")
+        text = (ROOT / "src" / "fastnn" / bug.file).read_text(encoding="utf-8")
         assert text.count(bug.old) == 1, bug.name
         for test in bug.tests:
             file, _, function = test.partition("::")
-            assert f"def {function}" in (tools.parent / "tests" / file).read_text(encoding="utf-8"), test
+            assert f"def {function}" in (TESTS / file).read_text(encoding="utf-8"), test
     assert len(bugs) > 20

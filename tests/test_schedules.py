@@ -7,10 +7,10 @@ import copy
 import json
 import math
 from decimal import Decimal, localcontext
-from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import DATA
 
 from fastnn.schedules import (
     CosineDecay,
@@ -29,7 +29,7 @@ from fastnn.schedules import (
 
 pytestmark = pytest.mark.any_isa
 
-RECORD = json.loads((Path(__file__).parent / "data" / "pytorch.json").read_text(encoding="utf-8"))["schedules"]
+RECORD = json.loads((DATA / "pytorch.json").read_text(encoding="utf-8"))["schedules"]
 LOSSES = RECORD["plateau_losses"]
 
 # Each as recorded, by epoch.

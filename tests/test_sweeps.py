@@ -15,10 +15,10 @@ import pytest
 from helpers import same_bits
 from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky import get_reusable_executor
+from programs import python
 from sklearn.datasets import load_wine
 from sklearn.ensemble import BaggingClassifier, VotingClassifier
 from sklearn.model_selection import GridSearchCV, RandomizedSearchCV, cross_val_score, cross_validate
-from test_process import python
 
 import fastnn
 from fastnn import core

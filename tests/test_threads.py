@@ -20,8 +20,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import same_bits
-from test_process import python
+from helpers import ROOT, TESTS, same_bits
+from programs import python
 
 import fastnn
 from fastnn.core import thread_count
@@ -99,7 +99,7 @@ def test_the_work_of_these_networks_is_shared():
     """Else the hashes would prove nothing: a forked child, whose team is the caller alone, gets its 16 threads."""
     run = python(f"""
         import os, sys
-        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        sys.path[:0] = {[str(TESTS), str(Path(__file__).parent)]!r}
         from fastnn import core
         from test_threads import COUNTS, NETWORKS, trained
         for net in NETWORKS:
@@ -719,14 +719,13 @@ def test_threadpoolctl_sees_and_limits_the_number(number):
 
 
 def sanitized_team(tmp_path, *options):
-    """What ThreadSanitizer says of tests/team_check.c."""
+    """What ThreadSanitizer says of team_check.c."""
     gcc, program = shutil.which("gcc"), tmp_path / "team_check"
-    here = Path(__file__).parent
     if gcc is None:
         pytest.skip("NOT TESTED: there is no gcc")
     built = subprocess.run(
         [gcc, "-std=gnu11", "-g", "-O1", "-Wall", "-Werror", "-fsanitize=thread", *options,
-         "-I", here.parent / "src" / "fastnn", here / "team_check.c", "-o", program, "-pthread"],
+         "-I", ROOT / "src" / "fastnn", Path(__file__).with_name("team_check.c"), "-o", program, "-pthread"],
         capture_output=True, text=True, check=False)
     if "ltsan" in built.stderr:
         pytest.skip("NOT TESTED: there is no ThreadSanitizer")

@@ -2,10 +2,10 @@
 
 import runpy
 from importlib.resources import files
-from pathlib import Path
 from typing import get_args
 
 import pytest
+from helpers import TESTS
 
 from fastnn import _types, activations, initializers, losses, metrics
 
@@ -33,4 +33,4 @@ def test_an_editor_offers_every_activation_for_the_output():
 
 
 def test_the_program_that_mypy_checks_runs():
-    runpy.run_path(str(Path(__file__).parent / "typechecking" / "user_program.py"))
+    runpy.run_path(str(TESTS / "typechecking" / "user_program.py"))
