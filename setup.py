@@ -46,7 +46,7 @@ PRECISE = ["-fno-fast-math", "-fno-associative-math", "-fno-reciprocal-math", "-
            "-fno-rounding-math", "-fno-single-precision-constant"]
 # -ffp-contract=off: a fused multiply-add is written fma(), so that every compiler
 # rounds in the same places. -fno-math-errno: sqrt is one instruction. -fno-gcse: with it, gcc 12 keeps
-# all sums of a float64 tile in registers (tests/test_cost.py looks).
+# all sums of a float64 tile in registers (test_cost.py looks).
 FLAGS = [*PRECISE, "-ffp-contract=off", "-fno-math-errno", "-fno-gcse", "-fvisibility=hidden", "-Wno-psabi",
          "-Wno-unused-function"]
 # A linker that hears of fast math adds code that takes subnormals for zero, from import on and in the whole process.

@@ -14,7 +14,7 @@ class Bug:
     file: str                   # below src/fastnn
     old: str
     new: str
-    tests: tuple[str, ...]      # below tests, that must notice
+    tests: tuple[str, ...]      # file, or file::function, that must notice; seeded_bugs.py finds the folder
 
 
 BUGS = (

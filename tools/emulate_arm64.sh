@@ -2,8 +2,8 @@
 # Builds fastnn for arm64 in build/arm64 and runs tests there, in an emulated processor: do its bits agree with those of
 # this machine? (It says nothing about speed.)
 #
-#     tools/emulate_arm64.sh                         tests/test_bits.py and tests/test_golden.py
-#     tools/emulate_arm64.sh tests/test_bits.py -k …  what pytest is told
+#     tools/emulate_arm64.sh                                 test_bits.py and test_golden.py
+#     tools/emulate_arm64.sh tests/kernels/test_bits.py -k …  what pytest is told
 #
 # On Debian 12, x86-64, with: debootstrap qemu-user-static gcc-aarch64-linux-gnu unzip, the architecture
 # (dpkg --add-architecture arm64 && apt-get update), and `make build`. Takes three minutes and 400 MB the first time.
@@ -36,7 +36,7 @@ cd source
 CC=aarch64-linux-gnu-gcc LDSHARED="aarch64-linux-gnu-gcc -shared" _PYTHON_HOST_PLATFORM=linux-aarch64 \
     SETUPTOOLS_EXT_SUFFIX=.cpython-311-aarch64-linux-gnu.so "$python" setup.py build_ext --inplace -j2
 
-[ $# -gt 0 ] || set -- tests/test_bits.py tests/test_golden.py
+[ $# -gt 0 ] || set -- tests/kernels/test_bits.py tests/files/test_golden.py
 PYTHONPATH=src:$here/site QEMU_LD_PREFIX=$here/system \
     qemu-aarch64-static -E PYTHONHOME="$here/system/usr" "$here/system/usr/bin/python3.11" \
     -m pytest -q -p no:cacheprovider "$@"

@@ -1,7 +1,7 @@
 """Runs tests under valgrind's memcheck: does fastnn read what was never written, or touch memory that is not its own?
 
-    python tools/memcheck.py                          training, predicting, saving and loading
-    python tools/memcheck.py tests/test_bits.py -k …  what pytest is told
+    python tools/memcheck.py                                  training, predicting, saving and loading
+    python tools/memcheck.py tests/kernels/test_bits.py -k …  what pytest is told
 
 Python and NumPy have reports of their own, such as of lengths that they read past: what counts is a report with a
 frame in one of fastnn's modules, but for what began with Python's ints: CPython 3.11 finds the int 0 by a digit that
@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PACKAGE = os.path.join(os.path.realpath(Path(importlib.util.find_spec("fastnn").origin).parent), "")
 # Rprop: there valgrind's arithmetic makes -0 of the zeros that fill rows, and copies have 0.
-TESTS = ("tests/test_continuation.py", "tests/test_saving.py", "tests/test_regularisation.py",
+TESTS = ("tests/training/test_continuation.py", "tests/files/test_saving.py", "tests/training/test_regularisation.py",
          "-k", "not sse2 and not Rprop and (not threads or everything)")
 ENVIRONMENT = {
     "PYTHONMALLOC": "malloc",                               # each object's memory by itself

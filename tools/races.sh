@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Runs tests of threads under ThreadSanitizer, fastnn and Python built for it: no report may have a frame of fastnn.
 #
-#     PYTHON=python3.13t tools/races.sh                         tests/test_threads.py, and what else is concurrent
-#     PYTHON=python3.13t tools/races.sh tests/test_fit.py -k …  what pytest is told
+#     PYTHON=python3.13t tools/races.sh                                  test_threads.py, and what else is concurrent
+#     PYTHON=python3.13t tools/races.sh tests/training/test_fit.py -k …  what pytest is told
 #
 # Such a Python is CPython's sources after: ./configure --disable-gil --with-thread-sanitizer && make && make install
 # What it sees of NumPy is which memory it takes and frees. Nothing is suppressed: reports without a frame of fastnn are
@@ -29,7 +29,7 @@ RACE
 [ -n "$(of_fastnn)" ] || { echo "a race that was made on purpose was not noticed; so nothing is proved"; exit 1; }
 
 rm -rf "$reports" && mkdir "$reports"
-[ $# -gt 0 ] || set -- tests/test_threads.py tests/test_processes.py tests/test_process.py \
+[ $# -gt 0 ] || set -- tests/processes/test_{threads,processes,process}.py \
     -k "test_threads or sixteen or eight_threads or side_by_side or disturb_each_other"
 passed=0
 "$python" -m pytest -q -p no:cacheprovider "$@" || passed=$?

@@ -2,7 +2,7 @@
 
     python tools/record_golden.py
 
-Each release adds its own, which is then never written again: tests/test_golden.py loads them all, compares
+Each release adds its own, which is then never written again: test_golden.py loads them all, compares
 predictions and trains on. Inputs are simple formulas and stand in record.json, so that the test reads everything
 from there. An instruction set with fused multiply-add must run: the recorded bits are those of avx2, avx512 and neon.
 """

@@ -114,10 +114,16 @@ def build(folder: Path, modules: list[str]) -> None:
         raise SystemExit(f"{folder.name} does not compile:\n{run.stdout}{run.stderr}")
 
 
+def with_folder(test: str) -> str:
+    """tests/kernels/test_ops.py::test_losses for test_ops.py::test_losses; no two folders have files of one name."""
+    [path] = (ROOT / "tests").rglob(test.partition("::")[0])
+    return str(path.relative_to(ROOT).with_name(test))
+
+
 def run_tests(folder: Path, tests: tuple[str, ...] | list[str], limit: float | None) -> str:
     """The first of these tests that fails, "" where all pass, or UNDECIDED where they take longer than the limit."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *(f"tests/{test}" for test in tests)],
+        [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *map(with_folder, tests)],
         cwd=folder, env=environment(PYTHONPATH=str(folder / "src")), text=True, start_new_session=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:
@@ -128,8 +134,8 @@ def run_tests(folder: Path, tests: tuple[str, ...] | list[str], limit: float | N
         return UNDECIDED
     if process.returncode == 0:
         return ""
-    failed = re.search(r"^(?:FAILED|ERROR) tests/(.+?)(?: - .*)?$", output, re.MULTILINE)
-    crashed = re.search(r'/tests/(test_\w+\.py)", line \d+ in (test_\w+)', output)
+    failed = re.search(r"^(?:FAILED|ERROR) tests/\w+/(.+?)(?: - .*)?$", output, re.MULTILINE)
+    crashed = re.search(r'/tests/\w+/(test_\w+\.py)", line \d+ in (test_\w+)', output)
     if process.returncode == 1 and failed:
         return failed[1]
     if process.returncode < 0 and crashed:

@@ -425,6 +425,7 @@ def test_every_seeded_bug_has_its_place(monkeypatch):
         text = (ROOT / "src" / "fastnn" / bug.file).read_text(encoding="utf-8")
         assert text.count(bug.old) == 1, bug.name
         for test in bug.tests:
-            file, _, function = test.partition("::")
-            assert f"def {function}" in (TESTS / file).read_text(encoding="utf-8"), test
+            name, _, function = test.partition("::")
+            [path] = TESTS.rglob(name)
+            assert f"def {function}" in path.read_text(encoding="utf-8"), test
     assert len(bugs) > 20
