@@ -3,10 +3,15 @@
 A set that this processor cannot run is reported as NOT TESTED: a skip, never a pass.
 """
 
+from pathlib import Path
+
 import pytest
 from hypothesis import settings
 
 from fastnn.core import dispatch
+
+HELPERS = [path.stem for path in Path(__file__).parent.rglob("*.py") if not path.name.startswith(("test_", "conftest"))]
+pytest.register_assert_rewrite(*HELPERS)    # so that an assertion there shows its values, too
 
 settings.register_profile("fastnn", derandomize=True, deadline=None, max_examples=50, print_blob=True)
 settings.load_profile("fastnn")

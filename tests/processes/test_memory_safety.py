@@ -33,7 +33,6 @@ SETUP = """
     sys.setswitchinterval(1e-5)
 """
 
-
 # Ownership
 
 

@@ -218,7 +218,6 @@ CHILDREN = COMMON + """
         main(sys.argv[1], sys.argv[2] == "busy", int(sys.argv[3]), float(sys.argv[4]))
 """
 
-
 def check_children(folder, way, busy, rounds, spoil=0.0):
     (folder / "children.py").write_text(textwrap.dedent(CHILDREN))
     arguments = [way, "busy" if busy else "idle", str(rounds), str(spoil)]

@@ -136,7 +136,6 @@ BUSY = """
         time.sleep(0.001)
 """
 
-
 @pytest.fixture
 def busy_processors():
     """Two processes for every processor compete with the test."""
