@@ -297,7 +297,6 @@ DAEMON = """
     time.sleep({delay})
 """
 
-
 def end(name, delay, sabotage=""):
     script, code, printed = ENDINGS[name]
     run = python(COMMON + DAEMON.format(delay=delay) + sabotage + script, timeout=60)

@@ -239,7 +239,6 @@ SHARED_WORK = """
         return network.get_parameters().tobytes()
 """
 
-
 @pytest.mark.any_isa
 def test_small_work_starts_no_thread():
     run = python(SHARED_WORK + """
