@@ -91,7 +91,7 @@ races:          ## run tests of threads under ThreadSanitizer, PYTHON being a CP
 refcounts:      ## count references on a debug build of CPython, PYTHON=python3.11-dbg; builds NumPy for it (some minutes)
 	PYTHON=$(PYTHON) tools/environment.sh refcounts --no-binary numpy \
 	    -Csetup-args=-Dallow-noblas=true -Csetup-args=-Ddisable-optimization=true
-	build/env-refcounts/bin/python -m pytest -q -p no:cacheprovider tests/processes/test_failures.py -k reference -rP
+	build/env-refcounts/bin/python -m pytest -q -p no:cacheprovider tests/processes/test_leaks.py -k reference -rP
 
 open-mpi:       ## run the tests of several ranks with Open MPI in the place of MPICH
 	$(PYTHON) -m venv build/env-open-mpi

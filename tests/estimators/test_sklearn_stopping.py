@@ -12,7 +12,6 @@ from fastnn.sklearn import MLPClassifier, MLPRegressor
 
 pytestmark = [pytest.mark.any_isa, pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")]
 
-
 POINTS = np.linspace(-1, 1, 200)[:, None]
 SLOPE = 3 * POINTS[:, 0]
 QUICK = {"random_state": 0, "max_iter": 300, "learning_rate_init": 0.01, "early_stopping": True}

@@ -12,7 +12,6 @@ from fastnn import schedules
 
 pytestmark = pytest.mark.any_isa
 
-
 SCRIPT = [5, 4, 4.5, 3.95, 3, 3.5, 3.2, 3.1, 9, 9]
 
 
