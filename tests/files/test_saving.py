@@ -1,7 +1,7 @@
 """Saving a network: what comes back, what a file cannot hold, and that no description fools `load`.
 
-The file itself, its checksum and its way to the disk are in test_model_file.py; that a loaded network
-trains on to the same bits, in test_continuation.py.
+The file itself and its checksum are in test_model_file.py, its way to the disk in test_model_file_writing.py; that
+a loaded network trains on to the same bits, in test_continuation.py.
 """
 
 import copy
