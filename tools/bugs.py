@@ -151,13 +151,13 @@ BUGS = (
         "schedules.py",
         "return value if callable(value) else copy.deepcopy(value)",
         "return value",
-        ("test_saving.py::test_a_copy_of_an_optimizer_has_a_schedule_of_its_own",)),
+        ("test_copies.py::test_a_copy_of_an_optimizer_has_a_schedule_of_its_own",)),
     Bug("unread-save",
         "A save does not see whether what it writes can be read.",
         "storage/state.py",
         "restored(type(network), understood(read), arrays)",
         "understood(read)",
-        ("test_saving.py::test_what_was_changed_behind_the_checks_is_refused_before_the_disk_is_touched",)),
+        ("test_saving_checks.py::test_what_was_changed_behind_the_checks_is_refused_before_the_disk_is_touched",)),
 
     # What users pass
 

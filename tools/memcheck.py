@@ -20,7 +20,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PACKAGE = os.path.join(os.path.realpath(Path(importlib.util.find_spec("fastnn").origin).parent), "")
 # Rprop: there valgrind's arithmetic makes -0 of the zeros that fill rows, and copies have 0.
-TESTS = ("tests/training/test_continuation.py", "tests/files/test_saving.py", "tests/training/test_regularisation.py",
+TESTS = ("tests/training/test_continuation.py", "tests/training/test_regularisation.py", "tests/files/test_saving.py",
+         "tests/files/test_saving_checks.py", "tests/files/test_copies.py",
          "-k", "not sse2 and not Rprop and (not threads or everything)")
 ENVIRONMENT = {
     "PYTHONMALLOC": "malloc",                               # each object's memory by itself

@@ -5,35 +5,23 @@ a loaded network trains on to the same bits, in test_continuation.py.
 """
 
 import copy
-import enum
 import json
 import os
 import pickle
 import re
-from fractions import Fraction
 
 import numpy as np
 import pytest
-from helpers import regression_data, same_bits
+from helpers import same_bits
+from saved_networks import OPTIMIZERS, X, Y, deep, mse
 
 import fastnn
 from fastnn import network as network_module
 from fastnn import schedules
-from fastnn.losses import Loss
 from fastnn.storage import model_file, state
 from fastnn.storage.model_file import read_model, write_model
 
 pytestmark = pytest.mark.any_isa
-X, Y = regression_data(30, 4, 2, seed=71)
-OPTIMIZERS = [
-    fastnn.SGD(0.1, momentum=0.5), fastnn.Adam(schedules.CosineDecay(0.1, 5), clip_norm=1.0), fastnn.AdamW(),
-    fastnn.RMSprop(momentum=0.1), fastnn.Adagrad(), fastnn.Rprop(), fastnn.LBFGS(history_size=5),
-    fastnn.SGD(schedules.WarmUp(schedules.ReduceOnPlateau(0.1, patience=0), 3)),
-]
-
-
-def mse(outputs, targets):
-    return ((outputs - targets) ** 2).mean(), 2 * (outputs - targets) / outputs.size
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -120,15 +108,6 @@ def test_a_learning_rate_that_is_a_function_becomes_its_latest_value(tmp_path):
     assert callable(network.optimizer.learning_rate.function)
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS[:-2], ids=repr)
-def test_an_optimizer_is_copied_without_its_network(optimizer):
-    optimizer = copy.deepcopy(optimizer)
-    fastnn.Network([4, 2]).fit(X, Y, optimizer=optimizer)
-    twin = copy.deepcopy(optimizer)
-    assert repr(twin) == repr(optimizer) and twin.steps == 0
-    fastnn.Network([4, 3, 2]).fit(X, Y, optimizer=twin)
-
-
 @pytest.mark.parametrize("before, after", [(0.0, 0.9), (0.9, 0.0)])
 def test_momentum_that_was_set_since_the_last_fit_is_saved(before, after, tmp_path):
     network = fastnn.Network([4, 9, 2])
@@ -138,359 +117,6 @@ def test_momentum_that_was_set_since_the_last_fit_is_saved(before, after, tmp_pa
     loaded = fastnn.load(tmp_path / "model")
     assert loaded.fit(X, Y).loss == network.fit(X, Y).loss
     assert same_bits(loaded.get_parameters(), network.get_parameters())
-
-
-# What leaves has passed the checks of what comes in
-
-
-def trained(optimizer=None, **arguments):
-    """A network with a little of everything that a file holds."""
-    network = fastnn.Network([4, 3, 2], **arguments)
-    network.fit(X, Y, epochs=2, optimizer=optimizer or fastnn.Adam(), early_stopping=fastnn.EarlyStopping(5))
-    return network
-
-
-def everything(network):
-    """What a file must bring back."""
-    optimizer, stopping = network.optimizer, network.early_stopping
-    block = stopping.best_parameters
-    state = getattr(optimizer, "state", ())
-    if getattr(optimizer, "momentum", None) == 0:       # which may have been set since the last fit
-        state = state[:0 if isinstance(optimizer, fastnn.SGD) else 1]
-    return {
-        "network": repr(network), "parameters": network.get_parameters().tobytes(), "metadata": network.metadata,
-        "optimizer": repr(optimizer), "done": (optimizer.steps, optimizer.epochs),
-        "state": [network._engine.packed(block).tobytes() for block in state],
-        "stopping": (stopping.settings(), stopping.best, stopping.best_epoch, stopping.waited),
-        "best": block if block is None else block.tobytes()}
-
-
-def copied(network):
-    return copy.copy(network)
-
-
-def deeply_copied(network):
-    return copy.deepcopy(network)
-
-
-def pickled(network):
-    return pickle.loads(pickle.dumps(network))
-
-
-NESTEROV = fastnn.SGD(0.1, momentum=0.9, nesterov=True)
-PARTS = {"network": lambda network: network, "optimizer": lambda network: network.optimizer,
-         "early_stopping": lambda network: network.early_stopping, "loss": lambda network: network.loss,
-         "schedule": lambda network: network.optimizer.learning_rate}
-
-
-@pytest.mark.parametrize("optimizer, part, name, value, words", [
-    (NESTEROV, "optimizer", "momentum", 0, "nesterov is True, but momentum is 0; .* set nesterov to False before"),
-    (fastnn.SGD(0.1), "optimizer", "nesterov", True, "momentum is 0; .* momentum before nesterov"),
-    (fastnn.Rprop(), "optimizer", "etas", (1.2, 0.5), r"etas is \(1.2, 0.5\), but must hold a number between 0 and 1"),
-    (fastnn.Rprop(), "optimizer", "etas", {0.5, 1.2}, r"etas is {.*}, but must hold two numbers"),
-    (fastnn.Rprop(), "optimizer", "etas", {0.5: 1, 1.2: 2}, r"etas is {.*}, but must hold two numbers"),
-    (fastnn.Rprop(), "optimizer", "step_sizes", (50, 1e-6), r"step_sizes is \(50.0, 1e-06\), but must hold"),
-    (fastnn.Rprop(), "optimizer", "step_sizes", (0, 1), r"step_sizes is \(0.0, 1.0\)"),
-    (fastnn.Rprop(), "optimizer", "step_sizes", "12", "step_sizes is '12', but must hold two numbers"),
-    (fastnn.Rprop(), "optimizer", "learning_rate", schedules.StepDecay(0.1, 2), "Rprop finds the sizes of its steps"),
-    (fastnn.Adam(), "optimizer", "epsilon", 1e-39, "epsilon is 1e-39, but must be at least 1.18e-38 in float32"),
-    (fastnn.RMSprop(), "optimizer", "epsilon", 1e-39, "epsilon is 1e-39, but must be at least 1.18e-38 in float32"),
-    (fastnn.Adam(), "optimizer", "kernel", "sgd", "kernel says which optimizer this is, and cannot be set"),
-    (fastnn.Adam(), "optimizer", "constants", (), "constants says which optimizer this is, and cannot be set"),
-    (fastnn.LBFGS(), "optimizer", "history_size", 0, "history_size is 0"),
-    (fastnn.LBFGS(), "optimizer", "tolerance_gradient", -1, "tolerance_gradient is -1"),
-    (fastnn.LBFGS(), "optimizer", "tolerance_change", np.nan, "tolerance_change is nan"),
-    (fastnn.LBFGS(), "optimizer", "max_evaluations", 0, "max_evaluations is 0"),
-    (fastnn.LBFGS(), "optimizer", "steps", -1, "steps is -1, but must be at least 0"),
-    (fastnn.LBFGS(), "optimizer", "epochs", 2**62, "epochs is 4611686018427387904, which is too large"),
-    (None, "early_stopping", "patience", 0, "patience is 0"),
-    (None, "early_stopping", "mode", "best", "mode is 'best'"),
-    (None, "early_stopping", "min_change", -1, "min_change is -1"),
-    (None, "early_stopping", "monitor", 3, "monitor is 3"),
-    (None, "early_stopping", "restore_best", "no", "restore_best is 'no', but must be True or False"),
-    (None, "early_stopping", "best", np.inf, "best is inf"),
-    (None, "early_stopping", "best_epoch", 1.5, "best_epoch is"),
-    (None, "early_stopping", "waited", -1, "waited is -1"),
-    (None, "early_stopping", "best_parameters", [1], "best_parameters is a list, but must be an array, or None"),
-    (None, "network", "l1", -1, "l1 is -1"), (None, "network", "l2", np.nan, "l2 is nan"),
-    (None, "loss", "parameter", 7.0, "cannot assign"), (None, "loss", "name", "foo", "cannot assign"),
-    (fastnn.SGD(schedules.StepDecay(0.1, 2)), "schedule", "rate", -1, "cannot assign"),
-], ids=str)
-def test_what_load_would_refuse_cannot_be_set(optimizer, part, name, value, words, tmp_path):
-    network = trained(copy.copy(optimizer), loss=fastnn.losses.quantile(0.3))
-    before, whole = getattr(PARTS[part](network), name), everything(network)
-    with pytest.raises((AttributeError, TypeError, ValueError), match=words):
-        setattr(PARTS[part](network), name, value)
-    after = getattr(PARTS[part](network), name)
-    assert (after is before or after == before) and everything(network) == whole
-    network.save(tmp_path / "model")
-    assert everything(fastnn.load(tmp_path / "model")) == whole
-
-
-def test_settings_that_go_together_are_set_one_after_the_other():
-    optimizer = fastnn.SGD(0.1)
-    optimizer.momentum = 0.9
-    optimizer.nesterov = True
-    optimizer.nesterov = False
-    optimizer.momentum = 0
-    assert repr(optimizer) == repr(fastnn.SGD(0.1))
-
-
-class Name(str, enum.Enum):         # noqa: UP042  as older programs have it
-    MAX = "max"
-
-
-class Whole(int):
-    pass
-
-
-class Real(float):
-    pass
-
-
-class Text(str):
-    pass
-
-
-class Table(dict):
-    pass
-
-
-ODD = [
-    np.nan, np.inf, -np.inf, -1, -0.0, 0, 1, 0.5, 1e-300, 5e-324, 1e300, 2**62 - 1, 2**62, 2**70, 10**5000, "x" * 10**6,
-    "\ud800", "", "\x1b", "loss", "max", Name.MAX, Text("min"), np.float32(0.2), np.float16(0.5), np.longdouble(0.3),
-    np.int64(3), np.uint8(2), np.bool_(True), True, None, Real(0.5), Whole(3), Fraction(1, 3), Fraction(10**400, 3), 1j,
-    object, b"max", [], (0.5, 1.2), (1e-6, 50), (50, 0.1), (0.5, np.inf), {0.5, 1.2}, np.array([0.5, 1.2]),
-    np.array(0.5), np.zeros(5, "f"), Table(), {"a": np.float64(0.5)}, {"a": np.float32(0.5)}, {"a": np.zeros(3)},
-    {"\ud800": "\ud800"},
-    {"a": Whole(3)}, {Text("a"): Text("b")}, {"a": Name.MAX}, {"a": 10**5000}, {"a": 2**70}, {"a": -0.0}, {"a": "\0"},
-    {"a": "x" * 600_000}, {True: 1}, {None: 1}, {1: 2}, {"a": (1,)}, {"a": np.nan}, {"a": Fraction(1, 3)},
-    schedules.StepDecay(0.1, 3), schedules.ReduceOnPlateau(0.1), Loss("mse"),
-]
-
-
-def public_attributes(thing):
-    """What can be set: neither methods, nor what the compiled half keeps to itself."""
-    return sorted(name for name in dir(thing) if not name.startswith("_") and not callable(getattr(thing, name))
-                  and name not in ("stale", "scheduled"))
-
-
-@pytest.mark.parametrize("part, optimizer", [
-    ("network", None), ("early_stopping", None), ("loss", None),
-    ("schedule", fastnn.SGD(schedules.ReduceOnPlateau(0.1))),
-    *(("optimizer", optimizer) for optimizer in (NESTEROV, fastnn.Adam(), fastnn.RMSprop(momentum=0.5),
-                                                 fastnn.Adagrad(), fastnn.Rprop(), fastnn.LBFGS()))], ids=str)
-def test_whatever_is_set_is_refused_or_comes_back(part, optimizer, tmp_path, monkeypatch):
-    """Every public attribute, set to odd values: each is refused when it is set, or at the latest by a save that
-    leaves the file as it is, or is there again after loading and copying."""
-    monkeypatch.setattr(os, "fsync", lambda file: None)      # the slowest part of a save
-    network, path, came_back = trained(copy.copy(optimizer), loss=fastnn.losses.quantile(0.3)), tmp_path / "model", 0
-    path.write_text("old")
-    for name in public_attributes(PARTS[part](network)):
-        before = getattr(PARTS[part](network), name)
-        for value in ODD:
-            try:
-                setattr(PARTS[part](network), name, value)
-            except (AttributeError, OverflowError, TypeError, ValueError) as error:
-                assert getattr(PARTS[part](network), name) is before or before == getattr(PARTS[part](network), name)
-                assert len(str(error)) < 700
-                continue
-            whole = everything(network)
-            try:
-                network.save(path)
-            except (TypeError, ValueError) as error:
-                assert path.read_text() == "old" and name in REFUSED_WHEN_SAVED, (name, error)
-            else:
-                came_back += 1
-                assert everything(fastnn.load(path)) == whole, (name, value)
-                for twin in (copied, pickled):
-                    assert everything(twin(network)) == whole, (name, value)
-                path.write_text("old")
-            setattr(PARTS[part](network), name, before)
-    assert came_back > 10 or part in ("loss", "schedule")
-
-
-REFUSED_WHEN_SAVED = ("metadata", "steps", "epochs", "best_parameters", "monitor")
-
-
-@pytest.mark.parametrize("part, name, value", [
-    ("optimizer", "beta1", 7.0), ("optimizer", "epsilon", 1e-39), ("optimizer", "learning_rate", "fast"),
-    ("early_stopping", "patience", 0), ("early_stopping", "best", np.inf), ("early_stopping", "waited", 1.5),
-    ("loss", "parameter", 7.0), ("loss", "name", "foo"), ("network", "_epochs_trained", -1),
-    ("early_stopping", "best_parameters", np.zeros(3, "f")),
-    ("early_stopping", "best_parameters", np.zeros((5, 16), "f")),
-])
-def test_what_was_changed_behind_the_checks_is_refused_before_the_disk_is_touched(part, name, value, tmp_path):
-    """By the code that reads: a file that cannot be loaded is never written, copied or pickled."""
-    network = trained(loss=fastnn.losses.quantile(0.3))
-    network.save(tmp_path / "model")
-    good = (tmp_path / "model").read_bytes()
-    vars(PARTS[part](network))[name] = value
-    for leave in (lambda network: network.save(tmp_path / "model"), copied, deeply_copied, pickle.dumps):
-        with pytest.raises((TypeError, ValueError), match="loss" if part == "loss" else name.strip("_")):
-            leave(network)
-    assert (tmp_path / "model").read_bytes() == good and len(list(tmp_path.iterdir())) == 1
-
-
-def test_counts_that_no_file_holds_are_refused_before_the_disk_is_touched(tmp_path):
-    """Where nothing refused them earlier."""
-    network = trained()
-    network._engine.steps = -1
-    with pytest.raises(ValueError, match="not saved, as fastnn.load would refuse it: steps_trained is -1"):
-        network.save(tmp_path / "model")
-    assert not list(tmp_path.iterdir())
-
-
-def deep(levels):
-    value = 1
-    for _ in range(levels):
-        value = [value]
-    return value
-
-
-@pytest.mark.parametrize("levels", [100, 500, 941, 10**5])
-def test_metadata_are_a_hundred_deep_at_most(levels, tmp_path):
-    """The metadata themselves are one, and so is the description that holds them."""
-    network = fastnn.Network([2, 1])
-    network.metadata = {"it": deep(97)}
-    network.save(tmp_path / "model")
-    good = (tmp_path / "model").read_bytes()
-    assert fastnn.load(tmp_path / "model").metadata == network.metadata == copied(network).metadata
-    network.metadata = {"it": deep(levels)}
-    with pytest.raises(ValueError, match="nested more than 100 deep, which a file cannot hold"):
-        network.save(tmp_path / "model")
-    assert (tmp_path / "model").read_bytes() == good
-    network.metadata = {"it": network.metadata}
-    network.metadata["it"]["it"] = network.metadata       # itself
-    with pytest.raises(ValueError, match="nested more than 100 deep"):
-        network.save(tmp_path / "model")
-
-
-def test_metadata_hold_any_text(tmp_path):
-    network = fastnn.Network([2, 1])
-    network.metadata = {"\ud800": "\udfff\0\x1b", "": [{"": -0.0}, 1e-320, 2**70, True, None]}
-    network.save(tmp_path / "model")
-    loaded = fastnn.load(tmp_path / "model").metadata
-    assert loaded == network.metadata and repr(loaded[""]) == repr(network.metadata[""])
-
-
-# Copies
-
-
-@pytest.mark.parametrize("twin", [copied, deeply_copied, pickled])
-def test_a_copy_shares_nothing_with_its_network(twin):
-    """Whatever is done to one leaves the other as it was: parameters, optimizer, schedule, early stopping, metadata."""
-    plateau = schedules.WarmUp(schedules.ReduceOnPlateau(0.1, factor=0.5, patience=0, min_change=0.9), 3)
-    network = trained(fastnn.SGD(plateau, momentum=0.9))
-    network.metadata = {"columns": ["a", {"b": [1]}]}
-    other = twin(network)
-    one, before = everything(network), network.optimizer.learning_rate.state()
-    assert everything(other) == one and other.optimizer.learning_rate.state() == before
-    other.fit(X, Y, epochs=5, early_stopping=other.early_stopping)
-    other.metadata["columns"][1]["b"].append(2)
-    assert everything(network) == one and network.optimizer.learning_rate.state() == before
-    assert other.optimizer.learning_rate.state() != before
-    assert network.fit(X, Y, epochs=5, early_stopping=network.early_stopping).loss
-
-
-class Named(fastnn.Network):
-    """A network with arguments and attributes of its own."""
-
-    def __init__(self, width, name):
-        super().__init__([X.shape[1], width, Y.shape[1]])
-        self.name = name
-
-
-@pytest.mark.parametrize("twin", [copied, deeply_copied, pickled])
-def test_a_copy_of_a_subclass_has_what_it_holds(twin):
-    network = Named(7, name="mine")
-    network.fit(X, Y, early_stopping=fastnn.EarlyStopping())
-    other = twin(network)
-    assert (type(other), other.name, other.layer_sizes) == (Named, "mine", network.layer_sizes)
-    assert everything(other) == everything(network)
-
-
-@pytest.mark.parametrize("twin", [copied, deeply_copied, pickled])
-def test_a_copy_of_an_optimizer_has_a_schedule_of_its_own(twin):
-    optimizer = fastnn.SGD(schedules.WarmUp(schedules.ReduceOnPlateau(0.1, patience=0, min_change=0.9), 3))
-    trained(optimizer)
-    before = optimizer.learning_rate.state()
-    other = twin(optimizer)
-    assert repr(other) == repr(optimizer) and other.learning_rate.state() == before != plateau_memory(0.1)
-    trained(other)
-    assert optimizer.learning_rate.state() == before != other.learning_rate.state()
-
-
-def test_a_schedule_of_the_users_own_is_copied_with_what_it_remembers():
-    class Noting(schedules.Schedule):
-        def __init__(self):
-            self.losses = []
-
-        def rates(self, epoch, first_step, steps):
-            return 0.1
-
-        def observe(self, loss):
-            self.losses.append(loss)
-
-    network = trained(fastnn.SGD(Noting()))
-    for twin in (copied, deeply_copied):
-        other = twin(network)
-        other.fit(X, Y)
-        assert len(network.optimizer.learning_rate.losses) == 2 and len(other.optimizer.learning_rate.losses) == 3
-
-
-def test_a_copy_of_a_schedule_has_its_function():
-    class Rate:
-        def __call__(self, epoch):
-            return 0.1
-
-    rate = Rate()
-    for schedule in (schedules.Function(rate), schedules.WarmUp(rate, 3)):
-        twin = copied(fastnn.SGD(schedule)).learning_rate
-        assert getattr(twin, "schedule_or_rate", twin).function is rate
-
-
-def plateau_memory(rate):
-    return schedules.ReduceOnPlateau(rate).state()
-
-
-def test_a_loaded_network_of_a_python_loss_has_a_schedule_of_its_own(tmp_path):
-    network = trained(fastnn.SGD(schedules.ReduceOnPlateau(0.01)), loss=mse)
-    network.save(tmp_path / "model")
-    loaded = fastnn.load(tmp_path / "model", loss=mse)
-    assert loaded.fit(X, Y).loss == network.fit(X, Y).loss
-
-
-@pytest.mark.parametrize("make", [
-    lambda plateau: plateau, lambda plateau: schedules.WarmUp(plateau, 3),
-    lambda plateau: schedules.WarmUp(schedules.WarmUp(plateau, 3), 2)])
-def test_a_schedule_that_remembers_serves_one_optimizer(make):
-    """Also where the first optimizer is no more: what it left would be taken for one's own."""
-    plateau = schedules.ReduceOnPlateau(0.1)
-    first = trained(fastnn.SGD(plateau))
-    second, before = fastnn.SGD(make(plateau)), everything(first)
-    network = fastnn.Network([4, 3, 2])
-    for train in (network.fit, network.train_on_batch):
-        with pytest.raises(ValueError, match=r"learning_rate is ReduceOnPlateau\(.*remembers the losses of another"):
-            train(X, Y, optimizer=second)
-    assert everything(first) == before and network.optimizer is None and second.network_engine is None
-    del first
-    with pytest.raises(ValueError, match="remembers the losses of another optimizer; build one for each, or"):
-        network.fit(X, Y, optimizer=second)
-    second.learning_rate = copy.copy(second.learning_rate)
-    network.fit(X, Y, optimizer=second)
-    second.learning_rate = 0.1
-    second.learning_rate = again = make(schedules.ReduceOnPlateau(0.1))
-    network.fit(X, Y)
-    second.learning_rate = 0.1
-    network.fit(X, Y)
-    second.learning_rate = again        # its own
-    network.fit(X, Y)
-
-
-def test_a_schedule_that_remembers_nothing_serves_any():
-    rate = schedules.WarmUp(schedules.CosineDecay(0.1, 5), 3)
-    assert trained(fastnn.SGD(rate)).fit(X, Y).loss == trained(fastnn.SGD(rate)).fit(X, Y).loss
 
 
 def altered(description, path, value):
@@ -751,18 +377,6 @@ def test_no_initial_weights_are_drawn_for_parameters_that_are_kept(tmp_path, mon
         assert not drawn and type(twin) is Own
         assert same_bits(twin.get_parameters(), original.get_parameters())
         assert same_bits(twin.teacher.get_parameters(), original.teacher.get_parameters())
-
-
-def test_copies_have_metadata_of_their_own():
-    network = fastnn.Network([2, 1])
-    network.metadata = {"columns": ["a", "b"]}
-    twin = copy.deepcopy(network)
-    twin.metadata["columns"].append("c")
-    assert network.metadata == {"columns": ["a", "b"]}
-    network.metadata = ["a"]
-    for leave in (copied, deeply_copied, pickle.dumps):
-        with pytest.raises(TypeError, match=r"metadata is \['a'\], but must be a dictionary"):
-            leave(network)
 
 
 def test_a_file_without_metadata_is_one_of_an_older_version(tmp_path):
