@@ -29,7 +29,7 @@ RACE
 [ -n "$(of_fastnn)" ] || { echo "a race that was made on purpose was not noticed; so nothing is proved"; exit 1; }
 
 rm -rf "$reports" && mkdir "$reports"
-[ $# -gt 0 ] || set -- tests/processes/test_{threads,processes,process}.py \
+[ $# -gt 0 ] || set -- tests/processes/test_{threads,threads_number,threads_of_one_network,processes,process}.py \
     -k "test_threads or sixteen or eight_threads or side_by_side or disturb_each_other"
 passed=0
 "$python" -m pytest -q -p no:cacheprovider "$@" || passed=$?
