@@ -94,7 +94,7 @@ BUGS = (
         "_core.pyx",
         "if self.stride and self.rows > PY_SSIZE_T_MAX // (self.stride * itemsize):",
         "if self.stride and self.rows > PY_SSIZE_T_MAX:",
-        ("test_ops.py::test_a_size_that_overflows_is_a_memory_error",)),
+        ("test_ops_memory.py::test_a_size_that_overflows_is_a_memory_error",)),
     Bug("relu-of-nan",
         "ReLU within a product makes 0 of NaN.",
         "kernels/gemm.pxd",

@@ -14,7 +14,7 @@ one=("$@") four=("$@")
 if [ $# = 0 ]; then
     echo "NOT TESTED: what needs scikit-learn 1.9, which has no wheel for CPython 3.13t"
     one=(--ignore-glob='*/test_sklearn*' --ignore-glob='*/test_sweeps*' -k "not (sklearn or grid_search or every_block_of_python or program_that_mypy)")
-    four=(tests/kernels/test_{ops,activations,bits}.py tests/network/test_{network,gradients,layouts}.py
+    four=(tests/kernels/test_{ops,ops_memory,ops_errors,activations,bits}.py tests/network/test_{network,gradients,layouts}.py
           tests/training/test_{training,regularisation,schedules,fit,validation,stopping,callbacks,python_loss}.py
           tests/training/test_{lbfgs,sources}.py tests/files/test_{saving,saving_checks,copies}.py
           -k "not sse2 and not avx512")

@@ -16,6 +16,8 @@ import pytest
 import test_activations
 import test_bits
 import test_ops
+import test_ops_errors
+import test_ops_memory
 from helpers import DTYPES, FEW, OPERATIONS, ROOT, TESTS, Guarded, assert_product, gamma, same_bits, ulps, unit
 from numpy.lib.stride_tricks import as_strided
 
@@ -294,11 +296,11 @@ def ignore_strides(y, x, *others):
 def test_the_check_of_layouts_notices_ignored_strides(dtype, broken):
     broken("dense_forward", ignore_strides, before=True)
     with pytest.raises(AssertionError):
-        test_ops.test_layouts_of_inputs("dense_forward identity", dtype)
+        test_ops_memory.test_layouts_of_inputs("dense_forward identity", dtype)
 
 
 @each_dtype
-@pytest.mark.parametrize("check", [test_ops.test_layouts_of_inputs, test_ops.test_layouts_of_outputs])
+@pytest.mark.parametrize("check", [test_ops_memory.test_layouts_of_inputs, test_ops_memory.test_layouts_of_outputs])
 def test_the_check_of_layouts_notices_one_bit(check, dtype, broken):
     def flip_if_strided(y, z, activation):
         if not (y.flags.c_contiguous and z.flags.c_contiguous):
@@ -313,7 +315,7 @@ def test_the_check_of_layouts_notices_one_bit(check, dtype, broken):
 def test_the_check_of_outputs_notices_a_copy_that_is_written_instead(dtype, broken):
     broken("activation_forward", lambda y, *others: (np.ascontiguousarray(y), *others), before=True)
     with pytest.raises(AssertionError):
-        test_ops.test_layouts_of_outputs("activation_forward gelu", dtype)
+        test_ops_memory.test_layouts_of_outputs("activation_forward gelu", dtype)
 
 
 @each_dtype
@@ -324,7 +326,7 @@ def test_the_check_of_layouts_notices_a_changed_input(dtype, broken):
 
     broken("activation_forward", change)
     with pytest.raises(AssertionError):
-        test_ops.test_layouts_of_inputs("activation_forward tanh", dtype)
+        test_ops_memory.test_layouts_of_inputs("activation_forward tanh", dtype)
 
 
 # Stray accesses
@@ -345,7 +347,7 @@ def test_canaries_notice_a_stray_write(spoil, broken):
     broken("activation_forward", spoil)
     with pytest.raises(AssertionError, match="memory around y"):
         operation = OPERATIONS["activation_forward tanh"]
-        test_ops.assert_canaries_alive(operation, (5, 6, 7), "float64", slice(16, None))
+        test_ops_memory.assert_canaries_alive(operation, (5, 6, 7), "float64", slice(16, None))
 
 
 @pytest.mark.any_isa
@@ -397,18 +399,18 @@ def test_the_check_of_errors_notices_an_output_that_was_touched(monkeypatch):
 
     monkeypatch.setattr(ops, "activation_forward", touch)
     with pytest.raises(AssertionError):
-        test_ops.assert_refused("activation_forward", {"activation": "wrong"}, ValueError, "activation is")
+        test_ops_errors.assert_refused("activation_forward", {"activation": "wrong"}, ValueError, "activation is")
 
 
 @pytest.mark.parametrize("change", [{}, {"activation": "relu"}])
 def test_the_check_of_errors_notices_that_nothing_is_wrong(change):
     with pytest.raises(NOTICED):
-        test_ops.assert_refused("activation_forward", change, ValueError)
+        test_ops_errors.assert_refused("activation_forward", change, ValueError)
 
 
 def test_the_check_of_errors_notices_missing_words():
     with pytest.raises(AssertionError):
-        test_ops.assert_refused("activation_forward", {"activation": "wrong"}, ValueError, "no such words")
+        test_ops_errors.assert_refused("activation_forward", {"activation": "wrong"}, ValueError, "no such words")
 
 
 @pytest.mark.any_isa
