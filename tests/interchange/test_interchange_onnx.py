@@ -9,8 +9,8 @@ import os
 
 import numpy as np
 import pytest
+from example_networks import DTYPES, B, W, X, assert_same_network, error, network_of, networks
 from hypothesis import given, settings
-from test_interchange import DTYPES, B, W, X, assert_same_network, error, network_of, networks
 
 import fastnn
 from fastnn.activations import ACTIVATIONS

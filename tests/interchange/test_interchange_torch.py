@@ -3,8 +3,8 @@
 import importlib
 
 import pytest
+from example_networks import DTYPES, X, assert_same_network, error, network_of, networks
 from hypothesis import given, settings
-from test_interchange import DTYPES, X, assert_same_network, error, network_of, networks
 
 import fastnn
 from fastnn.activations import ACTIVATIONS
