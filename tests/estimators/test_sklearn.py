@@ -42,6 +42,7 @@ for kind in (MLPClassifier, MLPRegressor):
         print(kind.__name__, result["check_name"], result["status"])
 """
 
+
 def test_every_check_of_scikit_learn_passes():
     done = subprocess.run([sys.executable, "-c", CHECKS], env=os.environ | {"SCIPY_ARRAY_API": "1"}, text=True,
                           capture_output=True)

@@ -100,6 +100,7 @@ with sklearn.config_context(array_api_dispatch=True):
 print("done")
 """
 
+
 def test_tensors_under_array_api_dispatch_give_numpy_arrays():
     pytest.importorskip("torch")
     done = subprocess.run([sys.executable, "-c", ARRAY_API], env=os.environ | {"SCIPY_ARRAY_API": "1"}, text=True,

@@ -224,6 +224,7 @@ DEEP = """
             print(error)
 """
 
+
 def test_nothing_that_is_nested_deep_reaches_a_parser(tmp_path):
     """With a recursion limit at which parsers would run out of stack, in a process of its own."""
     n = 2**19

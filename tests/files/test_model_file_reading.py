@@ -240,6 +240,7 @@ WATCHED = """
     print(*events, sep="\\n")
 """
 
+
 def events(paths, sabotage=""):
     """What Python reports of reading these files: imports, opened files, code that is compiled or run."""
     return python(WATCHED.replace("BREAK", sabotage), *paths).splitlines()

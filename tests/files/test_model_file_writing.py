@@ -392,6 +392,8 @@ def test_the_check_of_saves_at_once_can_fail(tmp_path, monkeypatch):
     with pytest.raises((OSError, FormatError)):
         for _ in range(20):     # the first round should do
             check_saves_at_once(tmp_path / "model")
+
+
 SAVE = """
     import ctypes, os, sys
     sys.path.insert(0, FOLDER)

@@ -312,6 +312,7 @@ standard = scaling.Scaling.of(X)
 show("folded", scaling.folded(fastnn.Network([7, 33, 5], dtype="float64"), standard, None).get_parameters())
 """
 
+
 def numpy_core():
     """The name of the module that knows what NumPy finds in the processor."""
     return next(name for name in ("numpy._core._multiarray_umath", "numpy.core._multiarray_umath")

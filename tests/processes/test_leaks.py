@@ -79,6 +79,7 @@ LEAKS = CYCLES + """
     print(json.dumps([now[0] - resident, now[1] - threads, now[2] - files, traced, os.listdir(folder)]))
 """
 
+
 def check_leaks(rounds, warm_up, most_per_cycle, leak="pass"):
     growth, threads, files, traced, left = answer(
         LEAKS.format(rounds=rounds, warm_up=warm_up, leak=leak), timeout=3000)

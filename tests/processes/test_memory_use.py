@@ -50,6 +50,7 @@ LIMITED = """
     net, twin = trained(), trained()
 """
 
+
 @NEEDS_PROC
 def test_what_asks_for_more_than_there_is_gets_a_memory_error_at_once():
     seconds, same, growth = answer(LIMITED + """

@@ -53,6 +53,7 @@ STATE = """
         return [name for name in before if before[name] != after[name]]
 """
 
+
 @pytest.mark.any_isa
 def test_import_and_work_leave_no_trace():
     run = python(STATE + """

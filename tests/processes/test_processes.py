@@ -218,6 +218,7 @@ CHILDREN = COMMON + """
         main(sys.argv[1], sys.argv[2] == "busy", int(sys.argv[3]), float(sys.argv[4]))
 """
 
+
 def check_children(folder, way, busy, rounds, spoil=0.0):
     (folder / "children.py").write_text(textwrap.dedent(CHILDREN))
     arguments = [way, "busy" if busy else "idle", str(rounds), str(spoil)]
@@ -296,6 +297,7 @@ DAEMON = """
     threading.Thread(target=keep_busy, args=[threading.Event()], daemon=True).start()
     time.sleep({delay})
 """
+
 
 def end(name, delay, sabotage=""):
     script, code, printed = ENDINGS[name]

@@ -81,6 +81,7 @@ BUSY = """
         time.sleep(0.001)
 """
 
+
 @pytest.fixture
 def busy_processors():
     """Two processes for every processor compete with the test."""
@@ -171,6 +172,7 @@ def test_callers_who_come_together_get_what_each_would_get_alone(number):
         results = [task.result() for task in tasks]
     assert all(np.array_equal(result[0], alone[0]) for result in results[:8])
     assert all(np.array_equal(result, alone[1]) for result in results[8:])
+
 
 @pytest.mark.any_isa
 def test_small_work_starts_no_thread():

@@ -197,6 +197,7 @@ net.to_c(sys.argv[1] + "/net.h")
 print(fastnn.show_config("dict")["instruction sets built"], net.get_parameters().tobytes().hex(), fastnn.diagnostics)
 """
 
+
 @NOT_SANITIZED
 def test_a_frozen_program_trains(tmp_path):
     """PyInstaller packs fastnn's modules, every instruction set, and no library that fastnn can do without."""

@@ -176,6 +176,7 @@ assert net.epochs_trained == 15 == len(net.metadata["losses"])
 print("end")
 """
 
+
 def run(path, threads, kill_after=None):
     """Trains and checkpoints, or goes on with it, until the end or so many seconds after the fit began; returns
     what it had done last ("saved" is: an epoch was under way) and how long it took."""

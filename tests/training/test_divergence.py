@@ -290,6 +290,7 @@ def test_an_error_while_parameters_are_not_finite_goes_back_too():
 class Stop(BaseException):
     """No Exception, as SystemExit and KeyboardInterrupt are none."""
 
+
 @pytest.mark.parametrize("error", [ZeroDivisionError, MemoryError, KeyboardInterrupt, SystemExit, Stop])
 @pytest.mark.parametrize("call", [1, 2, 11])
 def test_what_a_python_loss_raises_reaches_the_caller_after_whole_steps(call, error):
