@@ -7,27 +7,12 @@ from types import MappingProxyType
 
 import numpy as np
 import pytest
-from helpers import DTYPES, packed, same_bits
+from helpers import DTYPES, misaligned, packed, read_only, same_bits
 from hypothesis import given
 from hypothesis import strategies as st
 
 import fastnn
 from fastnn._checks import checked_labels, checked_weights
-
-
-def misaligned(a):
-    """The same array, one byte away from any boundary."""
-    memory = np.empty(a.nbytes + 1, dtype=np.uint8)
-    moved = memory[1:].view(a.dtype).reshape(a.shape)
-    moved[...] = a
-    assert not moved.flags.aligned
-    return moved
-
-
-def read_only(a):
-    a = a.copy()
-    a.flags.writeable = False
-    return a
 
 
 def every_second(a):
