@@ -155,7 +155,7 @@ def test_two_contenders_race(tmp_path, capsys):
     file = tmp_path / "result.json"
     main(["bench", "--cells", "predict-16-32-1", "2-16-1", "--peers", "numpy", "--rounds", "1", "--json", str(file)])
     printed = capsys.readouterr().out
-    result = json.loads(file.read_text())
+    result = json.loads(file.read_text(encoding="utf-8"))
     assert [record["cell"] for record in result["cells"]] == ["2-16-1", "predict-16-32-1"]
     for record in result["cells"]:
         assert record["left_out"] == {} and record["best_peer"] == "numpy"

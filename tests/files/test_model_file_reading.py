@@ -273,7 +273,7 @@ def test_the_watch_on_reading_can_fail(tmp_path, sabotage):
 
 PEAK = """
     def peak():
-        with open("/proc/self/status") as file:
+        with open("/proc/self/status", encoding="utf-8") as file:
             return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM"))
     BREAK
     before = peak()

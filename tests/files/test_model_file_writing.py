@@ -112,9 +112,10 @@ def test_a_path_that_cannot_be_written_is_an_os_error(tmp_path):
 def test_files_of_the_user_beside_the_model_stay(tmp_path, name):
     """A save that is killed leaves TEMPORARY, and the next clears that away, but nothing else."""
     for kept in (name, TEMPORARY):
-        (tmp_path / kept).write_text("important")
+        (tmp_path / kept).write_text("important", encoding="utf-8")
     write_model(tmp_path / "model", *NEW)
-    assert sorted(os.listdir(tmp_path)) == sorted(["model", name]) and (tmp_path / name).read_text() == "important"
+    assert sorted(os.listdir(tmp_path)) == sorted(["model", name])
+    assert (tmp_path / name).read_text(encoding="utf-8") == "important"
     assert read_model(tmp_path / "model")[0] == NEW[0]
 
 
@@ -350,7 +351,7 @@ def test_a_target_is_checked_without_a_trace(tmp_path, monkeypatch):
 @pytest.mark.parametrize("mode", [fcntl.LOCK_EX, fcntl.LOCK_SH])
 def test_a_save_keeps_others_out_until_its_file_is_renamed(tmp_path, monkeypatch, mode):
     def replace(temporary, target, real=os.replace):
-        with open(temporary) as other, pytest.raises(BlockingIOError):
+        with open(temporary, encoding="utf-8") as other, pytest.raises(BlockingIOError):
             fcntl.flock(other, mode | fcntl.LOCK_NB)
         real(temporary, target)
 
@@ -434,7 +435,7 @@ def save(folder, *options, sabotage=""):
                               text=True) as tracer:
             assert "attached" in (line := tracer.stderr.readline()), line
             process.stdin.close()
-    calls = re.findall(r"^(\w+)\(", log.read_text(), re.MULTILINE)
+    calls = re.findall(r"^(\w+)\(", log.read_text(encoding="utf-8"), re.MULTILINE)
     calls = [name for name in calls[1:] if name != "madvise"]   # without the read that waited, and the allocator's own
     return process.returncode, calls
 

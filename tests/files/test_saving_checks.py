@@ -124,7 +124,7 @@ def test_whatever_is_set_is_refused_or_comes_back(part, optimizer, tmp_path, mon
     leaves the file as it is, or is there again after loading and copying."""
     monkeypatch.setattr(os, "fsync", lambda file: None)      # the slowest part of a save
     network, path, came_back = trained(copy.copy(optimizer), loss=fastnn.losses.quantile(0.3)), tmp_path / "model", 0
-    path.write_text("old")
+    path.write_text("old", encoding="utf-8")
     for name in public_attributes(PARTS[part](network)):
         before = getattr(PARTS[part](network), name)
         for value in ODD:
@@ -138,13 +138,13 @@ def test_whatever_is_set_is_refused_or_comes_back(part, optimizer, tmp_path, mon
             try:
                 network.save(path)
             except (TypeError, ValueError) as error:
-                assert path.read_text() == "old" and name in REFUSED_WHEN_SAVED, (name, error)
+                assert path.read_text(encoding="utf-8") == "old" and name in REFUSED_WHEN_SAVED, (name, error)
             else:
                 came_back += 1
                 assert everything(fastnn.load(path)) == whole, (name, value)
                 for twin in (copied, pickled):
                     assert everything(twin(network)) == whole, (name, value)
-                path.write_text("old")
+                path.write_text("old", encoding="utf-8")
             setattr(PARTS[part](network), name, before)
     assert came_back > 10 or part in ("loss", "schedule")
 

@@ -123,6 +123,6 @@ def test_what_leaves_is_of_one_moment(leave, tmp_path):
         if leave is layers:
             return repr(layers(network))
         leave(network, tmp_path / "net.h")
-        return (tmp_path / "net.h").read_text()
+        return (tmp_path / "net.h").read_text(encoding="utf-8")
 
     assert left(Moving([2, 3, 1], seed=3)) == left(fastnn.Network([2, 3, 1], seed=3))

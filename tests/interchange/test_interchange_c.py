@@ -32,7 +32,7 @@ def compiled(folder, networks, flags=()):
         kind = "float" if network.dtype == "float32" else "double"
         source += (f'#include "{name}.h"\nvoid run_{name}(const {kind} *x, {kind} *y);\n'
                    f"void run_{name}(const {kind} *x, {kind} *y) {{ {name}_predict(x, y); }}\n")
-    (folder / "all.c").write_text(source)
+    (folder / "all.c").write_text(source, encoding="utf-8")
     subprocess.run([CC, "-std=c99", *STRICT, *flags, "-shared", "-fPIC", "all.c", "-o", "all.so", "-lm"], cwd=folder,
                    check=True, capture_output=True, text=True)
     library = ctypes.CDLL(str(folder / "all.so"))
@@ -109,9 +109,9 @@ def self_test(folder, name, expect):
 def test_the_self_test_passes_and_notices_a_wrong_constant(dtype, tmp_path):
     to_c(network_of("leaky_relu", dtype), tmp_path / "policy.h")
     self_test(tmp_path, "policy", 0)
-    text = (tmp_path / "policy.h").read_text()
+    text = (tmp_path / "policy.h").read_text(encoding="utf-8")
     assert text.count("z < 0 ? 0.01") == 1
-    (tmp_path / "policy.h").write_text(text.replace("z < 0 ? 0.01", "z < 0 ? 0.02"))
+    (tmp_path / "policy.h").write_text(text.replace("z < 0 ? 0.01", "z < 0 ? 0.02"), encoding="utf-8")
     self_test(tmp_path, "policy", 8)
 
 
@@ -119,7 +119,7 @@ def test_the_self_test_passes_and_notices_a_wrong_constant(dtype, tmp_path):
 def test_a_program_can_call_the_self_test(tmp_path):
     to_c(network_of("relu", "float32"), tmp_path / "policy.h")
     (tmp_path / "own.c").write_text('#define POLICY_SELF_TEST\n#include "policy.h"\n'
-                                    "int main(void) { return policy_self_test(); }\n")
+                                    "int main(void) { return policy_self_test(); }\n", encoding="utf-8")
     subprocess.run([CC, "-std=c99", *STRICT, "own.c", "-lm", "-o", "own"], cwd=tmp_path, check=True)
     assert subprocess.run([tmp_path / "own"]).returncode == 0
 
@@ -132,8 +132,8 @@ def test_a_header_alone_compiles_as_c_and_as_cpp(tmp_path):
                                      fastnn.Network([2, 3])]):
         to_c(network, tmp_path / f"m{index}.h")
     source = "".join(f'#include "m{index}.h"\n#include "m{index}.h"\n' for index in range(3)) + "int unused;\n"
-    (tmp_path / "a.c").write_text(source)
-    (tmp_path / "a.cpp").write_text(source)
+    (tmp_path / "a.c").write_text(source, encoding="utf-8")
+    (tmp_path / "a.cpp").write_text(source, encoding="utf-8")
     for command in ([CC, "-std=c99", "a.c"], [CXX, "-std=c++11", "a.cpp"], [CXX, "-std=c++20", "a.cpp"]):
         done = subprocess.run([*command, *STRICT, "-c", "-o", "a.o"], cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
@@ -145,7 +145,7 @@ def test_a_header_depends_on_the_network_and_the_name_alone(tmp_path):
     network.to_c(tmp_path / "a.h")
     to_c(copy.deepcopy(network), str(tmp_path / "other" / "a.h"))
     assert (tmp_path / "a.h").read_bytes() == (tmp_path / "other" / "a.h").read_bytes()
-    assert max(map(len, (tmp_path / "a.h").read_text().splitlines())) <= 200
+    assert max(map(len, (tmp_path / "a.h").read_text(encoding="utf-8").splitlines())) <= 200
 
 
 @pytest.mark.parametrize("file, name", [
@@ -154,7 +154,7 @@ def test_a_header_depends_on_the_network_and_the_name_alone(tmp_path):
     ("*?.h", "network"), ("exp.h", "exp"), ("-x.h", "x")])
 def test_names_in_c_come_from_the_name_of_the_file(file, name, tmp_path):
     to_c(fastnn.Network([2, 1]), tmp_path / file)
-    text = (tmp_path / file).read_text()
+    text = (tmp_path / file).read_text(encoding="utf-8")
     assert f"void {name}_predict(" in text and f"#ifndef {name.upper()}_H" in text
     if CC:
         subprocess.run([CC, "-std=c99", *STRICT, "-x", "c", "-c", f"./{file}", "-o", "a.o"], cwd=tmp_path, check=True)
@@ -241,11 +241,11 @@ def test_a_network_for_small_inputs_is_written(dtype, scale, tmp_path):
 def test_the_self_test_notices_that_an_activation_is_missing(activation, scale, dtype, tmp_path):
     """Each of three layers, also where most outputs are 0 or 1."""
     to_c(network_of(activation, dtype, scale=scale), tmp_path / "policy.h")
-    text = (tmp_path / "policy.h").read_text()
+    text = (tmp_path / "policy.h").read_text(encoding="utf-8")
     calls = list(re.finditer(r"^    (?=policy_\w+\((even|odd|output), \d+\);)", text, re.MULTILINE))
     assert len(calls) == 3 and failures(tmp_path) == 0
     for call in calls:
-        (tmp_path / "policy.h").write_text(f"{text[:call.end()]}if (0) {text[call.end():]}")
+        (tmp_path / "policy.h").write_text(f"{text[:call.end()]}if (0) {text[call.end():]}", encoding="utf-8")
         assert failures(tmp_path) > 0, text[call.end():].splitlines()[0]
 
 
@@ -259,9 +259,9 @@ def test_the_self_test_of_small_weights_has_large_inputs(activation, size, tmp_p
     network.biases[0][...] /= size
     to_c(network, tmp_path / "policy.h")
     assert failures(tmp_path) == 0
-    text = (tmp_path / "policy.h").read_text()
+    text = (tmp_path / "policy.h").read_text(encoding="utf-8")
     for call in re.finditer(r"^    (?=policy_\w+\((even|odd|output), \d+\);)", text, re.MULTILINE):
-        (tmp_path / "policy.h").write_text(f"{text[:call.end()]}if (0) {text[call.end():]}")
+        (tmp_path / "policy.h").write_text(f"{text[:call.end()]}if (0) {text[call.end():]}", encoding="utf-8")
         assert failures(tmp_path) > 0, text[call.end():].splitlines()[0]
 
 
@@ -275,8 +275,8 @@ def test_the_self_test_notices_errors_of_small_outputs(tmp_path):
     small.biases[-1][...] *= 1e-6
     to_c(small, tmp_path / "policy.h")
     assert failures(tmp_path) == 0
-    text = (tmp_path / "policy.h").read_text()
-    (tmp_path / "policy.h").write_text(text.replace("policy_relu(odd", "if (0) policy_relu(odd"))
+    text = (tmp_path / "policy.h").read_text(encoding="utf-8")
+    (tmp_path / "policy.h").write_text(text.replace("policy_relu(odd", "if (0) policy_relu(odd"), encoding="utf-8")
     assert failures(tmp_path) == 8
 
 
@@ -292,7 +292,7 @@ def test_numbers_at_the_edge_of_overflow_are_written(weight, biases, tmp_path):
 
 def recorded(folder, kind):
     """The numbers in policy.h for the self-test: "inputs" or "outputs"."""
-    text = (folder / "policy.h").read_text()
+    text = (folder / "policy.h").read_text(encoding="utf-8")
     numbers = re.search(rf"policy_test_{kind}\[\d+\] = {{(.*?)}}", text, re.DOTALL)[1].replace("f", "")
     return np.array([float(number) for number in numbers.split(",")], "f" if " float " in text else "d")
 
@@ -368,7 +368,8 @@ def test_a_network_fits_a_small_microcontroller(activation, tmp_path):
     """2 kB of memory, 32 kB of flash, and a library without erfc, expm1 and log1p."""
     to_c(network_of(activation, "float32", (8, 32, 16, 4)), tmp_path / "policy.h", columns=list("abcdefgh"))
     (tmp_path / "main.c").write_text(
-        '#define POLICY_SELF_TEST\n#include "policy.h"\nint main(void) { return policy_self_test(); }\n')
+        '#define POLICY_SELF_TEST\n#include "policy.h"\nint main(void) { return policy_self_test(); }\n',
+        encoding="utf-8")
     subprocess.run([AVR, "-mmcu=atmega328p", "-std=gnu99", "-Os", "-Wall", "-Wextra", "-Werror",
                     "-DPOLICY_MEMORY=__flash", "main.c", "-lm", "-o", "main"], cwd=tmp_path, check=True)
 
@@ -386,13 +387,13 @@ def test_names_of_columns_and_classes_are_in_the_header(tmp_path):
     assert " *     column 0: plain\n" in text and " *     class 1: 17\n" in text
     (tmp_path / "a.c").write_text(
         '#include <stdio.h>\n#include "policy.h"\nint main(void) { int i; for (i = 0; i < POLICY_INPUTS; i++) '
-        'printf("%s%c", policy_column(i), 0); puts(policy_class(1)); return 0; }\n')
+        'printf("%s%c", policy_column(i), 0); puts(policy_class(1)); return 0; }\n', encoding="utf-8")
     for command in ([CC, "-std=c99", "-x", "c"], [CXX, "-std=c++11", "-x", "c++"]):
         subprocess.run([*command, *STRICT, "a.c", "-lm", "-o", "a"], cwd=tmp_path, check=True)
         printed = subprocess.run([tmp_path / "a"], capture_output=True, check=True).stdout
         assert printed == "\0".join([*HOSTILE, "17\n"]).encode("utf-8", "surrogatepass")
     to_c(fastnn.Network([n, 1], output="sigmoid"), tmp_path / "policy.h", classes=["no", "yes"])
-    assert "class 1: yes" in (tmp_path / "policy.h").read_text()
+    assert "class 1: yes" in (tmp_path / "policy.h").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("names, error, words", [

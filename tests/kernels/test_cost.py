@@ -19,7 +19,7 @@ import fastnn
 from fastnn import kernels as kernel_modules
 from fastnn.core import dispatch
 
-RECORD = json.loads((ROOT / "benchmarks/record/instructions.json").read_text())
+RECORD = json.loads((ROOT / "benchmarks/record/instructions.json").read_text(encoding="utf-8"))
 TOLERANCE = 0.03
 
 pytestmark = [pytest.mark.any_isa, pytest.mark.optimised_build,

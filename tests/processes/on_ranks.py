@@ -379,7 +379,7 @@ class Ends(fastnn.Callback):
         if fit.network.epochs_trained == 5 and fit.rank == self.rank:
             while fastnn.load(self.path.with_name("checkpoint.safetensors")).epochs_trained < 5:
                 time.sleep(0.01)        # rank 0 is about to save
-            self.path.write_text(str(os.getpid()))
+            self.path.write_text(str(os.getpid()), encoding="utf-8")
             os.kill(os.getpid(), self.number)
 
 
@@ -428,13 +428,13 @@ def output(folder, _):
     os.mkdir(Path(folder, str(WORLD.rank)))
     os.chdir(Path(folder, str(WORLD.rank)))
     mine = local_rows(N)
-    with open("stderr", "w") as file, contextlib.redirect_stderr(file):
+    with open("stderr", "w", encoding="utf-8") as file, contextlib.redirect_stderr(file):
         fastnn.Network(**arguments).fit(X[mine], y[mine], epochs=3, progress=True, communicator=WORLD,
                                         callbacks=[fastnn.CheckpointEvery("saved")])
-    return [Path("stderr").read_text().count("epochs"), Path("saved").exists()]
+    return [Path("stderr").read_text(encoding="utf-8").count("epochs"), Path("saved").exists()]
 
 
 if __name__ == "__main__":
     function, folder, argument = [*sys.argv[1:], ""][:3]
     returned = globals()[function](folder, argument)
-    Path(folder, f"{WORLD.rank}.json").write_text(json.dumps(returned))
+    Path(folder, f"{WORLD.rank}.json").write_text(json.dumps(returned), encoding="utf-8")

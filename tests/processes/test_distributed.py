@@ -45,7 +45,7 @@ def on_ranks(ranks, function, folder, argument="", options=(), timeout=120):
     done = subprocess.run([MPIEXEC, *options, "-n", str(ranks), sys.executable, PROGRAMS, function, folder, argument],
                           capture_output=True, text=True, timeout=timeout, env=ENVIRONMENT)
     paths = [folder / f"{rank}.json" for rank in range(ranks)]
-    return [json.loads(path.read_text()) if path.exists() else None for path in paths], done
+    return [json.loads(path.read_text(encoding="utf-8")) if path.exists() else None for path in paths], done
 
 
 def assert_nobody_is_left(folder):
@@ -271,7 +271,7 @@ def test_a_job_is_ended_also_where_that_cannot_be_printed(output, tmp_path, monk
     ended = []
     ranks = object.__new__(SeveralRanks)
     ranks.rank, ranks._world = 0, SimpleNamespace(Abort=ended.append)
-    file = open(tmp_path / "stderr", "w")       # noqa: SIM115
+    file = open(tmp_path / "stderr", "w", encoding="utf-8")       # noqa: SIM115
     file.close()
     monkeypatch.setattr(sys, "stderr", file if output else None)
     ranks._end_job("rank 1 is gone", after=0)
@@ -347,13 +347,14 @@ def test_a_rank_that_dies_or_hangs_ends_the_job_and_a_checkpoint_goes_on(number,
                              options=[] if OPEN_MPI else ["-print-all-exitcodes"])
     assert done.returncode != 0
     assert results == [None, None]
+    pid = (tmp_path / "pid").read_text(encoding="utf-8")
     if number == signal.SIGSTOP:
         assert "fastnn: rank 0 ends the job: rank 1 did not come, for 2 seconds" in done.stderr
     elif OPEN_MPI:
-        assert f"process rank 1 with PID {(tmp_path / 'pid').read_text()} on node" in done.stderr
+        assert f"process rank 1 with PID {pid} on node" in done.stderr
     else:       # MPICH's does not tell who was first where it has seen the end of a rank that it ended itself before
         codes = re.findall(r"Exit codes: \[.*\] (.*)\n", done.stdout + done.stderr)
-        assert codes == ["9,9"] or (codes == ["0,9"] and f"PID {(tmp_path / 'pid').read_text()} " in done.stdout)
+        assert codes == ["9,9"] or (codes == ["0,9"] and f"PID {pid} " in done.stdout)
     assert_nobody_is_left(tmp_path)
     assert fastnn.load(tmp_path / "checkpoint.safetensors").epochs_trained == 5
     assert agreed(on_ranks(resumed_on, "run_for_ten_epochs", tmp_path)) == expected

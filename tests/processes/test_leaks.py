@@ -57,7 +57,7 @@ CYCLES = """
 LEAKS = CYCLES + """
     def state():
         gc.collect()
-        with open("/proc/self/statm") as file:
+        with open("/proc/self/statm", encoding="utf-8") as file:
             resident = int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
         return resident, len(os.listdir("/proc/self/task")), len(os.listdir("/proc/self/fd"))
 

@@ -350,7 +350,7 @@ def test_many_threads_share_the_scratch_memory_of_one():
     """64 threads ask for what they use, some 0.5 MB each, and not for 64 copies of the inputs."""
     grown, same = answer(SETUP + """
     def most():
-        with open("/proc/self/status") as file:
+        with open("/proc/self/status", encoding="utf-8") as file:
             return int(next(line for line in file if line.startswith("VmPeak")).split()[1]) << 10
 
     inputs, targets = rng.normal(size=(8192, 512)).astype("f"), np.zeros((8192, 64), "f")

@@ -32,7 +32,7 @@ LIMITED = """
     from fastnn import ops
 
     def in_use():
-        with open("/proc/self/statm") as file:
+        with open("/proc/self/statm", encoding="utf-8") as file:
             return int(file.read().split()[0]) * resource.getpagesize()
 
     def limit(mebibytes):

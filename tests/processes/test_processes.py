@@ -220,7 +220,7 @@ CHILDREN = COMMON + """
 
 
 def check_children(folder, way, busy, rounds, spoil=0.0):
-    (folder / "children.py").write_text(textwrap.dedent(CHILDREN))
+    (folder / "children.py").write_text(textwrap.dedent(CHILDREN), encoding="utf-8")
     arguments = [way, "busy" if busy else "idle", str(rounds), str(spoil)]
     run = subprocess.run([sys.executable, folder / "children.py", *arguments], capture_output=True, text=True,
                          timeout=60 + 15 * rounds, check=False)

@@ -317,7 +317,7 @@ def test_nothing_runs_when_there_is_nothing_to_do():
     run = python(SHARED_WORK + """
     train(threads=4)
     def sleeping(thread):
-        with open(f"/proc/self/task/{thread}/stat") as file:
+        with open(f"/proc/self/task/{thread}/stat", encoding="utf-8") as file:
             return file.read().rsplit(")", 1)[1].split()[0] == "S"
     others = [thread for thread in os.listdir("/proc/self/task") if int(thread) != os.getpid()]
     assert len(others) >= 3

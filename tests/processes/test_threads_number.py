@@ -105,7 +105,7 @@ def test_the_control_groups_quota_is_read(files, quota, tmp_path):
     for name, text in files.items():
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
     assert thread_count.cgroup_quota(tmp_path / "proc", tmp_path / "sys") == quota
 
 

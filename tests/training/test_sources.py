@@ -154,7 +154,7 @@ import numpy as np, fastnn
 X = np.memmap(sys.argv[1], "float64", "w+", shape=(2_000_000, 16))      # 256 MB, a sparse file
 net = fastnn.Network([16, 1])
 net.fit(X[:1000], np.zeros(1000))
-anonymous = lambda: int(open("/proc/self/statm").read().split()[5]) * 4096
+anonymous = lambda: int(open("/proc/self/statm", encoding="utf-8").read().split()[5]) * 4096
 start = anonymous()
 peak = 0
 class Watch(fastnn.Callback):
