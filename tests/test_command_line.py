@@ -15,8 +15,8 @@ import pytest
 from sklearn.datasets import load_diabetes, load_iris
 
 import fastnn
-from fastnn import tables
 from fastnn.__main__ import main
+from fastnn.cli import tables
 
 pytestmark = pytest.mark.any_isa
 EXAMPLES = Path(__file__).parent.parent / "examples"

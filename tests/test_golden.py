@@ -14,7 +14,7 @@ from helpers import assert_within, same_bits, unit
 from test_bits import digest
 
 import fastnn
-from fastnn import tables
+from fastnn.cli import tables
 
 GOLDEN = Path(__file__).parent / "data" / "golden"
 FILES = sorted(GOLDEN.glob("*/*.safetensors"))
