@@ -53,15 +53,13 @@ def decision_boundary(network: Network, X: ArrayLike, y: ArrayLike, *, resolutio
     X = data.check_inputs(X, 2)
     labels = labels_of(network, y, len(X))
     grid = grid_around(X, resolution)
-    outputs = network.predict(np.stack(grid, axis=-1).reshape(-1, 2)).reshape(resolution, resolution, -1)
-    if outputs.shape[-1] == 1:
-        outputs = np.concatenate([1 - outputs, outputs], axis=-1)
+    outputs = outputs_on(grid, network)
     ax = axes_for(ax)
     colors = [COLORS[label % len(COLORS)] for label in range(outputs.shape[-1])]
     draw_regions(ax, grid, outputs, colors)
     for label, color in enumerate(colors):
-        ax.plot(*X[labels == label].T, MARKERS[label % len(MARKERS)], color=color, markeredgecolor="black",
-                label=str(label))
+        marker = MARKERS[label % len(MARKERS)]
+        ax.plot(*X[labels == label].T, marker, color=color, markeredgecolor="black", label=str(label))
     finished(ax, "input 0", "input 1")
     ax.grid(visible=False)
     ax.legend(title="class")
@@ -89,6 +87,12 @@ def grid_around(X: Array, resolution: int) -> tuple[Array, Array]:
     (left, bottom), (right, top) = X.min(axis=0) - margin, X.max(axis=0) + margin
     across, up = np.meshgrid(np.linspace(left, right, resolution), np.linspace(bottom, top, resolution))
     return across, up
+
+
+def outputs_on(grid: tuple[Array, Array], network: Network) -> FloatArray:
+    """One output for each class (resolution, resolution, n_classes) at the points of a grid; a single one becomes two."""
+    outputs = network.predict(np.stack(grid, axis=-1).reshape(-1, 2)).reshape(*grid[0].shape, -1)
+    return np.concatenate([1 - outputs, outputs], axis=-1) if outputs.shape[-1] == 1 else outputs
 
 
 def draw_regions(ax: Axes, grid: tuple[Array, Array], outputs: FloatArray, colors: list[str]) -> None:

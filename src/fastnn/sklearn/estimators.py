@@ -20,7 +20,9 @@ from ..losses import Loss
 from ..ops import activation_forward, dense_forward
 from ..training.data import CHUNK_BYTES
 from ..training.scaling import Scaling
-from .multilayer import Multilayer, rows_to_validate, set_all
+from .multilayer import Multilayer
+from .parameters import check_stochastic, keep_arguments
+from .rows import rows_to_validate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -111,7 +113,7 @@ class MLPClassifier(ClassifierMixin, Multilayer):
                  max_fun: int = 15000, dropout: float | Sequence[float] = 0.0,
                  class_weight: Mapping[Any, float] | str | None = None, loss: str | Loss = "log_loss",
                  standardize: bool = False, dtype: DType | None = None, callbacks: Sequence[Callback] = ()) -> None:
-        set_all(self, locals())
+        keep_arguments(self, locals())
 
     @with_callbacks
     def fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None,
@@ -134,7 +136,7 @@ class MLPClassifier(ClassifierMixin, Multilayer):
         """
         return self._fit(X, y, sample_weight, rows_to_validate(validation_data, X_val, y_val, sample_weight_val))
 
-    @available_if(Multilayer._check_stochastic)
+    @available_if(check_stochastic)
     def partial_fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None,
                     classes: ArrayLike | None = None) -> Self:
         """One epoch on these rows, from where the last call stopped; returns itself.
@@ -306,7 +308,7 @@ class MLPRegressor(RegressorMixin, Multilayer):
                  beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8, n_iter_no_change: float = 10,
                  max_fun: int = 15000, dropout: float | Sequence[float] = 0.0,
                  standardize: bool = False, dtype: DType | None = None, callbacks: Sequence[Callback] = ()) -> None:
-        set_all(self, locals())
+        keep_arguments(self, locals())
 
     @with_callbacks
     def fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None,
@@ -320,7 +322,7 @@ class MLPRegressor(RegressorMixin, Multilayer):
         """
         return self._fit(X, y, sample_weight, rows_to_validate(validation_data, X_val, y_val, sample_weight_val))
 
-    @available_if(Multilayer._check_stochastic)
+    @available_if(check_stochastic)
     def partial_fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
         """One epoch on these rows, from where the last call stopped; returns itself.
 
