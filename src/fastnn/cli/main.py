@@ -174,7 +174,7 @@ def add_export(commands: Any) -> None:
 
 def export(options: argparse.Namespace) -> None:
     from .. import interchange
-    from ..interchange.c import rows_like
+    from ..interchange.c_self_test import rows_to_record
     network = load(options.model)
     recipe = tables.Recipe.of(network)
     network = network if recipe is None else recipe.folded(network)
@@ -184,7 +184,7 @@ def export(options: argparse.Namespace) -> None:
     if options.to == "onnx":
         interchange.to_onnx(network, path, **names)
     elif options.to == "c":
-        rows = None if recipe is None else rows_like(recipe.inputs, network)
+        rows = None if recipe is None else rows_to_record(recipe.inputs, network)
         interchange.to_c(network, path, inputs=rows, **names)
     else:
         module = interchange.to_torch(network)

@@ -82,17 +82,20 @@ def from_keras(config: dict[str, Any] | list[Any], weights: Sequence[ArrayLike],
     >>> fastnn.interchange.from_keras(config, weights).predict([1, 2, 3, 4])
     array([80.], dtype=float32)
     """
-    chain = Chain()
     weights = sequence("weights", weights, "be the list that model.get_weights() returns")
-    remaining = [array(values) for values in weights]
-    n_arrays = len(remaining)
-    layers = listed(config)
-    shape = read(layers, remaining, chain, declared(config))
+    return read_model(config, [array(values) for values in weights]).network(loss, seed)
+
+
+def read_model(config: Any, weights: list[Array]) -> Chain:
+    """The layers of a model as a chain, if they take all of the weights and give rows."""
+    chain, remaining = Chain(), list(weights)
+    shape = read(listed(config), remaining, chain, declared(config))
     if remaining:
-        raise ValueError(f"weights holds {n_arrays} arrays, but the layers of config take {n_arrays - len(remaining)}")
+        raise ValueError(f"weights holds {len(weights)} arrays, but the layers of config take "
+                         f"{len(weights) - len(remaining)}")
     if shape is not None and len(shape) != 2:
         raise ValueError(f"the outputs of config have the shape {shape}, but those of a fastnn.Network are rows")
-    return chain.network(loss, seed)
+    return chain
 
 
 def array(values: ArrayLike) -> Array:

@@ -111,6 +111,15 @@ def to_onnx(network: Network, path: Path, *, columns: Iterable[object] | None = 
     onnx = library("onnx", "ONNX", "onnx", "to_onnx")
     checked_network(network)
     names = checked_names(network, columns, classes)
+    model = onnx.helper.make_model(
+        graph_of(onnx, network), producer_name="fastnn", producer_version=__version__, ir_version=IR_VERSION,
+        opset_imports=[onnx.helper.make_opsetid("", OPSET)])
+    onnx.helper.set_model_props(model, {key: json.dumps(texts, ensure_ascii=False) for key, texts in names.items()})
+    replace_file(path, model.SerializeToString(deterministic=True))
+
+
+def graph_of(onnx: Any, network: Network) -> Any:
+    """A network as a GraphProto: for each layer a Gemm, then the steps of its activation."""
     dtype = np.dtype(network.dtype)
     nodes: list[Any] = []
     constants: dict[str, Array] = {}
@@ -133,13 +142,8 @@ def to_onnx(network: Network, path: Path, *, columns: Iterable[object] | None = 
     kind = onnx.helper.np_dtype_to_tensor_dtype(dtype)
     sizes = {"input": network.layer_sizes[0], "output": network.layer_sizes[-1]}
     ends = [[onnx.helper.make_tensor_value_info(name, kind, ["n", size])] for name, size in sizes.items()]
-    graph = onnx.helper.make_graph(
+    return onnx.helper.make_graph(
         nodes, "fastnn", *ends, [onnx.numpy_helper.from_array(array, name) for name, array in constants.items()])
-    model = onnx.helper.make_model(
-        graph, producer_name="fastnn", producer_version=__version__, ir_version=IR_VERSION,
-        opset_imports=[onnx.helper.make_opsetid("", OPSET)])
-    onnx.helper.set_model_props(model, {key: json.dumps(texts, ensure_ascii=False) for key, texts in names.items()})
-    replace_file(path, model.SerializeToString(deterministic=True))
 
 
 def from_onnx(path: Path, *, loss: LossName | str | AnyLoss | None = None, seed: int = 0) -> Network:

@@ -90,7 +90,7 @@ def grid_around(X: Array, resolution: int) -> tuple[Array, Array]:
 
 
 def outputs_on(grid: tuple[Array, Array], network: Network) -> FloatArray:
-    """One output for each class (resolution, resolution, n_classes) at the points of a grid; a single one becomes two."""
+    """Outputs (resolution, resolution, n_classes) at the points of a grid. A single output becomes two."""
     outputs = network.predict(np.stack(grid, axis=-1).reshape(-1, 2)).reshape(*grid[0].shape, -1)
     return np.concatenate([1 - outputs, outputs], axis=-1) if outputs.shape[-1] == 1 else outputs
 
