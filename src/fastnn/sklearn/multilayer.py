@@ -80,7 +80,7 @@ class Multilayer(CallbackSupportMixin, Parameters):
     _input_scaling: Scaling | None = None       # without `standardize`, and where parameters came from elsewhere
     _target_scaling: Scaling | None = None
 
-    # What the kinds of targets differ in: see estimators.py.
+    # What differs between classes and numbers as targets: see estimators.py.
 
     def _weights(self, y: Array, sample_weight: Weights, incremental: bool) -> Weights:
         raise NotImplementedError
@@ -120,14 +120,14 @@ class Multilayer(CallbackSupportMixin, Parameters):
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, validation: ValidationRows | None = None,
              incremental: bool = False, classes: ArrayLike | None = None) -> Any:
-        """Trains, or leaves everything as it was if something is wrong before the first epoch is done."""
+        """Trains. An error before the end of the first epoch leaves the estimator as it was."""
         self._check_parameters()
         if incremental and self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True")
         context = None if incremental else self._init_callback_context(task_name="fit", max_subtasks=self.max_iter)
         before, done = self.__dict__.copy(), self._network_and_epochs()
         try:
-            with config_context(array_api_dispatch=False):      # scikit-learn then converts other arrays to NumPy's
+            with config_context(array_api_dispatch=False):      # so scikit-learn makes NumPy's arrays of others
                 self._fit_rows(X, y, sample_weight, validation, incremental, classes, context)
         except BaseException:
             network, epochs = self._network_and_epochs()
@@ -145,7 +145,7 @@ class Multilayer(CallbackSupportMixin, Parameters):
                   classes: ArrayLike | None, context: Any) -> None:
         """Checks and encodes the rows, makes the network or finds that it fits them, and trains it."""
         first = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
-        asks_for_double = not isinstance(X, (list, tuple))      # numbers of Python's own ask for no dtype
+        asks_for_double = not isinstance(X, (list, tuple))      # Python's floats ask for no dtype
         X, y = self._checked_rows(X, y, reset=first)
         sample_weight = row_weights("sample_weight", sample_weight, X.shape[0])
         self._learn_classes(y, incremental, classes)
@@ -378,7 +378,7 @@ class Multilayer(CallbackSupportMixin, Parameters):
     # After the last epoch.
 
     def _current_network(self) -> Network:
-        """The network, with what stands in coefs_ and intercepts_: its own arrays, unless others were put there."""
+        """The network, after it has taken the values of coefs_ and intercepts_ where users put other arrays there."""
         if "network_" not in self.__dict__:
             raise NotFittedError(f"This {type(self).__name__} instance is not fitted yet. Call 'fit' with appropriate "
                                  "arguments before using this estimator.")
@@ -397,10 +397,10 @@ class Multilayer(CallbackSupportMixin, Parameters):
         return self.network_.optimizer
 
     def _outputs(self, X: Any, compute: Callable[[Network, Array], FloatArray] = Network.predict) -> FloatArray:
-        """What the network gives for rows as they come, before it is called classes or numbers."""
+        """The network's outputs for rows that are not checked yet; `compute` may be another function than `predict`."""
         network = self._current_network()
         if type(X) is np.ndarray and X.ndim == 2 and X.dtype.kind == "f" and not hasattr(self, "feature_names_in_"):
-            with suppress(ValueError):      # that is explained below, in scikit-learn's words
+            with suppress(ValueError):      # below it is raised again, in scikit-learn's words
                 return compute(network, self._scaled(X))
         with config_context(array_api_dispatch=False):
             X = without_objects(validate_data(self, X, accept_sparse=["csr", "csc"], reset=False))
@@ -411,15 +411,15 @@ class Multilayer(CallbackSupportMixin, Parameters):
         return np.vstack([compute(network, self._scaled(part)) for part in parts])
 
     def _reconstruction(self) -> dict[str, Any]:
-        """The attributes that make a copy what this estimator is now."""
+        """The attributes that a copy needs to become what this estimator is now."""
         network = copy.deepcopy(self._current_network())
         return {"network_": network, "coefs_": list(network.weights), "intercepts_": list(network.biases)}
 
     def to_network(self) -> Network:
-        """A new `fastnn.Network` that takes rows as they come and computes `predict_proba` (of two classes: the
-        second's), or `predict` of a regressor. With `standardize`, the scalings are part of its first and last layer,
-        and it is float64 where float32 would lose what they keep; ValueError where that does not hold them.
-        It can be saved, and go where `fastnn.interchange` leads."""
+        """A new `fastnn.Network` that computes `predict_proba` (of two classes: the second one's), or `predict` of a
+        regressor, for rows that are not scaled. With `standardize`, the scalings are part of its first and last layer.
+        It is float64 then, if float32 would lose them; ValueError if float64 cannot hold them. It can be saved, and
+        exported by `fastnn.interchange`."""
         return self._as_network()
 
     def _as_network(self, parameters: FloatArray | None = None) -> Network:
