@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 import fastnn
-from fastnn import schedules, tables
+from fastnn import schedules
+from fastnn.cli import tables
 from fastnn.core import dispatch
 
 FOLDER = Path(__file__).parent.parent / "tests" / "data" / "golden" / fastnn.__version__

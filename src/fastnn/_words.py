@@ -1,8 +1,10 @@
-"""Other libraries' words: what Keras, PyTorch and scikit-learn call otherwise than fastnn, and how an error says so.
+"""Words of Keras, PyTorch and scikit-learn for which fastnn has other words, and the advice that an error gives.
 
-Nothing is accepted that is in these tables: an error names the right word, and programs stay readable for people who
-know one library. `_checks.choose` asks for names (`meant`), `explains` for arguments.
-A word is compared without case and punctuation, and without the module before it: "torch.nn.BCELoss" is "bceloss".
+The tables hold the words, the functions below find the advice. No word in the tables is accepted as an argument: fastnn
+has one name for each thing, and an error tells it. There are two ways here: `_checks.choose` asks `meant` about an
+unknown name, such as activation="swish"; the decorator `explains` asks about an unknown argument, such as lr=0.1.
+
+Words are compared by their letters and digits in lower case, without the module: "torch.nn.BCELoss" is "bceloss".
 """
 
 from __future__ import annotations
@@ -19,12 +21,13 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 
-def each(words: str, advice: str) -> dict[str, str]:
-    """The same advice for several words."""
+def for_each(words: str, advice: str) -> dict[str, str]:
+    """{word: advice} for several words, separated by spaces."""
     return dict.fromkeys(words.split(), advice)
 
 
-# Names: for each kind {a name: other words for the same thing}. An error suggests only names that the call knows.
+# For each kind of name {fastnn's name: other libraries' words for the same thing}. The last two kinds have fastnn's
+# objects in place of names. An error suggests only names that the call accepts.
 NAMES: dict[str, dict[str, str]] = {
     "activation": {
         "identity": "linear none noop passthrough lineartransform",
@@ -113,70 +116,71 @@ NAMES: dict[str, dict[str, str]] = {
 OWN_LOSS = "write it as a Python function (outputs, targets) -> (value, gradient)"
 OWN_METRIC = "write it as a function (y, outputs) -> float"
 SET_WEIGHTS = "set the weights themselves: net.weights[0][...] = W"
-# Names of what fastnn does not have: what to do instead.
+# For each kind {another library's name for what fastnn does not have: what to do instead}.
 ABSENT: dict[str, dict[str, str]] = {
     "activation": {
-        **each("hardsigmoid logsigmoid sparsesigmoid", "'sigmoid' is the nearest"),
-        **each("hardtanh tanhshrink softsign softshrink hardshrink threshold", "'tanh' is the nearest"),
-        **each("relu6 prelu rrelu crelu srelu thresholdedrelu squaredrelu relu2 glu reglu",
+        **for_each("hardsigmoid logsigmoid sparsesigmoid", "'sigmoid' is the nearest"),
+        **for_each("hardtanh tanhshrink softsign softshrink hardshrink threshold", "'tanh' is the nearest"),
+        **for_each("relu6 prelu rrelu crelu srelu thresholdedrelu squaredrelu relu2 glu reglu",
                "'relu' and 'leaky_relu' are the nearest"),
-        **each("hardswish hardsilu mish swiglu", "'silu' is the nearest"),
-        **each("geglu quickgelu gelunew gelutanh", "'gelu' is the nearest"),
-        **each("logsoftmax softmin hardmax sparsemax",
+        **for_each("hardswish hardsilu mish swiglu", "'silu' is the nearest"),
+        **for_each("geglu quickgelu gelunew gelutanh", "'gelu' is the nearest"),
+        **for_each("logsoftmax softmin hardmax sparsemax",
                "'softmax' is the nearest, and its loss is computed from logarithms"),
         "celu": "'elu' is the same for alpha 1",
         "squareplus": "'softplus' is the nearest",
     },
     "loss": {
-        **each(
+        **for_each(
             "hinge squaredhinge categoricalhinge modifiedhuber perceptron multimargin multilabelmargin hingeembedding "
             "multilabelsoftmargin", "for classes take 'cross_entropy', or 'binary_cross_entropy'"),
-        **each("kld kldiv kldivergence kullbackleiblerdivergence",
+        **for_each("kld kldiv kldivergence kullbackleiblerdivergence",
                "'cross_entropy' with probabilities as targets has the same gradient"),
         "rmse": "'mse' has the same minimum", "rootmeansquarederror": "'mse' has the same minimum",
-        **each("logcosh epsiloninsensitive squaredepsiloninsensitive", "'huber' is the nearest"),
-        **each(
+        **for_each("logcosh epsiloninsensitive squaredepsiloninsensitive", "'huber' is the nearest"),
+        **for_each(
             "mape meanabsolutepercentageerror msle meansquaredlogarithmicerror meansquaredlogerror gaussiannll "
             "cosinesimilarity cosine cosineembedding cosineproximity tripletmargin triplet marginranking ctc gamma "
             "tweedie dice iou tversky sse mbe medae wasserstein crps exponential circle", OWN_LOSS),
     },
     "initializer": {
-        **each("zeros zero ones one constant",
+        **for_each("zeros zero ones one constant",
                f"units that start alike stay alike; to do so nevertheless, {SET_WEIGHTS}"),
-        **each(
+        **for_each(
             "orthogonal identity eye dirac sparse truncnormal truncatednormal randomnormal randomuniform normal "
             "uniform random variancescaling default auto", SET_WEIGHTS),
     },
     "metrics": {
-        **each(
+        **for_each(
             "auc rocauc f1 f1score precision recall logloss crossentropy binarycrossentropy categoricalcrossentropy "
             "mape meanabsolutepercentageerror msle explainedvariance balancedaccuracy topkaccuracy "
             "topkcategoricalaccuracy matthewscorrcoef mcc kappa hinge cosinesimilarity kld negmeansquarederror "
             "negmeanabsoluteerror negrootmeansquarederror negmse negmae negloglos medianabsoluteerror maxerror "
             "averageprecision confusionmatrix", OWN_METRIC),
     },
-    "dtype": each("float16 half bfloat16 fp16 bf16 float8 int int32 int64 int8 uint8 longdouble float128 "
+    "dtype": for_each("float16 half bfloat16 fp16 bf16 float8 int int32 int64 int8 uint8 longdouble float128 "
                   "object bool complex64 complex128", "networks compute in 'float32' or 'float64'"),
-    "solver": each("adamax nadam adadelta radam ftrl lion liblinear newtoncg sag saga", "'adam' is usual"),
-    "an optimizer": each(
+    "solver": for_each("adamax nadam adadelta radam ftrl lion liblinear newtoncg sag saga", "'adam' is usual"),
+    "an optimizer": for_each(
         "adamax nadam adadelta radam ftrl lion asgd sparseadam adafactor muon lamb lars yogi adabelief ranger",
         "fastnn.Adam() or fastnn.AdamW()"),
     "mode": {},
     "a learning rate": {},
     "monitor": {},
 }
-# Names of what fastnn has, but takes in another way.
+# For each kind {another library's name for what fastnn has, but not under a name of this kind: what to write}.
 ELSEWHERE: dict[str, dict[str, str]] = {
-    "solver": each("adamw rmsprop adagrad rprop", "pass the optimizer itself, such as solver=fastnn.AdamW()"),
+    "solver": for_each("adamw rmsprop adagrad rprop", "pass the optimizer itself, such as solver=fastnn.AdamW()"),
     "metrics": {"loss": "the loss is recorded anyhow"},
     "mode": {"auto": "leave it out, and it is found from the name"},
-    "learning_rate": each("float float32 float64 int", "pass a number as learning_rate_init=0.01, or in an "
+    "learning_rate": for_each("float float32 float64 int", "pass a number as learning_rate_init=0.01, or in an "
                           "optimizer, solver=fastnn.Adam(0.01)"),
     "monitor": {"history": "as_dict() gives every list by its name", "plot": "fastnn.plot.loss_curves draws it"},
 }
-KINDS = {"output": "activation", "activations": "activation", "name": "activation"}       # argument: kind of name
+# {argument: kind of its names}, where these have different words.
+KINDS = {"output": "activation", "activations": "activation", "name": "activation"}
 
-# Arguments: {what fastnn calls it: what others do}.
+# {fastnn's name of an argument: other libraries' names of it}.
 ARGUMENTS: dict[str, str] = {
     "X": "x inputs data features x_train train_x train_data xtrain input samples",
     "y": "Y targets target labels y_train train_y ytrain outputs",
@@ -251,10 +255,10 @@ ARGUMENTS: dict[str, str] = {
     "q": "tau alpha level quantile",
     "gamma": "focusing focus",
 }
-# Arguments for which one call has words of its own.
-OF_ONE_CALL = {"CheckpointEvery": {"epochs": "save_freq period every every_n_epochs interval freq frequency"}}
-# What fastnn's argument takes, where that differs from the other library's.
-TAKEN: dict[str, str] = {
+# {call: entries that replace those of ARGUMENTS for this call}.
+ARGUMENTS_OF = {"CheckpointEvery": {"epochs": "save_freq period every every_n_epochs interval freq frequency"}}
+# {fastnn's name of an argument: the values that it takes}, where other libraries' argument takes other values.
+VALUES: dict[str, str] = {
     "layer_sizes": "[inputs, hidden, …, outputs]", "validation_data": "0.2, or rows (X, y)",
     "progress": "True or False",
     "optimizer": "such as fastnn.Adam(0.001)", "epochs": "passes over the rows",
@@ -262,7 +266,7 @@ TAKEN: dict[str, str] = {
     "early_stopping": "fastnn.EarlyStopping(patience=10)", "callbacks": "[a fastnn.Callback, …]",
     "beta1": "betas[0]", "beta2": "betas[1]",
 }
-# Where an argument belongs, for the calls that do not take it.
+# {fastnn's name of an argument: the call it belongs to}, for errors of other calls.
 PLACES: dict[str, str] = {
     "epochs": "fit(epochs=…)", "batch_size": "fit(batch_size=…)", "optimizer": "fit(optimizer=fastnn.Adam())",
     "steps_per_epoch": "fit(steps_per_epoch=…), for an iterable of batches",
@@ -294,66 +298,66 @@ PLACES: dict[str, str] = {
     "learning_rate_decay": "a schedule: fastnn.SGD(fastnn.schedules.ExponentialDecay(0.1, factor=0.95))",
     "X": "fit(X, y)", "y": "fit(X, y)",
 }
-# Arguments that have no counterpart, and what to do.
-NEEDLESS: dict[str, str] = {
-    **each("device cuda gpu use_gpu gpus accelerator map_location pin_memory",
+# {another library's argument that has no counterpart: what to do instead}.
+NO_COUNTERPART: dict[str, str] = {
+    **for_each("device cuda gpu use_gpu gpus accelerator map_location pin_memory",
            "fastnn computes on the CPU"),
-    **each("use_bias bias bias_initializer fit_intercept intercept",
+    **for_each("use_bias bias bias_initializer fit_intercept intercept",
            "every layer has biases, which start at zero"),
-    **each("warm_start initial_epoch reset",
+    **for_each("warm_start initial_epoch reset",
            "fit goes on where the last one stopped; a new Network starts anew"),
-    **each("scheduler lr_scheduler learning_rate_schedule schedule power_t anneal_strategy milestones",
+    **for_each("scheduler lr_scheduler learning_rate_schedule schedule power_t anneal_strategy milestones",
            "a schedule is the optimizer's learning rate: "
            "fastnn.SGD(fastnn.schedules.CosineDecay(0.1, length=100))"),
-    **each("drop_last drop_remainder", "the last batch of an epoch may be shorter"),
-    **each("dataset train_loader dataloader loader generator train_dataset",
+    **for_each("drop_last drop_remainder", "the last batch of an epoch may be shorter"),
+    **for_each("dataset train_loader dataloader loader generator train_dataset",
            "pass it as X: an iterable of batches (X, y)"),
-    **each("params parameters model network", "an optimizer gets its network in fit"),
-    **each("foreach fused capturable differentiable jit_compile run_eagerly amsgrad centered maximize dampening "
+    **for_each("params parameters model network", "an optimizer gets its network in fit"),
+    **for_each("foreach fused capturable differentiable jit_compile run_eagerly amsgrad centered maximize dampening "
            "use_ema ema_momentum ema_overwrite_frequency loss_scale_factor gradient_accumulation_steps "
            "initial_accumulator_value line_search_fn decoupled_weight_decay last_epoch save_best_only "
            "save_weights_only baseline start_from_epoch validation_freq validation_steps validation_batch_size "
            "max_queue_size cooldown", "leave it out: there is no such thing here"),
-    **each("batch_norm batchnorm use_batch_norm layer_norm normalize normalization standardize scale",
+    **for_each("batch_norm batchnorm use_batch_norm layer_norm normalize normalization standardize scale",
            "scale the columns of X before, or use fastnn.sklearn.MLPClassifier(standardize=True)"),
-    **each("from_logits reduction size_average reduce",
+    **for_each("from_logits reduction size_average reduce",
            "losses are means over rows, computed from logits by themselves"),
-    **each("name trainable", "leave it out, or keep it in net.metadata"),
-    **each("custom_objects compile weights_only safe_mode pickle_module overwrite save_format protocol",
+    **for_each("name trainable", "leave it out, or keep it in net.metadata"),
+    **for_each("custom_objects compile weights_only safe_mode pickle_module overwrite save_format protocol",
            "leave it out: a file holds no code, and a save replaces it"),
     "shuffle": "fit(shuffle=…) does it",
-    **each("mode threshold_mode", "a loss is better where it is smaller"),
+    **for_each("mode threshold_mode", "a loss is better where it is smaller"),
 }
-# Names that other libraries' modules have: for `fastnn.<name>`.
+# {a name in another library's modules: what to use}, for an unknown `fastnn.<name>`.
 PUBLIC: dict[str, str] = {
-    **each("Sequential Model Dense Linear MLP NeuralNetwork Input Layer Module Dropout Activation nn layers models",
+    **for_each("Sequential Model Dense Linear MLP NeuralNetwork Input Layer Module Dropout Activation nn layers models",
            "fastnn.Network([inputs, hidden, …, outputs])"),
-    **each("MLPClassifier MLPRegressor Classifier Regressor",
+    **for_each("MLPClassifier MLPRegressor Classifier Regressor",
            "fastnn.sklearn.MLPClassifier and fastnn.sklearn.MLPRegressor"),
-    **each("RMSProp Rmsprop rmsprop", "fastnn.RMSprop"), "AdaGrad": "fastnn.Adagrad",
+    **for_each("RMSProp Rmsprop rmsprop", "fastnn.RMSprop"), "AdaGrad": "fastnn.Adagrad",
     "RProp": "fastnn.Rprop", "adam": "fastnn.Adam", "sgd": "fastnn.SGD", "L_BFGS": "fastnn.LBFGS",
-    **each("Momentum Nesterov", "fastnn.SGD(0.01, momentum=0.9)"),
-    **each("Adamax Nadam NAdam Adadelta RAdam Lion Ftrl", "fastnn.Adam or fastnn.AdamW"),
-    **each("optim Optimizer", "fastnn.SGD, fastnn.Adam … ; what they share is in fastnn.optimizers"),
-    **each("ModelCheckpoint Checkpoint", "fastnn.CheckpointEvery"),
-    **each("ReduceLROnPlateau StepLR ExponentialLR CosineAnnealingLR OneCycleLR LearningRateScheduler StepDecay "
+    **for_each("Momentum Nesterov", "fastnn.SGD(0.01, momentum=0.9)"),
+    **for_each("Adamax Nadam NAdam Adadelta RAdam Lion Ftrl", "fastnn.Adam or fastnn.AdamW"),
+    **for_each("optim Optimizer", "fastnn.SGD, fastnn.Adam … ; what they share is in fastnn.optimizers"),
+    **for_each("ModelCheckpoint Checkpoint", "fastnn.CheckpointEvery"),
+    **for_each("ReduceLROnPlateau StepLR ExponentialLR CosineAnnealingLR OneCycleLR LearningRateScheduler StepDecay "
            "ExponentialDecay CosineDecay OneCycle ReduceOnPlateau WarmUp lr_scheduler scheduler", "fastnn.schedules"),
-    **each("load_model read", "fastnn.load"), **each("save save_model", "net.save(path)"),
-    **each("to_onnx from_onnx to_torch from_torch to_sklearn from_sklearn from_keras to_c", "fastnn.interchange"),
+    **for_each("load_model read", "fastnn.load"), **for_each("save save_model", "net.save(path)"),
+    **for_each("to_onnx from_onnx to_torch from_torch to_sklearn from_sklearn from_keras to_c", "fastnn.interchange"),
     "set_threads": "fastnn.set_num_threads", "seed": "fastnn.Network(…, seed=0)",
     "manual_seed": "fastnn.Network(…, seed=0)", "quantile": "fastnn.losses.quantile", "focal": "fastnn.losses.focal",
     "DataParallel": "fastnn.distributed.DataParallel",
-    **each("relu sigmoid tanh softmax functional", "fastnn.activations"),
+    **for_each("relu sigmoid tanh softmax functional", "fastnn.activations"),
 }
 
 
 def simple(word: str) -> str:
-    """A word without the module before it, case and punctuation."""
+    """The letters and digits of a word in lower case, without the module before it."""
     return re.sub(r"[^a-z0-9]", "", word.rsplit(".", 1)[-1].lower())
 
 
 def spellings(name: object) -> list[str]:
-    """The words under which a name may stand in the tables; for a class, function or object, those of its own name."""
+    """The words under which a name may be in the tables. Of a class, a function or an object the name is its own."""
     word = name if isinstance(name, str) else getattr(name, "name", None)
     if not isinstance(word, str):
         word = getattr(name, "__name__", None) or type(name).__name__
@@ -362,7 +366,7 @@ def spellings(name: object) -> list[str]:
 
 
 def synonyms(kind: str, name: object, known: Iterable[str]) -> list[str]:
-    """The known names that mean the same as another library's name."""
+    """Those of the known names that mean the same as another library's name."""
     words = set(spellings(name))
     groups = [{simple(first), *others.split()} for first, others in NAMES.get(kind, {}).items()]
     same = words.union(*(group for group in groups if group & words))
@@ -370,7 +374,7 @@ def synonyms(kind: str, name: object, known: Iterable[str]) -> list[str]:
 
 
 def meant(argument: str, name: object, known: Collection[str]) -> str:
-    """What to write instead of a name that is not known: the beginning of a sentence, or an empty text."""
+    """What to write instead of an unknown name, as the beginning of a sentence; an empty text if nothing is found."""
     argument = argument.split("[")[0].split(" ")[-1]
     kind = KINDS.get(argument, argument)
     own = synonyms(kind, name, known)
@@ -387,7 +391,7 @@ def meant(argument: str, name: object, known: Collection[str]) -> str:
 
 
 def object_meant(kind: str, value: object, usual: str) -> str:
-    """What to write for an optimizer or a schedule that was given by name, as a class, or as another library's."""
+    """What to write instead of the name, the class or another library's object for an optimizer or a schedule."""
     names = NAMES[kind]
     own = [first for first, others in names.items() if set(spellings(value)) & set(others.split())]
     absent = [ABSENT[kind][word] for word in spellings(value) if word in ABSENT[kind]]
@@ -395,7 +399,7 @@ def object_meant(kind: str, value: object, usual: str) -> str:
 
 
 def near(word: str, known: Iterable[str]) -> str | None:
-    """The known name of which a word is a misspelling, or None. Words that only look alike are no misspellings."""
+    """The known name that a word misspells, or None. Both begin with the same letter and have the same numbers."""
     given = simple(word)
     for name in known:
         own = simple(name)
@@ -414,7 +418,7 @@ def near(word: str, known: Iterable[str]) -> str | None:
 
 
 def distance(a: str, b: str) -> int:
-    """How many letters are added, left out, changed or exchanged with their neighbour (Damerau, 1964)."""
+    """How many letters to add, leave out, change or exchange with a neighbour (Damerau, 1964) to get from a to b."""
     rows = [list(range(len(b) + 1))]
     for i, left in enumerate(a, 1):
         row = [i]
@@ -428,12 +432,12 @@ def distance(a: str, b: str) -> int:
 
 
 def explains(function: Callable[P, R]) -> Callable[P, R]:
-    """The function, with an error for unknown arguments that names the right word.
+    """A decorator: an unknown argument of the function is an error that says what the argument is called here.
 
-    Signature, annotations and docstring stay, so that editors and checkers see no difference. (`**unknown` in the
-    function would make every argument look right to them.)
+    Signature, annotations and docstring stay, so editors and type checkers see no difference. (With `**unknown` in the
+    function, every argument would look right to them.)
     """
-    described: Any = function                   # checkers know no names of a Callable
+    described: Any = function                   # for type checkers, a Callable has no __code__
     code = described.__code__
     arguments = code.co_varnames[:code.co_argcount + code.co_kwonlyargcount]
     known = frozenset(arguments)
@@ -448,25 +452,25 @@ def explains(function: Callable[P, R]) -> Callable[P, R]:
     return explained
 
 
-def explains_making(kind: type[T]) -> type[T]:
-    """`explains` for a dataclass, whose `__init__` is written by Python."""
+def explains_dataclass(kind: type[T]) -> type[T]:
+    """`explains` for a dataclass, whose `__init__` Python generates."""
     kind.__init__ = explains(kind.__init__)     # type: ignore[method-assign]
     return kind
 
 
 def unknown_argument(call: str, word: str, arguments: Iterable[str]) -> str:
-    """The sentence for an argument that a function does not have."""
+    """The error for an argument that a function does not have."""
     arguments = [name for name in arguments if name != "self"]
-    words = ARGUMENTS | OF_ONE_CALL.get(call, {})
+    words = ARGUMENTS | ARGUMENTS_OF.get(call, {})
     own = sorted((ours for ours in words if word == ours or word in words[ours].split()), key=lambda ours: ours != word)
     here = [ours for ours in own if ours in arguments]
     places = [PLACES[ours] for ours in own if ours in PLACES]
     nearest = near(word, arguments)
     if here:
         advice = "here it is called " + " and ".join(
-            f"{ours} ({TAKEN[ours]})" if ours in TAKEN else ours for ours in here)
-    elif word in NEEDLESS:
-        advice = NEEDLESS[word]
+            f"{ours} ({VALUES[ours]})" if ours in VALUES else ours for ours in here)
+    elif word in NO_COUNTERPART:
+        advice = NO_COUNTERPART[word]
     elif places:
         advice = f"it belongs to {places[0]}"
     elif nearest:

@@ -1,14 +1,14 @@
-"""Learning-rate schedules: given as an optimizer's `learning_rate`, they say the rate of every step.
+"""Learning-rate schedules: given as an optimizer's `learning_rate`, they give the rate of every step.
 
-Before each epoch the training loop asks `rates`, after it tells the loss to `observe`. Time t counts
-epochs or steps (`by`) from 0, the optimizer's first. A schedule is its arguments, checked when it is
-built and never changed; equal arguments make equal schedules. Only ReduceOnPlateau remembers anything
-(`state`), so it serves one optimizer; a copy of it goes on from what it remembers, and serves another. A
-file keeps `settings` and `state`, and `from_settings` is the way back. Nothing here knows networks,
-optimizers or kernels.
+Before each epoch the training loop calls `rates`, after it `observe` with the loss. Time t counts epochs or steps
+(`by`) from 0, the optimizer's first. A schedule consists of its arguments, which are checked when it is built and never
+change; schedules with equal arguments are equal. Only ReduceOnPlateau has a state: the losses that it has seen. So it
+belongs to one optimizer; a copy goes on from the same state, and can belong to another. A file keeps `settings` and
+`state`, from which `from_settings` and `set_state` make the schedule again. This module knows no networks, optimizers
+or kernels.
 
-A rate has the same bits on every machine: powers and cosines are made here of operations that each
-machine rounds alike, as those of NumPy and of the C library depend on the processor.
+A rate has the same bits on every machine. Powers and cosines of NumPy and of the C library depend on the processor, so
+they are computed here, by operations that every machine rounds alike.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ._checks import checked_integer, choose, is_number, number, shown
-from ._words import explains_making, object_meant
+from ._words import explains_dataclass, object_meant
 
 if TYPE_CHECKING:
     from ._types import Array, FloatArray, Integers, LearningRate
@@ -47,10 +47,10 @@ SMALLEST_CHANGE = 1e-8      # of ReduceOnPlateau's rate; PyTorch's `eps`
 
 
 def as_schedule(learning_rate: LearningRate, name: str = "learning_rate") -> float | Schedule:
-    """What an optimizer keeps as its learning rate: a Schedule stays, a number is returned as a float.
+    """What an optimizer stores as its learning rate: a Schedule as it is, or a number as a float.
 
     A callable becomes `Function(learning_rate)`. TypeError for anything else, ValueError for a number that
-    is not above 0; `name` is what the errors call the argument.
+    is not above 0. Errors call the argument `name`.
 
     >>> as_schedule(1)
     1.0
@@ -67,7 +67,7 @@ def as_schedule(learning_rate: LearningRate, name: str = "learning_rate") -> flo
 
 
 def from_settings(settings: dict[str, Any]) -> Schedule:
-    """The schedule whose `settings()` these are. ValueError if they are no schedule's, as files may hold anything.
+    """The schedule that returned these `settings()`. ValueError if none did, as files may hold anything.
 
     >>> from_settings({"schedule": "StepDecay", "rate": 0.1, "every": 10})
     StepDecay(rate=0.1, every=10, factor=0.1, by='epoch')
@@ -81,7 +81,7 @@ def from_settings(settings: dict[str, Any]) -> Schedule:
 
 
 def _checked(name: str, value: Any) -> object:
-    """The argument `name` of a schedule."""
+    """The value of a schedule's argument, checked."""
     if name in BOUNDS:
         return number(name, value, **BOUNDS[name])
     if name in LEAST:
@@ -95,8 +95,8 @@ def _checked(name: str, value: Any) -> object:
     return value
 
 
-Parts = tuple[Any, Any]     # a number, or an array, as a sum of two: the second is what the first rounds away
-PLACE = 8                   # bits of an exponent that one table of powers serves
+Parts = tuple[Any, Any]     # a number or an array as the sum of two: the second is what rounding took from the first
+DIGIT_BITS = 8              # of a digit of an exponent; each digit has a table of powers
 
 
 def power(base: float, exponents: Integers) -> Array:
@@ -109,30 +109,30 @@ def power(base: float, exponents: Integers) -> Array:
     """
     exponents = np.asarray(exponents)
     high, low = np.ones(exponents.shape), np.zeros(exponents.shape)
-    for place in range(0, 63, PLACE):
+    for place in range(0, 63, DIGIT_BITS):
         digits = exponents >> place
         if not digits.any():
             break
-        table = powers(base, place)[:, digits % 2**PLACE]
+        table = powers(base, place)[:, digits % 2**DIGIT_BITS]
         high, low = table if place == 0 else product((high, low), (table[0], table[1]))
     return high
 
 
 @lru_cache(256)
 def powers(base: float, place: int) -> Array:
-    """base ** (i * 2**place) for every i of PLACE bits, (2, 2**PLACE): each a sum of two."""
+    """base ** (i * 2**place) for i = 0 … 2**DIGIT_BITS - 1, as Parts (2, 2**DIGIT_BITS)."""
     step: Parts = (base, 0.0)
     if place:
-        last = powers(base, place - PLACE)[:, [1, -1]].tolist()
+        last = powers(base, place - DIGIT_BITS)[:, [1, -1]].tolist()
         step = product(*zip(*last, strict=True))
     table: list[Parts] = [(1.0, 0.0)]
-    while len(table) < 2**PLACE:
+    while len(table) < 2**DIGIT_BITS:
         table.append(product(table[-1], step))
     return np.array(table).T
 
 
 def product(a: Parts, b: Parts) -> Parts:
-    """a * b, to some 100 bits (Dekker, 1971)."""
+    """a * b, to about 100 bits (Dekker, 1971)."""
     (x, x_rest), (y, y_rest) = a, b
     (x_high, x_low), (y_high, y_low) = halves(x), halves(y)
     rounded = x * y
@@ -142,13 +142,13 @@ def product(a: Parts, b: Parts) -> Parts:
 
 
 def halves(x: Any) -> Parts:
-    """A number as a sum of two with 26 bits each, whose products are exact (Veltkamp, 1968)."""
+    """A number as the sum of two with 26 bits each, so that products of these are exact (Veltkamp, 1968)."""
     shifted = x * (2.0**27 + 1)
     high = shifted - (shifted - x)
     return high, x - high
 
 
-SERIES = [(-1) ** (k // 2) / math.factorial(k) for k in range(20)]       # of cos + sin; powers of x are their own
+SERIES = [(-1) ** (k // 2) / math.factorial(k) for k in range(20)]       # Taylor's for cos (even k) and sin (odd k)
 
 
 def half_cosine(p: Array) -> Array:
@@ -171,30 +171,30 @@ def series(x: Array, first: int) -> Array:
     return total * x if first else total
 
 
-def apart(value: Any) -> Any:
-    """An attribute for a copy of a schedule: a function stays the same one, anything else is copied."""
+def copied(value: Any) -> Any:
+    """The value of an attribute in a copy of a schedule. A function stays the same one, anything else is copied."""
     if isinstance(value, Schedule):
         return copy.copy(value)
     return value if callable(value) else copy.deepcopy(value)
 
 
 class Schedule:
-    """What all schedules share. A schedule gives `at`, or its own `rates`."""
+    """What all schedules share. A subclass defines `at`, or its own `rates`."""
 
     by: str = "epoch"
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]       # for type checkers: each is a dataclass
-    _memory: dict[str, Any]                                     # of one that remembers something
+    _memory: dict[str, Any]                                     # of a schedule that has a state
 
     def __post_init__(self) -> None:
         for argument in fields(self):
             object.__setattr__(self, argument.name, _checked(argument.name, getattr(self, argument.name)))
 
     def __getstate__(self) -> dict[str, Any]:
-        """A copy, by copy or pickle, has the arguments, a memory of its own, and no optimizer yet."""
-        return {name: apart(value) for name, value in vars(self).items() if name != "_owner"}
+        """A copy or a pickle has the same arguments, a copy of the state, and belongs to no optimizer yet."""
+        return {name: copied(value) for name, value in vars(self).items() if name != "_owner"}
 
     def serve(self, optimizer: object) -> None:
-        """Called by an optimizer that takes its rates from here; ValueError if this remembers losses of another one."""
+        """Called by an optimizer that gets this schedule. ValueError if it has the state of another optimizer."""
 
     def at(self, t: Integers) -> FloatArray:
         """The rates (n,) at the times t (n,), integers."""
@@ -210,28 +210,28 @@ class Schedule:
         return self.at(np.arange(first_step, first_step + steps))
 
     def observe(self, loss: float) -> None:
-        """Told after each epoch: the validation loss if there is one, else the training loss."""
+        """Called after each epoch with the validation loss if there is one, else with the training loss."""
 
     def settings(self) -> dict[str, Any]:
-        """The name and the arguments, which JSON can hold; TypeError if one is a Python function."""
+        """The name and the arguments, for JSON; TypeError if an argument is a Python function."""
         arguments = {argument.name: getattr(self, argument.name) for argument in fields(self)}
         return {"schedule": type(self).__name__} | {
             name: value.settings() if isinstance(value, Schedule) else value for name, value in arguments.items()}
 
     def state(self) -> dict[str, Any]:
-        """What this schedule remembers, as a new dict that JSON can hold."""
+        """The state, as a new dict for JSON."""
         return {}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Remembers what `state()` gave; ValueError if it is not such a state."""
+        """Takes a state that `state()` returned; ValueError for anything else."""
         if state != {}:
             raise ValueError(f"{type(self).__name__} remembers nothing, but was given the state {shown(state)}")
 
 
-@explains_making
+@explains_dataclass
 @dataclass(frozen=True)
 class StepDecay(Schedule):
-    """rate * factor ** (t // every): multiplied by `factor` every so many epochs or steps, as PyTorch's StepLR.
+    """rate * factor ** (t // every): multiplied by `factor` after every `every` epochs or steps, as PyTorch's StepLR.
 
     >>> StepDecay(0.1, every=10, factor=0.5).rates(epoch=25, first_step=2500, steps=100)
     0.025
@@ -247,7 +247,7 @@ class StepDecay(Schedule):
         return self.rate * power(self.factor, t // self.every)
 
 
-@explains_making
+@explains_dataclass
 @dataclass(frozen=True)
 class ExponentialDecay(Schedule):
     """rate * factor ** t, as PyTorch's ExponentialLR.
@@ -265,7 +265,7 @@ class ExponentialDecay(Schedule):
         return self.rate * power(self.factor, t)
 
 
-@explains_making
+@explains_dataclass
 @dataclass(frozen=True)
 class CosineDecay(Schedule):
     """Half a cosine from `rate` to `final_rate` in `length` epochs or steps (Loshchilov and Hutter, 2017).
@@ -288,10 +288,10 @@ class CosineDecay(Schedule):
         return self.final_rate + (self.rate - self.final_rate) * half_cosine(p)
 
 
-@explains_making
+@explains_dataclass
 @dataclass(frozen=True)
 class OneCycle(Schedule):
-    """Up to `highest_rate` and down again, once, in half cosines (Smith and Topin, 2017), as PyTorch's OneCycleLR.
+    """Up to `highest_rate` and down again once, along half cosines (Smith and Topin, 2017), as PyTorch's OneCycleLR.
 
     From highest_rate / start_divisor at t = 0 up to highest_rate at rise * length - 1, then down to
     highest_rate / start_divisor / final_divisor at length - 1, where it stays. `rise` is a fraction of `length`.
@@ -318,14 +318,14 @@ class OneCycle(Schedule):
         return self.highest_rate + (low - self.highest_rate) * half_cosine(p)
 
 
-@explains_making
+@explains_dataclass
 @dataclass(frozen=True)
 class ReduceOnPlateau(Schedule):
-    """Multiplies the rate by `factor` after more than `patience` epochs without progress: ReduceLROnPlateau.
+    """Multiplies the rate by `factor` after over `patience` epochs without progress, as PyTorch's ReduceLROnPlateau.
 
-    Progress is a loss below best - min_change * abs(best), where `best` is that of the last progress. The rate
-    stops at `lowest_rate`, and changes of at most 1e-8 are not made. All is as in PyTorch, but for losses
-    below 0, where PyTorch takes a loss that stands still for progress.
+    Progress is a loss below best - min_change * abs(best), where `best` is the loss of the last progress. The rate does
+    not fall below `lowest_rate`, and is not changed by 1e-8 or less. Only losses below 0 are treated otherwise than in
+    PyTorch, where a constant negative loss counts as progress.
 
     >>> plateau = ReduceOnPlateau(0.1, factor=0.5, patience=1)
     >>> for loss in (3, 2, 2, 2):
@@ -345,7 +345,7 @@ class ReduceOnPlateau(Schedule):
         object.__setattr__(self, "_memory", {"rate": self.rate, "best": None, "bad_epochs": 0})
 
     def serve(self, optimizer: object) -> None:
-        owner = vars(self).setdefault("_owner", weakref.ref(optimizer))     # a dead owner refuses others, too
+        owner = vars(self).setdefault("_owner", weakref.ref(optimizer))     # also a deleted owner remains the only one
         if owner() is not optimizer:
             raise ValueError(f"learning_rate is {self!r}, which remembers the losses of another optimizer; build one "
                              "for each, or pass copy.copy(schedule), which goes on from what it remembers")
@@ -379,12 +379,12 @@ class ReduceOnPlateau(Schedule):
             raise ValueError(f"this is not the state of a ReduceOnPlateau: {error}") from None
 
 
-@explains_making
+@explains_dataclass
 @dataclass(frozen=True)
 class WarmUp(Schedule):
-    """min(1, (t + 1) / length) times the rate of a number or another schedule (Goyal et al., 2017).
+    """min(1, (t + 1) / length) times a rate, or the rate of another schedule (Goyal et al., 2017).
 
-    The other schedule's time runs from the start as well. Its `by` may differ from that of the warm-up.
+    The time of the other schedule starts with the warm-up, not after it. Its `by` may differ from that of the warm-up.
 
     >>> WarmUp(0.1, length=4).rates(epoch=0, first_step=0, steps=5)
     array([0.025, 0.05 , 0.075, 0.1  , 0.1  ])
@@ -429,13 +429,13 @@ class _Constant(Schedule):
         return self.rate
 
 
-@explains_making
+@explains_dataclass
 @dataclass(frozen=True)
 class Function(Schedule):
-    """function(t), any Python callable: called once an epoch, or once for every step.
+    """function(t), any Python callable: called once for each epoch, or once for each step.
 
-    What it returns must be a finite number, 0 or more; else TypeError or ValueError names t and what came. A
-    network trained with it is saved with its latest rate alone: `settings` raises TypeError.
+    It must return a finite number, 0 or more; otherwise a TypeError or ValueError names t and the value. A
+    network trained with it is saved with its latest rate alone, as `settings` raises TypeError.
 
     >>> Function(lambda epoch: 0.1 / (1 + epoch)).rates(epoch=3, first_step=300, steps=100)
     0.025

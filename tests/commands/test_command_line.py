@@ -16,8 +16,8 @@ from helpers import ROOT
 from sklearn.datasets import load_diabetes, load_iris
 
 import fastnn
-from fastnn import tables
 from fastnn.__main__ import main
+from fastnn.cli import tables
 
 pytestmark = pytest.mark.any_isa
 EXAMPLES = ROOT / "examples"

@@ -12,7 +12,7 @@ import pytest
 from helpers import DATA, assert_within, digest, same_bits, unit
 
 import fastnn
-from fastnn import tables
+from fastnn.cli import tables
 
 GOLDEN = DATA / "golden"
 FILES = sorted(GOLDEN.glob("*/*.safetensors"))

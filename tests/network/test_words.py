@@ -292,7 +292,7 @@ def test_signatures_are_those_of_the_functions():
 
 def test_what_the_advice_names_is_there():
     arguments = {name for call in all_calls() for name in inspect.signature(call).parameters}
-    assert set(_words.ARGUMENTS) | set(_words.TAKEN) | (set(_words.PLACES) - {"learning_rate_decay"}) <= arguments
+    assert set(_words.ARGUMENTS) | set(_words.VALUES) | (set(_words.PLACES) - {"learning_rate_decay"}) <= arguments
     for call in all_calls():
         own = list(inspect.signature(call).parameters)
         assert "it takes" in unknown_argument("call", "no_such_thing", own)

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.any_isa
 def clock(monkeypatch):
     """Time as the test says; every look at it is counted."""
     time = SimpleNamespace(now=100.0)
-    monkeypatch.setattr(plot, "monotonic", lambda: time.now)
+    monkeypatch.setattr(plot.live, "monotonic", lambda: time.now)
     return time
 
 

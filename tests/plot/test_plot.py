@@ -253,7 +253,7 @@ def test_curves_stand_out_from_the_ground(style):
 
 def test_no_two_of_many_look_the_same():
     ax = Figure().add_subplot()
-    looks = [plot.look(ax, index, 1) for index in range(56)]
+    looks = [look(ax, index, 1) for index in range(56)]
     assert len({(each["color"], each["marker"]) for each in looks}) == 56
     ax = plot.decision_boundary(classifier(10), POINTS, np.arange(60) % 10, resolution=5)
     assert len({(line.get_color(), line.get_marker()) for line in ax.lines}) == 10
@@ -261,9 +261,9 @@ def test_no_two_of_many_look_the_same():
 
 def test_curves_that_cover_each_other_have_markers_at_different_points():
     ax = Figure().add_subplot()
-    every = [plot.look(ax, index, 51)["markevery"] for index in range(6)]
+    every = [look(ax, index, 51)["markevery"] for index in range(6)]
     assert len(set(every)) == 6
-    assert plot.look(ax, 3, 5)["markevery"] == (0, 1)
+    assert look(ax, 3, 5)["markevery"] == (0, 1)
 
 
 # Histories

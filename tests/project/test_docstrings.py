@@ -9,7 +9,8 @@ import pytest
 import fastnn
 
 SOURCE = Path(fastnn.__file__).parent
-OPTIONAL = {"interchange/onnx.py": "onnx", "interchange/torch.py": "torch", "plot.py": "matplotlib"}
+OPTIONAL = {"interchange/onnx.py": "onnx", "interchange/torch.py": "torch"} | dict.fromkeys(
+    ("plot/classes.py", "plot/descent.py", "plot/layers.py", "plot/live.py"), "matplotlib")
 WITH_EXAMPLES = sorted(path.relative_to(SOURCE).as_posix() for path in SOURCE.rglob("*.py")
                        if ">>>" in path.read_text(encoding="utf-8"))
 

@@ -83,7 +83,7 @@ CELLS = (
 
 
 def select(patterns):
-    """The cells whose name matches one of the patterns (as file names do: `predict-*`); ValueError for a stranger."""
+    """The cells whose name matches one of the patterns (such as `predict-*`); ValueError for a pattern without one."""
     for pattern in patterns:
         if not any(fnmatchcase(cell.name, pattern) for cell in CELLS):
             raise ValueError(f"{pattern!r} is no cell; known are {', '.join(cell.name for cell in CELLS)}")

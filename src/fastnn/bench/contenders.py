@@ -1,9 +1,9 @@
 """fastnn and its peers: how each of them does a cell's work, as well as its users would write it.
 
-A contender is made for one cell and holds that cell's data in the form that it likes best. `run`
-is what the clock sees: one epoch (it returns the mean loss of its steps) or one prediction (it
-returns the outputs). `parameters` tells W0, b0, W1, b1, … afterwards. Each imports its library
-when it is made; where it cannot do a cell it raises `Unable` with the reason.
+A contender is made for one cell, and holds that cell's data in the form that suits it best. Its method `run` is what
+is timed: one epoch, which returns the mean loss of its steps, or one prediction, which returns the outputs.
+`parameters` returns W0, b0, W1, b1, … afterwards. A contender imports its library when it is made. Where it cannot do a
+cell it raises `Unable` with the reason.
 """
 
 from functools import partial
@@ -15,7 +15,7 @@ from .cells import LEARNING_RATE
 
 
 class Unable(Exception):
-    """This contender does not do this cell; the reason is for people to read."""
+    """A contender cannot do a cell; the message says why."""
 
 
 class FastNN:
@@ -181,27 +181,31 @@ class Torch:
             for linear, (weights, biases) in zip(self.linear, cell.parameters(dtype), strict=True):
                 linear.weight[...] = torch.from_numpy(weights.T)
                 linear.bias[...] = torch.from_numpy(biases)
-        X = cell.inputs(dtype, steps)
-        if not cell.trains:
-            model = nn.Sequential(*modules, *[nn.Softmax(dim=1)] * cell.softmax)
-            model = torch.compile(model) if self.compiled else model
+        X = torch.from_numpy(cell.inputs(dtype, steps))
+        if cell.trains:
+            targets = torch.from_numpy(cell.targets(dtype, steps))
+            batches = list(zip(X.split(cell.batch), targets.split(cell.batch), strict=True))
+            self.run = self.training(torch, nn.Sequential(*modules), cell, batches)
+        else:
+            self.run = self.prediction(torch, nn.Sequential(*modules, *[nn.Softmax(dim=1)] * cell.softmax), X)
 
-            @torch.inference_mode()
-            def predict():
-                return model(torch.from_numpy(X)).numpy()
+    def prediction(self, torch, model, X):
+        model = torch.compile(model) if self.compiled else model
 
-            self.run = predict
-            return
-        model = nn.Sequential(*modules)
-        measure = nn.CrossEntropyLoss() if cell.softmax else nn.MSELoss()
+        @torch.inference_mode()
+        def predict():
+            return model(X).numpy()
+
+        return predict
+
+    def training(self, torch, model, cell, batches):
+        measure = torch.nn.CrossEntropyLoss() if cell.softmax else torch.nn.MSELoss()
 
         def loss_of(x, t):
             return measure(model(x), t)
 
         loss_of = torch.compile(loss_of) if self.compiled else loss_of
         optimizer = getattr(torch.optim, cell.optimizer)(model.parameters(), lr=LEARNING_RATE, fused=True)
-        batches = list(zip(torch.from_numpy(X).split(cell.batch),
-                           torch.from_numpy(cell.targets(dtype, steps)).split(cell.batch), strict=True))
 
         def epoch():
             total = torch.zeros((), dtype=torch.float64)
@@ -213,7 +217,7 @@ class Torch:
                 total += loss.detach()
             return total.item() / len(batches)
 
-        self.run = epoch
+        return epoch
 
     def parameters(self):
         return [array.detach().numpy() for linear in self.linear for array in (linear.weight.T, linear.bias)]
@@ -238,6 +242,7 @@ class JAX:
         jax.config.update("jax_platforms", "cpu")
         activation = {"relu": jax.nn.relu, "tanh": jnp.tanh, "sigmoid": jax.nn.sigmoid}[cell.activation]
         self.state = [jnp.asarray(array) for pair in cell.parameters(dtype) for array in pair]
+        self.adam = cell.optimizer == "Adam"
         X = cell.inputs(dtype, steps)
 
         def logits(parameters, x):
@@ -245,57 +250,68 @@ class JAX:
                 x = activation(x @ w + b)
             return x @ parameters[-2] + parameters[-1]
 
-        if not cell.trains:
-            predict = jax.jit(lambda parameters, x: (
-                jax.nn.softmax(logits(parameters, x)) if cell.softmax else logits(parameters, x)))
-            self.run = lambda: np.asarray(predict(self.state, X))
-            return
-
         def loss_of(parameters, x, t):
             z = logits(parameters, x)
             if cell.softmax:
                 return -jnp.take_along_axis(jax.nn.log_softmax(z), t[:, None], axis=1).mean()
             return ((z - t)**2).mean()
 
-        def sgd(state, batch):
-            loss, gradients = jax.value_and_grad(loss_of)(state, *batch)
-            return [p - LEARNING_RATE*g for p, g in zip(state, gradients, strict=True)], loss
+        if cell.trains:
+            steps = steps or cell.steps
+            t = cell.targets(dtype, steps)
+            self.run = self.training(jax, loss_of, jnp.asarray(X.reshape(steps, cell.batch, -1)),
+                                     jnp.asarray(t.reshape(steps, cell.batch, *t.shape[1:])))
+        else:
+            predict = jax.jit(lambda parameters, x: (
+                jax.nn.softmax(logits(parameters, x)) if cell.softmax else logits(parameters, x)))
+            self.run = lambda: np.asarray(predict(self.state, X))
 
-        def adam(state, batch):
-            parameters, first, second, count = state
-            loss, gradients = jax.value_and_grad(loss_of)(parameters, *batch)
-            count = count + 1
-            first = [m + 0.1*(g - m) for m, g in zip(first, gradients, strict=True)]
-            second = [0.999*v + 0.001*g*g for v, g in zip(second, gradients, strict=True)]
-            rate = LEARNING_RATE / (1 - 0.9**count)
-            correction = 1 / jnp.sqrt(1 - 0.999**count)
-            parameters = [p - rate * m / (jnp.sqrt(v)*correction + 1e-8)
-                          for p, m, v in zip(parameters, first, second, strict=True)]
-            return (parameters, first, second, count), loss
-
-        if cell.optimizer == "Adam":
-            zeros = [jnp.zeros_like(p) for p in self.state]
-            self.state = (self.state, zeros, [jnp.zeros_like(p) for p in zeros], jnp.zeros((), dtype))
-        step = adam if cell.optimizer == "Adam" else sgd
+    def training(self, jax, loss_of, X, t):
+        if self.adam:
+            zeros = [jax.numpy.zeros_like(p) for p in self.state]
+            self.state = (self.state, zeros, [jax.numpy.zeros_like(p) for p in zeros], jax.numpy.zeros((), X.dtype))
+        step = (jax_adam if self.adam else jax_sgd)(jax, loss_of)
 
         def epoch_of(state, x, t):
             state, losses = jax.lax.scan(step, state, (x, t))
             return state, losses.mean()
 
         compiled = jax.jit(epoch_of, donate_argnums=0)
-        steps = steps or cell.steps
-        t = cell.targets(dtype, steps)
-        data = (jnp.asarray(X.reshape(steps, cell.batch, -1)), jnp.asarray(t.reshape(steps, cell.batch, *t.shape[1:])))
-        self.adam = cell.optimizer == "Adam"
 
         def epoch():
-            self.state, loss = compiled(self.state, *data)
+            self.state, loss = compiled(self.state, X, t)
             return float(loss)
 
-        self.run = epoch
+        return epoch
 
     def parameters(self):
         return [np.asarray(array) for array in (self.state[0] if self.adam else self.state)]
+
+
+def jax_sgd(jax, loss_of):
+    """(parameters, batch) -> (parameters, loss): a step of SGD."""
+    def step(state, batch):
+        loss, gradients = jax.value_and_grad(loss_of)(state, *batch)
+        return [p - LEARNING_RATE*g for p, g in zip(state, gradients, strict=True)], loss
+
+    return step
+
+
+def jax_adam(jax, loss_of):
+    """(state, batch) -> (state, loss): a step of Adam; the state is parameters, both moments and the count of steps."""
+    def step(state, batch):
+        parameters, first, second, count = state
+        loss, gradients = jax.value_and_grad(loss_of)(parameters, *batch)
+        count = count + 1
+        first = [m + 0.1*(g - m) for m, g in zip(first, gradients, strict=True)]
+        second = [0.999*v + 0.001*g*g for v, g in zip(second, gradients, strict=True)]
+        rate = LEARNING_RATE / (1 - 0.9**count)
+        correction = 1 / jax.numpy.sqrt(1 - 0.999**count)
+        parameters = [p - rate * m / (jax.numpy.sqrt(v)*correction + 1e-8)
+                      for p, m, v in zip(parameters, first, second, strict=True)]
+        return (parameters, first, second, count), loss
+
+    return step
 
 
 class ScikitLearn:

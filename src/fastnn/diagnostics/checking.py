@@ -1,4 +1,4 @@
-"""Is the gradient right? `Network.gradients` against differences of `Network.evaluate`, in a float64 twin."""
+"""Checks gradients: `Network.gradients` against differences of `Network.evaluate`, in a float64 copy of the network."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ from .._checks import number
 from .hessian import double, move, packed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from .._types import ArrayLike, FloatArray
-    from ..network import Network
+    from ..network import Gradients, Network
 
 CHECKED = 2_000                 # parameters at most
-# Three central differences, at h, 2 h and 4 h, are extrapolated twice, which leaves an error of h**6; h moves no
-# pre-activation of its own layer by more than the first of these. The smaller ones are for elements near a kink.
+# Three central differences, at h, 2 h and 4 h, are extrapolated twice, which leaves an error of order h**6. h is one of
+# these steps, divided by the layer's largest input: it changes no pre-activation by more than the step. Smaller steps
+# than the first are for elements near a kink.
 STEPS = (1e-3, 1e-4, 1e-5, 1e-6)
-NOT_TINY = 1e-3                 # an element's error counts relative to at least that share of the largest element
-AGREE = 1e-8                    # differences that are as near to each other need no smaller step
-TOLERANCE = 1e-6                # between what rounding leaves (1e-8) and what a mistake makes
+NOT_TINY = 1e-3                 # errors are relative to at least this share of the largest element
+AGREE = 1e-8                    # no smaller step is tried where differences agree to this relative error
+TOLERANCE = 1e-6                # above the error by rounding (1e-8), and below that by a mistake
 
 
 @dataclass(frozen=True)
 class GradientCheck:
-    """The parameter whose derivative is off most; true if even that is right.
+    """The parameter whose derivative has the largest error. It is true if that error is within the tolerance.
 
     Attributes
     ----------
@@ -36,7 +37,7 @@ class GradientCheck:
     analytic, numeric : float
         Its derivative as `gradients` computes it, and by differences of `evaluate`.
     error : float
-        How far they are apart beyond doubt, relative to the larger one (for what is near 0, see `check_gradients`).
+        Their difference, less the uncertainty of `numeric`, relative to the larger one (near 0 see `check_gradients`).
     passed : bool
         Whether the error is within the tolerance.
     """
@@ -76,42 +77,49 @@ def check_gradients(network: Network, X: ArrayLike, y: ArrayLike, *, tolerance: 
     tolerance = TOLERANCE if tolerance is None else number("tolerance", tolerance, low=0, open_low=True)
     twin, generator = double(network), np.random.default_rng(0)
     move(twin, generator)
-    gradients = twin.gradients(X, y)
-    inputs = twin.layer_outputs(X)
+    gradients, inputs = twin.gradients(X, y), twin.layer_outputs(X)
     rounding = 10 * 2**-52 * max(1.0, abs(gradients.loss), float(np.abs(inputs[-1]).max()))    # of a loss
     largest = float(np.abs(packed(gradients)).max())
     if 0 < largest < rounding / (STEPS[0] * tolerance):
         raise ValueError(f"the loss is {gradients.loss:.3g} and its largest slope {largest:.3g}, which is less than "
                          "rounding leaves of differences; scale the targets or the loss, or check an untrained network")
-    sample = np.arange(twin.n_parameters)
+    checks = []
+    for name, analytic, (numeric, doubt, step) in derivatives(twin, gradients, inputs, y, generator):
+        scale = max(abs(analytic), abs(numeric), NOT_TINY * largest, rounding / (step * tolerance))
+        difference = abs(analytic - numeric) - doubt
+        error = 0.0 if difference <= 0 else difference / scale
+        checks.append(GradientCheck(name, analytic, numeric, error, error <= tolerance))
+    return checks[int(np.argmax([check.error for check in checks]))]     # NaN counts as the largest
+
+
+def derivatives(network: Network, gradients: Gradients, inputs: Sequence[FloatArray], y: ArrayLike,
+                generator: np.random.Generator) -> Iterator[tuple[str, float, tuple[float, float, float]]]:
+    """(name, derivative in `gradients`, result of `derivative`) for each parameter, or for a sample of 2,000.
+
+    `inputs` are those of each layer; the first are X.
+    """
+    sample = np.arange(network.n_parameters)
     if len(sample) > CHECKED:
         sample = np.sort(generator.choice(sample, CHECKED, replace=False))
-
-    def loss() -> float:
-        return twin.evaluate(inputs[0], y)
-
-    checks, start = [], 0
+    start = 0
     for layer, x in enumerate(inputs[:-1]):
         steps = [step / max(1.0, float(np.abs(x).max())) for step in STEPS]
         for kind in ("weights", "biases"):
-            values, slopes = getattr(twin, kind)[layer], getattr(gradients, kind)[layer]
+            values, slopes = getattr(network, kind)[layer], getattr(gradients, kind)[layer]
             for element in sample[(start <= sample) & (sample < start + values.size)] - start:
                 index = np.unravel_index(element, values.shape)
-                analytic = float(slopes[index])
-                numeric, doubt, step = derivative(loss, values, index, steps)
-                scale = max(abs(analytic), abs(numeric), NOT_TINY * largest, rounding / (step * tolerance))
-                off = abs(analytic - numeric) - doubt
-                error = 0.0 if off <= 0 else off / scale
-                name = f"{kind}[{layer}][{', '.join(map(str, index))}]"
-                checks.append(GradientCheck(name, analytic, numeric, error, error <= tolerance))
+                yield (f"{kind}[{layer}][{', '.join(map(str, index))}]", float(slopes[index]),
+                       derivative(lambda: network.evaluate(inputs[0], y), values, index, steps))
             start += values.size
-    return checks[int(np.argmax([check.error for check in checks]))]     # NaN counts as the largest
 
 
 def derivative(loss: Callable[[], float], values: FloatArray, index: tuple[Any, ...],
                steps: Sequence[float]) -> tuple[float, float, float]:
-    """(d loss / d values[index], its doubt, the step): steps are tried until differences of different widths, and to
-    both sides, agree; the doubt is what they disagree by."""
+    """(d loss / d values[index], its uncertainty, the step).
+
+    Steps are tried until differences of several widths, and those to both sides, agree. What they disagree by is the
+    uncertainty.
+    """
     value = float(values[index])
 
     def loss_at(shift: float) -> float:

@@ -1,10 +1,9 @@
-"""Models come in and go out: ONNX, PyTorch, scikit-learn, Keras and C.
+"""Models from and for other tools: ONNX, PyTorch, scikit-learn, Keras and C.
 
-The network alone travels, without the state of its training. Each foreign library is imported
-when it is used, and none is needed for `from_keras` and `to_c`. Parameters are carried bit by bit, but where
-a scaling beside a layer becomes part of it; a piece that has no counterpart is refused by name. What a counterpart
-computes may differ by more than rounding in two places, both in float64: gelu in ONNX, whose Erf runs in float32
-(1e-7), and PyTorch's softplus beyond 20 (2e-9).
+Only the network is converted, without the state of its training. Each other library is imported when it is used;
+`from_keras` and `to_c` need none. Parameters keep their bits, unless a scaling beside a layer becomes part of it. A
+piece without a counterpart is refused, and the error names it. Results differ by more than rounding in two places, both
+in float64: gelu in ONNX, whose Erf runs in float32 (1e-7), and PyTorch's softplus beyond 20 (2e-9).
 """
 
 from .c import to_c

@@ -1,7 +1,8 @@
 """C: a Network as one header of C99, which C++ takes too, with no dependency but the standard library.
 
-The text below is the header, piece by piece; it is a function of what `to_c` is given, of the file's path only by its
-name. Numbers have 9 or 17 significant digits, so they read back as the same floats.
+The templates below are the pieces of the header. Its text depends on the arguments of `to_c` alone, and of the path on
+the file's name alone. Numbers have 9 or 17 significant digits, so they read back as the same floats. c_self_test.py
+chooses the rows that the header's self-test records.
 """
 
 from __future__ import annotations
@@ -14,17 +15,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._checks import real_array
 from .._version import __version__
-from ..network import Network, checked_network
+from ..network import checked_network
 from ..storage.model_file import replace_file
+from .c_self_test import checked_inputs, network_like, rounding, rows_to_record, scale, tolerance
 from .chain import checked_names, layers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from .._types import Array, ArrayLike, FloatArray, Path
-    from ..training.scaling import Scaling
+    from ..network import Network
 
 # Values of an element z. They are finite wherever the result is: the argument of exp is never positive
 # in a quotient or a logarithm. A NaN stays one. $ marks the functions of OWN.
@@ -230,32 +231,25 @@ STANDARD_HEADERS = frozenset([
     "limits", "locale", "malloc", "math", "memory", "pthread", "setjmp", "signal", "stdalign", "stdarg", "stdatomic",
     "stdbit", "stdbool", "stdc-predef", "stdckdint", "stddef", "stdint", "stdio", "stdlib", "stdnoreturn", "string",
     "strings", "tgmath", "threads", "time", "uchar", "unistd", "values", "wchar", "wctype"])
-N_TESTS = 8
-TOLERANCE = {"float32": 2e-5, "float64": 2e-12}     # of a row's largest output plus `size`, at least
-CANDIDATES = 256        # rows, of which the self-test records those that show most mistakes
-LARGER = (1e2, 1e4, 1e6, 1e8)      # times standard normal inputs, for networks of columns that large
-MOST_MUTANTS = 16
-ROUNDING = 16           # times the change by parameters with errors in their last bits: more than another order of sums
 
 
 def to_c(network: Network, path: Path, *, inputs: ArrayLike | None = None, columns: Iterable[object] | None = None,
          classes: Iterable[object] | None = None) -> None:
     """Writes the network to one C header that needs nothing but <math.h>: see the comment on top of it.
 
-    Its names begin with the file's: policy.h has `policy_predict(input, output)`, `POLICY_INPUTS` and
-    `POLICY_OUTPUTS`; and `policy_self_test()` where POLICY_SELF_TEST is defined. Outputs agree with
-    `predict` up to rounding. The file is written wholly or not at all, and the same arguments make the
-    same bytes.
+    Names in C begin with the name of the file: policy.h has `policy_predict(input, output)`, `POLICY_INPUTS` and
+    `POLICY_OUTPUTS`; and `policy_self_test()` where POLICY_SELF_TEST is defined. Outputs agree with `predict` up to
+    rounding. The file is written wholly or not at all, and the same arguments make the same bytes.
 
     Parameters
     ----------
     network : Network
     path : str or path
-        Characters other than English letters and digits are written by their numbers (`é` as `u00e9`) or as
-        underscores. Two headers of one program whose names come out alike stop the compiler.
+        In names, characters other than English letters and digits become their numbers (`é` becomes `u00e9`) or
+        underscores. If two headers of one program get the same prefix in this way, the compiler stops.
     inputs : array (n, n_inputs), optional
-        The rows that the self-test records, of the size that the network is used with. Otherwise eight rows are drawn,
-        around 0 and about 1 in size, or larger where only then the outputs depend on each activation.
+        The rows that the self-test records, such as those that the network is used with. Otherwise eight rows are
+        drawn, around 0 and about 1 in size, or larger where only larger ones show the effect of each activation.
     columns, classes : sequences of names, optional
         What the inputs and the outputs are called; one sigmoid output may have two classes. `policy_column(i)` and
         `policy_class(i)` give them.
@@ -271,25 +265,32 @@ def to_c(network: Network, path: Path, *, inputs: ArrayLike | None = None, colum
     >>> import tempfile, pathlib, fastnn
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "policy.h"
     >>> fastnn.interchange.to_c(fastnn.Network([8, 64, 64, 4], activation="tanh"), path)
-    >>> print(*path.read_text().splitlines()[:3], sep="\\n")     # doctest: +ELLIPSIS
-    /* policy.h: a dense network with 4996 parameters in float, written by fastnn ...:
-     *
+    >>> print(path.read_text().splitlines()[2])
      *     8 -> 64 tanh -> 64 tanh -> 4 identity
     """
     checked_network(network)
     file = checked_file(os.path.basename(os.fsdecode(path)))
-    name = identifier(os.path.splitext(file)[0])
+    network = finite_copy(network)
+    rows = rows_to_record(None, network) if inputs is None else checked_inputs(network, inputs)
+    replace_file(path, header(network, file, rows, checked_names(network, columns, classes)).encode())
+
+
+def finite_copy(network: Network) -> Network:
+    """A copy, which stays as it is while another thread trains the network; ValueError if it is not finite."""
     parameters = network.get_parameters()
     if not np.isfinite(parameters).all():
         raise ValueError("weights or biases hold NaN or infinity, but must be finite in C")
-    network = like(network, network.activations, parameters)    # a copy: another thread may train the network meanwhile
-    rows = rows_like(None, network) if inputs is None else checked_inputs(network, inputs)
+    return network_like(network, network.activations, parameters)
+
+
+def header(network: Network, file: str, rows: FloatArray, named: dict[str, list[str]]) -> str:
+    """The text of the header `file`, whose self-test records these rows. `named` holds names of inputs and outputs."""
+    name = identifier(os.path.splitext(file)[0])
     single = network.dtype == "float32"
     words = {"T": "float" if single else "double", "f": "f" if single else "", "name": name, "NAME": name.upper()}
-    named = checked_names(network, columns, classes)
     buffers, calls = body(network, words)
     code = code_of(network, words, rows, named, buffers, calls)
-    text = HEADER.format(
+    return HEADER.format(
         **words, file=file, quoted=shlex.quote(f"./{file}" if file.startswith("-") else file), version=__version__,
         n_parameters=network.n_parameters,
         drawing=" -> ".join([str(network.layer_sizes[0]), *(
@@ -300,7 +301,6 @@ def to_c(network: Network, path: Path, *, inputs: ArrayLike | None = None, colum
             for what, names in named.items()),
         stack=sum(width for _, width in buffers) * np.dtype(network.dtype).itemsize, N_TESTS=len(rows),
         digest=sha256(code.encode()).hexdigest()[:16], code=code)
-    replace_file(path, text.encode())
 
 
 def code_of(network: Network, words: dict[str, str], rows: FloatArray, named: dict[str, list[str]],
@@ -319,11 +319,11 @@ def code_of(network: Network, words: dict[str, str], rows: FloatArray, named: di
             strings=",\n        ".join(map(string, names))) for what, names in named.items()),
         tests=array(words, "test_inputs", rows) + array(words, "test_outputs", outputs),
         tolerance=literal(tolerance(network, rounding(network, rows, outputs)), words),
-        size=literal(size(outputs), words))
+        size=literal(scale(outputs), words))
 
 
 def checked_file(file: str) -> str:
-    """The name of a file that C can include, and in whose place it expects no other."""
+    """The name of a file, if C can include it and the C library has no header of that name."""
     stem, ending = os.path.splitext(file.lower())
     if ending == ".h" and stem in STANDARD_HEADERS:
         raise ValueError(f"path ends with {file!r}, which is the name of a header of the C library, and would be read "
@@ -335,113 +335,10 @@ def checked_file(file: str) -> str:
 
 
 def identifier(stem: str) -> str:
-    """The stem of a file's name as the beginning of names in C. Letters that C lacks become their code points."""
+    """The prefix of names in C, from the stem of a file's name. Letters that C lacks become their code points."""
     words = re.sub(r"[^\x00-\x7f]", lambda match: f"u{ord(match[0]):04x}", stem)
     words = re.sub("[^A-Za-z0-9]+", "_", words).strip("_")
     return words if words[:1].isalpha() else f"network_{words}".strip("_")
-
-
-def checked_inputs(network: Network, inputs: ArrayLike) -> FloatArray:
-    """Rows (n, n_inputs) in the network's dtype, if they and their outputs are finite."""
-    given = real_array("inputs", inputs)
-    if given.ndim != 2 or not len(given) or given.shape[1] != network.layer_sizes[0]:
-        raise ValueError(f"inputs has shape {given.shape}, but rows of {network.layer_sizes[0]} numbers and one at "
-                         "least were expected")
-    with np.errstate(over="ignore"):
-        rows = given.astype(network.dtype)
-    for what, values in (("holds", lambda: rows), ("leads to outputs of", lambda: network.predict(rows))):
-        finite = np.isfinite(values()).all(axis=1)
-        if not finite.all():
-            raise ValueError(f"inputs: row {finite.argmin()} {what} NaN or infinity, but the self-test needs finite "
-                             "numbers")
-    return rows
-
-
-def rows_like(columns: Scaling | None, network: Network) -> FloatArray:
-    """Eight rows, or less, for the self-test of a network that takes such columns; None for standardised ones.
-
-    They are chosen among normal ones, the later of which are nearer to the mean. Where these do not show everything
-    and nothing is known of the columns, larger ones may: weights are small where inputs are large.
-    """
-    sizes = 10.0 ** (-30 * np.linspace(0, 1, CANDIDATES) ** 3)
-    rows = np.random.default_rng(network.seed).standard_normal((CANDIDATES, network.layer_sizes[0])) * sizes[:, None]
-    first, complete = telling(network, (rows if columns is None else columns.undo(rows)).astype(network.dtype))
-    for larger in LARGER if columns is None and not complete else ():
-        try:
-            chosen, complete = telling(network, (larger * rows).astype(network.dtype))
-        except ValueError:      # no outputs are finite
-            break
-        if complete:
-            return chosen
-    return first
-
-
-def telling(network: Network, rows: FloatArray) -> tuple[FloatArray, bool]:
-    """Eight of the rows, or less, whose outputs show what is wrong with a network; the earlier ones if they do.
-    And whether they show all of it.
-
-    Wrong are other inputs, other parameters and a missing activation. A row shows what changes its outputs by ten times
-    the self-test's tolerance; rows on which rounding would make it larger than most others do are left out.
-    """
-    outputs = network.predict(rows)
-    finite = np.isfinite(outputs).all(axis=1)
-    if not finite.any():
-        raise ValueError("the outputs for standard normal inputs and for smaller ones hold NaN or infinity, but must "
-                         "be finite in C; give inputs= for which they are finite")
-    rows, outputs = rows[finite], outputs[finite]
-    errors = rounding(network, rows, outputs)
-    calm = errors <= max(float(np.median(errors)), TOLERANCE[network.dtype] / ROUNDING)
-    rows, outputs, errors = rows[calm], outputs[calm], errors[calm]
-    least = 10 * tolerance(network, errors) * (size(outputs) + np.abs(outputs).max(axis=1))
-    others = [np.broadcast_to(outputs[-1], outputs.shape), *(other.predict(rows) for other in mutants(network))]
-    with np.errstate(invalid="ignore"):
-        shown = np.array([~(np.abs(other - outputs).max(axis=1) <= least) for other in others])
-    chosen: list[int] = []
-    while len(chosen) < min(N_TESTS, len(rows)):    # a mistake that a chosen row shows is worth less
-        worth = (shown / (1 + shown[:, chosen].sum(axis=1, keepdims=True))).sum(axis=0)
-        worth[chosen] = -1
-        chosen.append(int(worth.argmax()))
-    return rows[sorted(chosen)], bool(shown[:, chosen].any(axis=1).all())
-
-
-def mutants(network: Network) -> Iterable[Network]:
-    """The network with smaller parameters, and without the activation of one of its layers: any, or some of many."""
-    yield like(network, network.activations, 0.9 * network.get_parameters())
-    n_layers = len(network.activations)
-    for layer in np.unique(np.linspace(0, n_layers - 1, min(n_layers, MOST_MUTANTS)).astype(int)):
-        if network.activations[layer] != "identity":
-            yield like(network, [*network.activations[:layer], "identity", *network.activations[layer + 1:]],
-                       network.get_parameters())
-
-
-def rounding(network: Network, rows: FloatArray, outputs: FloatArray) -> FloatArray:
-    """How large rounding is in each row's outputs, as a part of what they are compared with.
-
-    It is measured by making half of the parameters smaller by some units of their last place.
-    """
-    parameters = network.get_parameters()
-    units = np.random.default_rng(0).choice([0, 4], parameters.shape)
-    other = like(network, network.activations, parameters * (1 - units * np.finfo(network.dtype).eps))
-    errors = np.abs(other.predict(rows) - outputs).max(axis=1) / (size(outputs) + np.abs(outputs).max(axis=1))
-    return np.where(np.isfinite(errors), errors, 1)     # infinite where outputs nearly overflow
-
-
-def size(outputs: FloatArray) -> float:
-    """What errors are compared with where a row's own outputs are small: the largest of all rows, or 1."""
-    return min(1.0, max(float(np.abs(outputs).max()), 1e-30))
-
-
-def tolerance(network: Network, errors: FloatArray) -> float:
-    """What outputs may differ by, as a part of what they are compared with."""
-    return max(TOLERANCE[network.dtype], ROUNDING * float(errors.max()))
-
-
-def like(network: Network, activations: Sequence[str], parameters: Array) -> Network:
-    """A network of the same layers and seed with other activations or parameters."""
-    *hidden, output = activations
-    result = Network(network.layer_sizes, hidden, output, dtype=network.dtype, seed=network.seed)
-    result.set_parameters(parameters)
-    return result
 
 
 def body(network: Network, words: dict[str, str]) -> tuple[list[tuple[str, int]], str]:
@@ -463,7 +360,7 @@ def body(network: Network, words: dict[str, str]) -> tuple[list[tuple[str, int]]
 
 
 def functions(words: dict[str, str], activations: Iterable[str]) -> str:
-    """The functions in C that apply activations, after those that they call and a target may lack."""
+    """The functions in C that apply activations, preceded by those that they call and that avr-libc lacks."""
     texts = [SOFTMAX.format(**words) if activation == "softmax" else
              ELEMENT_WISE.format(**words, activation=activation, formula=expression(words, FORMULAS[activation]))
              for activation in activations]
@@ -479,7 +376,10 @@ def functions(words: dict[str, str], activations: Iterable[str]) -> str:
 
 
 def expression(words: dict[str, str], text: str) -> str:
-    """C in the network's type, which REAL is: {numbers} become literals, @ and $ the ending and prefix of functions."""
+    """C in the network's type, from a template.
+
+    REAL becomes the type, {numbers} its literals, @ the ending of functions of <math.h>, $ the prefix of our own.
+    """
     text = re.sub(r"\{([-\d.]+)\}", lambda match: literal(float(match[1]), words), text)
     return text.replace("@", words["f"]).replace("$", f"{words['name']}_").replace("REAL", words["T"])
 
@@ -493,13 +393,13 @@ def array(words: dict[str, str], name: str, values: Array) -> str:
 
 
 def literal(value: float, words: dict[str, str]) -> str:
-    """A number in C, of as many digits as give it back."""
+    """A number in C, with as many digits as it takes to read the same number back."""
     text = f"{value:.9g}" if words["f"] else f"{value:.17g}"
     return text + ("" if "." in text or "e" in text else ".0") + words["f"]
 
 
 def string(text: str) -> str:
-    """A text in C, in UTF-8. Octal numbers stand for what is not plain ASCII: they mean the same to every compiler."""
+    """A string literal in C, in UTF-8. All but plain ASCII is in octal numbers, which every compiler reads alike."""
     return '"' + "".join(chr(byte) if 32 <= byte < 127 and byte not in b'"\\?' else f"\\{byte:03o}"
                          for byte in utf8(text)) + '"'
 
@@ -510,6 +410,6 @@ def utf8(text: str) -> bytes:
 
 
 def commented(text: str) -> str:
-    """A text for a comment in C: nothing in it ends or begins one."""
+    """A text within a comment in C: nothing in it begins or ends a comment."""
     text = "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
     return text.replace("*/", "* /").replace("/*", "/ *").replace("??", "? ?")

@@ -1,9 +1,9 @@
-"""What the formats share: a chain of layers, as it is read one piece after the other and becomes a Network.
+"""What the formats share: a chain of layers that a reader builds piece by piece, and that becomes a Network.
 
-A reader calls `linear`, `affine`, `activation` and `dropout` in the order in which data flows, and then
-`network`. Scalings and shifts beside a layer become part of it, in float64, and the result is rounded
-once. What no Network can hold is a ValueError that begins with `where`: the words by which the reader
-names the piece, such as "layer 3". Nothing here knows a foreign library.
+A reader calls `linear`, `affine`, `activation` and `dropout` in the order in which data flows, and then `network`.
+Scalings and shifts beside a layer become part of it: they are multiplied in float64, and the result is rounded once.
+A piece that no Network can hold is a ValueError, which begins with `where`: the reader's name of the piece, such as
+"layer 3". This module knows no other library.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ def layers(network: Network) -> list[tuple[FloatArray, FloatArray, str]]:
 
 
 class Chain:
-    """Layers, as they come in."""
+    """The layers that have been read so far."""
 
     def __init__(self) -> None:
-        self.dtype = np.dtype(np.float32)           # of the layers as they came
-        self.weights: list[Array] = []              # of that dtype, or of float64 where something was folded into them
+        self.dtype = np.dtype(np.float32)           # of the layers as they were read
+        self.weights: list[Array] = []              # of that dtype, or of float64 where a scaling became part of them
         self.biases: list[Array] = []
-        self.activations: list[str | None] = []     # None as long as it may still come
-        self.rates: list[float] = []
-        self.waiting: tuple[str, Array, Array] | None = None        # (where, scale, shift), for the next layer
-        self.far = False    # whether inputs are so far from 0 that float32 would not tell rows apart
+        self.activations: list[str | None] = []     # the last one is None until it is read
+        self.rates: list[float] = []                # of dropout
+        self.pending: tuple[str, Array, Array] | None = None        # (where, scale, shift), for the next layer
+        self.far = False    # whether inputs are so far from 0 that float32 would not keep rows apart
 
     def linear(self, where: str, weights: ArrayLike, biases: ArrayLike | None = None) -> None:
         """A layer of weights (n_in, n_out) and biases (n_out,), None for zeros."""
@@ -67,27 +67,28 @@ class Chain:
             raise ValueError(f"{where} takes {len(weights)} inputs, but the layer before it has "
                              f"{len(self.biases[-1])} outputs")
         if self.activations:
-            self._settle()
+            self._finish_layer()
             if self.activations[-1] not in HIDDEN:
                 raise ValueError(f"{where} follows {self.activations[-1]!r}, which only the output can have; hidden "
                                  f"layers can have {', '.join(HIDDEN)}")
         self.dtype = weights.dtype
-        if self.waiting is not None:    # (scale x + shift) @ weights + biases
-            before, scale, shift = self.waiting
+        if self.pending is not None:    # (scale x + shift) @ weights + biases
+            before, scale, shift = self.pending
             scale, shift = columns(before, scale, len(weights)), columns(before, shift, len(weights))
             self.far |= not self.weights and np.abs(shift).max(initial=0) > MOST_DEVIATIONS
             added = added + shift @ weights.astype(np.float64)
             weights = weights * scale[:, None]
-            self.waiting = None
+            self.pending = None
         self.weights.append(weights)
         self.biases.append(added)
         self.activations.append(None)
         self.rates.append(0.0)
 
     def affine(self, where: str, scale: ArrayLike, shift: ArrayLike) -> None:
-        """Columns x that become scale * x + shift: each a number, or one for each column.
+        """Columns x become scale * x + shift. Both are one number, or one for each column.
 
-        The layer of weights right before takes it up, or else the next one; `network` refuses what none has taken up.
+        They become part of the layer of weights right before, or else of the next one. If there is neither, `network`
+        refuses them.
         """
         scale, shift = np.asarray(scale, np.float64), np.asarray(shift, np.float64)
         if not (np.isfinite(scale).all() and np.isfinite(shift).all()):
@@ -98,13 +99,13 @@ class Chain:
             self.weights[-1] = self.weights[-1] * scale
             self.biases[-1] = self.biases[-1] * scale + shift
             return
-        if self.waiting is not None:
-            _, earlier_scale, earlier_shift = self.waiting
+        if self.pending is not None:
+            _, earlier_scale, earlier_shift = self.pending
             n = max(part.size for part in (scale, shift, earlier_scale, earlier_shift))
             scale, shift, earlier_scale, earlier_shift = (
                 columns(where, part, n) for part in (scale, shift, earlier_scale, earlier_shift))
             scale, shift = scale * earlier_scale, scale * earlier_shift + shift
-        self.waiting = where, scale, shift
+        self.pending = where, scale, shift
 
     def activation(self, where: str, name: str) -> None:
         """The activation of the latest layer."""
@@ -123,7 +124,7 @@ class Chain:
             raise ValueError(f"{where} drops out inputs, but only the outputs of hidden layers can have dropout")
         if self.rates[-1]:
             raise ValueError(f"{where} drops out what has dropout already: a hidden layer has one rate")
-        self._settle()
+        self._finish_layer()
         self.rates[-1] = rate
 
     def network(self, loss: str | AnyLoss | None, seed: int) -> Network:
@@ -132,8 +133,8 @@ class Chain:
             raise ValueError("there is no layer of weights, but a network needs at least one")
         if self.rates[-1]:
             raise ValueError(f"the outputs have dropout {self.rates[-1]:g}, but only hidden layers can have it")
-        if self.waiting is not None:
-            raise ValueError(f"{self.waiting[0]} scales or shifts what the activation {self.activations[-1]!r} gives, "
+        if self.pending is not None:
+            raise ValueError(f"{self.pending[0]} scales or shifts what the activation {self.activations[-1]!r} gives, "
                              "but only a layer of weights right before it or after it can take that up")
         *hidden, output = (activation or "identity" for activation in self.activations)
         sizes = [len(self.weights[0]), *map(len, self.biases)]
@@ -145,7 +146,7 @@ class Chain:
         return network
 
     def _wide_enough(self) -> np.dtype[Any]:
-        """The layers' dtype; float64 where float32 would lose what was folded into them."""
+        """The layers' dtype; float64 where float32 would lose the scalings that became part of them."""
         range32 = np.finfo(np.float32)
         for folded in (part for part in (*self.weights, *self.biases) if part.dtype != self.dtype):
             largest = np.abs(folded).max(axis=-1, initial=0)    # of each input's weights, or of the biases
@@ -153,8 +154,8 @@ class Chain:
                 return np.dtype(np.float64)
         return self.dtype
 
-    def _settle(self) -> None:
-        """A layer that was not followed by an activation has none."""
+    def _finish_layer(self) -> None:
+        """Gives the latest layer the activation identity, if none was read."""
         if self.activations[-1] is None:
             self.activations[-1] = "identity"
 
@@ -175,9 +176,9 @@ def columns(where: str, values: Array, n: int) -> Array:
 
 def checked_names(network: Network, columns: Iterable[object] | None,
                   classes: Iterable[object] | None) -> dict[str, list[str]]:
-    """The names that are given, as texts, by the name of their argument: one for each input, one for each output.
+    """{"columns": names, "classes": names}, without what is None: one name for each input, and one for each output.
 
-    One sigmoid output may have two classes: no and yes.
+    One sigmoid output has two classes: no and yes.
     """
     n_outputs = network.layer_sizes[-1]
     pair = n_outputs == 1 and network.activations[-1] == "sigmoid"

@@ -1,11 +1,11 @@
 """Keras: a Sequential model's configuration and weights as a Network. Keras itself is not needed.
 
-The spellings of Keras 2 and 3 are read. Two of its functions are not what their names say elsewhere:
-"leaky_relu" has the slope 0.2 (the layer LeakyReLU 0.3 where nothing else is said) and is refused,
-for fastnn's is 0.01; "gelu" is the exact one, as here, unless a layer says approximate=True.
+Configurations of Keras 2 and 3 are read. Two functions can be others than those of the same name here: "leaky_relu" has
+the slope 0.2 (the layer LeakyReLU 0.3 by default) and is refused, as fastnn's is 0.01; "gelu" is the exact one, as
+here, unless a layer has approximate=True.
 
-Shapes are followed as far as a configuration declares them: on arrays of more dimensions than rows have, Dense, Softmax
-and their like are other functions.
+Shapes are known as far as a configuration declares them. Arrays of more than two dimensions are refused, as Dense,
+Softmax and others compute something else on them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ FUNCTIONS = {
     "exponential": "exp",
 }
 SLOPES = (0.01, float(np.float32(0.01)))     # Keras 2 keeps it in float32
-LAST = (-1, 1, [-1], [1], (-1,), (1,))      # axes of rows
+LAST = (-1, 1, [-1], [1], (-1,), (1,))      # the second axis of two, in all spellings
 # Layers that are activations, each with the values that its constants may have.
 LAYERS: dict[str, tuple[str, dict[str, tuple[Any, ...]]]] = {
     "ReLU": ("relu", {"max_value": (None,), "negative_slope": (0, None), "threshold": (0, None)}),
@@ -41,9 +41,9 @@ LAYERS: dict[str, tuple[str, dict[str, tuple[Any, ...]]]] = {
     "ELU": ("elu", {"alpha": (1,)}),
     "Softmax": ("softmax", {"axis": LAST}),
 }
-# Layers that do nothing outside training.
+# Layers that change nothing outside training.
 TRAINING = ("GaussianNoise", "GaussianDropout", "AlphaDropout", "ActivityRegularization")
-# Layers that do the same to arrays of more dimensions as to rows, if a Flatten follows.
+# Layers that may have arrays of any number of dimensions, if a Flatten follows.
 ANY_RANK = ("InputLayer", "Sequential", "Flatten", "Reshape", "Identity", "Rescaling", "Normalization", *TRAINING)
 NORMALIZATION_EPSILON = 1e-7    # Keras's own, for a Normalization's deviation
 SUPPORTED = (f"only InputLayer, Dense, Activation, {', '.join(LAYERS)}, BatchNormalization, Normalization, Rescaling, "
@@ -82,17 +82,20 @@ def from_keras(config: dict[str, Any] | list[Any], weights: Sequence[ArrayLike],
     >>> fastnn.interchange.from_keras(config, weights).predict([1, 2, 3, 4])
     array([80.], dtype=float32)
     """
-    chain = Chain()
     weights = sequence("weights", weights, "be the list that model.get_weights() returns")
-    remaining = [array(values) for values in weights]
-    n_arrays = len(remaining)
-    layers = listed(config)
-    shape = read(layers, remaining, chain, declared(config))
+    return read_model(config, [array(values) for values in weights]).network(loss, seed)
+
+
+def read_model(config: Any, weights: list[Array]) -> Chain:
+    """The layers of a model as a chain, if they take all of the weights and give rows."""
+    chain, remaining = Chain(), list(weights)
+    shape = read(listed(config), remaining, chain, declared(config))
     if remaining:
-        raise ValueError(f"weights holds {n_arrays} arrays, but the layers of config take {n_arrays - len(remaining)}")
+        raise ValueError(f"weights holds {len(weights)} arrays, but the layers of config take "
+                         f"{len(weights) - len(remaining)}")
     if shape is not None and len(shape) != 2:
         raise ValueError(f"the outputs of config have the shape {shape}, but those of a fastnn.Network are rows")
-    return chain.network(loss, seed)
+    return chain
 
 
 def array(values: ArrayLike) -> Array:
@@ -102,7 +105,7 @@ def array(values: ArrayLike) -> Array:
 
 
 def listed(config: Any) -> list[dict[str, Any]]:
-    """The list of layers in a model's configuration, which is wrapped in one dict or two, or (in old files) in none."""
+    """The list of layers in a model's configuration: within one dict or two, or in old files the list itself."""
     if isinstance(config, dict) and config.get("class_name") not in (None, "Sequential"):
         raise ValueError(f"config is that of a {config['class_name']}, but only that of a Sequential can be read")
     layers = config
@@ -128,7 +131,7 @@ def declared(layer: Any) -> _Shape | None:
 
 def read(layers: list[dict[str, Any]], weights: list[Array], chain: Chain, shape: _Shape | None,
          place: str = "layer ") -> _Shape | None:
-    """Takes up layers, and from the front of the list `weights` what belongs to them; gives the outputs' shape."""
+    """Adds layers to the chain, takes their arrays from the front of `weights`, returns the shape of the outputs."""
     for index, layer in enumerate(layers):
         kind, config = layer["class_name"], layer["config"]
         where = f"{place}{index} ({config.get('name', kind)})"
@@ -168,7 +171,7 @@ def read(layers: list[dict[str, Any]], weights: list[Array], chain: Chain, shape
 
 
 def taken(where: str, weights: list[Array], n: int) -> list[Array]:
-    """The first n arrays, which are taken from the list."""
+    """Removes the first n arrays from the list, and returns them."""
     if len(weights) < n:
         raise ValueError(f"{where} takes {n} arrays, but weights has {len(weights)} left for it")
     first = weights[:n]
@@ -177,7 +180,7 @@ def taken(where: str, weights: list[Array], n: int) -> list[Array]:
 
 
 def batch_normalization(where: str, config: dict[str, Any], weights: list[Array]) -> tuple[Array, Array]:
-    """What a BatchNormalization multiplies by and adds: gamma and beta, if it has them, and what training measured."""
+    """(scale, shift) of a BatchNormalization, from gamma and beta, if it has them, and the mean and variance."""
     scaled, centered = config.get("scale", True), config.get("center", True)
     parts = [part.astype(np.float64) for part in taken(where, weights, 2 + bool(scaled) + bool(centered))]
     if len({part.shape for part in parts}) > 1:
@@ -190,7 +193,7 @@ def batch_normalization(where: str, config: dict[str, Any], weights: list[Array]
 
 
 def normalization(where: str, config: dict[str, Any], weights: list[Array]) -> tuple[Array, Array]:
-    """What a Normalization multiplies by and adds: its constants, or what it measured (with a count of rows)."""
+    """(scale, shift) of a Normalization, from its constants, or from its arrays, of which the third is a count."""
     if config.get("mean") is None:
         mean, variance, _ = taken(where, weights, 3)
     else:
@@ -205,7 +208,7 @@ def normalization(where: str, config: dict[str, Any], weights: list[Array]) -> t
 
 
 def constants(where: str, value: Any) -> Array:
-    """Numbers in a configuration, which Keras may have wrapped as an array."""
+    """Numbers in a configuration, which may be an array as Keras serialises it."""
     if isinstance(value, dict) and value.get("class_name") == "__numpy__":
         value = value["config"]["value"]
     try:
@@ -215,14 +218,14 @@ def constants(where: str, value: Any) -> Array:
 
 
 def reshaped(shape: _Shape | None, target: Sequence[int]) -> _Shape | None:
-    """A shape after a Reshape to `target`, in which -1 is what is left."""
+    """A shape after a Reshape to `target`, in which -1 stands for the size that remains."""
     sizes = None if shape is None or None in shape[1:] else math.prod(size or 0 for size in shape[1:])
     left = None if sizes is None else sizes // max(1, math.prod(size for size in target if size > 0))
     return None, *(size if size > 0 else left for size in target)
 
 
 def activate(where: str, activation: Any, chain: Chain) -> None:
-    """Takes up an activation: a name, or what Keras serialises a function or a layer to. None and "linear" are none."""
+    """Adds an activation: a name, or a function or layer as Keras serialises it. "linear" and None add nothing."""
     name, constants = activation, None
     if isinstance(activation, dict):
         name, constants = activation.get("class_name"), activation.get("config")
@@ -253,5 +256,5 @@ def activate(where: str, activation: Any, chain: Chain) -> None:
 
 
 def shown(config: dict[str, Any]) -> str:
-    """A configuration as arguments, as far as they are short."""
+    """A configuration as arguments, without those that are lists or dictionaries."""
     return ", ".join(f"{key}={value!r}" for key, value in config.items() if isinstance(value, (int, float, str)))

@@ -1,12 +1,12 @@
 """ONNX: a Network as a file, and a file that holds a chain of dense layers as a Network.
 
-An activation is a list of steps (`Step`), of which the writer makes nodes. They are ONNX's own operators
-wherever ONNX Runtime computes these in the network's dtype. In float64 it lacks kernels for LeakyRelu, Elu,
-Selu, Softplus and Erf; the first four are composed of simpler operators, and Erf is computed in
-float32 between two casts: a float64 gelu of z errs by up to 1e-7 |z| there.
+An activation is written as a list of steps (`Step`), each of which becomes a node. Operators of ONNX are used where
+ONNX Runtime has them for the network's dtype. For float64 it lacks LeakyRelu, Elu, Selu, Softplus and Erf. The first
+four are composed of simpler operators. Erf is computed in float32 between two casts, so a float64 gelu of z has an
+error of up to 1e-7 |z| there.
 
-Files are written for opset 13, in which each of these operators got its present meaning (Softmax
-along the last axis): every ONNX Runtime since 1.6 reads them.
+Files are written for opset 13, the first one in which all of these operators have their present meaning (Softmax along
+the last axis). Every ONNX Runtime since 1.6 reads them.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def to_onnx(network: Network, path: Path, *, columns: Iterable[object] | None = 
     """Writes the network to an ONNX file: from "input" (n, n_inputs) to "output" (n, n_outputs), n being free.
 
     The file is written wholly or not at all, and the same arguments make the same bytes. `from_onnx`
-    gives the same parameters back. Dropout is a matter of training, and is left out.
+    gives the same parameters back. Dropout is left out, as it acts in training alone.
 
     Parameters
     ----------
@@ -111,6 +111,15 @@ def to_onnx(network: Network, path: Path, *, columns: Iterable[object] | None = 
     onnx = library("onnx", "ONNX", "onnx", "to_onnx")
     checked_network(network)
     names = checked_names(network, columns, classes)
+    model = onnx.helper.make_model(
+        graph_of(onnx, network), producer_name="fastnn", producer_version=__version__, ir_version=IR_VERSION,
+        opset_imports=[onnx.helper.make_opsetid("", OPSET)])
+    onnx.helper.set_model_props(model, {key: json.dumps(texts, ensure_ascii=False) for key, texts in names.items()})
+    replace_file(path, model.SerializeToString(deterministic=True))
+
+
+def graph_of(onnx: Any, network: Network) -> Any:
+    """A network as a GraphProto: for each layer a Gemm, then the steps of its activation."""
     dtype = np.dtype(network.dtype)
     nodes: list[Any] = []
     constants: dict[str, Array] = {}
@@ -133,13 +142,8 @@ def to_onnx(network: Network, path: Path, *, columns: Iterable[object] | None = 
     kind = onnx.helper.np_dtype_to_tensor_dtype(dtype)
     sizes = {"input": network.layer_sizes[0], "output": network.layer_sizes[-1]}
     ends = [[onnx.helper.make_tensor_value_info(name, kind, ["n", size])] for name, size in sizes.items()]
-    graph = onnx.helper.make_graph(
+    return onnx.helper.make_graph(
         nodes, "fastnn", *ends, [onnx.numpy_helper.from_array(array, name) for name, array in constants.items()])
-    model = onnx.helper.make_model(
-        graph, producer_name="fastnn", producer_version=__version__, ir_version=IR_VERSION,
-        opset_imports=[onnx.helper.make_opsetid("", OPSET)])
-    onnx.helper.set_model_props(model, {key: json.dumps(texts, ensure_ascii=False) for key, texts in names.items()})
-    replace_file(path, model.SerializeToString(deterministic=True))
 
 
 def from_onnx(path: Path, *, loss: LossName | str | AnyLoss | None = None, seed: int = 0) -> Network:

@@ -1,8 +1,8 @@
-"""An ONNX file as a graph of few words: what `onnx_reader` reads. Nothing here knows layers.
+"""An ONNX file as a simplified graph, which `onnx_reader` reads. This module knows no layers.
 
-Only regular files are opened. Weights may lie in files of their own, in the model's folder; no path
-leads out of it. Nodes of constants are evaluated, and nodes on which the output does not depend are
-left out. Nothing of the file is run.
+Only regular files are opened. Weights may be in other files within the model's folder; a path that leads out of it is
+refused. Nodes whose inputs are constants are evaluated, and nodes on which the output does not depend are left out. No
+code from the file is run.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ SMALL = 64                      # elements of a constant that shapes may depend 
 
 
 class Node(NamedTuple):
-    """A node: its words in errors, its operator, its values, its attributes with their defaults."""
+    """A node: its name in errors, its operator, its inputs and output, its attributes with their defaults."""
 
     where: str
-    operator: str               # with the domain before it, if it is not ONNX's own
-    inputs: tuple[str, ...]     # "" for one that is left out
+    operator: str               # after its domain and a dot, if that is not ONNX's own
+    inputs: tuple[str, ...]     # "" for an input that is left out
     output: str
     settings: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Value:
-    """An input or output as the file declares it; a size that is free is None."""
+    """An input or output of the graph as the file declares it; None is a size that the file leaves open."""
 
     name: str
     dtype: int                  # TensorProto.DataType
@@ -53,7 +53,7 @@ class Value:
 
 @dataclass(frozen=True)
 class Graph:
-    """The way from the one input to the one output: nodes that depend on the input, in order, and constants."""
+    """A graph with one input and one output: the nodes that depend on the input, in order, and constants."""
 
     input: Value
     output: Value
@@ -63,7 +63,7 @@ class Graph:
 
 
 def read_graph(onnx: Any, path: Path, supported: str) -> Graph:
-    """The graph of a file; FormatError for what is no ONNX, ValueError for what cannot be a Graph."""
+    """The graph in a file; FormatError where it is no ONNX file, ValueError where it cannot be a Graph."""
     from google.protobuf.message import DecodeError  # which ONNX is built on
     name = os.fsdecode(path)
     data = read_file(name)
@@ -90,7 +90,7 @@ def check_shapes(onnx: Any, graph: Graph) -> None:
 
 
 def read_file(name: str, start: int = 0, length: int | None = None) -> bytes:
-    """What is in a regular file, or in a part of it; FormatError for a pipe, a device and a file that is too short."""
+    """The bytes of a regular file, or a part of them; FormatError for a pipe, a device, a file that is too short."""
     with open(os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
         status = os.fstat(file.fileno())
         if stat.S_ISDIR(status.st_mode):
@@ -106,7 +106,7 @@ def read_file(name: str, start: int = 0, length: int | None = None) -> bytes:
 
 
 def check_versions(onnx: Any, model: Any) -> None:
-    """Refuses opsets that may mean something else, and what lies outside the graph."""
+    """Refuses opsets in which operators may mean something else, functions of the file's own, and sparse tensors."""
     newest = min(NEWEST, onnx.defs.onnx_opset_version())
     for opset in model.opset_import:
         if opset.domain in STANDARD and not OLDEST <= opset.version <= newest:
@@ -123,7 +123,7 @@ def check_versions(onnx: Any, model: Any) -> None:
 
 
 def without_weights(onnx: Any, model: Any) -> Any:
-    """The model with inputs in place of all but the smallest constants, to be checked without their memory."""
+    """The model with inputs in place of all but small constants: so it can be checked without copying the weights."""
     result = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
     graph = result.graph
     graph.name = model.graph.name
@@ -139,7 +139,7 @@ def without_weights(onnx: Any, model: Any) -> Any:
 
 
 def simplified(onnx: Any, model: Any, skeleton: Any, folder: str, supported: str) -> Graph:
-    """What the output depends on, constants evaluated; the skeleton keeps the same nodes."""
+    """The nodes on which the output depends, with constants evaluated. The skeleton loses all other nodes."""
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     inputs, outputs = [value for value in model.graph.input if value.name not in tensors], model.graph.output
     if len(inputs) != 1 or len(outputs) != 1:
@@ -174,14 +174,14 @@ def simplified(onnx: Any, model: Any, skeleton: Any, folder: str, supported: str
 
 
 def declared(value: Any) -> Value:
-    """A ValueInfoProto as a Value; of a sequence or a map, which has neither, the dtype is 0 and the shape ()."""
+    """A ValueInfoProto as a Value. A sequence or a map gets the dtype 0 and the shape ()."""
     kind = value.type.tensor_type
     shape = tuple(size.dim_value if size.dim_value > 0 else None for size in kind.shape.dim)     # some write -1
     return Value(value.name, kind.elem_type, shape)
 
 
 def as_node(onnx: Any, index: int, proto: Any, opsets: dict[str, int]) -> Node:
-    """A NodeProto as a Node: attributes that it leaves out have the defaults of the file's opset."""
+    """A NodeProto as a Node. Attributes that it leaves out get the defaults of the file's opset."""
     domain = "" if proto.domain in STANDARD else proto.domain
     operator = f"{domain}.{proto.op_type}".lstrip(".")
     try:
@@ -197,7 +197,7 @@ def as_node(onnx: Any, index: int, proto: Any, opsets: dict[str, int]) -> Node:
 
 
 def as_setting(onnx: Any, attribute: Any) -> Any:
-    """The value of an attribute: numbers, text, lists of numbers as arrays of the attribute's own dtype."""
+    """The value of an attribute: a number, text, or an array, for lists of numbers in the dtype of the attribute."""
     value = onnx.helper.get_attribute_value(attribute)
     if attribute.type == onnx.AttributeProto.TENSOR:
         return as_array(onnx, value)
@@ -207,7 +207,7 @@ def as_setting(onnx: Any, attribute: Any) -> Any:
 
 
 def load(onnx: Any, tensor: Any, folder: str) -> None:
-    """Reads the data of a tensor that lies in another file, below the model's folder; no link may lead out of it."""
+    """Reads the data of a tensor from another file in the model's folder. Links must not lead out of it."""
     if tensor.data_location != onnx.TensorProto.EXTERNAL:
         return
     entries = {entry.key: entry.value for entry in tensor.external_data}
@@ -254,7 +254,7 @@ def as_array(onnx: Any, tensor: Any) -> Array:
 
 
 def evaluated(node: Node, inputs: list[Array | None]) -> Array:
-    """What a node makes of constants. None of these operators can fill the memory."""
+    """The output of a node whose inputs are constants. It is never much larger than these."""
     first, *others = inputs or [None]
     if node.operator == "Constant":
         for form, dtype in CONSTANTS.items():
@@ -279,13 +279,13 @@ def evaluated(node: Node, inputs: list[Array | None]) -> Array:
                      f"{', '.join(RESHAPING)}, element-wise operators, and {' and '.join(JOINING)} of shapes")
 
 
-# The attribute that holds the value, and its dtype if that is not the value's own.
+# {attribute of a Constant that may hold its value: dtype, or None for that of the value}.
 CONSTANTS = {"value": None, "value_float": np.float32, "value_floats": np.float32, "value_int": np.int64,
              "value_ints": np.int64}
 
 
 def reshaped(settings: dict[str, Any], values: Array, shape: Array) -> Array:
-    """Reshape: a size of 0 stays as it is, unless allowzero says otherwise."""
+    """Reshape: 0 stands for the size as it is, unless allowzero is set."""
     return values.reshape([values.shape[axis] if size == 0 and not settings.get("allowzero") else size
                            for axis, size in enumerate(shape.tolist())])
 
@@ -311,4 +311,4 @@ JOINING: dict[str, Callable[..., Array]] = {
     "Concat": lambda settings, *parts: np.concatenate(parts, settings["axis"]),
     "Gather": lambda settings, values, places: values.take(places, settings["axis"]),
 }
-PICKING = (*RESHAPING, *JOINING, "Cast", "Identity")        # operators that pick and join sizes, without arithmetic
+PICKING = (*RESHAPING, *JOINING, "Cast", "Identity")        # operators that choose and join sizes, without arithmetic

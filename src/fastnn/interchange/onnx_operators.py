@@ -1,8 +1,8 @@
-"""What ONNX's element-wise operators compute, in NumPy, and which activation a formula of them is.
+"""ONNX's element-wise operators in NumPy, and the activation that a formula of them is.
 
-A formula is known by what it computes, not by how it is spelled: it is evaluated in float64 on a
-grid and compared with every activation of fastnn. Constants of a file are rounded to float32, so
-two functions are the same if such a rounding explains their difference.
+A formula is recognised by its values, whatever the operators that it consists of: it is evaluated in float64 on a grid,
+and compared with every activation of fastnn. A file has constants rounded to float32, so functions count as the same if
+such a rounding explains their difference.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from .._types import Array
 
-# TensorProto.DataType: what a Cast can give here.
+# {TensorProto.DataType: dtype}, the results of a Cast that are known here.
 DTYPES: dict[int, str] = {1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64",
                           9: "bool", 10: "float16", 11: "float64", 12: "uint32", 13: "uint64"}
 ROUNDING = 1e-7     # of a constant in float32, or of two that are multiplied
@@ -63,7 +63,7 @@ def clip(settings: Mapping[str, Any], z: Array, low: Array | None = None, high: 
 
 
 def divide(a: Array, b: Array) -> Array:
-    """a / b; the quotient of whole numbers is cut to a whole one"""
+    """a / b; for integers, rounded towards 0"""
     return np.trunc(a / b).astype(a.dtype) if a.dtype.kind in "iu" else a / b
 
 
@@ -104,23 +104,23 @@ OPERATORS: dict[str, Callable[..., Any]] = {
 
 
 def activation_of(values: Array) -> tuple[str | None, str]:
-    """The activation that gives these values on GRID, or None; and in words how they differ from the closest one."""
+    """(activation with these values on GRID or None, a phrase about the difference from the closest activation)"""
     names = [name for name in ACTIVATIONS if name != "softmax"]
     for name in names:
-        if not miss(values, name).any():
+        if not differs(values, name).any():
             return name, ""
     usual = np.abs(GRID) <= 10
     with np.errstate(all="ignore"):
-        apart = {name: float(np.abs(values - known(name)[0])[usual].mean()) for name in names}
-    closest = min(names, key=lambda name: apart[name] if math.isfinite(apart[name]) else math.inf)
-    wrong = np.flatnonzero(miss(values, closest))
+        distance = {name: float(np.abs(values - known(name)[0])[usual].mean()) for name in names}
+    closest = min(names, key=lambda name: distance[name] if math.isfinite(distance[name]) else math.inf)
+    wrong = np.flatnonzero(differs(values, closest))
     point = wrong[np.argmin(np.abs(np.log(np.abs(GRID[wrong]) + 1e-300)))]      # whose size is nearest to 1
     return None, (f"which gives {values[point]:.7g} at {GRID[point]:.4g}, where {closest}, the closest of fastnn's, "
                   f"gives {known(closest)[0][point]:.7g}")
 
 
-def miss(values: Array, name: str) -> Array:
-    """Where values on GRID are not those of an activation."""
+def differs(values: Array, name: str) -> Array:
+    """Whether values differ from those of an activation, for each point of GRID."""
     expected, tolerance = known(name)
     with np.errstate(all="ignore"):
         # Beyond 80, a formula may overflow where the activation does not, as log(1 + exp(z)).
@@ -131,7 +131,7 @@ def miss(values: Array, name: str) -> Array:
 
 @cache
 def known(name: str) -> tuple[Array, Array]:
-    """An activation on GRID, and the tolerance there: what a rounding of a constant in z or in the result may do."""
+    """(values of an activation on GRID, tolerance): the effect of rounding a constant of its argument or its result."""
     activation = ACTIVATIONS[name]
     expected, slope = activation(GRID), activation.derivative(GRID)
     with np.errstate(all="ignore"):

@@ -1,9 +1,9 @@
 """A graph of ONNX as a chain of layers.
 
-Wherever all that follows depends on one value alone, the graph can be cut; between two cuts lies a
-`Block`, most often one node. Blocks are layers of weights, softmax, what changes nothing, or
-functions of each element. A run of functions is an activation, between scalings and shifts that the
-layers beside it take up; `onnx_operators` says which activation, by what it computes.
+The graph is cut at each value on which all later nodes depend, and on no other. The nodes between two cuts are a
+`Block`, most often of one node. A block is a layer of weights, softmax, a function of each element, or changes nothing.
+The functions between two layers are an activation, with scalings and shifts before and after it that become part of the
+layers. `onnx_operators` finds the activation by what it computes.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 SUPPORTED = ("only chains of Gemm (without transA) or MatMul, of scalings and shifts of columns beside them (Add, Sub, "
              "Mul, Div, BatchNormalization, Scaler) and of fastnn's activations can become a fastnn.Network")
 SCALER = "ai.onnx.ml.Scaler"
-# Operators that are read here and not in OPERATORS, as they are no functions of single elements.
+# Operators that are no functions of single elements, and so not in OPERATORS.
 LAYERS = ("Gemm", "MatMul", "Softmax", "BatchNormalization", SCALER, "Flatten", "Reshape", "Dropout")
-NUMBERS_OF_ROWS = (7919, 104729)
+NUMBERS_OF_ROWS = (7919, 104729)    # that `reshape` tries: primes, which sizes of a network hardly equal
 LONGEST = 50        # nodes in a run of functions
 
 
 class Block(NamedTuple):
-    """Nodes between two cuts: functions of the value `source` alone; what follows uses the last one's output alone."""
+    """Nodes between two cuts. They depend on the value `source` alone, later nodes on the last one's output alone."""
 
     source: str
     nodes: list[Node]
@@ -68,7 +68,7 @@ def blocks(graph: Graph) -> list[Block]:
 
 
 class Reader:
-    """Takes up blocks in the order of the data; knows dtype and shape of the value between two of them."""
+    """Adds blocks to the chain, in the order of the data. Keeps the dtype and shape of the value between two blocks."""
 
     def __init__(self, graph: Graph) -> None:
         self.chain, self.graph, self.constants = Chain(), graph, graph.constants
@@ -82,7 +82,7 @@ class Reader:
         self.rows, self.width = graph.input.shape
 
     def take(self, block: Block) -> None:
-        """Takes up one block."""
+        """Adds one block."""
         node = block.nodes[-1]
         if len(block.nodes) == 1 and node.operator in ("Gemm", "MatMul", "Softmax"):
             self.end_run()
@@ -100,7 +100,7 @@ class Reader:
                                  f"{sizes[1]}")
 
     def gemm(self, node: Node, source: str) -> None:
-        """alpha * source @ B + beta * C, B being transposed if transB says so."""
+        """alpha * source @ B + beta * C, where B is transposed if transB is set."""
         settings = node.settings
         if node.inputs[0] != source or source in node.inputs[1:] or settings["transA"]:
             what = f"a product of {list(node.inputs)} with transA={settings['transA']}"
@@ -127,13 +127,13 @@ class Reader:
         self.width = weights.shape[1]
 
     def softmax(self, node: Node, _: str) -> None:
-        """Softmax of each row: of two axes it is the last one, also in the words of opsets before 13."""
+        """Softmax of each row. Of two axes, axis=1 and -1 both mean the last one, also in opsets before 13."""
         if node.settings["axis"] not in (1, -1):
             raise unsupported(node.where, self.called(node), SUPPORTED)
         self.chain.activation(node.where, "softmax")
 
     def unchanged(self, node: Node) -> bool:
-        """Whether a node hands on its rows as they come, up to the rounding of their dtype."""
+        """Whether a node leaves its rows as they are, up to the rounding of their dtype."""
         settings = node.settings
         if node.operator == "Cast":
             if DTYPES.get(settings["to"]) not in ("float32", "float64"):
@@ -152,10 +152,10 @@ class Reader:
         return node.operator == "Identity"
 
     def reshape(self, block: Block) -> bool:
-        """Whether a block is a Reshape of its source, which must keep the shape, however it is told that.
+        """Whether a block is a Reshape of its source. It must keep the shape, which other nodes of it put together.
 
-        Where the number of rows is free, two numbers are tried. Sizes are picked and joined, not computed with, so what
-        is right for both is right for all.
+        If the file leaves the number of rows open, two numbers are tried. The nodes only choose and join sizes, without
+        arithmetic, so a shape that is right for both numbers is right for all.
         """
         *before, last = block.nodes
         if last.inputs[0] != block.source:
@@ -178,7 +178,7 @@ class Reader:
         return True
 
     def function(self, block: Block) -> None:
-        """Takes up a block of functions of each element, to be read when the run of them is at its end."""
+        """Adds a block of functions of each element to the run, which is read when the next layer begins."""
         last = block.nodes[-1]
         for node in block.nodes:
             if len(block.nodes) > 1 and node.operator in LAYERS:
@@ -206,7 +206,7 @@ class Reader:
                 self.chain.affine(where, *part)
 
     def activation(self, run: list[Block], first: int, stop: int) -> tuple[str, int, int]:
-        """The activation that a stretch of a run is, with its ends: the longest stretch with run[first:stop] in it."""
+        """(activation, begin, end): the longest run[begin:end] that contains run[first:stop] and is an activation."""
         if sum(len(block.nodes) for block in run) > LONGEST:
             raise ValueError(f"{run[first].nodes[0].where} is one of more than {LONGEST} functions between two layers, "
                              f"but {SUPPORTED}")
@@ -222,11 +222,11 @@ class Reader:
             "which is not the same function of each column" if values is None else activation_of(values)[1]), SUPPORTED)
 
     def on_grid(self, run: list[Block]) -> Array | None:
-        """What a stretch of a run gives on GRID; None where columns differ."""
+        """The values of a part of a run on GRID; None where columns differ."""
         results: dict[str, Any] = {}
         value: Any = GRID
         for block in run:
-            results[block.source] = value       # under this name, for what was passed over may lie before the block
+            results[block.source] = value       # nodes that change nothing may be left out before the block
             for node in block.nodes:
                 result = self.computed(node, results)
                 if result is None:
@@ -235,13 +235,13 @@ class Reader:
         return np.broadcast_to(np.asarray(value, np.float64), GRID.shape)
 
     def computed(self, node: Node, results: dict[str, Any]) -> Any:
-        """What a node makes of values on GRID and of constants; None where columns differ."""
+        """The output of a node for values on GRID and constants; None where columns differ."""
         inputs = [results[name] if name in results else self.scalar(name) if name else None for name in node.inputs]
         if node.operator not in OPERATORS or any(
                 name and part is None for name, part in zip(node.inputs, inputs, strict=True)):
             return None
         if node.operator == "Cast" and DTYPES.get(node.settings["to"]) in ("float32", "float64"):
-            return np.asarray(inputs[0], np.float64)        # rounding makes no other function
+            return np.asarray(inputs[0], np.float64)        # rounding does not change which function it is
         try:
             with np.errstate(all="ignore"):
                 return OPERATORS[node.operator](node.settings, *inputs)
@@ -249,7 +249,7 @@ class Reader:
             raise ValueError(f"{node.where} cannot be evaluated: {error}") from None
 
     def scalar(self, name: str) -> Array | None:
-        """A constant of one value for all rows and columns, as a scalar; None for another."""
+        """A constant with one value for all rows and columns, as a scalar; None for other constants."""
         values = self.constants[name]
         if not values.size or values.ndim > 2 or values.ndim == 2 and len(values) > 1 or (
                 self.width is not None and values.size not in (1, self.width)) or (values != values.flat[0]).any():
@@ -300,7 +300,7 @@ class Reader:
         return self.constants[name]
 
     def row(self, node: Node, name: str, width: int | None) -> Array:
-        """A constant that is the same for every row, as a row of so many columns, or of as many as it has."""
+        """A constant that is the same for every row, as one row: of `width` columns, or of as many as it has."""
         values = self.constant(node, name)
         try:
             return np.broadcast_to(values, (1, values.size if width is None else width))[0]
@@ -310,7 +310,7 @@ class Reader:
                              f"row{fits} was expected") from None
 
     def called(self, node: Node) -> str:
-        """A node as a call, with its constants as far as they are numbers."""
+        """A node as a call, with those of its constants that are single numbers."""
         numbers = [self.constants[name] for name in node.inputs if name in self.constants]
         parts = [f"{values.item():.7g}" for values in numbers if values.size == 1 and values.dtype.kind in "fiub"]
         parts += [f"{key}={value:.7g}" if isinstance(value, float) else f"{key}={value!r}"

@@ -41,9 +41,8 @@ def from_sklearn(estimator: Any) -> Network:
     """
     neural = library("sklearn.neural_network", "scikit-learn", "sklearn", "from_sklearn")
     if not isinstance(estimator, (neural.MLPClassifier, neural.MLPRegressor)):
-        made = isinstance(estimator, type)
-        kind = estimator if made else type(estimator)
-        raise TypeError(f"estimator is {'the class' if made else 'a'} {kind.__module__}.{kind.__name__}, but must be "
+        article, kind = ("the class", estimator) if isinstance(estimator, type) else ("a", type(estimator))
+        raise TypeError(f"estimator is {article} {kind.__module__}.{kind.__name__}, but must be "
                         "scikit-learn's MLPClassifier or MLPRegressor, fitted and alone: pipeline[-1] is that of a "
                         "pipeline; fastnn.sklearn's have to_network()")
     if not hasattr(estimator, "coefs_"):
@@ -82,6 +81,29 @@ def to_sklearn(network: Network, classes: ArrayLike | None = None) -> Any:
     """
     neural = library("sklearn.neural_network", "scikit-learn", "sklearn", "to_sklearn")
     checked_network(network)
+    output, n_outputs = network.activations[-1], network.layer_sizes[-1]
+    settings = settings_of(network)
+    parameters: list[tuple[Array, ...]] = [(weights, biases) for weights, biases, _ in layers(network)]
+    if output in ("softmax", "sigmoid"):
+        several = output == "sigmoid" and n_outputs > 1
+        classes = checked_classes(classes, n_outputs if n_outputs > 1 else 2, several)
+        if (output, n_outputs) == ("softmax", 2):
+            parameters[-1] = tuple(part[..., 1:] - part[..., :1] for part in parameters[-1])
+        estimator = neural.MLPClassifier(**settings)
+        make_fitted(estimator, parameters, np.eye(n_outputs, dtype=int) if several else classes, classes=classes)
+    else:
+        if classes is not None:
+            raise ValueError(f"classes is {classes!r}, but the output {output!r} makes a regressor, which has none")
+        estimator = neural.MLPRegressor(loss="poisson" if output == "exp" else "squared_error", **settings)
+        make_fitted(estimator, parameters, np.ones((2, n_outputs))[:, 0 if n_outputs == 1 else slice(None)])
+    return estimator.set_params(random_state=None)
+
+
+def settings_of(network: Network) -> dict[str, Any]:
+    """The arguments of an estimator; ValueError for activations that scikit-learn does not have.
+
+    The seed is for `make_fitted` alone: without one, that would change the state of NumPy's global generator.
+    """
     *hidden, output = network.activations
     n_outputs = network.layer_sizes[-1]
     if len(set(hidden)) > 1:
@@ -93,29 +115,22 @@ def to_sklearn(network: Network, classes: ArrayLike | None = None) -> Any:
     if output not in ("softmax", "sigmoid", "identity", "exp") or (output, n_outputs) == ("softmax", 1):
         raise ValueError(f"the output is {output!r} of {n_outputs}, but scikit-learn has only softmax (of two or more) "
                          "and sigmoid for classes, identity and exp for numbers")
-    settings = {"hidden_layer_sizes": network.layer_sizes[1:-1], "activation": HIDDEN[hidden[0]] if hidden else "relu",
-                "random_state": 0}
-    parameters: list[tuple[Array, ...]] = [(weights, biases) for weights, biases, _ in layers(network)]
-    if output in ("softmax", "sigmoid"):
-        several = output == "sigmoid" and n_outputs > 1
-        classes = checked_classes(classes, n_outputs if n_outputs > 1 else 2, several)
-        if (output, n_outputs) == ("softmax", 2):
-            parameters[-1] = tuple(part[..., 1:] - part[..., :1] for part in parameters[-1])
-        estimator = neural.MLPClassifier(**settings)
-        targets, more = np.eye(n_outputs, dtype=int) if several else classes, {"classes": classes}
-    else:
-        if classes is not None:
-            raise ValueError(f"classes is {classes!r}, but the output {output!r} makes a regressor, which has none")
-        estimator = neural.MLPRegressor(loss="poisson" if output == "exp" else "squared_error", **settings)
-        targets, more = np.ones((2, n_outputs))[:, 0 if n_outputs == 1 else slice(None)], {}
-    # One step on nothing makes every attribute that this version of scikit-learn expects; then it is undone. It has
-    # a seed, as NumPy's global state is not ours to move.
-    estimator.partial_fit(np.zeros((len(targets), network.layer_sizes[0]), network.dtype), targets, **more)
+    return {"hidden_layer_sizes": network.layer_sizes[1:-1], "activation": HIDDEN[hidden[0]] if hidden else "relu",
+            "random_state": 0}
+
+
+def make_fitted(estimator: Any, parameters: list[tuple[Array, ...]], y: ArrayLike, **classes: Any) -> None:
+    """Gives an estimator these parameters, and the state of one that has not been trained.
+
+    One step on rows of zeros, with targets `y`, makes all attributes that this version of scikit-learn expects. What
+    the step changed is then set back.
+    """
+    weights = parameters[0][0]
+    estimator.partial_fit(np.zeros((len(np.asarray(y)), len(weights)), weights.dtype), y, **classes)
     estimator.coefs_, estimator.intercepts_ = map(list, zip(*parameters, strict=True))
     estimator.loss_curve_, estimator.best_loss_, estimator.loss_ = [], np.inf, np.inf
     estimator.n_iter_ = estimator.t_ = 0
     del estimator._optimizer
-    return estimator.set_params(random_state=None)
 
 
 def checked_classes(classes: ArrayLike | None, number: int, several: bool) -> Array:

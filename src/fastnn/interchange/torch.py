@@ -1,7 +1,7 @@
 """PyTorch: a Network as a torch.nn.Sequential, and back.
 
-Parameters are copied bit by bit, but for those into which a BatchNorm1d is folded. PyTorch keeps weights as
-(n_out, n_in), and has no module for exp.
+Parameters keep their bits, unless a BatchNorm1d becomes part of them. PyTorch stores weights as (n_out, n_in), and has
+no module for exp.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ SUPPORTED = ("only Linear, BatchNorm1d, Flatten, Identity, Dropout, AlphaDropout
              f"activations ({', '.join(module for module, _ in MODULES.values())}) can become a fastnn.Network")
 
 
-# What to do about modules that compute something else than their class says, or are of no supported class: by a piece
-# of the name of the class, of a base or of a hook.
-CURES = {
+# {part of the name of a class, a base or a hook: what to do about such a module}. They are of unsupported classes, or
+# compute something else than their class does.
+ADVICE = {
     "torch._dynamo.": "torch.compile made it, and its _orig_mod is what was compiled: pass module._orig_mod",
     "torch.nn.parallel.": "it wraps another module: pass module.module",
     "torch.optim.swa_utils.": "it wraps another module: pass module.module",
@@ -52,7 +52,7 @@ CURES = {
 def to_torch(network: Network) -> torch.nn.Sequential:
     """The network as a torch.nn.Sequential of Linear and activation modules, with its dtype and its parameters.
 
-    Dropout is a matter of training, and is left out. ValueError for the output "exp", for which
+    Dropout is left out, as it acts in training alone. ValueError for the output "exp", for which
     PyTorch has no module. ImportError without PyTorch.
 
     >>> import fastnn
@@ -110,7 +110,7 @@ def from_torch(module: torch.nn.Module, *, loss: LossName | str | AnyLoss | None
     torch = library("torch", "PyTorch", "torch", "from_torch")
     if type(module) is not torch.nn.Sequential:
         raise TypeError(f"module is a {type(module).__name__}, but must be a torch.nn.Sequential; "
-                        + other_way(torch, module))
+                        + advice_on_argument(torch, module))
     check_plain("module", module)
     chain = Chain()
     read(torch, module, chain)
@@ -118,7 +118,7 @@ def from_torch(module: torch.nn.Module, *, loss: LossName | str | AnyLoss | None
 
 
 def read(torch: Any, modules: Any, chain: Chain, place: str = "layer ") -> None:
-    """Takes up the modules of a Sequential; a nested one's places are numbers with dots."""
+    """Adds the modules of a Sequential to the chain. Modules of a nested one are called by numbers with dots."""
     activations = {getattr(torch.nn, name): (activation, constants)
                    for activation, (name, constants) in MODULES.items()}
     for index, module in enumerate(modules):
@@ -149,7 +149,7 @@ def read(torch: Any, modules: Any, chain: Chain, place: str = "layer ") -> None:
 
 
 def normalization(where: str, module: Any) -> tuple[Array, Array]:
-    """What a BatchNorm1d multiplies by and adds in evaluation mode, in float64."""
+    """(scale, shift) of a BatchNorm1d in evaluation mode, in float64."""
     if module.running_mean is None or module.running_var is None:
         raise ValueError(f"{where} is {module!r}, which keeps no running mean and variance, so that what it computes "
                          "depends on the batch; train it with track_running_stats=True")
@@ -163,39 +163,39 @@ def normalization(where: str, module: Any) -> tuple[Array, Array]:
 
 
 def check_plain(where: str, module: Any) -> None:
-    """Refuses a module that may compute something else than its class does, with the cure if one is known."""
+    """Refuses a module that may compute something else than its class does, with advice if there is some."""
     hooks = hooks_of(module)
-    cure = known_cure(module)
-    if hooks and not cure:
-        cure = "hooks may change anything: remove them by the handles that registering them gave"
+    advice = advice_on(module)
+    if hooks and not advice:
+        advice = "hooks may change anything: remove them by the handles that registering them gave"
     own = [name for name in ("forward", "_call_impl") if name in vars(module)]
-    if own and not cure:
+    if own and not advice:
         raise unsupported(where, f"{module!r} with a {own[0]} of its own",
                           f"{SUPPORTED}; del module.{own[0]} brings back that of its class")
-    if cure:
-        raise unsupported(where, f"{module!r} with hooks" if hooks else repr(module), f"{SUPPORTED}; {cure}")
+    if advice:
+        raise unsupported(where, f"{module!r} with hooks" if hooks else repr(module), f"{SUPPORTED}; {advice}")
 
 
 def hooks_of(module: Any) -> list[Any]:
-    """What is called before and after a module's forward: its own hooks, and those of all modules."""
+    """The functions called before and after a module's forward: its own hooks, and those of all modules."""
     from torch.nn.modules import module as shared
     return [*shared._global_forward_pre_hooks.values(), *module._forward_pre_hooks.values(),
             *module._forward_hooks.values(), *shared._global_forward_hooks.values()]
 
 
-def known_cure(module: Any) -> str:
-    """What to do about a module in CURES, or with hooks that are; an empty text for others."""
+def advice_on(module: Any) -> str:
+    """What to do about a module whose class or hooks are in ADVICE; an empty text for others."""
     kinds = (*type(module).__mro__, *(base for hook in hooks_of(module) for base in type(hook).__mro__))
     names = [f"{kind.__module__}.{kind.__qualname__}" for kind in kinds]
-    return next((cure for piece, cure in CURES.items() if any(piece in name for name in names)), "")
+    return next((advice for piece, advice in ADVICE.items() if any(piece in name for name in names)), "")
 
 
-def other_way(torch: Any, module: Any) -> str:
-    """What to do about an argument that is no Sequential."""
+def advice_on_argument(torch: Any, module: Any) -> str:
+    """What to do about an argument of `from_torch` that is no Sequential."""
     if isinstance(module, Mapping):
         return "load a state_dict into a Sequential of the same layers, with its load_state_dict"
-    cure = known_cure(module) if isinstance(module, torch.nn.Module) else ""
-    return cure or "torch.nn.Sequential(*layers) makes one, and from_onnx reads what torch.onnx.export writes"
+    advice = advice_on(module) if isinstance(module, torch.nn.Module) else ""
+    return advice or "torch.nn.Sequential(*layers) makes one, and from_onnx reads what torch.onnx.export writes"
 
 
 def array(where: str, tensor: Any) -> Array:

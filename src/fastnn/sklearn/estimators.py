@@ -1,4 +1,7 @@
-"""MLPClassifier and MLPRegressor: what is a class here and a number there."""
+"""MLPClassifier and MLPRegressor: what differs between classes and numbers as targets.
+
+Both are a Multilayer, which calls the methods here whose names begin with an underscore.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,9 @@ from ..losses import Loss
 from ..ops import activation_forward, dense_forward
 from ..training.data import CHUNK_BYTES
 from ..training.scaling import Scaling
-from .multilayer import Multilayer, rows_to_validate, set_all
+from .multilayer import Multilayer
+from .parameters import check_stochastic, keep_arguments
+from .rows import rows_to_validate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,54 +40,54 @@ LOSSES = {"squared_error": "half_mse", "absolute_error": "mae", "huber": "huber"
 
 
 class MLPClassifier(ClassifierMixin, Multilayer):
-    """scikit-learn's MLPClassifier, and more: a network that tells classes, or several labels, of rows.
+    """scikit-learn's MLPClassifier, and more: a network that predicts the class of each row, or several labels.
 
-    Its parameters, and what they do, are scikit-learn's (see its documentation of `MLPClassifier`), but:
+    Its parameters and their meaning are scikit-learn's (see its documentation of `MLPClassifier`), except for these:
 
     Parameters
     ----------
     activation : str or sequence of str, default="relu"
         One for all hidden layers, or one per hidden layer: also those of `fastnn.activations`.
     solver : {"lbfgs", "sgd", "adam"} or an optimizer, default="adam"
-        An optimizer such as `fastnn.AdamW(fastnn.schedules.CosineDecay(1e-3, length=200))` brings its
-        learning rate and constants along: `learning_rate`, `learning_rate_init`, `power_t`, `momentum`,
-        `nesterovs_momentum`, `beta_1`, `beta_2`, `epsilon` and `max_fun` are not used then. Its own can be
-        searched: `solver__learning_rate`, `solver__weight_decay`, …
+        An optimizer such as `fastnn.AdamW(fastnn.schedules.CosineDecay(1e-3, length=200))` has its own
+        learning rate and constants: `learning_rate`, `learning_rate_init`, `power_t`, `momentum`,
+        `nesterovs_momentum`, `beta_1`, `beta_2`, `epsilon` and `max_fun` are not used then. A search can change
+        `solver__learning_rate`, `solver__weight_decay`, …
     dropout : float or sequence of float, default=0.0
         The share of each hidden layer's outputs that a training step leaves out.
     class_weight : dict {class: weight}, or a Series or other mapping like that, "balanced" or None
-        Multiplies the weight of each row; a class that is not named has 1.
+        Multiplies the weight of each row; 1 for a class that is not named.
     loss : {"log_loss", "focal"} or what `fastnn.losses.focal` makes, default="log_loss"
     standardize : bool, default=False
-        Whether the network learns from inputs brought to mean 0 and deviation 1, as they were in the
-        first `fit`, or the first batch of `partial_fit` alone: `predict` does the same. `coefs_` belong to
-        inputs like that.
+        Whether inputs are scaled to mean 0 and deviation 1, both for training and in `predict`. Means and deviations
+        are those of the rows of the first `fit`, or of the first call of `partial_fit` alone. `coefs_` are for
+        scaled inputs.
     dtype : {"float32", "float64"} or None
-        Of the network and of what it predicts. None: float64 where the first X is an array, a sparse
-        matrix or a data frame of that or of wider floats; else, also for lists and integers, float32,
-        unless that would not tell rows or numbers to predict apart (such as seconds since 1970).
+        Of the network and its outputs. None means float64 where the first X is an array, a sparse matrix or a
+        data frame of float64 or wider floats. Otherwise, also for lists and integers, it means float32, unless
+        different rows or targets would become equal in that (such as seconds since 1970).
     callbacks : sequence of fastnn.Callback, default=()
         Called in every fit; scikit-learn's own are set by `set_callbacks`. `fit.network` is the network that
-        learns, `fit.model()` what `to_network` would give if the fit ended there. `CheckpointEvery` saves the
-        latter: best parameters and scalings, to predict with and to export, and no state of training.
+        is trained, `fit.model()` the one that `to_network` would return if the fit ended there. `CheckpointEvery`
+        saves the latter, with best parameters and scalings: to predict and to export, without state of training.
 
-    Attributes are scikit-learn's too, and `network_`, the `fastnn.Network`; `validation_loss_curve_`, empty
-    where nothing is validated. `loss_curve_` is there for each solver. With `early_stopping` the best
-    parameters are kept, by the score of the rows held out, or of those to validate with.
+    Attributes are scikit-learn's, and besides them `network_`, the `fastnn.Network`, and `validation_loss_curve_`,
+    empty without validation. Every solver has a `loss_curve_`. With `early_stopping` the fit ends with the best
+    parameters, by the score of the rows held out, or of the rows to validate with.
 
-    It differs in this:
+    Differences:
 
     - Ctrl-C raises KeyboardInterrupt. A loss that stops being finite is a ValueError, and the parameters are
       those of the last good epoch (`fastnn.DivergenceError`); with `early_stopping` a ConvergenceWarning, and the
       best ones, if some were scored.
-    - With `early_stopping` the loss decides where a score says little: of one row, of rows with equal targets.
+    - With `early_stopping` the loss decides where a score says little: for one row, or rows with equal targets.
     - Adam's `epsilon` is added where Kingma and Ba (2014) and PyTorch add it, after the correction of the bias.
-    - All batches of an epoch have the same penalty `alpha`, also a shorter last one. `loss_curve_` has the penalty
+    - All batches of an epoch have the same penalty `alpha`, also a shorter last one. `loss_curve_` contains the penalty
       of the weights after the epoch, and with `sample_weight` the weighted mean over the epoch.
-    - What the network is made of (`hidden_layer_sizes`, `activation`, `loss`, `dropout`, `standardize`) cannot be
-      changed for a `warm_start`; and this counts epochs without improvement anew, and compares with what the rows of
-      this fit say alone. With `early_stopping` they score the parameters that are there first.
-    - `momentum` is below 1, sample weights are not negative, labels (several a row) are predicted as a dense array.
+    - `hidden_layer_sizes`, `activation`, `loss`, `dropout` and `standardize` cannot be changed for a `warm_start`. It
+      counts epochs without improvement from 0, and compares losses and scores of this fit alone. With `early_stopping`
+      the parameters are scored before the first epoch, too.
+    - `momentum` is below 1, sample weights are not negative, several labels a row are predicted as a dense array.
 
     Examples
     --------
@@ -111,7 +116,7 @@ class MLPClassifier(ClassifierMixin, Multilayer):
                  max_fun: int = 15000, dropout: float | Sequence[float] = 0.0,
                  class_weight: Mapping[Any, float] | str | None = None, loss: str | Loss = "log_loss",
                  standardize: bool = False, dtype: DType | None = None, callbacks: Sequence[Callback] = ()) -> None:
-        set_all(self, locals())
+        keep_arguments(self, locals())
 
     @with_callbacks
     def fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None,
@@ -125,23 +130,23 @@ class MLPClassifier(ClassifierMixin, Multilayer):
         y : array (n,) of classes, or (n, n_labels) of 0 and 1
         sample_weight : array (n,), one number or None
         validation_data : (X, y), (X, y, sample_weight) or None
-            Rows to validate with, instead of a share of the others: their loss becomes
+            Rows to validate with, instead of a share of the rows to train on: their loss becomes
             `validation_loss_curve_`, and with `early_stopping` their score decides.
         X_val, y_val, sample_weight_val : as X, y and sample_weight, or None
-            The same, as scikit-learn names it. In a pipeline whose first steps change X, pass these:
-            `Pipeline(steps, transform_input=["X_val"])` and metadata routing change X_val alike, and
-            `validation_data` stays as it is.
+            The same, under scikit-learn's names. Pass these in a pipeline whose first steps change X:
+            `Pipeline(steps, transform_input=["X_val"])` and metadata routing change X_val in the same way, but not
+            `validation_data`.
         """
         return self._fit(X, y, sample_weight, rows_to_validate(validation_data, X_val, y_val, sample_weight_val))
 
-    @available_if(Multilayer._check_stochastic)
+    @available_if(check_stochastic)
     def partial_fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None,
                     classes: ArrayLike | None = None) -> Self:
-        """One epoch on these rows, from where the last call stopped; returns itself.
+        """One epoch on these rows, starting from the present parameters; returns itself.
 
-        `classes`, array (n_classes,), are all that will ever come: needed in the first call. With `standardize`
-        means and deviations are those of the first call's rows, of which two or more must have a weight, and
-        stay: begin with as many rows as can speak for all.
+        `classes`, array (n_classes,), are all classes of this and later calls; the first call needs them. With
+        `standardize`, means and deviations are those of the first call's rows, of which two or more must have a
+        weight. They stay, so the first rows should be many, and like all others.
         """
         return self._fit(X, y, sample_weight, incremental=True, classes=classes)
 
@@ -151,14 +156,14 @@ class MLPClassifier(ClassifierMixin, Multilayer):
         if self._multilabel:
             return (outputs > 0.5).astype(int)
         codes = outputs.argmax(axis=1) if outputs.shape[1] > 1 else (outputs[:, 0] > 0.5).astype(np.intp)
-        return self.classes_.take(codes, mode="clip")       # a single class is all that there is
+        return self.classes_.take(codes, mode="clip")       # with a single class, code 1 means that class, too
 
     def predict_proba(self, X: Any) -> FloatArray:
-        """The probability of each class, in the order of `classes_`, (n, n_classes); of several labels each its own."""
+        """The probability of each class, (n, n_classes) in the order of `classes_`, or of each label, (n, n_labels)."""
         return self._outputs(X, probabilities)
 
     def predict_log_proba(self, X: Any) -> FloatArray:
-        """The logarithm of `predict_proba`, with all digits also where that is nearly 0 or 1."""
+        """The logarithm of `predict_proba`, exact to all digits also for probabilities near 0 or 1."""
         return self._outputs(X, log_probabilities)
 
     def _weights(self, y: Array, sample_weight: Weights, incremental: bool) -> Weights:
@@ -180,7 +185,7 @@ class MLPClassifier(ClassifierMixin, Multilayer):
         else:
             weights, known = np.ones(len(y)), set(self.classes_.tolist())
             unknown = [label for label in class_weight if label not in known]
-            if unknown and not known <= class_weight.keys():       # else it is one that only these rows lack
+            if unknown and not known <= class_weight.keys():       # otherwise only these rows lack that class
                 raise ValueError(f"class_weight names the class {unknown[0]!r}, but the classes are {self.classes_}")
             for label, factor in class_weight.items():
                 weights[y == label] = number(f"class_weight[{label!r}]", factor, low=0)
@@ -189,9 +194,9 @@ class MLPClassifier(ClassifierMixin, Multilayer):
         return checked_weights("sample_weight times class_weight", weights, len(y))
 
     def _learn_classes(self, y: Array, incremental: bool, classes: ArrayLike | None) -> None:
-        """Which classes there are, or whether these are the ones known already."""
+        """Stores the classes and whether y holds several labels, or checks that y has no new classes."""
         if incremental and classes is None and hasattr(self, "classes_") and not self._multilabel and y.ndim == 1:
-            return      # `_encoded` sees what is new; the looks below take ten times as long as a step
+            return      # `_encoded` refuses new classes; the checks below take ten times as long as a step
         check_classification_targets(y)
         multilabel = type_of_target(y) == "multilabel-indicator"
         present = unique_labels(y)
@@ -212,7 +217,7 @@ class MLPClassifier(ClassifierMixin, Multilayer):
         self.classes_, self._multilabel = known, multilabel
 
     def _encoded(self, y: Array) -> Array:
-        """The numbers of classes, or labels as they are."""
+        """The number of each row's class, or labels as they are."""
         if self._multilabel:
             return y
         codes = np.searchsorted(self.classes_, y).clip(max=len(self.classes_) - 1)
@@ -248,7 +253,7 @@ class MLPClassifier(ClassifierMixin, Multilayer):
         return None
 
     def _score(self, outputs: FloatArray, codes: Array, weight: Weights = None) -> float:
-        """The share of rows that are right."""
+        """The share of rows whose prediction is right."""
         if self.out_activation_ == "softmax":
             right = outputs.argmax(axis=1) == codes
         else:
@@ -256,7 +261,7 @@ class MLPClassifier(ClassifierMixin, Multilayer):
         return float(np.average(right, weights=weight))
 
     def _can_score(self, codes: Array, weight: Weights = None) -> bool:
-        """Whether rows with weight are of several classes. With one class, a constant answer is always right."""
+        """Whether the rows with weight are of several classes. With one class, a constant answer is always right."""
         counting = codes if weight is None else codes[weight > 0]
         return bool((counting != counting[0]).any())
 
@@ -267,19 +272,20 @@ class MLPClassifier(ClassifierMixin, Multilayer):
 
 
 class MLPRegressor(RegressorMixin, Multilayer):
-    """scikit-learn's MLPRegressor, and more: a network that computes one number or several of each row.
+    """scikit-learn's MLPRegressor, and more: a network that predicts one number, or several, for each row.
 
-    Its parameters are scikit-learn's, with what `MLPClassifier` says of further ones and of differences, and:
+    Its parameters are scikit-learn's. Further ones, and differences, are those of `MLPClassifier`, and these:
 
     Parameters
     ----------
     loss : {"squared_error", "poisson", "absolute_error", "huber", "quantile"}, a Loss or a function
-        default="squared_error", half of it; "poisson" with output exp and targets >= 0; "quantile" is
-        the median's, `fastnn.losses.quantile(0.9)` another; a Python function as for `Network`.
+        default="squared_error", of which the half is used; "poisson" has the output exp and targets >= 0;
+        "quantile" is for the median, `fastnn.losses.quantile(0.9)` for another quantile; a Python function is as for
+        `Network`.
     standardize : bool, default=False
-        Whether the network learns from inputs, and (but for "poisson") targets, of mean 0 and deviation 1, as they
-        were in the first `fit`, or the first batch of `partial_fit` alone; `predict` gives numbers like those
-        of y, then in float64 whatever `dtype` is. `coefs_` and `loss_curve_` belong to standardised ones.
+        Whether inputs and targets are scaled to mean 0 and deviation 1 (with "poisson", inputs alone). Means and
+        deviations are those of the rows of the first `fit`, or of the first call of `partial_fit` alone. `predict`
+        scales its results back, in float64 whatever `dtype` is. `coefs_` and `loss_curve_` are for scaled numbers.
 
     Examples
     --------
@@ -306,7 +312,7 @@ class MLPRegressor(RegressorMixin, Multilayer):
                  beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8, n_iter_no_change: float = 10,
                  max_fun: int = 15000, dropout: float | Sequence[float] = 0.0,
                  standardize: bool = False, dtype: DType | None = None, callbacks: Sequence[Callback] = ()) -> None:
-        set_all(self, locals())
+        keep_arguments(self, locals())
 
     @with_callbacks
     def fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None,
@@ -320,12 +326,12 @@ class MLPRegressor(RegressorMixin, Multilayer):
         """
         return self._fit(X, y, sample_weight, rows_to_validate(validation_data, X_val, y_val, sample_weight_val))
 
-    @available_if(Multilayer._check_stochastic)
+    @available_if(check_stochastic)
     def partial_fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
-        """One epoch on these rows, from where the last call stopped; returns itself.
+        """One epoch on these rows, starting from the present parameters; returns itself.
 
-        With `standardize` means and deviations are those of the first call's rows, of which two or more must
-        have a weight, and stay: begin with as many rows as can speak for all.
+        With `standardize`, means and deviations are those of the first call's rows, of which two or more must have a
+        weight. They stay, so the first rows should be many, and like all others.
         """
         return self._fit(X, y, sample_weight, incremental=True)
 
@@ -333,14 +339,14 @@ class MLPRegressor(RegressorMixin, Multilayer):
         """The number for each row, (n,), or (n, n_outputs) where there are several."""
         outputs = self._outputs(X)
         if self._target_scaling is not None:
-            outputs = self._target_scaling.undo(outputs)        # in float64, as float32 may not tell them apart
+            outputs = self._target_scaling.undo(outputs)        # in float64, as float32 may make them equal
         return outputs[:, 0] if outputs.shape[1] == 1 else outputs
 
     def _weights(self, y: Array, sample_weight: Weights, incremental: bool) -> Weights:
         return sample_weight
 
     def _learn_classes(self, y: Array, incremental: bool, classes: ArrayLike | None) -> None:
-        """There are none."""
+        """Numbers have no classes."""
 
     def _encoded(self, y: Array) -> Array:
         return y
@@ -363,7 +369,7 @@ class MLPRegressor(RegressorMixin, Multilayer):
         return self.out_activation_ == "exp"
 
     def _loss_constant(self, codes: Array, weight: Weights = None) -> float:
-        """What scikit-learn's Poisson loss has beside ours, so that it is 0 at best."""
+        """What scikit-learn adds to a Poisson loss, so that the smallest possible one is 0."""
         if self.out_activation_ != "exp":
             return 0.0
         return float(np.average(xlogy(codes, codes) - codes, weights=weight, axis=0).sum())
@@ -380,11 +386,11 @@ class MLPRegressor(RegressorMixin, Multilayer):
         if len(codes) < 2:
             return np.nan
         targets = codes.reshape(outputs.shape).astype(np.float64)
-        first = targets[0 if weight is None else int((weight > 0).argmax())]    # less this, a constant is exactly 0
+        first = targets[0 if weight is None else int((weight > 0).argmax())]    # makes constant targets exactly 0
         return float(r2_score(targets - first, outputs - first, sample_weight=weight))
 
     def _can_score(self, codes: Array, weight: Weights = None) -> bool:
-        """Whether some column varies among the rows with weight, without which R² says nothing."""
+        """Whether some column varies among the rows with weight. R² says nothing without that."""
         counting = (codes if weight is None else codes[weight > 0]).astype(np.float64)
         with np.errstate(over="ignore", invalid="ignore"):
             squares = np.square(counting - counting.mean(axis=0)).sum(axis=0)
@@ -404,12 +410,12 @@ def probabilities(network: Network, X: Array) -> FloatArray:
     second, first = np.empty_like(z), np.empty_like(z)
     activation_forward(second, z, "sigmoid")
     activation_forward(first, -z, "sigmoid")
-    # 1 - p has few digits for p near 1, and all of them up to a half, where it never contradicts `predict`.
+    # 1 - p has few correct digits for p near 1. Up to a half it has all, and never contradicts `predict`.
     return np.hstack([np.where(second > 0.5, first, 1 - second), second])
 
 
 def log_probabilities(network: Network, X: Array) -> FloatArray:
-    """The logarithms of `probabilities`, from what the last activation is applied to."""
+    """The logarithms of `probabilities`, computed from the pre-activations of the last layer."""
     z = preactivations(network, X)
     exact = z.astype(np.float64)
     if network.activations[-1] == "softmax":
@@ -420,23 +426,23 @@ def log_probabilities(network: Network, X: Array) -> FloatArray:
     elif network.layer_sizes[-1] == 1:
         exact = log_expit(np.hstack([-exact, exact]))
     else:
-        activation_forward(z, z, "sigmoid")     # labels that have equal probabilities shall have equal logarithms
+        activation_forward(z, z, "sigmoid")     # so that equal probabilities have equal logarithms
         exact = np.where(z > 0.5, np.log(np.maximum(z, 0.5)), log_expit(exact))
     return exact.astype(network.dtype)
 
 
 def preactivations(network: Network, X: Array) -> FloatArray:
-    """z (n, n_outputs), of which the last activation makes the outputs: some rows at a time, as `layer_outputs` keeps
-    those of every layer."""
+    """The pre-activations (n, n_outputs) of the last layer, computed for some rows at a time: `layer_outputs` keeps the
+    outputs of every layer."""
     z = np.empty((len(X), network.layer_sizes[-1]), network.dtype)
     rows = max(1, CHUNK_BYTES // (sum(network.layer_sizes) * z.itemsize))
-    for first in range(0, len(X) or 1, rows):       # once for no rows, too: the network refuses them
+    for first in range(0, len(X) or 1, rows):       # also if there are no rows: the network refuses them
         part = slice(first, first + rows)
         dense_forward(z[part], network.layer_outputs(X[part])[-2], network.weights[-1], network.biases[-1])
     return z
 
 
 def plain(class_weight: Any) -> Any:
-    """A dictionary from any mapping, or a pandas Series; all else as it is."""
+    """A mapping or a pandas Series as a dictionary; anything else as it is."""
     mapping = isinstance(class_weight, Mapping) or (hasattr(class_weight, "keys") and hasattr(class_weight, "items"))
     return dict(class_weight.items()) if mapping else class_weight

@@ -1,7 +1,7 @@
-"""The progress bar of `fit(progress=True)`: tqdm's, in a terminal and in notebooks; elsewhere one line at the end.
+"""The progress bar of `fit(progress=True)`: tqdm's in a terminal or a notebook, elsewhere a line at the end.
 
-tqdm is imported when it is used. Whatever is wrong with the output (none, as in a program without a console; closed;
-a broken pipe; an encoding that cannot say it), nothing is shown then, and training goes on.
+tqdm is imported when it is used. If the output fails, nothing is shown and training goes on. Output fails where a
+program has no console, where it is closed, at a broken pipe, or in an encoding that lacks a character.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ REFRESH_SECONDS = 0.1
 
 
 def is_terminal() -> bool:
-    """Whether standard error is one."""
+    """Whether standard error is a terminal."""
     try:
         return bool(sys.stderr.isatty())
     except (AttributeError, OSError, ValueError):       # none, no file, closed
@@ -29,14 +29,14 @@ def is_terminal() -> bool:
 
 
 def say(text: str) -> None:
-    """Prints a line on standard error; nothing happens where that fails."""
-    if sys.stderr is not None:                          # else print would take standard output
+    """Prints a line on standard error. A failure is ignored."""
+    if sys.stderr is not None:                          # print(file=None) would write to standard output
         with suppress(Exception):
             print(text, file=sys.stderr, flush=True)
 
 
 class ProgressBar(Callback):
-    """Shows the epochs done, the latest losses and metrics, and rows a second."""
+    """Shows the number of epochs done, the latest losses and metrics, and rows per second."""
 
     on_every_rank = False
 
@@ -66,7 +66,7 @@ class ProgressBar(Callback):
             say(f"{fit.epoch} of {fit.epochs} epochs: {self._latest(fit)}")
 
     def _draw(self, fit: Fit, last: bool = False) -> None:
-        """Shows the bar as it is now; gives up for good where that fails."""
+        """Updates the bar. If that fails, it is not shown again."""
         if self._bar is None:
             return
         try:
@@ -75,7 +75,7 @@ class ProgressBar(Callback):
             if last:
                 self._bar.close()
         except Exception:
-            self._bar.disable = True        # or it would try once more when it is deleted
+            self._bar.disable = True        # otherwise it would draw once more when it is deleted
             self._bar = None
 
     def _latest(self, fit: Fit) -> str:

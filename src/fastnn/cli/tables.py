@@ -1,8 +1,8 @@
-"""Tables in CSV files, for the command line: what a network learns from one, and what it makes of the next.
+"""Tables in CSV files: a network learns from one, and predicts the rows of another.
 
-`Table` holds the cells as they stand, and turns columns into numbers. A `Recipe` is what a model
-must know of the table that it learned from; it travels in `Network.metadata`. Errors name the row
-(that of the file, in which the header is row 1) and the column.
+`Table` holds the cells as text, and converts columns to numbers. A `Recipe` is what a model must know of the table that
+it learned from: columns, scalings, classes. It is kept in `Network.metadata`. Errors name the column and the row, where
+row 1 is the header.
 """
 
 import csv
@@ -17,27 +17,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._checks import checked_integer, shown
-from .callbacks import Callback, EarlyStopping
-from .core import random_order
-from .metrics import r2, rmse
-from .network import Network
-from .optimizers import Adam
-from .storage.model_file import printable
-from .storage.state import check_saveable
-from .training.scaling import Scaling, folded
+from .._checks import checked_integer, shown
+from ..callbacks import Callback, EarlyStopping
+from ..core import random_order
+from ..metrics import r2, rmse
+from ..network import Network
+from ..optimizers import Adam
+from ..storage.model_file import printable
+from ..storage.state import check_saveable
+from ..training.scaling import Scaling, folded
 
-KEY = "fastnn.table"        # in Network.metadata, whose other keys are the user's
-MOST_CLASSES = 20           # so many different whole numbers are classes, if nothing else is said
-HELD_OUT = 0.2              # of the rows: the report is about these
-VALIDATING = 0.1            # of the others: they say when to stop
+KEY = "fastnn.table"        # of the recipe in Network.metadata; other keys belong to the user
+MOST_CLASSES = 20           # a target of at most so many different whole numbers holds classes, unless `task` says no
+HELD_OUT = 0.2              # the share of the rows that scores are measured on
+VALIDATING = 0.1            # the share of the other rows that decides when to stop
 FEWEST_ROWS = 20
-LARGEST = 1e100             # of a cell; its square must be finite
-PATIENCE = 30               # epochs without a better one, before training stops;
-PATIENT_STEPS = 1000        # more where they are so short that they have fewer steps than this
+LARGEST = 1e100             # absolute value of a cell; its square must be finite
+PATIENCE = 30               # epochs without improvement before training stops, at least
+PATIENT_STEPS = 1000        # steps without improvement before training stops, at least
 BATCH = 32
 LEARNING_RATE = 1e-3
-L2 = 0.02                   # on standardised columns; small tables need it, large ones hardly notice
+L2 = 0.02                   # for standardised columns; small tables need it, large tables hardly change
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Table:
         return self.cells[name]
 
     def numbers(self, names: list[str], instead: str = "leave the row out") -> NDArray[np.float64]:
-        """Columns as numbers, (rows, columns); `instead` is what else can be done about a cell that is none."""
+        """Columns as numbers, (rows, columns). An error advises to fill the cell, or to do what `instead` says."""
         return np.column_stack([self._numbers(name, instead) for name in names])
 
     def _numbers(self, name: str, instead: str) -> NDArray[np.float64]:
@@ -114,8 +114,8 @@ class Recipe:
     target: str
     columns: list[str]
     inputs: Scaling
-    targets: Scaling | None         # of a number that is predicted
-    labels: list[str] | None        # of the classes
+    targets: Scaling | None         # for regression
+    labels: list[str] | None        # for classification: the classes
 
     def as_metadata(self) -> dict[str, Any]:
         """Plain values, for a model file."""
@@ -127,7 +127,7 @@ class Recipe:
 
     @classmethod
     def of(cls, network: Network) -> "Recipe | None":
-        """That of a network, or None where it learned from no table."""
+        """The recipe of a network, or None where it did not learn from a table."""
         plain = network.metadata.get(KEY)
         if plain is None:
             return None
@@ -146,16 +146,16 @@ class Recipe:
         return cls(target, columns, inputs, targets, labels)
 
     def outputs(self) -> list[str]:
-        """What each of the network's outputs is called."""
+        """The name of each of the network's outputs."""
         return [self.target] if self.labels is None else [f"p({label})" for label in self.labels]
 
     def folded(self, network: Network) -> Network:
-        """The network that needs no recipe for its numbers: it takes columns as they come."""
+        """A network with the scalings in its weights: it takes and gives numbers as in the table."""
         return folded(network, self.inputs, self.targets)
 
 
 def scaling(plain: dict[str, list[float]], columns: int) -> Scaling:
-    """A Scaling from plain values, if it is one for so many columns."""
+    """A Scaling from plain values; ValueError where they are no scaling of so many columns."""
     mean, scale = (np.array(plain[part], np.float64) for part in ("mean", "scale"))
     if mean.shape != (columns,) or scale.shape != (columns,):
         raise ValueError(f"there are scalings of {mean.size} columns, not {columns}")
@@ -165,7 +165,7 @@ def scaling(plain: dict[str, list[float]], columns: int) -> Scaling:
 
 
 def check_kind(table: Table, target: str) -> None:
-    """Refuses a target that is mostly numbers, and text in a few rows: these are more likely gaps than classes."""
+    """Refuses a target of numbers with text in less than half of the rows: these are more likely gaps than classes."""
     cells = table.column(target)
     text = [row for row, cell in enumerate(cells, 2) if as_number(cell) is None]
     if text and len(text) < len(cells) / 2:
@@ -174,9 +174,9 @@ def check_kind(table: Table, target: str) -> None:
 
 
 def labels_of(cells: list[str], task: str | None) -> list[str] | None:
-    """The classes that a target column names, or None where it holds numbers to predict.
+    """The classes in a target column, sorted, or None where it holds numbers to predict.
 
-    Text names classes, and so do at most 20 different whole numbers, unless `task` says otherwise.
+    Text means classes, and so do at most 20 different whole numbers, unless `task` says otherwise.
     """
     numbers = [as_number(cell) for cell in cells]
     numeric = None not in numbers
@@ -189,7 +189,7 @@ def labels_of(cells: list[str], task: str | None) -> list[str] | None:
 
 @dataclass(frozen=True)
 class Trained:
-    """A network that learned from a table, and how it does on the rows that were held out."""
+    """A network that learned from a table, and its scores on the rows that were held out."""
 
     network: Network
     epochs: int
@@ -205,7 +205,10 @@ class Trained:
 
 
 def columns_to_learn_from(table: Table, target: str, drop: Sequence[str]) -> list[str]:
-    """All but the target and those in `drop`; ValueError where too little is left, or a cell of the target is empty."""
+    """All columns but the target and those in `drop`.
+
+    ValueError where there are too few columns or rows, or a cell of the target is empty.
+    """
     for name in drop:
         table.column(name)
     if target in drop:
@@ -222,13 +225,24 @@ def columns_to_learn_from(table: Table, target: str, drop: Sequence[str]) -> lis
     return columns
 
 
+def class_numbers(table: Table, target: str, labels: list[str]) -> NDArray[Any]:
+    """The place in `labels` of each row's class; ValueError where these can hardly be classes."""
+    if len(labels) > len(table) / 2:
+        raise ValueError(f"{table.path}: column {target!r} has {len(labels)} different texts in {len(table)} rows, "
+                         "which are too many to be classes")
+    if len(labels) < 2:
+        raise ValueError(f"{table.path}: column {target!r} is {labels[0]!r} in each row, but there must be two "
+                         "classes at least")
+    return np.array([labels.index(cell) for cell in table.column(target)])
+
+
 def train(table: Table, target: str, *, drop: Sequence[str] = (), task: str | None = None,
           hidden: Sequence[int] = (64, 32), epochs: int = 500, seed: int = 0,
           callbacks: Sequence[Callback] = (), progress: bool = False) -> Trained:
     """Learns the column `target` from all others but those in `drop`.
 
-    A fifth of the rows, in an order that `seed` gives, is held out for the scores; a tenth of the
-    others says when to stop. Inputs, and a number to predict, are standardised.
+    `seed` gives the order of the rows, of which a fifth is held out for the scores. A tenth of the others decides when
+    to stop. Inputs, and targets that are numbers, are standardised.
     """
     cells = table.column(target)
     seed = checked_integer("seed", seed, 0, 2**64 - 1)
@@ -242,13 +256,7 @@ def train(table: Table, target: str, *, drop: Sequence[str] = (), task: str | No
     held_out, rows = np.split(order, [round(HELD_OUT * len(table))])
     inputs = Scaling.of(X[rows])
     if labels is not None:
-        if len(labels) > len(table) / 2:
-            raise ValueError(f"{table.path}: column {target!r} has {len(labels)} different texts in {len(table)} rows, "
-                             "which are too many to be classes")
-        if len(labels) < 2:
-            raise ValueError(f"{table.path}: column {target!r} is {labels[0]!r} in each row, but there must be two "
-                             "classes at least")
-        y, targets = np.array([labels.index(cell) for cell in cells]), None
+        y, targets = class_numbers(table, target, labels), None
         network = Network([len(columns), *hidden, len(labels)], output="softmax", seed=seed, l2=L2)
     else:
         y = table.numbers([target])
@@ -261,13 +269,13 @@ def train(table: Table, target: str, *, drop: Sequence[str] = (), task: str | No
     stopping = EarlyStopping(max(PATIENCE, PATIENT_STEPS * BATCH // len(rows)))
     network.fit(inputs.apply(X[rows]), y[rows], epochs=epochs, batch_size=BATCH, optimizer=Adam(LEARNING_RATE),
                 validation_data=VALIDATING, early_stopping=stopping, callbacks=callbacks, progress=progress)
-    stopping.restore(network)       # the best parameters, also where the last epoch came first
+    stopping.restore(network)       # the best parameters, also where training ended before its patience did
     return Trained(network, network.epochs_trained, len(rows), len(held_out),
                    scores(network.predict(inputs.apply(X[held_out])), y[held_out], recipe))
 
 
 def scores(outputs: NDArray[np.floating], y: NDArray[Any], recipe: Recipe) -> dict[str, float]:
-    """How good outputs are, beside what the most frequent class or the mean would have been."""
+    """Scores of outputs (accuracy; R² and RMSE), and those of always giving the most frequent class or the mean."""
     if recipe.targets is None:
         frequent = np.bincount(y).max() / len(y)
         return {"accuracy": float(np.mean(outputs.argmax(axis=1) == y)), "of the most frequent class": float(frequent)}
@@ -277,7 +285,7 @@ def scores(outputs: NDArray[np.floating], y: NDArray[Any], recipe: Recipe) -> di
 
 
 def predictions(network: Network, table: Table) -> Iterator[list[str]]:
-    """Rows of a CSV file: a header, and what the network makes of each row of the table."""
+    """Rows of a CSV file: a header, and the network's prediction for each row of the table."""
     recipe = Recipe.of(network)
     if recipe is None:
         raise ValueError("the model learned from arrays, and does not know which columns it needs; load it with "

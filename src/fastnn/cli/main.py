@@ -1,0 +1,260 @@
+"""The commands: each parses its arguments and prints its results; tables.py, interchange/ and bench/ do the work.
+
+Results go to standard output, everything else to standard error. The exit status is 0; 1 after an error, which is one
+line; 2 for wrong arguments; 130 after Ctrl-C. Text from a file is escaped where it is printed, so that no name in it
+can control a terminal.
+"""
+
+import argparse
+import csv
+import importlib.util
+import io
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .._version import __version__
+from ..callbacks import Callback
+from ..core.config import show_config
+from ..network import load
+from ..storage.model_file import check_target, printable, replace_file
+from ..training.fit import Fit
+from ..training.progress import is_terminal, say
+from . import tables
+
+EXPORTS = {"onnx": ".onnx", "c": ".h", "torch": ".pt"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int | None:
+    parser = argparse.ArgumentParser(prog="fastnn", description="Trains and runs dense neural networks.")
+    parser.add_argument("--version", action="version", version=f"fastnn {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for add in (add_train, add_predict, add_info, add_export, add_bench, add_config):
+        add(commands)
+    options = parser.parse_args(arguments)
+    try:
+        return options.run(options)
+    except BrokenPipeError:         # the program that reads our output has ended, such as `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (OSError, TypeError, ValueError, ImportError, MemoryError) as error:
+        say(f"fastnn: error: {printable(' '.join(str(error).split()))}")
+        return 1
+    except KeyboardInterrupt:
+        say("fastnn: interrupted")
+        return 130
+
+
+def add_train(commands: Any) -> None:
+    parser = commands.add_parser(
+        "train", help="learn a column of a CSV file from its others",
+        usage="fastnn train data.csv --target COLUMN [options]",
+        description="Learns one column of a CSV file from the others: classes, if it holds text or at most "
+                    f"{tables.MOST_CLASSES} different whole numbers, else a number. A fifth of the rows is held out, "
+                    "and what the model makes of them is reported.")
+    parser.add_argument("data", help="a CSV file; its first row names the columns")
+    parser.add_argument("--target", required=True, metavar="COLUMN", help="what to learn")
+    parser.add_argument("--out", default="model.safetensors", metavar="FILE", help="the model (model.safetensors)")
+    parser.add_argument("--drop", nargs="+", default=[], metavar="COLUMN", help="columns to leave out")
+    parser.add_argument("--task", choices=("classification", "regression"), help="what the target is (found out)")
+    parser.add_argument("--hidden", nargs="+", type=int, default=[64, 32], metavar="N", help="hidden layers (64 32)")
+    parser.add_argument("--epochs", type=int, default=500, metavar="N", help="passes over the rows, at most (500)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of weights, order and rows held out (0)")
+    parser.set_defaults(run=train)
+
+
+def check_out(path: str, *sources: str) -> None:
+    """Refuses, before any work, a file that cannot be written, or that is one of the sources."""
+    no_file = Path(path).exists() and not Path(path).is_file()     # a folder, a pipe, a device
+    if not path or no_file or not Path(path).absolute().parent.is_dir():
+        raise ValueError(f"--out is {path!r}, which is no file in a folder that exists")
+    for source in sources:
+        if Path(path).exists() and Path(source).exists() and Path(path).samefile(source):
+            raise ValueError(f"--out is {path!r}, which is what is read; give another name")
+    check_target(path)
+
+
+def listed(names: list[str]) -> str:
+    """The first ten names, separated by commas."""
+    return ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
+
+
+def print_result(line: str) -> None:
+    """Prints a line of the results."""
+    print(printable(line))
+
+
+def train(options: argparse.Namespace) -> None:
+    check_out(options.out, options.data)
+    table = tables.Table.read(options.data)
+    bar = is_terminal() and importlib.util.find_spec("tqdm") is not None
+    trained = tables.train(
+        table, options.target, drop=options.drop, task=options.task, hidden=options.hidden, epochs=options.epochs,
+        seed=options.seed, progress=bar, callbacks=[] if bar else [ProgressLines()])
+    trained.network.save(options.out)
+    recipe = trained.recipe
+    what = "a number" if recipe.labels is None else f"one of {len(recipe.labels)} classes ({listed(recipe.labels)})"
+    print_result(f"{recipe.target}: {what}, from {len(recipe.columns)} columns")
+    print_result(f"trained on {trained.rows} rows for {trained.epochs} epochs; {trained.held_out} rows held out:")
+    print_result("  " + ", ".join(f"{name} {value:.4g}" for name, value in trained.scores.items()))
+    print_result(f"saved {options.out}")
+
+
+class ProgressLines(Callback):
+    """Prints a line for every tenth of the epochs, where there is no terminal for a progress bar."""
+
+    def on_epoch_end(self, fit: Fit) -> None:
+        if fit.epoch % max(1, fit.epochs // 10) == 0 or fit.history.stopped_by is not None:
+            values = ", ".join(f"{name} {value:.4g}" for name, value in fit.history.last().items() if "loss" in name)
+            say(f"epoch {fit.epoch}/{fit.epochs}: {values}")
+
+
+def add_predict(commands: Any) -> None:
+    parser = commands.add_parser(
+        "predict", help="what a model makes of the rows of a CSV file",
+        description="Writes a CSV file with one row for each row of the data: the number, or the class and the "
+                    "probability of every class. Columns are found by their names; further ones do not matter.")
+    parser.add_argument("model", help="a file that `fastnn train` wrote")
+    parser.add_argument("data", help="a CSV file; its first row names the columns")
+    parser.add_argument("--out", metavar="FILE", help="write there (standard output)")
+    parser.set_defaults(run=predict)
+
+
+def predict(options: argparse.Namespace) -> None:
+    if options.out is not None:
+        check_out(options.out, options.data, options.model)
+    rows = list(tables.predictions(load(options.model), tables.Table.read(options.data)))
+    if options.out is None:
+        if sys.stdout.isatty():
+            rows = [[printable(cell) for cell in row] for row in rows]
+        csv.writer(sys.stdout, lineterminator="\n").writerows(rows)
+        sys.stdout.flush()          # here, where `main` handles a reader that has gone
+    else:
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(rows)
+        replace_file(options.out, text.getvalue().encode())
+
+
+def add_info(commands: Any) -> None:
+    parser = commands.add_parser("info", help="what a model file holds")
+    parser.add_argument("model", help="a file that fastnn wrote")
+    parser.set_defaults(run=info)
+
+
+def info(options: argparse.Namespace) -> None:
+    network = load(options.model)
+    recipe = tables.Recipe.of(network)
+    facts = {
+        "layers": " -> ".join(map(str, network.layer_sizes)), "activations": ", ".join(network.activations),
+        "loss": network.loss, "dtype": network.dtype, "parameters": f"{network.n_parameters:,}",
+        "epochs trained": network.epochs_trained, "optimizer": network.optimizer, "seed": network.seed}
+    if recipe is not None:
+        facts |= {"target": recipe.target, "columns": ", ".join(recipe.columns),
+                  "classes": None if recipe.labels is None else listed(recipe.labels)}
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        if value is not None:
+            print_result(f"{name:{width}}  {value}")
+
+
+def add_export(commands: Any) -> None:
+    parser = commands.add_parser(
+        "export", help="write a model for ONNX, C or PyTorch",
+        description="Writes the network for another tool. Its inputs are the model's columns as they come, in the "
+                    "order that `fastnn info` tells: scalings become part of the weights.")
+    parser.add_argument("model", help="a file that fastnn wrote")
+    parser.add_argument("--to", required=True, choices=EXPORTS,
+                        help="onnx; c: a C99 header; torch: a state_dict, and the module is printed")
+    parser.add_argument("--out", metavar="FILE", help="the file (the model's name, with .onnx, .h or .pt)")
+    parser.set_defaults(run=export)
+
+
+def export(options: argparse.Namespace) -> None:
+    from .. import interchange
+    from ..interchange.c_self_test import rows_to_record
+    network = load(options.model)
+    recipe = tables.Recipe.of(network)
+    network = network if recipe is None else recipe.folded(network)
+    path = str(Path(options.model).with_suffix(EXPORTS[options.to])) if options.out is None else options.out
+    check_out(path, options.model)
+    names = {} if recipe is None else {"columns": recipe.columns, "classes": recipe.labels}
+    if options.to == "onnx":
+        interchange.to_onnx(network, path, **names)
+    elif options.to == "c":
+        rows = None if recipe is None else rows_to_record(recipe.inputs, network)
+        interchange.to_c(network, path, inputs=rows, **names)
+    else:
+        module = interchange.to_torch(network)
+        import torch
+        data = io.BytesIO()
+        torch.save(module.state_dict(), data)
+        replace_file(path, data.getvalue())
+        print(module)
+    if recipe is not None:
+        print_result(f"inputs: {', '.join(recipe.columns)}")
+        print_result(f"outputs: {', '.join(recipe.outputs())}")
+    print_result(f"saved {path}")
+
+
+def add_config(commands: Any) -> None:
+    parser = commands.add_parser("config", help="version, compiler, instruction sets, threads")
+    parser.set_defaults(run=lambda options: show_config())
+
+
+def add_bench(commands: Any) -> None:
+    parser = commands.add_parser(
+        "bench", help="time fastnn beside its peers",
+        description="Times fastnn beside whichever of its peers are installed: proves first that all compute the same, "
+                    "then lets them take turns. Prints the best time of each and the median ratio.")
+    parser.add_argument("--cells", nargs="+", default=["*"], metavar="NAME",
+                        help="which pieces of work: names or patterns such as '784*' (all)")
+    parser.add_argument("--peers", nargs="*", metavar="NAME", help="which peers (all that are installed)")
+    parser.add_argument("--threads", type=int, default=1, metavar="N",
+                        help="threads, and processors, for everybody (1)")
+    parser.add_argument("--isa", metavar="NAME", help="the instruction set that everybody is held to (the best)")
+    parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="turns of each contender (5)")
+    parser.add_argument("--json", metavar="FILE", help="write all turns there, too")
+    parser.set_defaults(run=lambda options: bench(parser, options))
+
+
+def bench(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    from ..bench import race, report
+    from ..bench.cells import select
+    from ..bench.contenders import CONTENDERS, FastNN
+    from ..core import dispatch
+    peers = [name for name in CONTENDERS if name != FastNN.name]
+    for name, value in (("--threads", options.threads), ("--rounds", options.rounds)):
+        if value < 1:
+            parser.error(f"argument {name}: is {value}, but must be 1 or more")
+    sets = [name for name in race.HELD_TO if name in dispatch.FOUND]
+    if options.isa not in (None, *sets):
+        parser.error(f"argument --isa: is {options.isa!r}, but peers can be held here to {', '.join(sets) or 'none'}")
+    for name in options.peers or ():
+        if name not in peers:
+            parser.error(f"argument --peers: {name!r} is no peer; known are {', '.join(peers)}")
+        if report.version(name) is None:
+            parser.error(f"argument --peers: {name} is not installed; install it or leave it out")
+    if options.json and not Path(options.json).absolute().parent.is_dir():
+        parser.error(f"argument --json: {options.json} is in no folder that exists")
+    chosen = [name for name in (peers if options.peers is None else options.peers) if report.version(name)]
+    try:
+        cells, processors = select(options.cells), race.processors_for(options.threads)
+    except ValueError as error:
+        parser.error(str(error))
+    where = report.machine(options.threads, options.isa, options.dtype, chosen)
+    print(report.caption(where), *report.header(chosen), sep="\n", flush=True)
+    records = []
+    for result in race.race(cells, chosen, processors, isa=options.isa, dtype=options.dtype, rounds=options.rounds):
+        records.append(report.as_record(result))
+        print(report.row(records[-1], chosen, options.threads), flush=True)
+    for record in records:
+        for name, reason in record["left_out"].items():
+            print(f"{record['cell']}: {name} is left out: {reason}")
+    if options.json:
+        with open(options.json, "w", encoding="utf-8") as file:
+            json.dump({**where, "cells": records}, file, indent=1, ensure_ascii=False)
+            file.write("\n")
