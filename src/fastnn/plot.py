@@ -29,8 +29,10 @@ from .activations import ACTIVATIONS, HIDDEN
 from .callbacks import Callback
 from .network import Network, checked_network
 from .optimizers import SGD
-from .training import data
-from .training.fit import DivergenceError, History
+from .training import DivergenceError, History
+from .training.fit import recorded
+from .training.rows import check_inputs, targets
+from .training.trainable import engine_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -473,8 +475,8 @@ def decision_boundary(network: Network, X: ArrayLike, y: ArrayLike, *, resolutio
     if network.layer_sizes[-1] == 1 and network.activations[-1] == "softmax":
         raise ValueError("network has one softmax output, which is 1 everywhere, so there is no boundary; a network "
                          "for two classes has one sigmoid output, or two softmax outputs")
-    X = data.check_inputs(X, 2)
-    values, labels = data.targets(network._engine, y, len(X))
+    X = check_inputs(X, 2)
+    values, labels = targets(engine_of(network), y, len(X))
     if values is not None:
         largest = (values == values.max(axis=1, keepdims=True)).sum(axis=1)
         if (largest > 1).any():
@@ -670,7 +672,7 @@ class LivePlot(Callback):
             if line.axes is self.ax:                # else the user has removed it
                 line.remove()
         self._lines = {"loss": self.ax.plot([], [], color=BLUE, label="training")[0]}
-        if fit._validation is not None:
+        if "validation_loss" in recorded(fit):
             self._lines["validation_loss"] = self.ax.plot([], [], "--", color=VERMILLION, label="validation")[0]
         whole_numbers(self.ax, FEW_TICKS)
         finished(self.ax, "epoch", loss_name(fit.network)).legend(loc="upper right")

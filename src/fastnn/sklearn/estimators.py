@@ -18,8 +18,8 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from .._checks import checked_weights, choose, number, shown
 from ..losses import Loss
 from ..ops import activation_forward, dense_forward
-from ..training.data import CHUNK_BYTES
 from ..training.scaling import Scaling
+from ..training.sources import CHUNK_BYTES
 from .multilayer import Multilayer, rows_to_validate, set_all
 
 if TYPE_CHECKING:

@@ -33,15 +33,15 @@ from .._checks import (
     validation_rows,
 )
 from ..activations import ACTIVATIONS, HIDDEN
-from ..callbacks import checked_callbacks
 from ..core import random_order
 from ..losses import PARAMETERS, as_loss
 from ..network import Network
 from ..optimizers import SGD, Adam, Optimizer
-from ..training.data import CHUNK_BYTES
-from ..training.fit import DivergenceError
+from ..training import DivergenceError
 from ..training.lbfgs import LBFGS
 from ..training.scaling import MOST_DEVIATIONS, Scaling, folded
+from ..training.settings import checked_callbacks
+from ..training.sources import CHUNK_BYTES
 from .epochs import Books, Forwarded
 
 if TYPE_CHECKING:

@@ -31,6 +31,7 @@ FORMAT_VERSION = 1
 
 # What a header may hold. A parser makes up to 50 times as much of its text, and recurses as deep as that is nested.
 LARGEST_HEADER = 2**22      # bytes of names, shapes and description
+MOST_LAYERS = 10_000        # of a network: they fit into it, whatever their sizes, beside half a megabyte of metadata
 MOST_ARRAYS = 21_000
 MOST_NUMBERS = 16 * MOST_ARRAYS     # and names and the like; each array of two dimensions takes 12
 LARGEST_TEXT = 2**20        # characters of the description and of what stands beside it, as JSON
