@@ -41,7 +41,9 @@ BROKEN = {
     "cycles of imports": [
         {"a.py": "from . import b\n"},
         {"a.py": "def f():\n    from pack.room.c import f\n"},
-        {"a.py": "import pack.room.d\n", "room/d.py": "from ..b import B\n"}],
+        {"a.py": "import pack.room.d\n", "room/d.py": "from ..b import B\n"},
+        {"a.py": "from .room import f\n"},
+        {"room/__init__.py": "def f(): pass\ndef g():\n    from ..d import h\n", "d.py": "from .room import f\n"}],
     "imports of types at run time": [{"c.py": "from . import _types\n"}, {"c.py": "from ._types import B\n"}],
     "private names of other modules": [
         {"c.py": "from .a import A\nprint(A()._x)\n"}, {"c.py": "def f(thing):\n    thing._x = 2\n"},

@@ -17,6 +17,8 @@ MOST_FILE_LINES = 500
 MOST_FUNCTION_LINES = 40
 MOST_ROOT_MODULES = 18
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+# Methods that ask a higher room when they are called, and so may close a cycle.
+UPWARDS = {("fastnn.network", "fastnn.interchange")}            # Network.to_c
 # Private names of other libraries' that are also names of ours.
 OTHERS = {("fastnn.interchange.sklearn", "_optimizer")}        # scikit-learn's
 
@@ -79,11 +81,9 @@ def crowded_root(source: Path) -> list[str]:
 # Imports
 
 def imports(source: Path, path: Path) -> Iterator[str]:
-    """The package's modules that a module imports when it runs, lazily too; not for type checkers alone."""
-    package = module_of(source, path).split(".")
-    if path.name != "__init__.py":
-        package = package[:-1]
-    known = {module_of(source, other) for other in python_files(source)}
+    """The package's modules that a module imports when it runs, lazily too; not for type checkers alone. A name that
+    an `__init__` passes on counts as an import of the module that it comes from."""
+    known = {module_of(source, other): other for other in python_files(source)}
     typed = {id(child) for node in ast.walk(parsed(path))
              if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test) for child in ast.walk(node)}
     for node in ast.walk(parsed(path)):
@@ -92,25 +92,40 @@ def imports(source: Path, path: Path) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name in known)
         elif isinstance(node, ast.ImportFrom):
-            base = origin(package, node)
+            base = origin(source, path, node)
             for alias in node.names:
                 if f"{base}.{alias.name}" in known:
                     yield f"{base}.{alias.name}"
                 elif base in known:
-                    yield base
+                    yield home_of(source, known[base], alias.name)
 
 
-def origin(package: list[str], node: ast.ImportFrom) -> str:
-    """The module that `from … import` names, in a module of this package."""
+def origin(source: Path, path: Path, node: ast.ImportFrom) -> str:
+    """The module that a `from … import` of another module names."""
+    package = module_of(source, path).split(".")
+    if path.name != "__init__.py":
+        package = package[:-1]
     base = package[:len(package) - node.level + 1] if node.level else []
     return ".".join([*base, *([node.module] if node.module else [])])
 
 
+def home_of(source: Path, path: Path, name: str) -> str:
+    """The module from which an `__init__` has a name; itself for one that it defines, and for other modules."""
+    known = {module_of(source, other) for other in python_files(source)}
+    if path.name == "__init__.py":
+        for node in parsed(path).body:
+            if (isinstance(node, ast.ImportFrom) and (base := origin(source, path, node)) in known
+                    and name in (alias.asname or alias.name for alias in node.names)):
+                return base
+    return module_of(source, path)
+
+
 def cycles(source: Path) -> list[str]:
-    """Cycles of imports between modules; a package's `__init__` names what is in it, and is left out."""
-    graph = {module_of(source, path): set(imports(source, path))
-             for path in python_files(source) if path.name != "__init__.py"}
-    graph = {module: targets & graph.keys() - {module} for module, targets in graph.items()}
+    """Cycles of imports between modules. Python's own import of a package's `__init__` before a module is no edge."""
+    graph = {module_of(source, path): set(imports(source, path)) for path in python_files(source)}
+    graph = {module: {target for target in targets - {module}
+                      if not any(module == low and target.startswith(high) for low, high in UPWARDS)}
+             for module, targets in graph.items()}
     found, done = [], set()
 
     def visit(module: str, path: list[str]) -> None:
@@ -184,12 +199,9 @@ def foreign_private_names(source: Path) -> list[str]:
 def private_imports(source: Path, path: Path) -> Iterator[str]:
     """The private names, other than modules, that a module imports from others of the package."""
     known = {module_of(source, other) for other in python_files(source)}
-    package = module_of(source, path).split(".")
-    if path.name != "__init__.py":
-        package = package[:-1]
     for node in ast.walk(parsed(path)):
         if isinstance(node, ast.ImportFrom):
-            base = origin(package, node)
+            base = origin(source, path, node)
             stem = source.joinpath(*base.split(".")[1:])
             for alias in node.names:
                 if base in known and is_private(alias.name) and not list(stem.glob(f"{alias.name}.*")):
