@@ -22,7 +22,7 @@ from threadpoolctl import threadpool_limits
 
 import fastnn
 import fastnn.sklearn
-from fastnn.training.data import InMemory
+from fastnn.training.sources import InMemory
 
 SEEDS = range(10)
 WORK = {

@@ -12,7 +12,7 @@ from time import perf_counter
 import numpy as np
 
 import fastnn
-from fastnn.training import data
+from fastnn.training.rows import as_rows
 
 CASES = {           # of Network, of SGD, of fit
     "bare": ({}, {}, {}), "dropout 0.2": ({"dropout": 0.2}, {}, {}), "l2": ({"l2": 1e-4}, {}, {}),
@@ -61,7 +61,7 @@ def epochs():
     net = fastnn.Network([20, 64, 32, 1])
     many = np.tile(X, (100, 1))
     kernels = fastest(lambda: net.fit(many, many[:, 0]), 60)        # 800 steps in one epoch
-    rows = data.as_rows(net._engine, held_out, held_out[:, 0])
+    rows = as_rows(net._engine, held_out, held_out[:, 0])
     kernels += 100 * fastest(lambda: net._engine.evaluate(rows), 2000)
     print(f"100 epochs of 8 steps: {whole * 1e3:.2f} ms, {1 - kernels / whole:.1%} of it outside the kernels")
 

@@ -18,7 +18,7 @@ from .core.thread_count import get_num_threads, set_num_threads
 from .network import Gradients, Network, load
 from .optimizers import SGD, Adagrad, Adam, AdamW, RMSprop, Rprop
 from .storage.model_file import FormatError
-from .training.fit import DivergenceError, Fit, History
+from .training import DivergenceError, Fit, History
 from .training.lbfgs import LBFGS
 
 if TYPE_CHECKING:

@@ -1,7 +1,9 @@
 """Types as signatures name them. Type checkers alone read this: no module imports it at run time.
 
+So modules that a Network is made of can name it, and everything else that is defined above them.
+
 Where a signature says `LossName | str`, editors offer the names and checkers take any string: programs read names from
-files and loop over lists of them, and a wrong one is answered at run time with the right ones. tests/test_typing.py
+files and loop over lists of them, and a wrong one is answered at run time with the right ones. tests/project/test_typing.py
 compares the lists here with the registries.
 """
 
@@ -13,15 +15,22 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .losses import Loss
+from .network import Network
 from .optimizers import Optimizer
 from .schedules import Schedule
+from .training.callback import Callback
+from .training.early_stopping import EarlyStopping
+from .training.fit import Fit
+from .training.history import History
 from .training.lbfgs import LBFGS
+from .training.ranks import Ranks
+from .training.sources import Source
 
 __all__ = [
-    "ActivationName", "AnyLoss", "AnyOptimizer", "Array", "ArrayLike", "Arrays", "Batch", "ClassWeight", "Communicator",
-    "DType", "Float",
-    "FloatArray", "HiddenName", "InitializerName", "Integers", "Labels", "LearningRate", "LossFunction", "LossName",
-    "Metric", "MetricFunction", "MetricName", "Metrics", "Path", "Validation", "Weights",
+    "ActivationName", "AnyLoss", "AnyOptimizer", "Array", "ArrayLike", "Arrays", "Batch", "Callback", "ClassWeight",
+    "Communicator", "DType", "EarlyStopping", "Fit", "Float", "FloatArray", "HiddenName", "History", "InitializerName",
+    "Integers", "Labels", "LearningRate", "LossFunction", "LossName", "Metric", "MetricFunction", "MetricName",
+    "Metrics", "Network", "Path", "Ranks", "Source", "Validation", "Weights",
 ]
 
 Path = str | PathLike[str]

@@ -3,7 +3,8 @@
 A metric is a function of the targets and of `predict`'s outputs: a name below, or any callable
 `(y, outputs) -> float`. They are taken on the validation rows where there are some (and are called
 `validation_<name>` then), else on the training rows. `measured` takes one: it gives targets the shape of the
-outputs, and weights to functions that take `sample_weight`.
+outputs, and weights to functions that take `sample_weight`. On which rows and when a fit takes them is known in
+training/validation.py.
 """
 
 from __future__ import annotations
@@ -13,12 +14,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ._checks import checked_weights, choose, number, plain, real_array, sequence
+from ._checks import choose, number, plain, sequence
 
 if TYPE_CHECKING:
     from ._types import AnyLoss, Array, Float, FloatArray, MetricFunction, Metrics, Weights
-    from .network import Network
-    from .training.data import Ranks
 
 
 def accuracy(y: Array, outputs: Array, sample_weight: Weights = None) -> Float:
@@ -146,30 +145,3 @@ def checked_metrics(metrics: Metrics, loss: AnyLoss | str, classifying: bool) ->
                              "give each a __name__ of its own")
         functions[name] = function
     return functions
-
-
-class Scored:
-    """A metric of a network on some rows, called after each epoch."""
-
-    def __init__(self, name: str, function: MetricFunction, network: Network, X: FloatArray, y: object,
-                 sample_weight: object, ranks: Ranks) -> None:
-        self.name, self.function, self.network, self.X, self.ranks = name, function, network, X, ranks
-        about = f"the metric {name}"
-        weights = checked_weights("sample_weight", sample_weight, len(X), whole=ranks.size == 1)
-        if any(ranks.gathered(about, weights is not None)):
-            weights = ranks.joined_rows(about, np.ones(len(X)) if weights is None else weights)
-        self.y, self.weights = ranks.joined_rows(about, real_array("y", y)), weights
-
-    def says_nothing(self) -> str:
-        """Why the metric cannot tell one network from another on these rows; nothing if it can."""
-        y = self.y if self.weights is None else self.y[self.weights > 0]
-        if self.function is not r2 or varying(y.reshape(len(y), -1)).any():
-            return ""
-        return f"y is the same in each of its rows, of which there are {len(y)}, and r2 measures how y varies"
-
-    def __call__(self) -> float:
-        about = f"the metric {self.name}"
-        outputs = self.ranks.joined_rows(about, self.network.predict(self.X))
-        value = measured(self.name, self.function, self.y, outputs, self.weights)
-        first: float = self.ranks.gathered(about, value)[0]      # what stops a fit must stop it on every rank
-        return first

@@ -2,48 +2,27 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from functools import partial
-from itertools import pairwise
-from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 
-from ._checks import (
-    check_memory,
-    check_out,
-    checked_dtype,
-    checked_hidden,
-    checked_integer,
-    checked_shares,
-    checked_sizes,
-    checked_weights,
-    choose,
-    is_number,
-    number,
-    optional,
-    real_array,
-    shown,
-    validation_rows,
-    yes_or_no,
-)
-from ._words import explains, object_meant
-from .activations import ACTIVATIONS, HIDDEN
-from .callbacks import EarlyStopping, checked_callbacks
-from .core import Engine, Running, dispatch
-from .core.thread_count import MOST as MOST_THREADS
-from .initializers import INITIALIZERS, draw
-from .losses import CLASSIFYING, Loss, as_loss, check_pair, default_loss
-from .metrics import METRICS, Scored, checked_metrics, measured
-from .optimizers import Adam, Optimizer
+from ._checks import check_out, checked_weights, real_array
+from ._words import explains
+from .activations import ACTIVATIONS
+from .initializers import draw
+from .metrics import METRICS, checked_metrics, measured
 from .storage import state
-from .training import data, lbfgs
-from .training.fit import DivergenceError, Fit, History, State, run
-from .training.progress import ProgressBar
+from .training.divergence import DivergenceError, State
+from .training.evaluation import mean_loss
+from .training.fit import train
+from .training.ranks import ONE, Ranks
+from .training.rows import as_rows, converted, held_out, inputs, takes_labels, tells_classes
+from .training.settings import checked_optimizer, checked_settings
+from .training.trainable import OWN, Trainable, at_rest, build, check_finite
+from .training.validation import scores, validation_loss
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from ._types import (
         ActivationName,
@@ -52,11 +31,14 @@ if TYPE_CHECKING:
         Array,
         ArrayLike,
         Batch,
+        Callback,
         ClassWeight,
         Communicator,
         DType,
+        EarlyStopping,
         FloatArray,
         HiddenName,
+        History,
         InitializerName,
         Integers,
         LossFunction,
@@ -65,10 +47,7 @@ if TYPE_CHECKING:
         Path,
         Validation,
     )
-    from .callbacks import Callback
-
-
-COUNT_OR_NONE, AMOUNT_OR_NONE = optional(partial(checked_integer, low=1)), optional(partial(number, low=0))
+    from .core import Engine
 
 
 class Gradients(NamedTuple):
@@ -79,15 +58,7 @@ class Gradients(NamedTuple):
     biases: tuple[FloatArray, ...]
 
 
-OWN = "_weights", "_biases", "_initializer", "_early_stopping", "_epochs_trained", "metadata"   # what parts hold
-
-
-def read_only(path: str) -> Any:
-    """An attribute that gives another one, such as "_engine.seed", and cannot be set."""
-    return property(attrgetter(path))
-
-
-class Network(Running):
+class Network(Trainable):
     """A dense feed-forward network: layers of `activation(x @ weights + biases)`.
 
     Parameters
@@ -152,52 +123,15 @@ class Network(Running):
     array([0., 1., 1., 0.], dtype=float32)
     """
 
-    _drawn = True       # whether initial weights are drawn: not in a copy, nor in what `load` returns
-
     @explains
     def __init__(self, layer_sizes: Sequence[int], activation: HiddenName | str | Sequence[str] = "relu",
                  output: ActivationName | str = "identity", loss: LossName | str | AnyLoss | None = None,
                  initializer: InitializerName | str | None = None, dtype: DType = "float32", seed: int = 0, *,
                  dropout: float | Sequence[float] = 0.0, l1: float = 0.0, l2: float = 0.0,
                  label_smoothing: float = 0.0) -> None:
-        self._engine = Engine(dispatch.kernels, *self._checked_settings(
-            layer_sizes, activation, output, loss, initializer, dtype, seed, dropout, l1, l2, label_smoothing))
-        self._weights, self._biases = self._engine.views(self._engine.parameters)
-        self._initializer = initializer
-        self._optimizer = None
-        self._early_stopping: EarlyStopping | None = None
-        self._epochs_trained = 0
-        self.metadata: dict[str, Any] = {}
-        if not self._drawn:
-            return
+        build(self, layer_sizes, activation, output, loss, initializer, dtype, seed, dropout, l1, l2, label_smoothing)
         for layer, (weights, name) in enumerate(zip(self.weights, self.activations, strict=True)):
             draw(weights, initializer or ACTIVATIONS[name].initializer, self.seed, layer)
-
-    @staticmethod
-    def _checked_settings(layer_sizes: Any, activation: Any, output: Any, loss: Any, initializer: Any, dtype: Any,
-                          seed: Any, dropout: Any, l1: Any, l2: Any, label_smoothing: Any) -> tuple[Any, ...]:
-        """A network's arguments, checked, as the engine takes them. No network is made."""
-        sizes = checked_sizes(layer_sizes)
-        if len(sizes) - 1 > state.MOST_LAYERS:
-            raise ValueError(f"layer_sizes holds {len(sizes)} sizes, but a network can have at most "
-                             f"{state.MOST_LAYERS} layers, or no file would hold it")
-        hidden = checked_hidden(activation, len(sizes) - 2, HIDDEN, ACTIVATIONS)
-        activations = (*hidden, choose("output", output, ACTIVATIONS))
-        loss = as_loss(default_loss(output) if loss is None else loss)
-        if isinstance(loss, Loss):
-            check_pair(loss.name, output)
-        if initializer is not None:
-            choose("initializer", initializer, INITIALIZERS)
-        dtype = checked_dtype(dtype)
-        seed = checked_integer("seed", seed, 0, 2**64 - 1)
-        dropout = checked_shares("dropout", dropout, len(sizes) - 2)
-        l1, l2 = number("l1", l1, low=0), number("l2", l2, low=0)
-        label_smoothing = number("label_smoothing", label_smoothing, low=0, high=1)
-        if label_smoothing and getattr(loss, "name", None) not in CLASSIFYING:
-            raise ValueError(f"label_smoothing is {label_smoothing}, but goes with a classification loss "
-                             f"({', '.join(CLASSIFYING)}); the loss is {loss!r}")
-        check_memory(sizes, dtype)
-        return dtype, sizes, activations, loss, (*dropout, 0.0), l1, l2, label_smoothing, seed
 
     def __repr__(self) -> str:
         text = (f"Network({list(self.layer_sizes)}, activation={list(self.activations[:-1])}, "
@@ -206,55 +140,9 @@ class Network(Running):
                   "label_smoothing": self.label_smoothing}
         return text + "".join(f", {name}={value!r}" for name, value in extras.items() if value) + ")"
 
-    # What it is cannot be changed, so it always agrees with the engine.
-    layer_sizes: Final[tuple[int, ...]] = read_only("_engine.layer_sizes")
-    activations: Final[tuple[str, ...]] = read_only("_engine.activations")
-    dtype: Final[str] = read_only("_engine.dtype")
-    seed: Final[int] = read_only("_engine.seed")
-    label_smoothing: Final[float] = read_only("_engine.label_smoothing")
-    weights: Final[tuple[FloatArray, ...]] = read_only("_weights")
-    biases: Final[tuple[FloatArray, ...]] = read_only("_biases")
-    optimizer: Final[AnyOptimizer | None] = read_only("_optimizer")
-    early_stopping: Final[EarlyStopping | None] = read_only("_early_stopping")
-    epochs_trained: Final[int] = read_only("_epochs_trained")
-
-    @property
-    def loss(self) -> str | AnyLoss:
-        """The name of the loss; a Loss where it has a parameter of its own, or the Python function."""
-        loss = self._engine.loss
-        return loss.name if isinstance(loss, Loss) and as_loss(loss.name) == loss else loss
-
-    @property
-    def l1(self) -> float:
-        """The factor of |w| in the loss; may be set between fits."""
-        return self._engine.l1
-
-    @l1.setter
-    def l1(self, value: float) -> None:
-        self._engine.l1 = number("l1", value, low=0)
-
-    @property
-    def l2(self) -> float:
-        """Twice the factor of w**2 in the loss; may be set between fits."""
-        return self._engine.l2
-
-    @l2.setter
-    def l2(self, value: float) -> None:
-        self._engine.l2 = number("l2", value, low=0)
-
-    @property
-    def dropout(self) -> tuple[float, ...]:
-        """One share per hidden layer."""
-        return self._engine.dropout[:-1]
-
-    @property
-    def n_parameters(self) -> int:
-        """The number of weights and biases."""
-        return sum((n_in + 1) * n_out for n_in, n_out in pairwise(self.layer_sizes))
-
     def get_parameters(self) -> FloatArray:
         """A copy of all parameters, shape (n_parameters,): W0, b0, W1, b1, … row by row."""
-        with self._at_rest() as engine:
+        with at_rest(self) as engine:
             return engine.packed(engine.parameters)
 
     @explains
@@ -263,33 +151,22 @@ class Network(Running):
         v = real_array("v", v)
         if v.shape != (self.n_parameters,):
             raise ValueError(f"v has shape {v.shape}, but this network has {self.n_parameters} parameters")
-        with self._at_rest() as engine:
-            engine.unpack(data.converted("v", v[None], engine)[0], engine.parameters)
-
-    @contextmanager
-    def _at_rest(self, stepping: bool = False) -> Iterator[Engine]:
-        """Within it no other thread does training steps or copies, so what is copied belongs to one step; `stepping` is
-        for what is done again and again, and lets others come first."""
-        engine = self._engine
-        engine.hold(stepping)
-        try:
-            yield engine
-        finally:
-            engine.let_go()
+        with at_rest(self) as engine:
+            engine.unpack(converted("v", v[None], engine)[0], engine.parameters)
 
     def _predict_converted(self, X: object, out: Array | None) -> FloatArray:
         """`predict` for arguments that must be checked and converted first."""
         array = real_array("X", X)
         single = array.ndim == 1
-        inputs = data.inputs(self._engine, array[None] if single else array, given=X)
-        shape = (len(inputs), self.layer_sizes[-1])[single:]
+        rows = inputs(self._engine, array[None] if single else array, given=X)
+        shape = (len(rows), self.layer_sizes[-1])[single:]
         if out is None:
             result = np.empty(shape, self.dtype)
         else:
             result = check_out(out, shape, self.dtype)
-            if np.may_share_memory(inputs, result):
-                inputs = inputs.copy()
-        self._engine.predict(inputs, result)
+            if np.may_share_memory(rows, result):
+                rows = rows.copy()
+        self._engine.predict(rows, result)
         if out is not None and not np.may_share_memory(result, out):
             out[...] = result
         return result if out is None else out
@@ -297,7 +174,7 @@ class Network(Running):
     @explains
     def layer_outputs(self, X: ArrayLike) -> list[FloatArray]:
         """A list of what flows through the layers for X (n, n_inputs): X itself, then every layer's activation."""
-        X = data.inputs(self._engine, X)
+        X = inputs(self._engine, X)
         return [X, *map(np.ascontiguousarray, self._engine.layer_outputs(X))]
 
     @explains
@@ -320,7 +197,7 @@ class Network(Running):
             raise ValueError(f"output is {output!r}, which predicts numbers, and no classes: call predict, or build "
                              "the network with output='softmax' or 'sigmoid'")
         outputs = self.predict(X)
-        if output == "softmax":
+        if takes_labels(self._engine):
             return outputs.argmax(axis=-1)
         answers = (outputs > 0.5).astype(np.intp)
         return answers[..., 0] if self.layer_sizes[-1] == 1 else answers
@@ -340,8 +217,8 @@ class Network(Running):
         >>> net.score(x, 3 * x - 1) > 0.99
         True
         """
-        name = "accuracy" if data.tells_classes(self._engine) else "r2"
-        rows = data.as_rows(self._engine, X, y)
+        name = "accuracy" if tells_classes(self._engine) else "r2"
+        rows = as_rows(self._engine, X, y)
         weights = checked_weights("sample_weight", sample_weight, len(rows))
         return measured(name, METRICS[name].function, real_array("y", y), self.predict(rows.arrays[0]), weights)
 
@@ -366,11 +243,11 @@ class Network(Running):
         >>> net.evaluate([[1, 2], [3, 4]], [3, 6], metrics=["mae", "rmse"])
         {'loss': 0.5, 'mae': 0.5, 'rmse': 0.7071067811865476}
         """
-        rows = data.as_rows(self._engine, X, y, sample_weight)
-        loss = data.mean_loss(self, rows)
+        rows = as_rows(self._engine, X, y, sample_weight)
+        loss = mean_loss(self, rows)
         if metrics is None:
             return loss
-        functions = checked_metrics(metrics, self.loss, data.tells_classes(self._engine))
+        functions = checked_metrics(metrics, self.loss, tells_classes(self._engine))
         outputs, targets, weights = self.predict(rows.arrays[0]), real_array("y", y), rows.arrays[3]
         return {"loss": loss} | {name: measured(name, function, targets, outputs, weights)
                                  for name, function in functions.items()}
@@ -381,7 +258,7 @@ class Network(Running):
 
         Where a number is beyond the network's dtype, they hold infinity or NaN: scale inputs and targets.
         """
-        loss, block = self._engine.gradients(data.as_rows(self._engine, X, y, sample_weight))
+        loss, block = self._engine.gradients(as_rows(self._engine, X, y, sample_weight))
         return Gradients(loss, *self._engine.views(block))
 
     @explains
@@ -480,57 +357,16 @@ class Network(Running):
         """
         engine = self._engine
         with ranks_of(communicator) as ranks:
-            epochs = checked_integer("epochs", epochs, 0)
-            batch_size = COUNT_OR_NONE("batch_size", batch_size)
-            shuffle = yes_or_no("shuffle", shuffle)
-            steps_per_epoch = COUNT_OR_NONE("steps_per_epoch", steps_per_epoch)
-            tol = AMOUNT_OR_NONE("tol", tol)
-            time_budget = AMOUNT_OR_NONE("time_budget", time_budget)
-            threads = optional(partial(checked_integer, low=1, high=MOST_THREADS))("threads", threads)
-            if early_stopping is not None and not isinstance(early_stopping, EarlyStopping):
-                raise TypeError(f"early_stopping is {shown(early_stopping)}, but must be a fastnn.EarlyStopping, such "
-                                "as fastnn.EarlyStopping(patience=10), or None")
-            callbacks = [*([early_stopping] if early_stopping is not None else []), *checked_callbacks(callbacks),
-                         *([ProgressBar()] if progress else [])]
-            optimizer = self._checked_optimizer(optimizer)
-            class_weight = data.checked_class_weight(class_weight)
-            if is_number(validation_data):
-                if communicator is not None:
-                    raise ValueError(f"validation_data is {validation_data}, but with a communicator must be this "
-                                     "rank's own rows, (X, y): a fraction would be others on other numbers of ranks")
-                (X, y, sample_weight), validation_data = data.split(engine, X, y, sample_weight, validation_data)
-            validation = self._checked_validation(validation_data, ranks)
-            scored = (X, y, sample_weight) if validation_data is None else validation_data
-            scores = self._checked_scores(metrics, scored, validation_data is not None, ranks)
-            if isinstance(optimizer, lbfgs.LBFGS):
-                rows = lbfgs.whole_batch(self, X, y, sample_weight, class_weight, batch_size, steps_per_epoch, ranks)
-            else:
-                source = data.source(engine, X, y, sample_weight, class_weight, batch_size, shuffle,
-                                     steps_per_epoch, ranks)
-            self._check_finite()
-            threads = ranks.threads(threads)
-            fit = Fit(self, optimizer, epochs, validation, scores, tol, time_budget, callbacks, ranks)
-            outer, start = engine.most_threads, None        # of a fit whose callback this one is in
-            engine.acquire()
-            try:
-                engine.most_threads = threads or 0
-                start = State(self, optimizer, early_stopping)     # a user's own schedule may raise
-                if early_stopping is not None:
-                    early_stopping.watch(fit)
-                optimizer.bind(engine)
-                ranks.agree(self, optimizer, epochs=epochs, batch_size=batch_size, shuffle=shuffle, tol=tol,
-                            class_weight=class_weight, early_stopping=early_stopping, time_budget=time_budget)
-                self._optimizer, self._early_stopping = optimizer, early_stopping
-                if isinstance(optimizer, lbfgs.LBFGS):
-                    return lbfgs.run(fit, rows, optimizer)
-                return run(fit, source, optimizer, start)
-            except BaseException:
-                if start is not None and start.is_now():
-                    start.bring_back()
-                raise
-            finally:
-                engine.most_threads = outer
-                engine.release()
+            settings = checked_settings(
+                epochs=epochs, batch_size=batch_size, shuffle=shuffle, steps_per_epoch=steps_per_epoch, tol=tol,
+                time_budget=time_budget, threads=threads, early_stopping=early_stopping, callbacks=callbacks,
+                progress=progress, optimizer=optimizer, last_optimizer=self.optimizer, class_weight=class_weight)
+            rows, validation_data = held_out(engine, X, y, sample_weight, validation_data, ranks)
+            validation = validation_loss(self, engine, validation_data, ranks)
+            scored = scores(self, engine, metrics, rows, validation_data, ranks)
+            loop = settings.optimizer.loop(engine, *rows, settings, ranks)
+            check_finite(engine)
+            return train(self, engine, settings, loop, validation, scored, ranks)
 
     @explains
     def save(self, path: Path) -> None:
@@ -542,9 +378,6 @@ class Network(Running):
         TypeError or ValueError for what a file cannot hold, before the disk is touched.
         """
         state.save(self, path)
-
-    def _check_saveable(self, path: Path) -> None:
-        state.check_saveable(self, path)
 
     @explains
     def to_c(self, path: Path, *, inputs: ArrayLike | None = None, columns: Iterable[object] | None = None,
@@ -564,59 +397,20 @@ class Network(Running):
     def __setstate__(self, others: dict[str, Any]) -> None:
         vars(self).update(others)
 
-    def _checked_optimizer(self, optimizer: object) -> AnyOptimizer:
-        """The optimizer to train with: the last one for None."""
-        if optimizer is None:
-            return self.optimizer or Adam()
-        if not isinstance(optimizer, (Optimizer, lbfgs.LBFGS)):
-            raise TypeError(f"optimizer is {shown(optimizer)}, but must be an optimizer such as "
-                            f"{object_meant('an optimizer', optimizer, 'fastnn.SGD(0.1)')}")
-        return optimizer
-
-    def _checked_validation(self, validation_data: Validation | None,
-                            ranks: data.Ranks) -> Callable[[], float] | None:
-        """The function that gives the validation loss, or None."""
-        if validation_data is None:
-            return None
-        X, y, sample_weight = validation_rows(validation_data, ", or a fraction of the rows")
-        try:
-            rows = data.as_rows(self._engine, X, y, sample_weight, whole=ranks.size == 1)
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"validation_data: {error}") from None
-        return ranks.mean_loss_of(self, rows)
-
-    def _checked_scores(self, metrics: Metrics, rows: Any, validating: bool, ranks: data.Ranks) -> dict[str, Scored]:
-        """{name in the History: function that takes the metric} of rows, (X, y) or (X, y, sample_weight)."""
-        functions = checked_metrics(metrics, self.loss, data.tells_classes(self._engine))
-        if not functions:
-            return {}
-        X, y, sample_weight = (*rows, None)[:3]
-        if not validating and (y is None or isinstance(X, np.memmap)):
-            raise ValueError("metrics need validation_data where X is an iterable of batches or a memory-mapped file")
-        X = data.inputs(self._engine, X)
-        return {"validation_" * validating + name: Scored(name, function, self, X, y, sample_weight, ranks)
-                for name, function in functions.items()}
-
-    def _check_finite(self) -> None:
-        if not self._engine.kernels.all_finite(self._engine.parameters):
-            raise ValueError("weights or biases hold NaN or infinity, but must be finite; set them before training")
-
     def _train_converted(self, engine: Engine, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None,
                          optimizer: object) -> float:
         """`train_on_batch` for arguments that must be checked and converted first, or a new optimizer."""
-        optimizer = self._checked_optimizer(optimizer)
-        if isinstance(optimizer, lbfgs.LBFGS):
-            raise ValueError("optimizer is LBFGS, which needs all rows at once: call fit, or pass another optimizer")
+        optimizer = checked_optimizer(optimizer, self.optimizer).for_single_steps()
         array = real_array("X", X)
         if array.ndim == 1:
             X, y = array[None], real_array("y", y)[None]
             sample_weight = None if sample_weight is None else real_array("sample_weight", sample_weight).ravel()
-        rows = data.as_rows(engine, X, y, sample_weight)
+        rows = as_rows(engine, X, y, sample_weight)
         start = None
         try:
             if optimizer.stale or optimizer is not self.optimizer:
                 start = State(self, optimizer, None)
-                self._check_finite()
+                check_finite(engine)
                 optimizer.bind(engine)
                 self._optimizer = optimizer
             trainer = self._online_trainer(engine, optimizer)
@@ -631,10 +425,10 @@ class Network(Running):
         return trainer.loss
 
 
-def ranks_of(communicator: Communicator | None) -> data.Ranks:
+def ranks_of(communicator: Communicator | None) -> Ranks:
     """Those of a fit."""
     if communicator is None:
-        return data.ONE
+        return ONE
     from .distributed import joined  # which needs MPI
     return joined(communicator)
 

@@ -18,6 +18,8 @@ matplotlib.use("agg")
 from matplotlib import pyplot  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
+from fastnn.plot.style import look  # noqa: E402
+
 pytestmark = pytest.mark.any_isa
 RNG = np.random.default_rng(0)
 POINTS = RNG.normal(size=(60, 2))

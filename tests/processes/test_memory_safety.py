@@ -185,6 +185,7 @@ def test_a_signal_that_comes_while_a_step_waits_cannot_train():
     """The handler's larger batch would take the memory of the step that waits."""
     outcomes = answer(SETUP + """
     import signal, time
+    from fastnn.training.trainable import at_rest
 
     def handler(number, frame):
         network.train_on_batch(X, y)
@@ -194,7 +195,7 @@ def test_a_signal_that_comes_while_a_step_waits_cannot_train():
     holding = threading.Event()
 
     def copies():
-        with network._at_rest():
+        with at_rest(network):
             holding.set()
             time.sleep(0.5)
 

@@ -230,6 +230,6 @@ def test_the_check_of_memory_that_is_taken_can_fail(tmp_path, monkeypatch):
     monkeypatch.setattr(initializers, "PIECE", 2**40)
     with pytest.raises(AssertionError, match="times"):
         check_building([1500, 1500])
-    monkeypatch.setattr(state, "undrawn", lambda kind, **arguments: kind(**arguments))
+    monkeypatch.setattr(state, "build", lambda network, **arguments: network.__init__(**arguments))
     with pytest.raises(AssertionError, match="loading takes .* times the file"):
         check_loading([1500, 1500], tmp_path / "model", False)

@@ -127,7 +127,7 @@ def test_an_epoch_without_weight_is_refused_and_undone(kind, optimizer):
 @pytest.mark.parametrize("shuffle", [True, False])
 @pytest.mark.parametrize("rows", [203, 196])        # the last part is a batch and some rows, or some rows alone
 def test_a_memory_mapped_file_is_the_array_in_memory(rows, shuffle, dtype, tmp_path, monkeypatch):
-    monkeypatch.setattr(fastnn.training.data, "CHUNK_BYTES", 300)        # many parts of several batches each
+    monkeypatch.setattr(fastnn.training.sources, "CHUNK_BYTES", 300)        # many parts of several batches each
     mapped = np.memmap(tmp_path / "X", dtype, "w+", shape=(rows, 4))
     mapped[...] = np.arange(4 * rows).reshape(rows, 4) ** 2 % 23 - 11
     y = np.arange(float(rows)) % 5

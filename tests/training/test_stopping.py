@@ -119,7 +119,7 @@ def test_the_best_training_loss_is_that_of_the_restored_parameters(case, tmp_pat
 
 
 def test_the_best_training_loss_of_a_converted_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(fastnn.training.data, "CHUNK_BYTES", 300)
+    monkeypatch.setattr(fastnn.training.sources, "CHUNK_BYTES", 300)
     mapped = np.memmap(tmp_path / "X", "float64", "w+", shape=X.shape)
     mapped[...] = X
     network, stopping = regressor(), fastnn.EarlyStopping(3)

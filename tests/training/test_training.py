@@ -502,7 +502,7 @@ def test_labels_may_change_while_they_are_trained_on():
     network = fastnn.Network([2, 3], output="softmax")
     optimizer = fastnn.SGD(0.1)
     network.fit(X, labels, optimizer=optimizer)
-    targets, copied = fastnn.training.data.targets(network._engine, labels, 50)
+    targets, copied = fastnn.training.rows.targets(network._engine, labels, 50)
     assert targets is None and not np.shares_memory(copied, labels)
 
 

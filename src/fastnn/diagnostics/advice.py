@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..activations import ACTIVATIONS
-from ..losses import CLASSIFYING, Loss
 from ..network import checked_network
 from ..optimizers import SGD
-from ..training.fit import History
+from ..training import History
+from ..training.evaluation import python_loss
+from ..training.rows import takes_labels
+from ..training.trainable import classifies, engine_of
 from .hessian import double, stable_rate
 from .layers import ALL_Z, FLAT, activation_statistics, gradient_norms
 
@@ -196,7 +198,7 @@ def about_layers(network: Network, X: Array, y: Array, history: History | None) 
 
 def about_gradients(network: Network, X: Array, y: Array, history: History | None) -> Iterator[str]:
     """Gradients that vanish on the way to the inputs, or explode."""
-    engine = network._engine
+    engine = engine_of(network)
     gradients, size = gradient_norms(network, X, y), math.hypot(*engine.norms(engine.parameters))
     strongest, total = int(gradients.argmax()), math.hypot(*gradients)
     if not total <= EXPLODING * size and size:
@@ -225,7 +227,7 @@ def about_progress(network: Network, X: Array, y: Array, history: History | None
         rate = max(history.learning_rate)
         yield (f"the loss has hardly fallen in {len(loss)} epochs, from {loss[0]:.4g} to {loss[-1]:.4g}: try a "
                f"learning rate above {rate:.3g}, and if that does not help, ask whether X tells of the targets at all")
-    elif name_of_loss(network) in CLASSIFYING and len(X) >= ENOUGH_ROWS and not same(y) and same(classes(network, X)):
+    elif classifies(engine_of(network).loss) and len(X) >= ENOUGH_ROWS and not same(y) and same(classes(network, X)):
         yield (f"the network predicts the same class for all {len(X)} rows, which are of several: train for longer, or "
                "with class_weight='balanced' if the others are rare")
     if validation.size:
@@ -246,19 +248,13 @@ def blank_loss(network: Network, X: Array, y: Array) -> float:
 def classes(network: Network, X: Array) -> Array:
     """The class of each row, or 0 and 1 for each output."""
     outputs = network.predict(X)
-    return outputs.argmax(axis=1) if network.activations[-1] == "softmax" else (outputs > 0.5).astype(int)
+    return outputs.argmax(axis=1) if takes_labels(engine_of(network)) else (outputs > 0.5).astype(int)
 
 
 def for_numbers(network: Network) -> bool:
     """Whether the loss is one of the library's own for targets of any size."""
-    name = name_of_loss(network)
-    return name is not None and name not in CLASSIFYING
-
-
-def name_of_loss(network: Network) -> str | None:
-    """None for a Python function."""
-    loss = network.loss
-    return loss if isinstance(loss, str) else loss.name if isinstance(loss, Loss) else None
+    engine = engine_of(network)
+    return python_loss(engine) is None and not classifies(engine.loss)
 
 
 def same(rows: Array) -> bool:

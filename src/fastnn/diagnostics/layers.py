@@ -11,11 +11,11 @@ from .._checks import checked_integer, real_array
 from ..activations import ACTIVATIONS
 from ..callbacks import Callback
 from ..network import Network, checked_network
-from ..training.data import as_rows
+from ..training.rows import as_rows
+from ..training.trainable import engine_of
 
 if TYPE_CHECKING:
-    from .._types import ArrayLike, FloatArray
-    from ..training.fit import Fit
+    from .._types import ArrayLike, Fit, FloatArray
 
 
 def gradient_norms(network: Network, X: ArrayLike, y: ArrayLike, *,
@@ -31,7 +31,7 @@ def gradient_norms(network: Network, X: ArrayLike, y: ArrayLike, *,
     >>> fastnn.diagnostics.gradient_norms(net, np.eye(2), [1, 0])    # mean of (a - t)**2; only one row errs
     array([1.])
     """
-    engine = checked_network(network)._engine
+    engine = engine_of(checked_network(network))
     _, gradients = engine.gradients(as_rows(engine, X, y, sample_weight))
     return engine.norms(gradients)
 
@@ -73,7 +73,7 @@ def activation_statistics(network: Network, X: ArrayLike) -> list[LayerStatistic
     (1.0, 3.0, 0.5)
     """
     inputs, *outputs = checked_network(network).layer_outputs(X)
-    slopes = network._engine.layer_outputs(inputs, slopes=True)
+    slopes = engine_of(network).layer_outputs(inputs, slopes=True)
     with np.errstate(invalid="ignore"):     # outputs that have overflown
         return [LayerStatistics(name, float(y.mean(dtype=np.float64)), float(y.std(dtype=np.float64)), float(y.min()),
                                 float(y.max()), saturated(name, slope), dead(slope))
@@ -152,18 +152,18 @@ class Watch(Callback):
         self._network: Network | None = None        # that it belongs to
 
     def on_fit_begin(self, fit: Fit) -> None:
-        network = fit.network
+        network, engine = fit.network, engine_of(fit.network)
         if self.epochs and network is not self._network:
             raise ValueError("this Watch holds the records of another network; create one for each")
         try:
-            self._rows = as_rows(network._engine, self.X, self.y)
+            self._rows = as_rows(engine, self.X, self.y)
         except (TypeError, ValueError) as error:
             raise type(error)(f"Watch: {error}") from None
         if not self.epochs:
-            self._network, self._parameters = network, network._engine.parameters.copy()    # at the last record
+            self._network, self._parameters = network, engine.parameters.copy()    # at the last record
 
     def on_epoch_end(self, fit: Fit) -> None:
-        network, engine = fit.network, fit.network._engine
+        network, engine = fit.network, engine_of(fit.network)
         if network.epochs_trained % self.every:
             return
         _, gradients = engine.gradients(self._rows)

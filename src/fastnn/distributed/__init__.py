@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import Any
 
 from .._checks import checked_integer, number
-from ..training.data import Ranks
+from ..training.ranks import Ranks
 from .ranks import SeveralRanks, intracommunicator
 from .shards import bounds_of
 

@@ -21,16 +21,17 @@ import numpy as np
 from .._optional import library
 from .._version import __version__
 from ..core import aligned_zeros, thread_count
-from ..training.data import Ranks
 from ..training.progress import say
+from ..training.ranks import Ranks
+from ..training.trainable import engine_of
+from .shards import Averaging, Summing, gradients_of, mean_loss_of
+from .sums import add_in_pairs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-    from .._types import AnyOptimizer, Array, FloatArray
+    from .._types import AnyOptimizer, Array, FloatArray, Network, Source
     from ..core import Engine, Rows
-    from ..network import Network
-    from ..training.data import Source
 
 LEFT, ASKED, ALIVE = 1, 2, 3        # tags of messages: an error's text; "are you there?"; "I am"
 BUSY_SECONDS = 1e-4                 # of waiting without giving the processor away, where each rank has one
@@ -55,18 +56,6 @@ def intracommunicator(communicator: Any) -> Any:
         raise TypeError(f"communicator is {communicator!r}, but must be an intracommunicator of mpi4py, such as "
                         "MPI.COMM_WORLD, or a fastnn.distributed.DataParallel")
     return communicator
-
-
-def add_in_pairs(parts: Sequence[Array] | Array, out: Array, room: Sequence[Array] | Array) -> None:
-    """out := the sum of the parts: neighbours first, then neighbours of these, a tree. So the sum of 8 parts is that
-    of 2 sums of 4, bit for bit. `room` is for half as many arrays, and may be the parts themselves."""
-    while len(parts) > 2:
-        pairs = zip(parts[::2], parts[1::2], room, strict=False)
-        parts = [*(np.add(a, b, out=c) for a, b, c in pairs), *parts[len(parts) // 2 * 2:]]
-    if len(parts) == 2:
-        np.add(parts[0], parts[1], out=out)
-    else:
-        np.copyto(out, parts[0])
 
 
 def aligned(memory: Any, dtype: str) -> FloatArray:
@@ -150,8 +139,7 @@ class SeveralRanks(Ranks):
         self._training = True
         if self.size == 1:
             return
-        engine = network._engine
-        state = getattr(optimizer, "state", ())
+        engine = engine_of(network)
         mine = {
             "the version of fastnn": __version__, "the network": network, "epochs_trained": network.epochs_trained,
             "the number of training steps": engine.steps, "the optimizer": optimizer,
@@ -159,7 +147,7 @@ class SeveralRanks(Ranks):
             "sync_every": self.sync_every,
             "FASTNN_ISA": "sse2" if engine.kernels.instruction_set == "sse2" else "avx2, avx512 or neon",
             "a checksum of the parameters": crc32(engine.parameters.data),
-            "a checksum of the optimizer's state": [crc32(block.data) for block in state],
+            "a checksum of the optimizer's state": [crc32(block.data) for block in optimizer.state],
         }
         # Without addresses, which functions have in their names.
         mine = {name: re.sub(" at 0x[0-9a-f]+", "", str(value)) for name, value in mine.items()}
@@ -193,17 +181,14 @@ class SeveralRanks(Ranks):
 
     def divided(self, engine: Engine, source: Source, batch: int) -> Source:
         """The source of this rank's part in every batch."""
-        from .shards import Averaging, Summing
         return (Summing if self.sync_every == 1 else Averaging)(self, engine, source, batch)
 
     def mean_loss_of(self, network: Network, rows: Rows) -> Callable[[], float]:
         """A function that returns the mean loss over every rank's rows."""
-        from .shards import mean_loss_of
         return mean_loss_of(self, network, rows)
 
     def gradients_of(self, network: Network, rows: Rows) -> Callable[[], tuple[float, FloatArray]]:
         """A function that returns the same and its gradient, a block."""
-        from .shards import gradients_of
         return gradients_of(self, network, rows)
 
     # Blocks of parameters

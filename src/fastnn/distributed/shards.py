@@ -4,7 +4,7 @@ All rows are those of rank 0, then those of rank 1, …: which of them a batch h
 there are (`spread_order` in _core.pyx).
 
 `Summing` adds the shards' gradients in every step; `Averaging` averages parameters now and then. Both are
-sources of rows, as those in training/data.py.
+sources of rows, as those in training/sources.py.
 """
 
 from __future__ import annotations
@@ -19,17 +19,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core import Rows, spread_order
-from ..training import data
-from .ranks import add_in_pairs
+from ..training.evaluation import mean_loss, summed
+from ..training.rows import fits
+from ..training.sources import InMemory, Mapped, mean_loss_of_arrays, overflow_of_arrays, read, selected
+from ..training.trainable import engine_of
+from .sums import add_in_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .._types import Arrays, FloatArray
+    from .._types import Arrays, FloatArray, Network, Source
     from ..core import Engine, Trainer
-    from ..network import Network
-    from ..optimizers import Optimizer
-    from ..training.data import Source
+    from ..training.fit import MinibatchOptimizer
     from .ranks import SeveralRanks
 
 
@@ -58,7 +59,7 @@ def parts_of(ranks: SeveralRanks, about: str, n: int) -> tuple[int, int, list[in
 
 def total_weight(ranks: SeveralRanks, about: str, weights: list[float]) -> float:
     """The sum of the weights of all ranks' parts."""
-    total = data.summed(joined(ranks.gathered(about, weights)))
+    total = summed(joined(ranks.gathered(about, weights)))
     if not 0 < total < np.inf:
         raise ValueError(f"{about} sums to {total:g} over all ranks, but must be positive and finite")
     return total
@@ -67,22 +68,24 @@ def total_weight(ranks: SeveralRanks, about: str, weights: list[float]) -> float
 def mean_loss_of(ranks: SeveralRanks, network: Network, rows: Rows) -> Callable[[], float]:
     """A function that returns the mean loss over every rank's rows."""
     _, _, bounds = parts_of(ranks, "validation_data", len(rows))
-    parts = [Rows(network._engine, *data.selected(rows.arrays, slice(first, last))) for first, last in pairwise(bounds)]
+    engine = engine_of(network)
+    parts = [Rows(engine, *selected(rows.arrays, slice(first, last))) for first, last in pairwise(bounds)]
     weight = total_weight(ranks, "validation_data's sample_weight", [part.weight for part in parts])
     parts = [part for part in parts if part.weight]
 
-    def mean_loss() -> float:
-        mine = [data.mean_loss(network, part) * part.weight for part in parts]
-        return data.summed(joined(ranks.gathered("the validation loss", mine))) / weight
+    def mean_loss_of_all() -> float:
+        mine = [mean_loss(network, part) * part.weight for part in parts]
+        return summed(joined(ranks.gathered("the validation loss", mine))) / weight
 
-    return mean_loss
+    return mean_loss_of_all
 
 
 def gradients_of(ranks: SeveralRanks, network: Network, rows: Rows) -> Callable[[], tuple[float, FloatArray]]:
     """A function that returns the same and its gradient, a block."""
-    engine, size = network._engine, network._engine.parameters.size
+    engine = engine_of(network)
+    size = engine.parameters.size
     _, _, bounds = parts_of(ranks, "X", len(rows))
-    parts = [Rows(network._engine, *data.selected(rows.arrays, slice(first, last))) for first, last in pairwise(bounds)]
+    parts = [Rows(engine, *selected(rows.arrays, slice(first, last))) for first, last in pairwise(bounds)]
     weight = total_weight(ranks, "sample_weight", [part.weight for part in parts])
     total = ranks.blocks(size, engine.dtype, 1)[0]
     nothing = 0.0, np.zeros(size, engine.dtype)     # of rows that all weigh nothing
@@ -93,7 +96,7 @@ def gradients_of(ranks: SeveralRanks, network: Network, rows: Rows) -> Callable[
         add_in_pairs(blocks, total[:size], blocks)
         ranks.add(total)
         mine = [loss * part.weight for part, (loss, _) in zip(parts, results, strict=True)]
-        return data.summed(joined(ranks.gathered("the loss", mine))) / weight, total[:size]
+        return summed(joined(ranks.gathered("the loss", mine))) / weight, total[:size]
 
     return gradients
 
@@ -103,8 +106,8 @@ class Shard:
 
     def __init__(self, engine: Engine, arrays: Arrays, first: int, last: int) -> None:
         self.engine, self.arrays, self.first, self.last = engine, arrays, first, last
-        self.rows = Rows(engine, *arrays) if data.fits(arrays[0], engine) else None
-        self.weight = float(last - first) if arrays[3] is None else data.summed(arrays[3])
+        self.rows = Rows(engine, *arrays) if fits(arrays[0], engine) else None
+        self.weight = float(last - first) if arrays[3] is None else summed(arrays[3])
 
     def begin(self, rows: int, batch: int, epoch: int, shuffle: bool) -> None:
         """Puts them in the order in which an epoch takes them."""
@@ -127,7 +130,7 @@ class Shard:
         first, last = self.starts[step:step + 2]
         if self.rows is not None or first == last:
             return self.rows, first, last
-        return data.read(self.engine, self.arrays, self.order, first, last), 0, last - first
+        return read(self.engine, self.arrays, self.order, first, last), 0, last - first
 
 
 class Shards(ABC):
@@ -136,7 +139,7 @@ class Shards(ABC):
     rereads = True
 
     def __init__(self, ranks: SeveralRanks, engine: Engine, source: Source, batch: int) -> None:
-        if not isinstance(source, (data.InMemory, data.Mapped)):
+        if not isinstance(source, (InMemory, Mapped)):
             raise ValueError("X is an iterable of batches, but with a communicator each rank must pass its rows as "
                              "arrays or a memory-mapped file")
         self.ranks, self.engine, self.shuffle = ranks, engine, source.shuffle
@@ -146,9 +149,9 @@ class Shards(ABC):
             raise ValueError(f"batch_size is {self.batch}, but must be a multiple of shards={ranks.shards}")
         self.steps = -(-self.count // self.batch)
         self.share = source.count / self.count
-        self.shards = [Shard(engine, data.selected(source.arrays, slice(first, last)), begin + first, begin + last)
+        self.shards = [Shard(engine, selected(source.arrays, slice(first, last)), begin + first, begin + last)
                        for first, last in pairwise(bounds)]
-        self.gather = isinstance(source, data.InMemory)
+        self.gather = isinstance(source, InMemory)
         self.weight = total_weight(ranks, "sample_weight", [shard.weight for shard in self.shards])
         self.weighted = any(ranks.gathered("sample_weight", source.arrays[3] is not None))
         # Whoever has all rows trains as without ranks, but for their order.
@@ -159,7 +162,7 @@ class Shards(ABC):
         """Memory for gradients: made when training begins, as all ranks have agreed on its size then."""
         return self.ranks.blocks(self.engine.parameters.size, self.engine.dtype, len(self.shards).bit_length())
 
-    def epoch(self, trainer: Trainer, optimizer: Optimizer, number: int) -> float:
+    def epoch(self, trainer: Trainer, optimizer: MinibatchOptimizer, number: int) -> float:
         """One pass of all ranks together; returns the mean loss, NaN where it is not finite."""
         trainer.begin()
         for shard in self.shards:
@@ -173,20 +176,20 @@ class Shards(ABC):
         done = self.run(trainer, optimizer, np.broadcast_to(rates, self.steps).tolist(), losses)
         trainer.failed = done is None
         if done is not None:
-            trainer.total = data.summed(joined(self.ranks.gathered("the loss of an epoch", losses)))
+            trainer.total = summed(joined(self.ranks.gathered("the loss of an epoch", losses)))
             trainer.seen = min(done * self.batch, self.count)
-            trainer.weight = self.weight if done == self.steps else data.summed(joined(self.ranks.gathered(
-                "the weight of an epoch", [data.summed(shard.weights()[:done]) for shard in self.shards])))
+            trainer.weight = self.weight if done == self.steps else summed(joined(self.ranks.gathered(
+                "the weight of an epoch", [summed(shard.weights()[:done]) for shard in self.shards])))
         return trainer.finish()
 
     def mean_loss(self, network: Network) -> float:
         """The mean loss of the parameters as they are, over all ranks' rows."""
-        mine = [data.mean_loss_of_arrays(network, shard.arrays) * shard.weight for shard in self.shards if shard.weight]
-        return data.summed(joined(self.ranks.gathered("the training loss", mine))) / self.weight
+        mine = [mean_loss_of_arrays(network, shard.arrays) * shard.weight for shard in self.shards if shard.weight]
+        return summed(joined(self.ranks.gathered("the training loss", mine))) / self.weight
 
     def overflows(self) -> bool:
         """Whether a part of any rank's rows is beyond the dtype."""
-        mine = any(data.overflow_of_arrays(self.engine, shard.arrays, self.batch) for shard in self.shards)
+        mine = any(overflow_of_arrays(self.engine, shard.arrays, self.batch) for shard in self.shards)
         return any(self.ranks.gathered("whether the loss overflows", mine))
 
     def differentiate(self, trainer: Trainer, index: int, step: int, weight: float, loss: float,
@@ -206,7 +209,8 @@ class Shards(ABC):
         return isfinite(block[flag])
 
     @abstractmethod
-    def run(self, trainer: Trainer, optimizer: Optimizer, rates: list[float], losses: list[float]) -> int | None:
+    def run(self, trainer: Trainer, optimizer: MinibatchOptimizer, rates: list[float],
+            losses: list[float]) -> int | None:
         """The steps of an epoch at these rates, until a rank's time is over; adds to the loss of each shard. Returns
         how many were done, None if one was not finite."""
 
@@ -214,7 +218,8 @@ class Shards(ABC):
 class Summing(Shards):
     """Steps along the sum of all shards' gradients."""
 
-    def run(self, trainer: Trainer, optimizer: Optimizer, rates: list[float], losses: list[float]) -> int | None:
+    def run(self, trainer: Trainer, optimizer: MinibatchOptimizer, rates: list[float],
+            losses: list[float]) -> int | None:
         counts = False          # whether a row with weight has come; without one there is no mean
         for step, weight in enumerate(self.batch_weights()):
             counts = counts or weight > 0
@@ -246,7 +251,8 @@ class Summing(Shards):
 class Averaging(Shards):
     """Steps of each rank by itself; every so many, parameters and the optimizer's state are averaged."""
 
-    def run(self, trainer: Trainer, optimizer: Optimizer, rates: list[float], losses: list[float]) -> int | None:
+    def run(self, trainer: Trainer, optimizer: MinibatchOptimizer, rates: list[float],
+            losses: list[float]) -> int | None:
         failed = counts = False
         for step, weight in enumerate(self.shards[0].weights()):
             counts = counts or weight > 0

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._checks import checked_integer
-from ..training import data
+from ..training.rows import check_inputs, targets
+from ..training.trainable import engine_of
 from .arguments import drawable
 from .style import BLACK, BLUE, GREEN, MARKERS, ORANGE, PURPLE, SKY, VERMILLION, axes_for, finished
 
@@ -50,7 +51,7 @@ def decision_boundary(network: Network, X: ArrayLike, y: ArrayLike, *, resolutio
     if network.layer_sizes[-1] == 1 and network.activations[-1] == "softmax":
         raise ValueError("network has one softmax output, which is 1 everywhere, so there is no boundary; a network "
                          "for two classes has one sigmoid output, or two softmax outputs")
-    X = data.check_inputs(X, 2)
+    X = check_inputs(X, 2)
     labels = labels_of(network, y, len(X))
     grid = grid_around(X, resolution)
     outputs = outputs_on(grid, network)
@@ -68,7 +69,7 @@ def decision_boundary(network: Network, X: ArrayLike, y: ArrayLike, *, resolutio
 
 def labels_of(network: Network, y: ArrayLike, rows: int) -> Array:
     """The class (n,) of each row of y, which is as `Network.fit` takes it."""
-    values, labels = data.targets(network._engine, y, rows)
+    values, labels = targets(engine_of(network), y, rows)
     if values is not None:
         largest = (values == values.max(axis=1, keepdims=True)).sum(axis=1)
         if (largest > 1).any():

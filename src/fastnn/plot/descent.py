@@ -15,7 +15,7 @@ import numpy as np
 from .._checks import checked_integer, number, real_array
 from ..network import Network
 from ..optimizers import SGD
-from ..training.fit import DivergenceError, History
+from ..training import DivergenceError, History
 from .arguments import drawable, finite, listed, one_column
 from .style import (
     BLUE,

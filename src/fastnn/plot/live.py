@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._checks import number
 from ..callbacks import Callback
+from ..training.fit import recorded
 from .style import BLUE, VERMILLION, check_axes, epochs_of, finished, loss_name, pyplot, whole_numbers
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ class LivePlot(Callback):
             if line.axes is self.ax:                # otherwise the user has removed it
                 line.remove()
         self._lines = {"loss": self.ax.plot([], [], color=BLUE, label="training")[0]}
-        if fit.history.validation_loss:
+        if "validation_loss" in recorded(fit):
             self._lines["validation_loss"] = self.ax.plot([], [], "--", color=VERMILLION, label="validation")[0]
         whole_numbers(self.ax, FEW_TICKS)
         finished(self.ax, "epoch", loss_name(fit.network)).legend(loc="upper right")

@@ -23,9 +23,9 @@ from sklearn.utils.validation import validate_data
 from .._checks import real_array
 from ..network import Network
 from ..optimizers import Optimizer
-from ..training.data import CHUNK_BYTES
-from ..training.fit import DivergenceError
+from ..training import DivergenceError
 from ..training.scaling import Scaling, folded
+from ..training.sources import CHUNK_BYTES
 from .epochs import Bookkeeping, ForwardedCallbacks, HeldOut, ReportedLoss
 from .parameters import Parameters, uses_lbfgs
 from .rows import (

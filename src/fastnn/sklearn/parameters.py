@@ -18,10 +18,10 @@ from sklearn.base import BaseEstimator
 
 from .._checks import checked_dtype, checked_hidden, checked_integer, checked_shares, choose, number, sequence, shown
 from ..activations import ACTIVATIONS, HIDDEN
-from ..callbacks import checked_callbacks
 from ..losses import PARAMETERS, as_loss
 from ..optimizers import SGD, Adam, Optimizer
 from ..training.lbfgs import LBFGS
+from ..training.settings import checked_callbacks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -31,6 +31,7 @@ FORMAT_VERSION = 1
 
 # What a header may hold. A parser makes up to 50 times as much of its text, and recurses as deep as that is nested.
 LARGEST_HEADER = 2**22      # bytes of names, shapes and description
+MOST_LAYERS = 10_000        # of a network: they fit into it, whatever their sizes, beside half a megabyte of metadata
 MOST_ARRAYS = 21_000
 MOST_NUMBERS = 16 * MOST_ARRAYS     # and names and the like; each array of two dimensions takes 12
 LARGEST_TEXT = 2**20        # characters of the description and of what stands beside it, as JSON
@@ -148,50 +149,60 @@ def read_model(path: Path) -> tuple[dict[str, Any], dict[str, Array]]:
     The header is checked before the arrays are read. Of the bytes that were read nothing stays but the arrays' copies.
     """
     path = os.fspath(path)
-    expected = "a safetensors file"
     with open_regular(path) as file:
-        try:
+        with _expecting(path, "a safetensors file"):
             size = os.fstat(file.fileno()).st_size
             start = 8 + _check_start(file.read(START), size)
             file.seek(0)
             head = file.read(start)
             text = head[8:].decode()
+        content = _label_content(path, text)
 
-            expected = "metadata of fastnn"
-            if not text.startswith(OPENING):
-                raise ValueError("a safetensors file of something else; load reads what Network.save wrote")
-            _check_json(text)
-            label, _ = DECODER.raw_decode(text, len(OPENING) - 1)
-            _check_label(label)
-            content = json.loads(label)
-
-            expected = f"format version {FORMAT_VERSION} at most"     # first: a newer one may change all that follows
-            version = content.get("format_version")
-            if isinstance(version, int) and version > FORMAT_VERSION:
-                raise ValueError(f"format version {version}; upgrade fastnn")
-
-            end = start + int(last[1] if (last := LAST_OFFSET.search(text)) else 0)
-            expected = f"{end} bytes"
+        end = start + int(last[1] if (last := LAST_OFFSET.search(text)) else 0)
+        with _expecting(path, f"{end} bytes"):
             if size != end:
                 raise ValueError(f"{size} bytes: {'it was cut short' if size < end else 'more'}; {AGAIN}")
             data = head + file.read(end - start)        # what was checked, though the file may have changed
             if len(data) != end:
                 raise ValueError(f"{len(data)} bytes: it has become shorter meanwhile")
 
-            expected = "arrays"
-            tensors = dict(sorted(_by_rust(safetensors.numpy.load, data).items()))
-            del data, text, label
-            right = _content(content.get("description"), tensors)
-            expected = f"checksum {right['checksum']}"
-            if content.get("checksum") != right["checksum"]:
-                raise ValueError(f"checksum {content.get('checksum')!r:.80}; {AGAIN}")
+    with _expecting(path, "arrays"):
+        tensors = dict(sorted(_by_rust(safetensors.numpy.load, data).items()))
+        del data, text
+        right = _content(content.get("description"), tensors)
+        checksum = right["checksum"]
+    with _expecting(path, f"checksum {checksum}"):
+        if content.get("checksum") != checksum:
+            raise ValueError(f"checksum {content.get('checksum')!r:.80}; {AGAIN}")
+    with _expecting(path, "JSON exactly as fastnn writes it"):     # so no key is there twice, and no bit is free
+        if head != _header(_to_json(right), tensors):
+            raise ValueError("another spelling of the same content")
+    return right["description"], tensors
 
-            expected = "JSON exactly as fastnn writes it"       # so no key is there twice, and no bit is free
-            if head != _header(_to_json(right), tensors):
-                raise ValueError("another spelling of the same content")
-            return right["description"], tensors
-        except MALFORMED as error:
-            raise FormatError(f"{path} cannot be read as a model: expected {expected}, but got: {error}") from error
+
+@contextmanager
+def _expecting(path: str, expected: str) -> Iterator[None]:
+    """Within it, whatever shows that a file is no model becomes a FormatError that says what was expected."""
+    try:
+        yield
+    except MALFORMED as error:
+        raise FormatError(f"{path} cannot be read as a model: expected {expected}, but got: {error}") from error
+
+
+def _label_content(path: str, text: str) -> dict[str, Any]:
+    """What a header's text says of the file beside the arrays: its format version, checksum and description."""
+    with _expecting(path, "metadata of fastnn"):
+        if not text.startswith(OPENING):
+            raise ValueError("a safetensors file of something else; load reads what Network.save wrote")
+        _check_json(text)
+        label, _ = DECODER.raw_decode(text, len(OPENING) - 1)
+        _check_label(label)
+        content: dict[str, Any] = json.loads(label)
+    with _expecting(path, f"format version {FORMAT_VERSION} at most"):      # first: a newer one may change what follows
+        version = content.get("format_version")
+        if isinstance(version, int) and version > FORMAT_VERSION:
+            raise ValueError(f"format version {version}; upgrade fastnn")
+    return content
 
 
 def _check_start(start: bytes, size: int) -> int:

@@ -21,21 +21,28 @@ import numpy as np
 
 from .. import schedules
 from .._checks import shown
-from ..callbacks import EarlyStopping, check_best
 from ..losses import Loss
-from ..optimizers import OPTIMIZERS, Optimizer, check_epsilon, remade
+from ..optimizers import OPTIMIZERS, check_epsilon, remade
+from ..training.early_stopping import EarlyStopping, check_best, described, from_description
 from ..training.lbfgs import LBFGS
+from ..training.trainable import (
+    Progress,
+    at_rest,
+    build,
+    checked_arguments,
+    engine_of,
+    initializer_of,
+    set_progress,
+)
 from .model_file import FormatError, check_depth, check_target, checked, read_model, write_model
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from .._types import AnyOptimizer, Array, LossFunction, Path
-    from ..network import Network
+    from .._types import AnyOptimizer, Array, LossFunction, Network, Path
 
 Description = dict[str, Any]        # what JSON can hold, and for pickle a Loss, a function or a Schedule too
 
-MOST_LAYERS = 10_000        # fit into a file's header, whatever their sizes, beside half a megabyte of metadata
 SPARE = 4096                # bytes that training may add to a description: an optimizer, early stopping, longer counts
 LONG_LIST = 64              # floats or more in a list of metadata: it is an array in the file
 MOST_NUMBERS = 2**18        # floats in all these lists: in memory they take four times as much as in the file
@@ -48,20 +55,20 @@ REFUSED = (AttributeError, LookupError, OverflowError, TypeError, ValueError)
 
 def parts(network: Network) -> tuple[Description, dict[str, Array]]:
     """(description, tensors) of a network, all of one step."""
-    with network._at_rest():
+    with at_rest(network):
         return parts_at_rest(network)
 
 
 def parts_at_rest(network: Network) -> tuple[Description, dict[str, Array]]:
     """`parts` of a network that no other thread is training now."""
-    engine, optimizer, stopping = network._engine, network.optimizer, network.early_stopping
+    engine, optimizer, stopping = engine_of(network), network.optimizer, network.early_stopping
     tensors = {f"{kind}.{layer}": array.copy()
                for kind, arrays in (("weights", network.weights), ("biases", network.biases))
                for layer, array in enumerate(arrays)}
     description: Description = {
         "network": {
             "layer_sizes": list(network.layer_sizes), "activation": list(network.activations[:-1]),
-            "output": network.activations[-1], "loss": engine.loss, "initializer": network._initializer,
+            "output": network.activations[-1], "loss": engine.loss, "initializer": initializer_of(network),
             "dtype": network.dtype, "seed": network.seed, "dropout": list(network.dropout), "l1": network.l1,
             "l2": network.l2, "label_smoothing": network.label_smoothing,
         },
@@ -72,20 +79,15 @@ def parts_at_rest(network: Network) -> tuple[Description, dict[str, Array]]:
         if KINDS.get(type(optimizer).__name__) is not type(optimizer):
             raise TypeError(f"optimizer is a {type(optimizer).__name__}, but only optimizers of fastnn's own can be "
                             "saved and copied with their network")
-        state = getattr(optimizer, "state", ())
         description["optimizer"] = {
             "name": type(optimizer).__name__, "arguments": optimizer.arguments(), "steps": optimizer.steps,
-            "epochs": optimizer.epochs, "blocks": len(state)}
-        tensors |= {f"optimizer.{index}": engine.packed(block) for index, block in enumerate(state)}
+            "epochs": optimizer.epochs, "blocks": len(optimizer.state)}
+        tensors |= {f"optimizer.{index}": engine.packed(block) for index, block in enumerate(optimizer.state)}
     if stopping is not None:
-        description["early_stopping"] = {
-            "settings": stopping.settings(), "best": stopping.best, "best_epoch": stopping.best_epoch,
-            "waited": stopping.waited}
-        if stopping._best_of is not None:               # it has watched, and was not read from an older file
-            description["early_stopping"]["best_of"] = stopping._best_of
+        description["early_stopping"] = described(stopping)
         best = stopping.best_parameters
         if best is not None:
-            check_best(network, best)
+            check_best(engine, best)
             tensors["early_stopping.best"] = engine.packed(best)
     return description, tensors
 
@@ -94,18 +96,18 @@ def checked_parts(network: Network) -> tuple[Description, dict[str, Array]]:
     """`parts` with a copy of the metadata; an error where `rebuilt` would raise one."""
     description, tensors = parts(network)
     description["metadata"] = copy.deepcopy(network.metadata)
-    restored(type(network), description, tensors)
+    restored(description, tensors)
     return description, tensors
 
 
-def restored(kind: type[Network], description: Description,
-             tensors: Mapping[str, Array]) -> tuple[AnyOptimizer | None, EarlyStopping | None]:
+def restored(description: Description, tensors: Mapping[str, Array]
+             ) -> tuple[AnyOptimizer | None, EarlyStopping | None]:
     """Checks parts without making a network. Returns its optimizer and its EarlyStopping, without their blocks.
 
     ValueError, KeyError and TypeError for what are no parts.
     """
     settings = description["network"]
-    kind._checked_settings(**settings)
+    checked_arguments(**settings)
     check_tensors(tensors, **settings)
     sizes = settings["layer_sizes"]
     shape = (sum((n_in + 1) * n_out for n_in, n_out in pairwise(sizes)),)
@@ -125,10 +127,7 @@ def restored(kind: type[Network], description: Description,
             check_vector(name := f"optimizer.{index}", tensors[name], shape)
             needed.add(name)
     if description["early_stopping"] is not None:
-        saved = description["early_stopping"]
-        stopping = EarlyStopping(**saved["settings"])
-        stopping.best, stopping.best_epoch, stopping.waited = saved["best"], saved["best_epoch"], saved["waited"]
-        stopping._best_of = saved.get("best_of")        # which older files do not have
+        stopping = from_description(description["early_stopping"])
         if (name := "early_stopping.best") in tensors:
             check_vector(name, tensors[name], shape)
             needed.add(name)
@@ -139,16 +138,17 @@ def restored(kind: type[Network], description: Description,
 
 def rebuilt(kind: type[Network], description: Description, tensors: Mapping[str, Array]) -> Network:
     """The network that `parts` took apart; `kind` is its class. ValueError, KeyError and TypeError for other parts."""
-    optimizer, stopping = restored(kind, description, tensors)
-    network = undrawn(kind, **description["network"])
-    engine = network._engine
+    optimizer, stopping = restored(description, tensors)
+    # Without initial weights: they would take their time and memory, and be overwritten. And without the __init__ of a
+    # subclass, which may have other arguments: what it has set comes along.
+    network = kind.__new__(kind, **description["network"])
+    build(network, **description["network"])
+    engine = engine_of(network)
     for layer in range(engine.n_layers):
         network.weights[layer][...] = tensors[f"weights.{layer}"]
         network.biases[layer][...] = tensors[f"biases.{layer}"]
     network.metadata = dict(description.get("metadata", {}))
-    network._epochs_trained = description["epochs_trained"]
-    engine.steps = description["steps_trained"]
-    if isinstance(optimizer, Optimizer):
+    if optimizer is not None:
         optimizer.bind(engine)
         for index, block in enumerate(optimizer.state):
             if (name := f"optimizer.{index}") in tensors:       # else momentum was set since the last fit
@@ -157,19 +157,8 @@ def rebuilt(kind: type[Network], description: Description, tensors: Mapping[str,
         if "early_stopping.best" in tensors:
             stopping.best_parameters = np.zeros_like(engine.parameters)
             engine.unpack(tensors["early_stopping.best"], stopping.best_parameters)
-        stopping._engine = engine
-    network._optimizer, network._early_stopping = optimizer, stopping
-    return network
-
-
-def undrawn(kind: type[Network], **arguments: Any) -> Network:
-    """`kind(**arguments)`, but without initial weights: they would take their time and memory, and be overwritten; and
-    without the __init__ of a subclass, which may have other arguments: what it has set comes along."""
-    from ..network import Network  # which needs this module
-    network = kind.__new__(kind, **arguments)
-    network._drawn = False
-    Network.__init__(network, **arguments)
-    del network._drawn
+        stopping.belong(engine)
+    set_progress(network, Progress(optimizer, stopping, description["epochs_trained"], description["steps_trained"]))
     return network
 
 
@@ -225,10 +214,12 @@ def plain_parts(network: Network) -> tuple[Description, dict[str, Array], schedu
     description, tensors = parts(network)
     check_metadata(description["metadata"])
     take_lists(description, tensors)
-    loss, trained = description["network"]["loss"], network.optimizer
+    trained: Any = network.optimizer
+    loss = description["network"]["loss"]
     description["network"]["loss"] = asdict(loss) if isinstance(loss, Loss) else None
     lost: schedules.Schedule | None = None
-    if isinstance(trained, Optimizer) and isinstance(rate := trained.learning_rate, schedules.Schedule):
+    rate = getattr(trained, "learning_rate", None)      # LBFGS has none
+    if isinstance(rate, schedules.Schedule):
         saved: Any = plain_schedule(rate)
         if saved is None:
             saved, lost = max(trained.last_rate, 1e-300), rate        # 0 would be no learning rate
@@ -236,7 +227,7 @@ def plain_parts(network: Network) -> tuple[Description, dict[str, Array], schedu
     try:
         read, arrays = json.loads(json.dumps(description)), dict(tensors)
         put_back(read, arrays)
-        restored(type(network), understood(read), arrays)
+        restored(understood(read), arrays)
     except REFUSED as error:
         raise ValueError(f"the network was not saved, as fastnn.load would refuse it: {error}") from error
     return description, tensors, lost

@@ -1,7 +1,7 @@
 """L-BFGS: SciPy's, driven by the network's own loss and gradients over all rows at once.
 
 Here SciPy has the loop, and an iteration is an epoch; everything between epochs is that of
-fit.py. SciPy is imported when it is used.
+fit.py. `LBFGS` has the methods of `MinibatchOptimizer` there. SciPy is imported when it is used.
 """
 
 from __future__ import annotations
@@ -9,23 +9,25 @@ from __future__ import annotations
 import math
 from enum import IntEnum
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import numpy as np
 
 from .._checks import Settings, checked_count, checked_integer, number, optional
 from .._optional import library
 from .._words import explains
-from . import data
-from .fit import DivergenceError, callbacks_begun
+from .divergence import DivergenceError
+from .fit import callbacks_begun
+from .rows import as_rows
+from .trainable import at_rest, engine_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .._types import ArrayLike, ClassWeight, FloatArray
+    from .._types import Fit, FloatArray, History, Ranks
     from ..core import Engine, Rows
-    from ..network import Network
-    from .fit import Fit, History
+    from .divergence import State
+    from .settings import FitSettings
 
 
 class LBFGS(Settings):
@@ -80,11 +82,32 @@ class LBFGS(Settings):
     def __repr__(self) -> str:
         return f"LBFGS({', '.join(f'{name}={value!r}' for name, value in self.arguments().items())})"
 
+    @property
+    def state(self) -> tuple[()]:
+        """It keeps no blocks between fits."""
+        return ()
+
     def bind(self, engine: Engine) -> None:
-        """Sees whether it can train this network."""
-        if any(engine.dropout):
-            raise ValueError("optimizer is LBFGS, which needs a loss that stays the same, but the network has dropout")
+        """It keeps nothing of a network, and so belongs to none."""
+
+    def loop(self, engine: Engine, X: object, y: object, sample_weight: object, settings: FitSettings,
+             ranks: Ranks) -> Callable[[Fit, State], History]:
+        """Checks the rows of a fit; returns the function that trains on them."""
+        rows = whole_batch(engine, X, y, sample_weight, settings, ranks)
         scipy_minimize()
+        return partial(minimise, rows, self, ranks)
+
+    def for_single_steps(self) -> NoReturn:
+        """Refuses `train_on_batch`."""
+        raise ValueError("optimizer is LBFGS, which needs all rows at once: call fit, or pass another optimizer")
+
+    def memory(self) -> tuple[int, int]:
+        """What a fit changes, for `bring_back`."""
+        return self.steps, self.epochs
+
+    def bring_back(self, memory: tuple[int, int], engine: Engine) -> None:
+        """Makes it as it was."""
+        self.steps, self.epochs = memory
 
     def count_epoch(self) -> None:
         """One more iteration is done."""
@@ -108,28 +131,30 @@ def scipy_minimize() -> Callable[..., Any]:
     return library("scipy.optimize", "SciPy", "lbfgs", "LBFGS").minimize
 
 
-def whole_batch(network: Network, X: object, y: object, sample_weight: ArrayLike | None,
-                class_weight: ClassWeight | None, batch_size: int | None, steps_per_epoch: int | None,
-                ranks: data.Ranks) -> Rows:
-    """All rows, which L-BFGS takes at once."""
+def whole_batch(engine: Engine, X: object, y: object, sample_weight: object, settings: FitSettings,
+                ranks: Ranks) -> Rows:
+    """All rows, which L-BFGS takes at once; refuses what it does not go with."""
     if y is None:
         raise ValueError("optimizer is LBFGS, which needs all rows at once, but X is an iterable of batches")
-    rows = data.as_rows(network._engine, X, y, sample_weight, class_weight, ranks.size == 1, ranks)
-    if steps_per_epoch is not None:
-        raise ValueError(f"steps_per_epoch is {steps_per_epoch}, but an epoch of LBFGS is one iteration over all rows; "
-                         "leave it out")
-    if batch_size is not None and batch_size < len(rows):
-        raise ValueError(f"batch_size is {batch_size}, but LBFGS takes all {len(rows)} rows at once; leave it out")
-    if network.label_smoothing:
-        raise ValueError(f"label_smoothing is {network.label_smoothing}, which LBFGS does not know; "
+    rows = as_rows(engine, X, y, sample_weight, settings.class_weight, ranks.size == 1, ranks)
+    if settings.steps_per_epoch is not None:
+        raise ValueError(f"steps_per_epoch is {settings.steps_per_epoch}, but an epoch of LBFGS is one iteration over "
+                         "all rows; leave it out")
+    if settings.batch_size is not None and settings.batch_size < len(rows):
+        raise ValueError(f"batch_size is {settings.batch_size}, but LBFGS takes all {len(rows)} rows at once; leave it "
+                         "out")
+    if engine.label_smoothing:
+        raise ValueError(f"label_smoothing is {engine.label_smoothing}, which LBFGS does not know; "
                          "smooth y itself, or pass another optimizer")
+    if any(engine.dropout):
+        raise ValueError("optimizer is LBFGS, which needs a loss that stays the same, but the network has dropout")
     return rows
 
 
-def run(fit: Fit, rows: Rows, optimizer: LBFGS) -> History:
+def minimise(rows: Rows, optimizer: LBFGS, ranks: Ranks, fit: Fit, _: State) -> History:
     """Trains for the fit's epochs, or until something stops it; returns the History."""
-    fit.rows = sum(fit._ranks.gathered("X", len(rows)))
-    minimisation = Minimisation(fit, rows, optimizer)
+    fit.rows = sum(ranks.gathered("X", len(rows)))
+    minimisation = Minimisation(fit, rows, optimizer, ranks)
     with callbacks_begun(fit):
         if fit.epochs:
             reason = minimisation.run()
@@ -144,9 +169,9 @@ class Minimisation:
     Rank 0 asks SciPy and tells the other ranks what it does, so that one line search is that of all of them.
     """
 
-    def __init__(self, fit: Fit, rows: Rows, optimizer: LBFGS) -> None:
-        self.fit, self.optimizer, self.ranks, self.network = fit, optimizer, fit._ranks, fit.network
-        self.engine = fit.network._engine
+    def __init__(self, fit: Fit, rows: Rows, optimizer: LBFGS, ranks: Ranks) -> None:
+        self.fit, self.optimizer, self.ranks, self.network = fit, optimizer, ranks, fit.network
+        self.engine = engine_of(fit.network)
         self.l1, self.l2 = self.engine.l1, self.engine.l2
         self.accepted = self.network.get_parameters()       # of the last iteration
         self.mean_gradients = self.ranks.gradients_of(self.network, rows)
@@ -211,7 +236,7 @@ class Minimisation:
             trial = v.astype(self.network.dtype)
         if not np.isfinite(trial).all():        # the line search has lost its way
             raise self.diverged()
-        with self.network._at_rest(stepping=True):      # what others copy is what was accepted, and not what is tried
+        with at_rest(self.network, stepping=True):      # what others copy is what was accepted, and not what is tried
             self.network.set_parameters(trial)
             try:
                 loss, block = self.mean_gradients()

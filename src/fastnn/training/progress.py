@@ -12,10 +12,10 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from .._optional import library
-from ..callbacks import Callback
+from .callback import Callback
 
 if TYPE_CHECKING:
-    from .fit import Fit
+    from .._types import Fit
 
 REFRESH_SECONDS = 0.1
 

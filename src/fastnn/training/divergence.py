@@ -1,0 +1,142 @@
+"""DivergenceError, and the way back from it: what a fit can go back to where the loss stops being finite.
+
+A `State` is what a fit changes beside blocks of numbers; `WayBack` knows which states a fit can go back to, with their
+blocks. fit.py says when.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .trainable import engine_of, progress_of, set_progress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from .._types import AnyOptimizer, EarlyStopping, FloatArray, Network
+    from ..core import Trainer
+
+SCALE = "scale the targets and inputs to a size of about 1"
+
+
+class DivergenceError(ValueError):
+    """The loss stopped being finite. After `fit` everything is as it was when the last good epoch began, after
+    `train_on_batch` as it was before the call.
+
+    A training loss tells how good parameters were before each step. So an epoch speaks for the parameters with which
+    it began, and is good if its mean training loss was finite and not larger than that of the fit's first
+    epoch. If no epoch was good, or if the parameters before the fit have a smaller loss over the training rows (of an
+    iterable: over its last batch), everything is as it was before the fit. (A loop of fits is not seen as one.)
+    "Everything" is: parameters, the optimizer with its state and counts, what a schedule and an EarlyStopping
+    remember, random numbers, `epochs_trained`; and before the first epoch also which optimizer and EarlyStopping the
+    network has. A loss of `LBFGS` never grows: it goes back to the last iteration.
+
+    Attributes: `epoch` (counted since the network was built, from 1), `step` (within that
+    epoch, from 1), `learning_rate` (NaN for `LBFGS`, which has none), `single` (whether it was a
+    `train_on_batch`; its epoch and step say nothing), `restored` (the network's `epochs_trained` now; None for
+    `train_on_batch`), `overflow` (whether the loss or its gradient, squared, is beyond the dtype with the parameters
+    that are back, too: then no learning rate is small enough).
+    """
+
+    def __init__(self, epoch: int, step: int, learning_rate: float, single: bool = False, restored: int | None = None,
+                 overflow: bool = False) -> None:
+        self.epoch, self.step, self.learning_rate, self.single = epoch, step, learning_rate, single
+        self.restored, self.overflow = restored, overflow
+        super().__init__(epoch, step, learning_rate, single, restored, overflow)
+
+    def __str__(self) -> str:
+        rate, advice = f", with learning rate {self.learning_rate:g}", "try a smaller learning rate"
+        if self.single:
+            advice = SCALE if self.overflow else f"{advice}, or {SCALE}"
+            return f"the loss is not finite{rate}; parameters are as they were before this call: {advice}"
+        if math.isnan(self.learning_rate):
+            rate, advice = "", "scale the inputs and targets to a size of about 1"
+        elif self.overflow:
+            advice = SCALE
+        earlier = f", epochs_trained is {self.restored}" if self.restored not in (None, self.epoch - 1) else ""
+        return (f"the loss stopped being finite in epoch {self.epoch}, step {self.step}{rate}; "
+                f"parameters of the last good epoch are restored{earlier}: {advice}")
+
+
+class State:
+    """Everything that a fit changes beside the numbers in blocks, as it is now; `bring_back` restores it."""
+
+    def __init__(self, network: Network, optimizer: AnyOptimizer, stopping: EarlyStopping | None) -> None:
+        self.network, self.optimizer, self.stopping = network, optimizer, stopping
+        self.progress, self.of_optimizer = progress_of(network), optimizer.memory()
+        self.of_stopping = stopping.memory() if stopping is not None else ()
+
+    def is_now(self) -> bool:
+        """Whether nothing has been learned since."""
+        now = progress_of(self.network)
+        return (now.epochs, now.steps) == (self.progress.epochs, self.progress.steps)
+
+    def bring_back(self) -> None:
+        """Restores everything. It takes hardly any memory: the reason may be that memory ran out."""
+        set_progress(self.network, self.progress)
+        # An optimizer or EarlyStopping that belongs to another network was refused to this one, and is left alone.
+        engine = engine_of(self.network)
+        if self.stopping is not None:
+            self.stopping.bring_back(self.of_stopping, engine)
+        self.optimizer.bring_back(self.of_optimizer, engine)
+
+
+class WayBack:
+    """The states that a fit can go back to: the beginnings of the fit, of the last good epoch, of the one under way.
+
+    A training loss belongs to the parameters before the step: an epoch that explodes shows it in the next one's loss.
+    So a finished epoch speaks for the parameters with which it began, if its loss is not worse than the first
+    epoch's. That may have exploded itself; so after divergence the loss over the training rows chooses between
+    the last good epoch and the beginning of the fit. Copies of the blocks take turns: an epoch costs one.
+    """
+
+    def __init__(self, trainer: Trainer, start: State, blocks: Sequence[FloatArray],
+                 copies: Sequence[list[FloatArray]]) -> None:
+        self.trainer, self.start, self.blocks, self.copies = trainer, start, blocks, copies
+        self.states = [start] * len(copies)     # the first one is never replaced
+        self.begun = self.good = 0              # indices of states and copies
+        self.first = math.nan                   # the loss of the first epoch
+
+    def begin(self) -> None:
+        """An epoch begins: chooses where the trainer copies the blocks to."""
+        if not math.isnan(self.first):
+            self.begun = 2 if self.good == 1 else 1
+            self.states[self.begun] = State(self.start.network, self.start.optimizer, self.start.stopping)
+        copies = self.copies[self.begun]
+        copies.extend(np.empty_like(block) for block in self.blocks[len(copies):])
+        del copies[len(self.blocks):]
+        self.trainer.good = copies
+
+    def vouch(self, loss: float) -> None:
+        """An epoch has ended with this finite loss: its beginning is good if that is not above the first one."""
+        if math.isnan(self.first):
+            self.first = loss
+        if loss <= self.first:
+            self.good = self.begun
+
+    def to_better(self, mean_loss: Callable[[], float]) -> None:
+        """Goes back to the beginning of the last good epoch or of the fit, whichever has the smaller loss."""
+        try:
+            if self.good:
+                losses = []
+                for which in (self.good, 0):
+                    np.copyto(self.blocks[0], self.copies[which][0])
+                    losses.append(mean_loss())
+                if not losses[0] <= losses[1]:
+                    self.good = 0
+        finally:
+            self.to_good()
+
+    def to_good(self) -> None:
+        """Goes back to the beginning of the last good epoch."""
+        self.trainer.good = self.copies[self.good]
+        self.trainer.restore()
+        self.states[self.good].bring_back()
+
+    def to_begun(self) -> None:
+        """Goes back to the beginning of the epoch under way."""
+        self.good = self.begun
+        self.to_good()

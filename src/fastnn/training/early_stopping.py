@@ -1,0 +1,240 @@
+"""EarlyStopping: stops a fit that no longer improves, and keeps the best parameters.
+
+It asks the fit (fit.py) what is recorded and what the latest value is. Storage asks `described` and `from_description`.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from .._checks import Settings, checked_count, checked_integer, choose, number, optional, shown, yes_or_no
+from .._words import explains, meant
+from ..metrics import METRICS
+from .callback import Callback
+from .fit import latest, recorded, watch
+from .trainable import at_rest, engine_of
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from .._types import Fit, FloatArray, Network
+    from ..core import Engine
+
+REMEMBERED = "best", "best_epoch", "waited", "best_parameters", "_best_of"
+
+
+def checked_monitor(name: str, value: object) -> str:
+    """The name of a list in the History."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} is {shown(value)}, but must be the name of a list in the History, or None")
+    return str.__str__(value)
+
+
+def checked_block(name: str, value: object) -> FloatArray:
+    """An array; `EarlyStopping.restore` looks whether it fits the network."""
+    if not isinstance(value, np.ndarray):
+        raise TypeError(f"{name} is a {type(value).__name__}, but must be an array, or None")
+    return value
+
+
+def check_best(engine: Engine, block: FloatArray) -> None:
+    """Refuses a block that is not one of this network's parameters."""
+    parameters = engine.parameters
+    if (block.shape, block.dtype) != (parameters.shape, parameters.dtype):
+        raise ValueError("early_stopping.best_parameters is not a block of this network's parameters; set it to None")
+
+
+class EarlyStopping(Settings, Callback):
+    """Stops a fit when what it watches has not improved for `patience` epochs.
+
+    Parameters
+    ----------
+    patience : int
+        Epochs without improvement before the fit stops.
+    min_change : float
+        What counts as one: better than the best so far by more than this.
+    monitor : str or None
+        A list of the History, such as "validation_accuracy"; None is the validation loss, or the
+        training loss where nothing is validated. (`fit` refuses a score that says nothing about its rows: "r2"
+        of targets that are all alike.)
+    mode : "min", "max" or None
+        Which values are better; None knows losses and the metrics that fastnn names.
+    restore_best : bool
+        Whether the network gets the parameters of the best epoch when the fit is stopped. (A fit
+        that reaches its last epoch keeps the latest, so that the next one goes on from there;
+        `restore(network)` brings the best ones back.) A fit in which every value was the same keeps the latest too.
+        Where no value was finite there is no best epoch: that is a RuntimeWarning at the end of the fit.
+
+    A History's training loss is a mean over steps, each before it was made, and so no epoch's own. "loss" watches
+    the mean loss over the training rows after each epoch instead, which `evaluate` gives for the parameters that are
+    restored, and which takes one more pass forward. The batches of an iterable are not read again: if an
+    epoch is one batch, the recorded loss is that of the parameters before it, and these are kept (with dropout or
+    label smoothing, the last batch is looked at once more instead); if it is more, the recorded mean counts
+    for the parameters at the end. What `LBFGS` records is the loss of the parameters after the iteration.
+
+    Attributes: `best`, the best value; `best_epoch`, after which epoch the best parameters were there, as
+    `epochs_trained` counts; `waited`, epochs since the best value. They go on in the next fit with the same object
+    (if it watches the same), so it belongs to one network; they are saved with it:
+    `fastnn.load(path).early_stopping` is it again.
+    """
+
+    _checks: ClassVar = {
+        "patience": partial(checked_integer, low=1), "min_change": partial(number, low=0),
+        "monitor": optional(checked_monitor), "mode": optional(partial(choose, known=("min", "max"))),
+        "restore_best": yes_or_no, "best": optional(number),
+        "best_epoch": optional(checked_count), "waited": checked_count, "best_parameters": optional(checked_block),
+        "_best_of": optional(checked_monitor),
+    }
+
+    patience: int
+    min_change: float
+    monitor: str | None
+    mode: str | None
+    restore_best: bool
+    best: float | None
+    best_epoch: int | None
+    waited: int
+    best_parameters: FloatArray | None
+    _best_of: str | None        # what `best` is the best of, such as "min loss"
+
+    @explains
+    def __init__(self, patience: int = 10, min_change: float = 0.0, monitor: str | None = None,
+                 mode: str | None = None, restore_best: bool = True) -> None:
+        self.patience = patience
+        self.min_change = min_change
+        self.monitor = monitor
+        self.mode = mode
+        self.restore_best = restore_best
+        self._best_of = None
+        self._forget()
+
+    def __reduce__(self) -> tuple[type[EarlyStopping], tuple[Any, ...]]:
+        """A copy has the settings, and belongs to no network yet."""
+        return EarlyStopping, tuple(self.settings().values())
+
+    def __repr__(self) -> str:
+        settings = ", ".join(f"{name}={value!r}" for name, value in self.settings().items())
+        return f"EarlyStopping({settings})"
+
+    def settings(self) -> dict[str, Any]:
+        """The arguments that would make it again."""
+        return {name: getattr(self, name) for name in ("patience", "min_change", "monitor", "mode", "restore_best")}
+
+    def belong(self, engine: Engine | None) -> None:
+        """Makes it that of the network with this engine, or nobody's."""
+        if engine is None:
+            vars(self).pop("_owner", None)
+        else:
+            vars(self)["_owner"] = engine
+
+    def memory(self) -> tuple[Any, ...]:
+        """What a fit changes, for `bring_back`."""
+        return vars(self).get("_owner"), *(getattr(self, name) for name in REMEMBERED)
+
+    def bring_back(self, memory: tuple[Any, ...], engine: Engine) -> None:
+        """Makes it as it was, unless it belongs to another network than the one with this engine."""
+        if vars(self).get("_owner") is not engine:
+            return
+        owner, *values = memory
+        for name, value in zip(REMEMBERED, values, strict=True):
+            setattr(self, name, value)
+        self.belong(owner)
+
+    def watch(self, fit: Fit) -> None:
+        """Refuses what it cannot watch in a fit, and makes ready for it: it is the fit's network's from now on."""
+        lists = recorded(fit)
+        self._name = self.monitor or ("validation_loss" if "validation_loss" in lists else "loss")
+        mode = self._mode_of(self._name, lists)
+        metric = lists[self._name]
+        if metric is not None and (reason := metric.says_nothing()):
+            raise ValueError(f"monitor is {self._name!r}, which says nothing here: {reason}; pass more rows, or "
+                             "monitor the loss")
+        engine = engine_of(fit.network)
+        if vars(self).setdefault("_owner", engine) is not engine:       # atomic: two threads may try
+            raise ValueError("early_stopping holds the best parameters of another network; create one for each")
+        if self.best_parameters is not None:
+            check_best(engine, self.best_parameters)
+        best_of = f"{mode} {self._name}"
+        if self._best_of not in (None, best_of):        # numbers of two kinds are not compared
+            self._forget()
+        self._best_of = best_of
+        self._sign = 1 if mode == "min" else -1
+        watch(fit, self._name)
+
+    def _mode_of(self, name: str, lists: Collection[str]) -> str:
+        """Which values of a list are better; refuses a list that the fit does not record."""
+        if name not in lists:
+            hint = meant("monitor", name, lists)
+            if "validation_loss" not in lists and name.startswith("val"):
+                hint = "there is none without validation_data; "
+            raise ValueError(f"monitor is {name!r}, which this fit does not record; {hint}it records "
+                             f"{', '.join(sorted(lists))}")
+        metric = METRICS.get(name.removeprefix("validation_"))
+        mode = self.mode or ("min" if name.endswith("loss") else metric.mode if metric is not None else None)
+        if mode is None:
+            raise ValueError(f"mode is None, but whether a larger {name!r} is better is not known; "
+                             "pass mode='max' or 'min'")
+        return mode
+
+    def _forget(self) -> None:
+        """There is no best epoch yet."""
+        self.best = self.best_epoch = self.best_parameters = None
+        self.waited = 0
+
+    def on_fit_begin(self, fit: Fit) -> None:
+        self._same = True       # whether all values of this fit are the best one
+
+    def on_epoch_end(self, fit: Fit) -> None:
+        value, parameters, epochs_ago = latest(fit, self._name)
+        if math.isfinite(value) and (self.best is None or self._sign * (self.best - value) > self.min_change):
+            self._same = self._same and fit.epoch == 1
+            copied = parameters.copy()      # a new one: a fit may go back to the one before
+            with at_rest(fit.network):      # who copies or saves the network gets all of it, or nothing
+                self.best, self.best_epoch, self.waited = value, fit.network.epochs_trained - epochs_ago, 0
+                self.best_parameters = copied
+            return
+        self._same = self._same and value == self.best
+        self.waited += 1
+        if self.waited >= self.patience:
+            fit.stop("early_stopping")
+            if self.restore_best and self.best_parameters is not None and not self._same:
+                self.restore(fit.network)
+
+    def on_fit_end(self, fit: Fit) -> None:
+        ended = fit.epoch == fit.epochs or fit.history.stopped_by is not None
+        if ended and fit.epoch and self.best is None and fit.rank == 0:
+            warnings.warn(f"EarlyStopping watched {self._name!r}, which was not finite after any epoch, so there is no "
+                          "best one: the parameters are the latest; pass other rows, or monitor something else",
+                          RuntimeWarning, stacklevel=2)
+
+    def restore(self, network: Network) -> None:
+        """Gives the network the parameters of the best epoch."""
+        engine = engine_of(network)
+        if self.best_parameters is None or vars(self).get("_owner") is not engine:
+            raise ValueError("no epoch of this network has been watched, so there are no best parameters to restore")
+        check_best(engine, self.best_parameters)
+        with at_rest(network):
+            np.copyto(engine.parameters, self.best_parameters)
+
+
+def described(stopping: EarlyStopping) -> dict[str, Any]:
+    """Its settings and what it remembers, but for the best parameters, as a file holds them."""
+    description: dict[str, Any] = {"settings": stopping.settings(), "best": stopping.best,
+                                   "best_epoch": stopping.best_epoch, "waited": stopping.waited}
+    if stopping._best_of is not None:               # it has watched, and was not read from an older file
+        description["best_of"] = stopping._best_of
+    return description
+
+
+def from_description(description: dict[str, Any]) -> EarlyStopping:
+    """The EarlyStopping that `described` describes."""
+    stopping = EarlyStopping(**description["settings"])
+    stopping.best, stopping.best_epoch = description["best"], description["best_epoch"]
+    stopping.waited = description["waited"]
+    stopping._best_of = description.get("best_of")  # which older files do not have
+    return stopping
