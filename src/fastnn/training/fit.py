@@ -1,7 +1,7 @@
 """What happens between epochs: history, validation, the ways to stop, and the way back from divergence and errors.
 
 `Network.fit` prepares a `Fit` and one of the sources of training/data.py; `run` drives it. Epochs
-themselves run in `_core.Trainer`, without Python. A `State` is what a fit changes; `WayBack` knows which ones
+themselves run in `core.Trainer`, without Python. A `State` is what a fit changes; `WayBack` knows which ones
 a fit can go back to.
 """
 
