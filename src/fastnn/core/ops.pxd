@@ -12,6 +12,8 @@ cpdef double weight_sum(weights, Py_ssize_t rows) except? -1
 
 
 cdef class Operand:
+    cdef str name
+    cdef bint writable
     cdef Py_buffer view
     cdef bint held
     cdef void *copied
@@ -21,7 +23,17 @@ cdef class Operand:
 
     cdef void copy(self, bint back) noexcept
     cdef void span(self, uintptr_t *start, uintptr_t *end) noexcept
-    cdef void write_back(self) noexcept
+    cdef bint overlaps(self, Operand other) noexcept
+
+
+cdef class Operands:
+    cdef str dtype
+    cdef list operands
+
+    cdef Operand input(self, str name, array, int ndim, Py_ssize_t rows, Py_ssize_t columns, bint padded_rows=*)
+    cdef Operand output(self, str name, array, int ndim, Py_ssize_t rows, Py_ssize_t columns)
+    cdef int check_apart(self, bint in_place=*) except -1
+    cdef int write_back(self) except -1
 
 
 cdef class Kernels:
@@ -32,4 +44,4 @@ cdef class Kernels:
 
     cdef const KernelTable *table(self, str dtype) noexcept
     cdef Scratch take_scratch(self, Py_ssize_t size)
-    cdef update(self, const KernelTable *table, Update *update, Operand p, Operand g, Operand first, Operand second)
+    cdef update(self, Operands arrays, Update *update, Operand p, Operand g, Operand first, Operand second)

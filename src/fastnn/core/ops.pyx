@@ -1,7 +1,8 @@
 """The kernels as methods that check their arrays: what `fastnn.ops` documents.
 
 `Kernels` holds the tables of one instruction set. An `Operand` is one argument: its memory, or a copy of it as kernels
-want it. The GIL is released around kernels. Names of activations, losses and optimizers become the kernels' codes here.
+want it; `Operands` are those of a call. The GIL is released around kernels. Names of activations, losses and optimizers
+become the kernels' codes here.
 """
 
 from math import fsum
@@ -57,8 +58,7 @@ cdef int loss_code(str name, str output) except -1:
 cdef class Operand:
     """One array argument of a kernel: its own memory where the layout fits, else a padded copy.
 
-    Kernels want rows whose length is a multiple of 64 bytes, one after the other. An output
-    that had to be copied is written back by `write_back`. Works on the buffer protocol, as
+    Kernels want rows whose length is a multiple of 64 bytes, one after the other. Works on the buffer protocol, as
     typed memoryviews do, so that one text serves both dtypes and checks cost a tenth of a
     microsecond.
     """
@@ -67,6 +67,8 @@ cdef class Operand:
                   bint writable=False, bint padded_rows=True):
         cdef Py_ssize_t itemsize = 4 if dtype == "float32" else 8
         cdef int flags = PyBUF_STRIDES | PyBUF_FORMAT | (PyBUF_WRITABLE if writable else 0)
+        self.name = name
+        self.writable = writable
         try:
             PyObject_GetBuffer(array, &self.view, flags)
         except (BufferError, TypeError, ValueError):
@@ -122,15 +124,20 @@ cdef class Operand:
     cdef void span(self, uintptr_t *start, uintptr_t *end) noexcept:
         """From the first byte of the caller's memory to the one after the last; rows may run backwards."""
         cdef Py_ssize_t first = 0, last = 0, axis
-        for axis in range(self.view.ndim):
-            first += min(0, (self.view.shape[axis] - 1) * self.view.strides[axis])
-            last += max(0, (self.view.shape[axis] - 1) * self.view.strides[axis])
+        if self.view.len:
+            last = self.view.itemsize
+            for axis in range(self.view.ndim):
+                first += min(0, (self.view.shape[axis] - 1) * self.view.strides[axis])
+                last += max(0, (self.view.shape[axis] - 1) * self.view.strides[axis])
         start[0] = <uintptr_t> self.view.buf + first
-        end[0] = <uintptr_t> self.view.buf + last + self.view.itemsize
+        end[0] = <uintptr_t> self.view.buf + last
 
-    cdef void write_back(self) noexcept:
-        if self.copied != NULL:
-            self.copy(True)
+    cdef bint overlaps(self, Operand other) noexcept:
+        """Whether the caller's memory of the two, from end to end, has a byte in common."""
+        cdef uintptr_t start, end, other_start, other_end
+        self.span(&start, &end)
+        other.span(&other_start, &other_end)
+        return start < other_end and other_start < end
 
     def __dealloc__(self):
         free(self.copied)
@@ -181,26 +188,50 @@ cdef wrong_kind(str name, array, str wanted):
     return TypeError(f"{name} is a {type(array).__name__}, but must be an array of {wanted}")
 
 
-cdef check_apart(str name, Operand output, str other_name, Operand other, bint in_place=False):
-    """Refuses an output that a kernel writes over an input that it still reads; `in_place` allows that very input."""
-    if output is None or other is None or output.copied != NULL or other.copied != NULL:
-        return
-    if in_place and output.data == other.data:
-        return
-    if (<char *> output.data < <char *> other.data + other.view.len
-            and <char *> other.data < <char *> output.data + output.view.len):
-        raise ValueError(f"{name} shares memory with {other_name}, which is still read; pass another array")
+cdef class Operands:
+    """The arrays of one call, all of the dtype of the first that is named; its outputs lie apart from all others."""
 
+    def __cinit__(self, array, str name):
+        self.dtype = dtype_of(array, name)
+        self.operands = []
 
-cdef check_outputs_apart(str name, Operand output, str other_name, Operand other):
-    """Refuses two outputs in the same memory, copied or not: copies are written back there."""
-    cdef uintptr_t start, end, other_start, other_end
-    if output is None or other is None:
-        return
-    output.span(&start, &end)
-    other.span(&other_start, &other_end)
-    if start < other_end and other_start < end and np.shares_memory(<object> output.view.obj, <object> other.view.obj):
-        raise ValueError(f"{name} shares memory with {other_name}, which is written too; pass another array")
+    cdef Operand input(self, str name, array, int ndim, Py_ssize_t rows, Py_ssize_t columns, bint padded_rows=True):
+        """An array that the kernel reads."""
+        operand = Operand(array, name, self.dtype, ndim, rows, columns, padded_rows=padded_rows)
+        self.operands.append(operand)
+        return operand
+
+    cdef Operand output(self, str name, array, int ndim, Py_ssize_t rows, Py_ssize_t columns):
+        """An array that the kernel writes."""
+        operand = Operand(array, name, self.dtype, ndim, rows, columns, writable=True)
+        self.operands.append(operand)
+        return operand
+
+    cdef int check_apart(self, bint in_place=False) except -1:
+        """Refuses an output that a kernel writes over an input that it still reads, and two outputs in the same memory,
+        copied or not, as copies are written back there. `in_place` allows an output to be an input."""
+        cdef Operand output, other
+        cdef Py_ssize_t i, j
+        for i, output in enumerate(self.operands):
+            for j, other in enumerate(self.operands):
+                if not output.writable or (other.writable and j >= i) or not output.overlaps(other):
+                    continue
+                if other.writable:
+                    if np.shares_memory(<object> output.view.obj, <object> other.view.obj):
+                        raise ValueError(f"{output.name} shares memory with {other.name}, which is written too; "
+                                         "pass another array")
+                elif not (output.copied or other.copied or (in_place and output.data == other.data)):
+                    raise ValueError(f"{output.name} shares memory with {other.name}, which is still read; "
+                                     "pass another array")
+        return 0
+
+    cdef int write_back(self) except -1:
+        """Outputs that were copied go back to the caller's memory."""
+        cdef Operand operand
+        for operand in self.operands:
+            if operand.writable and operand.copied != NULL:
+                operand.copy(True)
+        return 0
 
 
 cdef void *data_of(Operand operand) noexcept:
@@ -225,15 +256,13 @@ cdef class Kernels:
 
     def dense_forward(self, y, x, w, b, activation="identity"):
         cdef int code = ACTIVATIONS[choose("activation", activation, ACTIVATIONS)]
-        dtype = dtype_of(x, "x")
-        cdef const KernelTable *table = self.table(dtype)
-        cdef Operand x_ = Operand(x, "x", dtype, 2, ANY, ANY, padded_rows=False)
-        cdef Operand w_ = Operand(w, "w", dtype, 2, x_.columns, ANY)
-        cdef Operand b_ = Operand(b, "b", dtype, 1, ANY, w_.columns)
-        cdef Operand y_ = Operand(y, "y", dtype, 2, x_.rows, w_.columns, writable=True)
-        check_apart("y", y_, "x", x_)
-        check_apart("y", y_, "w", w_)
-        check_apart("y", y_, "b", b_)
+        cdef Operands arrays = Operands(x, "x")
+        cdef const KernelTable *table = self.table(arrays.dtype)
+        cdef Operand x_ = arrays.input("x", x, 2, ANY, ANY, padded_rows=False)
+        cdef Operand w_ = arrays.input("w", w, 2, x_.columns, ANY)
+        cdef Operand b_ = arrays.input("b", b, 1, ANY, w_.columns)
+        cdef Operand y_ = arrays.output("y", y, 2, x_.rows, w_.columns)
+        arrays.check_apart()
         cdef Scratch scratch = self.take_scratch(
             scratch_bytes(x_.rows, w_.columns, x_.columns, table.real_size))
         with nogil:
@@ -242,36 +271,24 @@ cdef class Kernels:
                                 x_.rows, w_.columns, x_.columns, x_.columns, w_.stride, scratch.data)
             restore_float_state(state)
         self.scratches.give(scratch)
-        y_.write_back()
+        arrays.write_back()
 
     def dense_backward(self, dx, dw, db, dz, x, w):
-        dtype = dtype_of(dz, "dz")
-        cdef const KernelTable *table = self.table(dtype)
-        cdef Operand dz_ = Operand(dz, "dz", dtype, 2, ANY, ANY)
-        cdef Operand x_ = None if x is None else Operand(x, "x", dtype, 2, dz_.rows, ANY, padded_rows=False)
-        cdef Operand w_ = None if w is None else Operand(
-            w, "w", dtype, 2, ANY if x is None else x_.columns, dz_.columns)
+        cdef Operands arrays = Operands(dz, "dz")
+        cdef const KernelTable *table = self.table(arrays.dtype)
+        cdef Operand dz_ = arrays.input("dz", dz, 2, ANY, ANY)
+        cdef Operand x_ = None if x is None else arrays.input("x", x, 2, dz_.rows, ANY, padded_rows=False)
+        cdef Operand w_ = None if w is None else arrays.input("w", w, 2, ANY if x is None else x_.columns, dz_.columns)
         if dx is not None and w is None:
             raise TypeError("w is None, but dx = dz @ w.T needs it")
         if dw is not None and x is None:
             raise TypeError("x is None, but dw = x.T @ dz needs it")
         cdef Py_ssize_t m = dz_.rows, n = dz_.columns
         cdef Py_ssize_t k = x_.columns if x_ is not None else w_.rows if w_ is not None else 0
-        cdef Operand dx_ = None if dx is None else Operand(dx, "dx", dtype, 2, m, k, writable=True)
-        cdef Operand dw_ = None if dw is None else Operand(dw, "dw", dtype, 2, k, n, writable=True)
-        cdef Operand db_ = None if db is None else Operand(db, "db", dtype, 1, ANY, n, writable=True)
-        check_apart("dx", dx_, "dz", dz_)
-        check_apart("dx", dx_, "x", x_)
-        check_apart("dx", dx_, "w", w_)
-        check_apart("dw", dw_, "dz", dz_)
-        check_apart("dw", dw_, "x", x_)
-        check_apart("dw", dw_, "w", w_)
-        check_apart("db", db_, "dz", dz_)
-        check_apart("db", db_, "x", x_)
-        check_apart("db", db_, "w", w_)
-        check_outputs_apart("dw", dw_, "dx", dx_)
-        check_outputs_apart("db", db_, "dx", dx_)
-        check_outputs_apart("db", db_, "dw", dw_)
+        cdef Operand dx_ = None if dx is None else arrays.output("dx", dx, 2, m, k)
+        cdef Operand dw_ = None if dw is None else arrays.output("dw", dw, 2, k, n)
+        cdef Operand db_ = None if db is None else arrays.output("db", db, 1, ANY, n)
+        arrays.check_apart()
         cdef Scratch scratch = self.take_scratch(scratch_bytes(m, n, k, table.real_size))
         cdef void *dx_data = data_of(dx_)
         cdef void *dw_data = data_of(dw_)
@@ -284,42 +301,35 @@ cdef class Kernels:
                                  m, n, k, k, dz_.stride, scratch.data)
             restore_float_state(state)
         self.scratches.give(scratch)
-        if dx_ is not None:
-            dx_.write_back()
-        if dw_ is not None:
-            dw_.write_back()
-        if db_ is not None:
-            db_.write_back()
+        arrays.write_back()
 
     def activation_forward(self, y, z, activation):
         cdef int code = ACTIVATIONS[choose("activation", activation, ACTIVATIONS)]
-        dtype = dtype_of(z, "z")
-        cdef const KernelTable *table = self.table(dtype)
-        cdef Operand z_ = Operand(z, "z", dtype, 2, ANY, ANY)
-        cdef Operand y_ = Operand(y, "y", dtype, 2, z_.rows, z_.columns, writable=True)
-        check_apart("y", y_, "z", z_, in_place=True)
+        cdef Operands arrays = Operands(z, "z")
+        cdef const KernelTable *table = self.table(arrays.dtype)
+        cdef Operand z_ = arrays.input("z", z, 2, ANY, ANY)
+        cdef Operand y_ = arrays.output("y", y, 2, z_.rows, z_.columns)
+        arrays.check_apart(in_place=True)
         with nogil:
             state = flush_subnormals()
             table.activation_forward(y_.data, z_.data, code, z_.rows, z_.columns)
             restore_float_state(state)
-        y_.write_back()
+        arrays.write_back()
 
     def activation_backward(self, dz, dy, y, z, activation):
         cdef int code = ACTIVATIONS[choose("activation", activation, ACTIVATIONS)]
-        dtype = dtype_of(dy, "dy")
-        cdef const KernelTable *table = self.table(dtype)
-        cdef Operand dy_ = Operand(dy, "dy", dtype, 2, ANY, ANY)
-        cdef Operand y_ = Operand(y, "y", dtype, 2, dy_.rows, dy_.columns)
-        cdef Operand z_ = Operand(z, "z", dtype, 2, dy_.rows, dy_.columns)
-        cdef Operand dz_ = Operand(dz, "dz", dtype, 2, dy_.rows, dy_.columns, writable=True)
-        check_apart("dz", dz_, "dy", dy_, in_place=True)
-        check_apart("dz", dz_, "y", y_, in_place=True)
-        check_apart("dz", dz_, "z", z_, in_place=True)
+        cdef Operands arrays = Operands(dy, "dy")
+        cdef const KernelTable *table = self.table(arrays.dtype)
+        cdef Operand dy_ = arrays.input("dy", dy, 2, ANY, ANY)
+        cdef Operand y_ = arrays.input("y", y, 2, dy_.rows, dy_.columns)
+        cdef Operand z_ = arrays.input("z", z, 2, dy_.rows, dy_.columns)
+        cdef Operand dz_ = arrays.output("dz", dz, 2, dy_.rows, dy_.columns)
+        arrays.check_apart(in_place=True)
         with nogil:
             state = flush_subnormals()
             table.activation_backward(dz_.data, dy_.data, y_.data, z_.data, code, dy_.rows, dy_.columns)
             restore_float_state(state)
-        dz_.write_back()
+        arrays.write_back()
 
     def loss_forward_backward(self, dz, z, t, loss, activation="identity", weights=None):
         cdef int code = ACTIVATIONS[choose("activation", activation, ACTIVATIONS)]
@@ -327,14 +337,13 @@ cdef class Kernels:
         check_pair(loss.name, activation, "activation")
         cdef int loss_kernel = loss_code(loss.name, activation)
         cdef double parameter = loss.parameter
-        dtype = dtype_of(z, "z")
-        cdef const KernelTable *table = self.table(dtype)
-        cdef Operand z_ = Operand(z, "z", dtype, 2, ANY, ANY)
-        cdef Operand t_ = Operand(t, "t", dtype, 2, z_.rows, z_.columns)
+        cdef Operands arrays = Operands(z, "z")
+        cdef const KernelTable *table = self.table(arrays.dtype)
+        cdef Operand z_ = arrays.input("z", z, 2, ANY, ANY)
+        cdef Operand t_ = arrays.input("t", t, 2, z_.rows, z_.columns)
         dz = np.empty_like(z) if dz is None else dz
-        cdef Operand dz_ = Operand(dz, "dz", dtype, 2, z_.rows, z_.columns, writable=True)
-        check_apart("dz", dz_, "z", z_)
-        check_apart("dz", dz_, "t", t_)
+        cdef Operand dz_ = arrays.output("dz", dz, 2, z_.rows, z_.columns)
+        arrays.check_apart()
         weights = checked_weights("weights", weights, z_.rows)
         cdef Operand weights_ = None if weights is None else Operand(
             weights, "weights", "float64", 1, ANY, z_.rows, padded_rows=False)
@@ -349,20 +358,17 @@ cdef class Kernels:
             table.loss_forward_backward(dz_.data, loss_rows, z_.data, t_.data, weight, 1 / divisor,
                                         loss_kernel, parameter, code, z_.rows, z_.columns)
             restore_float_state(state)
-        dz_.write_back()
+        arrays.write_back()
         return sum_in_order(loss_rows, z_.rows) / divisor
 
     def sgd_update(self, parameters, gradients, learning_rate, velocity=None, momentum=0.0,
                    weight_decay=0.0, nesterov=False):
-        dtype = dtype_of(parameters, "parameters")
-        cdef const KernelTable *table = self.table(dtype)
-        cdef Operand p = Operand(parameters, "parameters", dtype, 1, ANY, ANY, writable=True)
-        cdef Operand g = Operand(gradients, "gradients", dtype, 1, ANY, p.columns)
-        cdef Operand v = None if velocity is None else Operand(
-            velocity, "velocity", dtype, 1, ANY, p.columns, writable=True)
-        check_apart("parameters", p, "gradients", g)
-        check_apart("velocity", v, "gradients", g)
-        check_outputs_apart("velocity", v, "parameters", p)
+        cdef Operands arrays = Operands(parameters, "parameters")
+        cdef Operand p = arrays.output("parameters", parameters, 1, ANY, ANY)
+        cdef Operand g = arrays.input("gradients", gradients, 1, ANY, p.columns)
+        cdef Operand v = None if velocity is None else arrays.output(
+            "velocity", velocity, 1, ANY, p.columns)
+        arrays.check_apart()
         cdef Update update
         memset(&update, 0, sizeof(update))
         update.optimizer = SGD
@@ -372,22 +378,16 @@ cdef class Kernels:
         update.nesterov = nesterov
         if v is None and (update.momentum or update.nesterov):
             raise ValueError("velocity is None, but momentum needs it: pass an array, zeros at first")
-        self.update(table, &update, p, g, v, None)
+        self.update(arrays, &update, p, g, v, None)
 
     def adam_update(self, parameters, gradients, first, second, step, learning_rate=1e-3, beta1=0.9,
                     beta2=0.999, epsilon=1e-8):
-        dtype = dtype_of(parameters, "parameters")
-        cdef const KernelTable *table = self.table(dtype)
-        cdef Operand p = Operand(parameters, "parameters", dtype, 1, ANY, ANY, writable=True)
-        cdef Operand g = Operand(gradients, "gradients", dtype, 1, ANY, p.columns)
-        cdef Operand m = Operand(first, "first", dtype, 1, ANY, p.columns, writable=True)
-        cdef Operand v = Operand(second, "second", dtype, 1, ANY, p.columns, writable=True)
-        check_apart("parameters", p, "gradients", g)
-        check_apart("first", m, "gradients", g)
-        check_apart("second", v, "gradients", g)
-        check_outputs_apart("first", m, "parameters", p)
-        check_outputs_apart("second", v, "parameters", p)
-        check_outputs_apart("second", v, "first", m)
+        cdef Operands arrays = Operands(parameters, "parameters")
+        cdef Operand p = arrays.output("parameters", parameters, 1, ANY, ANY)
+        cdef Operand g = arrays.input("gradients", gradients, 1, ANY, p.columns)
+        cdef Operand m = arrays.output("first", first, 1, ANY, p.columns)
+        cdef Operand v = arrays.output("second", second, 1, ANY, p.columns)
+        arrays.check_apart()
         cdef Update update
         memset(&update, 0, sizeof(update))
         update.optimizer = ADAM
@@ -396,10 +396,11 @@ cdef class Kernels:
         update.beta1 = real_in("beta1", beta1, 0, 1)
         update.beta2 = real_in("beta2", beta2, 0, 1)
         update.epsilon = real_in("epsilon", epsilon, 0, INFINITY, open_low=True)
-        self.update(table, &update, p, g, m, v)
+        self.update(arrays, &update, p, g, m, v)
 
-    cdef update(self, const KernelTable *table, Update *update, Operand p, Operand g, Operand first, Operand second):
+    cdef update(self, Operands arrays, Update *update, Operand p, Operand g, Operand first, Operand second):
         """One step of an optimizer."""
+        cdef const KernelTable *table = self.table(arrays.dtype)
         cdef void *first_data = data_of(first)
         cdef void *second_data = data_of(second)
         with nogil:
@@ -407,9 +408,7 @@ cdef class Kernels:
             table.begin_step(update)
             table.update_parameters(p.data, g.data, first_data, second_data, update, p.stride)
             restore_float_state(before)
-        for output in (p, first, second):
-            if output is not None:
-                (<Operand> output).write_back()
+        arrays.write_back()
 
     def all_finite(self, cnp.ndarray array not None):
         """Whether no element of a C-contiguous float array is NaN or infinite."""
