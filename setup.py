@@ -62,7 +62,7 @@ BUILD_MODES = {
     "thread-sanitizer": (["-O1", "-g", "-UNDEBUG", "-fsanitize=thread"], ["-fsanitize=thread"]),
     "coverage": (["-O2", "-g", "--coverage"], ["--coverage"]),
 }
-HEADERS = [*(f"src/fastnn/{name}.h" for name in ("compiled_as", "float_state", "team")),
+HEADERS = [*(f"src/fastnn/core/{name}.h" for name in ("compiled_as", "float_state", "team")),
            *(f"src/fastnn/kernels/{name}.h" for name in ("simd", "gemm", "elementary", "tables"))]
 
 
@@ -91,7 +91,7 @@ def extensions(mode):
         return Extension(
             name,
             [source],
-            include_dirs=["src/fastnn", "src/fastnn/kernels", numpy.get_include()],
+            include_dirs=["src/fastnn/core", "src/fastnn/kernels", numpy.get_include()],
             depends=HEADERS,
             define_macros=list(macros),
             extra_compile_args=[*compile_flags, *FLAGS, *BASELINES[machine], *flags],

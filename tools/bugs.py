@@ -106,7 +106,7 @@ BUGS = (
 
     Bug("fork",
         "A forked child believes in the threads of its parent.",
-        "team.h",
+        "core/team.h",
         "registered = pthread_atfork(NULL, NULL, fastnn_forked) == 0;",
         "registered = 1;",
         ("test_threads.py::test_a_forked_child_starts_clean",)),

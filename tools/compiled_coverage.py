@@ -17,7 +17,7 @@ from pathlib import Path
 SOURCES = Path("src/fastnn")
 OBJECTS = Path("build/coverage")
 KERNELS = {str(path.relative_to(SOURCES)) for path in SOURCES.glob("kernels/*") if path.suffix in (".pxd", ".h")}
-REST = {str(path.relative_to(SOURCES)) for path in [*SOURCES.glob("*.h"), *SOURCES.glob("core/*.pyx")]}
+REST = {str(path.relative_to(SOURCES)) for path in SOURCES.glob("core/*") if path.suffix in (".pyx", ".h")}
 STATEMENT = re.compile(r'\s*/\* "(?:.*/)?fastnn/([^"]+)":(\d+)$')     # /* "fastnn/kernels/gemm.pxd":91
 
 

@@ -93,7 +93,7 @@ def reached(file: str) -> list[str]:
         return KERNELS
     if file.endswith(".py"):
         return []
-    return ["runtime"] if file == "team.h" else [Path(file).stem]
+    return ["runtime"] if file == "core/team.h" else [Path(file).stem]
 
 
 def copy_sources(folder: Path) -> None:
