@@ -46,4 +46,4 @@ cdef class Workspace:
     cdef void *memory
 
     cdef Py_ssize_t lay_out(self, char *memory, bint learning, bint gather) noexcept
-    cdef int aim(self, gradients) except -1
+    cdef int set_gradients(self, gradients) except -1

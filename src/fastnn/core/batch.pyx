@@ -273,7 +273,7 @@ cdef class Workspace:
         ask_for_large_pages(self.memory, size)
         self.lay_out(<char *> self.memory + (-<uintptr_t> self.memory) % ROW_BYTES, learning, gather)
         if gradients is not None:
-            self.aim(gradients)
+            self.set_gradients(gradients)
 
     def __dealloc__(self):
         free(self.plan.layers)
@@ -322,8 +322,8 @@ cdef class Workspace:
             self.plan.x_batch = take(memory, &used, self.rows * self.plan.layers[0].n_in * itemsize)
         return used
 
-    cdef int aim(self, gradients) except -1:
-        """Makes this block, laid out like the parameters, the one that gradients are written to and followed from.
+    cdef int set_gradients(self, gradients) except -1:
+        """Makes this block, laid out like the parameters, the one that gradients are written to and read from.
 
         The caller keeps it as long as that is so.
         """

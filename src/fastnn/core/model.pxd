@@ -37,14 +37,14 @@ cdef class Model:
     cdef int type_number                    # NumPy's, of the dtype
     cdef Pool predicting, evaluating        # a Workspace: the last prediction's, the last evaluation's
     cdef Pool learning                      # the last fit's: to have its pages cleared again takes long
-    cdef unsigned long trainer              # the thread that trains
+    cdef unsigned long training_thread      # the thread that trains
     cdef int trainings                      # which are under way: a callback of a fit may train, too
-    cdef unsigned long holder               # the thread that keeps others from the parameters
-    cdef int holds, waiting                 # how often it does; how many others wait for them
-    cdef bint due                           # whether the next to have them does steps
-    cdef int holder_forks                   # `forks` when it began
+    cdef unsigned long lock_owner           # the thread that keeps others from the parameters
+    cdef int lock_depth, waiting            # how often it does; how many others wait for them
+    cdef bint steps_come_next               # whether the next thread to have them does training steps
+    cdef int lock_forks                     # `forks` when the lock was taken
     cdef bint stepping                      # whether the thread that trains is among its steps
-    cdef int training_forks                 # `forks` when it began
+    cdef int training_forks                 # `forks` when the training began
     cdef public tuple copies                # blocks that a fit goes back to, see training/fit.py
 
     cdef void *block(self, array) except NULL

@@ -121,14 +121,14 @@ cdef class Model:
         cdef unsigned long caller = PyThread_get_thread_ident()
         cdef bint mine
         with cython.critical_section(self):
-            if self.trainings and self.trainer != caller and self.training_forks != forks:
+            if self.trainings and self.training_thread != caller and self.training_forks != forks:
                 self.trainings = 0          # a thread of the parent, which is not here
                 self.stepping = False
-            mine = self.trainings == 0 or (self.trainer == caller and not self.stepping)
+            mine = self.trainings == 0 or (self.training_thread == caller and not self.stepping)
             if mine:
-                self.trainer, self.training_forks = caller, forks
+                self.training_thread, self.training_forks = caller, forks
                 self.trainings += 1
-        if not mine and self.trainer == caller:
+        if not mine and self.training_thread == caller:
             raise RuntimeError("a Python loss cannot train the network that it belongs to" if self.python_loss
                                else "a signal handler cannot train a network in the middle of its training")
         if not mine:
@@ -146,28 +146,28 @@ cdef class Model:
         """Keeps other threads from what a training step changes, until `let_go`: for a visit of steps, or for a copy.
 
         It waits until others have let go, some 10 ms or one step. A thread may hold several times. Steps and others
-        take turns: before its steps a training lets those who wait come first, once, and then it is due.
+        take turns: before its steps a training lets those who wait come first, once; then its steps come next.
         """
         cdef unsigned long caller = PyThread_get_thread_ident()
         cdef bint held = False, waits = False, yields = stepping
         try:
             while True:
                 with cython.critical_section(self):
-                    if self.holds:
-                        held = self.holder == caller
+                    if self.lock_depth:
+                        held = self.lock_owner == caller
                     else:
-                        held = not (yields and self.waiting) if stepping else not self.due
+                        held = not (yields and self.waiting) if stepping else not self.steps_come_next
                     if stepping:
-                        self.due = not (held or yields)
+                        self.steps_come_next = not (held or yields)
                     if held:
-                        self.holder, self.holder_forks = caller, forks
-                        self.holds += 1
+                        self.lock_owner, self.lock_forks = caller, forks
+                        self.lock_depth += 1
                     if waits != (not held and not stepping):
                         waits = not waits
                         self.waiting += 1 if waits else -1
                 if held:
                     return 0
-                if self.holds and self.holder_forks != forks:
+                if self.lock_depth and self.lock_forks != forks:
                     raise RuntimeError("this process was forked in the middle of a training step of this network, so "
                                        "its parameters are of several steps; fork between fits, or load a saved one")
                 sleep(2e-4 if yields else 1e-4)     # twice as long as others sleep, so that they see their turn
@@ -177,12 +177,12 @@ cdef class Model:
             if waits or (stepping and not held):
                 with cython.critical_section(self):
                     self.waiting -= waits
-                    self.due = self.due and not stepping
+                    self.steps_come_next = self.steps_come_next and not stepping
 
     cpdef int let_go(self) except -1:
         """Ends it."""
         with cython.critical_section(self):
-            self.holds -= 1
+            self.lock_depth -= 1
         return 0
 
     def views(self, block):

@@ -33,5 +33,5 @@ cdef class Trainer:
     cdef int reserve(self, Py_ssize_t batch) except -1
     cdef int copy_blocks(self, bint back) except -1
     cdef Update *penalised(self) noexcept
-    cdef int work(self, Job *job, int threads) except -1
+    cdef int run_steps(self, Job *job, int threads) except -1
     cdef int all_finite(self) except -1

@@ -160,7 +160,7 @@ cdef class Trainer:
     def release(self):
         """Leaves its memory to the network's next trainer: the last call."""
         if self.workspace is not None:
-            self.workspace.aim(self.workspace.gradients)
+            self.workspace.set_gradients(self.workspace.gradients)
         self.model.learning.give(self.workspace)
         self.workspace = None
 
@@ -210,7 +210,7 @@ cdef class Trainer:
         """Whether an epoch is under way that has left something that is not finite."""
         return self.under_way and (self.failed or not self.all_finite())
 
-    cdef int work(self, Job *job, int threads) except -1:
+    cdef int run_steps(self, Job *job, int threads) except -1:
         """Does a job of steps, in which no other thread copies parameters and no Python loss may train."""
         cdef Model model = self.model
         cdef bint stepping = model.stepping
@@ -267,7 +267,7 @@ cdef class Trainer:
                 steps = update.step
                 threads = choice.next_threads()
                 start = perf_counter()
-                self.work(&job, threads)
+                self.run_steps(&job, threads)
                 self.model.steps += update.step - steps
                 if job.first > first:
                     choice.note(threads, (perf_counter() - start) / (job.first - first))
@@ -303,7 +303,7 @@ cdef class Trainer:
         cdef int threads
         cdef Job job
         self.reserve(batch)
-        self.workspace.aim(block)
+        self.workspace.set_gradients(block)
         if count == 0:
             block[:model.size] = 0
             return total
@@ -317,7 +317,7 @@ cdef class Trainer:
             self.workspace.python_loss.float_state = float_state()
         threads = self.workspace.thread_choice.next_threads()
         start = perf_counter()
-        self.work(&job, threads)
+        self.run_steps(&job, threads)
         self.workspace.thread_choice.note(threads, (perf_counter() - start) / count)
         if model.python_loss:
             self.workspace.python_loss.check()
@@ -328,13 +328,13 @@ cdef class Trainer:
     def follow(self, block, double rate):
         """Completes a step: the optimizer follows the gradient in the block."""
         cdef Job job
-        self.workspace.aim(block)
+        self.workspace.set_gradients(block)
         self.optimizer.update.rates = NULL
         self.optimizer.update.learning_rate = rate
         job.work = self.model.table.follow
         job.plan = &self.workspace.plan
         job.update = self.penalised()
-        self.work(&job, self.threads)
+        self.run_steps(&job, self.threads)
         self.model.steps += 1
 
     def finish(self):
