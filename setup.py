@@ -10,7 +10,7 @@ FASTNN_BUILD in the environment selects a build mode:
   sanitize          debug with AddressSanitizer and UndefinedBehaviorSanitizer
   thread-sanitizer  debug with ThreadSanitizer
   coverage          debug with gcov counters
-FASTNN_MODULES names the modules to build, such as _core,_avx2_f32; unset, it is all of them.
+FASTNN_MODULES names the modules to build, such as trainer,_avx2_f32; unset, it is all of them.
 """
 
 import os
@@ -62,8 +62,12 @@ BUILD_MODES = {
     "thread-sanitizer": (["-O1", "-g", "-UNDEBUG", "-fsanitize=thread"], ["-fsanitize=thread"]),
     "coverage": (["-O2", "-g", "--coverage"], ["--coverage"]),
 }
-HEADERS = [*(f"src/fastnn/{name}.h" for name in ("compiled_as", "float_state", "team")),
+HEADERS = [*(f"src/fastnn/core/{name}.h" for name in ("compiled_as", "float_state", "team")),
            *(f"src/fastnn/kernels/{name}.h" for name in ("simd", "gemm", "elementary", "tables"))]
+
+
+# From the ground up: each uses those before it.
+CORE = ("cpu", "runtime", "ops", "model", "batch", "trainer", "network")
 
 
 def target_machine():
@@ -87,7 +91,7 @@ def extensions(mode):
         return Extension(
             name,
             [source],
-            include_dirs=["src/fastnn", "src/fastnn/kernels", numpy.get_include()],
+            include_dirs=["src/fastnn/core", "src/fastnn/kernels", numpy.get_include()],
             depends=HEADERS,
             define_macros=list(macros),
             extra_compile_args=[*compile_flags, *FLAGS, *BASELINES[machine], *flags],
@@ -101,8 +105,9 @@ def extensions(mode):
         for isa, flags in INSTRUCTION_SETS[machine].items()
         for dtype, macros in (("f32", []), ("f64", [("FASTNN_F64", None)]))
     ]
-    core = extension("fastnn._core", macros=[("NPY_NO_DEPRECATED_API", "NPY_1_25_API_VERSION")])
-    modules = {module.name.rpartition(".")[2]: module for module in (extension("fastnn.core.cpu"), core, *kernels)}
+    core = [extension(f"fastnn.core.{name}", macros=[("NPY_NO_DEPRECATED_API", "NPY_1_25_API_VERSION")])
+            for name in CORE]
+    modules = {module.name.rpartition(".")[2]: module for module in (*core, *kernels)}
     wanted = (os.environ.get("FASTNN_MODULES") or ",".join(modules)).split(",")
     if unknown := set(wanted) - set(modules):
         raise SystemExit(f"FASTNN_MODULES names {min(unknown)!r}; there are {', '.join(modules)}")

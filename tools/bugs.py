@@ -68,13 +68,13 @@ BUGS = (
         ("test_continuation.py::test_threads_change_no_bit",)),
     Bug("order-of-no-seed",
         "Rows come in the same random orders whatever the seed.",
-        "_core.pyx",
-        "rows.shuffle(self.engine.seed, epoch_number)",
+        "core/trainer.pyx",
+        "rows.shuffle(self.model.seed, epoch_number)",
         "rows.shuffle(0, epoch_number)",
         ("test_training.py::test_an_epoch_visits_every_row_once_in_an_order_that_the_seed_decides",)),
     Bug("last-short-batch",
         "An epoch ends before its last batch, if that is short.",
-        "_core.pyx",
+        "core/trainer.pyx",
         "while job.first < rows.data.rows:\n"
         "                first, job.last = job.first, min(rows.data.rows, job.first + visit)",
         "while job.first + batch <= rows.data.rows:\n"
@@ -91,7 +91,7 @@ BUGS = (
 
     Bug("size-overflow",
         "The size of a padded copy overflows: little memory is taken, and much is written.",
-        "_core.pyx",
+        "core/ops.pyx",
         "if self.stride and self.rows > PY_SSIZE_T_MAX // (self.stride * itemsize):",
         "if self.stride and self.rows > PY_SSIZE_T_MAX:",
         ("test_ops_memory.py::test_a_size_that_overflows_is_a_memory_error",)),
@@ -106,7 +106,7 @@ BUGS = (
 
     Bug("fork",
         "A forked child believes in the threads of its parent.",
-        "team.h",
+        "core/team.h",
         "registered = pthread_atfork(NULL, NULL, fastnn_forked) == 0;",
         "registered = 1;",
         ("test_threads.py::test_a_forked_child_starts_clean",)),
@@ -118,7 +118,7 @@ BUGS = (
         ("test_continuation.py::test_a_fit_that_diverged_leaves_no_trace",)),
     Bug("control-c",
         "Ctrl-C waits for the end of the epoch.",
-        "_core.pyx",
+        "core/trainer.pyx",
         "                    break\n                PyErr_CheckSignals()",
         "                    break",
         ("test_process.py::test_control_c_stops_a_fit_after_a_whole_step",)),

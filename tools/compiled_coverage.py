@@ -16,23 +16,24 @@ from pathlib import Path
 
 SOURCES = Path("src/fastnn")
 OBJECTS = Path("build/coverage")
-KERNELS = {path.name for path in SOURCES.glob("kernels/*") if path.suffix in (".pxd", ".h")}
-REST = {path.name for path in [*SOURCES.glob("*"), *SOURCES.glob("core/*")] if path.suffix in (".pyx", ".h")}
-STATEMENT = re.compile(r'\s*/\* "(?:.*/)?([^/"]+)":(\d+)$')       # /* "fastnn/kernels/gemm.pxd":91
+KERNELS = {str(path.relative_to(SOURCES)) for path in SOURCES.glob("kernels/*") if path.suffix in (".pxd", ".h")}
+REST = {str(path.relative_to(SOURCES)) for path in SOURCES.glob("core/*") if path.suffix in (".pyx", ".h")}
+STATEMENT = re.compile(r'\s*/\* "(?:.*/)?fastnn/([^"]+)":(\d+)$')     # /* "fastnn/kernels/gemm.pxd":91
 
 
 def main():
-    runs = defaultdict(lambda: defaultdict(dict))       # {module without dtype: {file: {line: whether it ran}}}
+    runs = defaultdict(lambda: defaultdict(dict))       # {kernels without dtype, or "core": {file: {line: ran}}}
     notes = sorted(OBJECTS.rglob("*.gcno"))
     if not notes:
         raise SystemExit(f"{OBJECTS} holds no notes of gcov: build with FASTNN_BUILD=coverage and run the tests first")
     for note in notes:
-        lines = runs[note.stem.removesuffix("_f32").removesuffix("_f64")]
+        kernels = note.parent.name == "kernels"
+        lines = runs[note.stem.removesuffix("_f32").removesuffix("_f64") if kernels else "core"]
         for file, line, ran in lines_of(note):
             lines[file][line] = ran or lines[file].get(line, False)
     sets = sorted({note.stem[1:-4] for note in notes if note.parent.name == "kernels"})
     table("kernels", sorted(KERNELS), {name: runs[f"_{name}"] for name in sets})
-    table("the rest", sorted(REST), {"all": runs["_core"] | {"cpu.pyx": runs["cpu"]["cpu.pyx"]}})
+    table("the rest", sorted(REST), {"all": runs["core"]})
 
 
 def lines_of(note):
@@ -40,9 +41,10 @@ def lines_of(note):
     printed = subprocess.run(["gcov", "--json-format", "--stdout", note], capture_output=True, text=True, check=True)
     for file in json.loads(printed.stdout)["files"]:
         path = Path(file["file"])
+        name = path.as_posix().rpartition("fastnn/")[2]
         statements = statements_of(path) if path.suffix == ".c" else None
         for line in file["lines"]:
-            place = (path.name, line["line_number"]) if statements is None else statements[line["line_number"] - 1]
+            place = statements[line["line_number"] - 1] if statements else (name, line["line_number"])
             if place and place[0] in KERNELS | REST:
                 yield *place, line["count"] > 0
 

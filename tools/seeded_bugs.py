@@ -26,6 +26,7 @@ from bugs import BUGS, Bug
 ROOT = Path(__file__).parents[1]
 COPIED = ("src", "tests", "setup.py", "pyproject.toml", "README.md", "LICENSE")
 INSTRUCTION_SET = "neon" if platform.machine().lower() in ("aarch64", "arm64") else "avx2"
+CORE = [path.stem for path in ROOT.glob("src/fastnn/core/*.pyx")]
 KERNELS = [f"_{INSTRUCTION_SET}_f32", f"_{INSTRUCTION_SET}_f64"]
 SECONDS = 300       # for the tests of one bug
 SURVIVED = "SURVIVED"
@@ -48,7 +49,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="seeded-bugs-") as folder:
         clean = Path(folder, "clean")
         copy_sources(clean)
-        build(clean, ["cpu", "_core", *KERNELS])
+        build(clean, [*CORE, *KERNELS])
         caught_by = run_tests(clean, sorted({test for bug in bugs for test in bug.tests}), limit=None)
         if caught_by:
             raise SystemExit(f"without any bug {caught_by} fails: what it notices proves nothing")
@@ -90,7 +91,9 @@ def reached(file: str) -> list[str]:
     """The compiled modules that a change of this file reaches."""
     if file.startswith("kernels/"):
         return KERNELS
-    return [] if file.endswith(".py") else ["_core"]
+    if file.endswith(".py"):
+        return []
+    return ["runtime"] if file == "core/team.h" else [Path(file).stem]
 
 
 def copy_sources(folder: Path) -> None:

@@ -3,8 +3,8 @@
 So modules that a Network is made of can name it, and everything else that is defined above them.
 
 Where a signature says `LossName | str`, editors offer the names and checkers take any string: programs read names from
-files and loop over lists of them, and a wrong one is answered at run time with the right ones. tests/project/test_typing.py
-compares the lists here with the registries.
+files and loop over lists of them, and a wrong one is answered at run time with the right ones. test_typing.py compares
+the lists here with the registries.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -1,4 +1,4 @@
-/* What `_core.pyx` asks of team.h, for ThreadSanitizer: callers who come together, jobs in two halves. With
+/* What `core/runtime.pyx` asks of team.h, for ThreadSanitizer: callers who come together, jobs in two halves. With
    -DFORGETS_TO_WAIT a job does not wait between them. */
 
 #include <stdio.h>

@@ -357,8 +357,8 @@ def test_a_thread_that_cannot_be_had_is_done_without(threads, shim):
     same, sizes = answer(f"""
         import ctypes, json, os
         import numpy as np, fastnn
-        from fastnn import _core
-        shim, library = ctypes.CDLL(None), os.fsencode(_core.__file__)
+        from fastnn import core
+        shim, library = ctypes.CDLL(None), os.fsencode(os.path.dirname(core.__file__))
         X = np.random.default_rng(86).uniform(-1, 1, (256, 400)).astype("f")
         def trained(threads):
             net = fastnn.Network([400, 400, 1])
@@ -373,9 +373,9 @@ def test_a_thread_that_cannot_be_had_is_done_without(threads, shim):
             except MemoryError:
                 pass
             shim.shim_disarm()
-            sizes.append(_core.team_size())
+            sizes.append(core.team_size())
         same.append(trained_at_last() == alone)
-        sizes.append(_core.team_size())
+        sizes.append(core.team_size())
         print(json.dumps([same, sizes]))
     """, LD_PRELOAD=shim)
     assert same and all(same) and min(sizes) == 1 and sizes[-1] == threads, (same, sizes)

@@ -338,7 +338,7 @@ def sanitized_team(tmp_path, *options):
         pytest.skip("NOT TESTED: there is no gcc")
     built = subprocess.run(
         [gcc, "-std=gnu11", "-g", "-O1", "-Wall", "-Werror", "-fsanitize=thread", *options,
-         "-I", ROOT / "src" / "fastnn", Path(__file__).with_name("team_check.c"), "-o", program, "-pthread"],
+         "-I", ROOT / "src/fastnn/core", Path(__file__).with_name("team_check.c"), "-o", program, "-pthread"],
         capture_output=True, text=True, check=False)
     if "ltsan" in built.stderr:
         pytest.skip("NOT TESTED: there is no ThreadSanitizer")

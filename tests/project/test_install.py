@@ -73,7 +73,7 @@ FLAGS_OF_USERS = [
 def assembly(module, before=(), behind=()):
     """What the compiler makes of the piece of C for one kernel module, or None and what it says."""
     macros = [f"-D{name}" if value is None else f"-D{name}={value}" for name, value in module.define_macros]
-    folders = [f"-I{ROOT / 'src/fastnn'}", f"-I{ROOT / 'src/fastnn/kernels'}"]
+    folders = [f"-I{ROOT / 'src/fastnn/core'}", f"-I{ROOT / 'src/fastnn/kernels'}"]
     run = subprocess.run([*CC, *before, *folders, *macros, "-S", "-x", "c", "-", "-o", "-", *module.extra_compile_args,
                           *behind], input=EVERYTHING_THAT_FLAGS_CHANGE, capture_output=True, text=True, check=False)
     return (run.stdout if run.returncode == 0 else None), run.stderr

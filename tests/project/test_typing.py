@@ -12,7 +12,10 @@ from fastnn import _types, activations, initializers, losses, metrics
 pytestmark = pytest.mark.any_isa
 
 
-@pytest.mark.parametrize("name", ["py.typed", "_core.pyi", "core/cpu.pyi"])
+@pytest.mark.parametrize("name", [
+    "py.typed",
+    *(f"core/{name}.pyi" for name in ("batch", "cpu", "model", "network", "ops", "runtime", "trainer")),
+])
 def test_types_of_compiled_modules_are_installed(name):
     assert (files("fastnn") / name).is_file()
 

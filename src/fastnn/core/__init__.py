@@ -5,24 +5,15 @@ from importlib.util import find_spec
 if find_spec("fastnn.core.cpu") is None:
     raise ImportError(f"fastnn has no compiled modules for this Python in {__path__[0]}: install it by pip, which "
                       "compiles them; they cannot be imported from a zip file")
-from .._core import (
-    Engine,
-    Kernels,
-    Rows,
-    Running,
-    Trainer,
-    Updating,
-    aligned_zeros,
-    called,
-    count_fork,
-    random_bits,
-    random_order,
-    spread_order,
-    team_size,
-    weight_sum,
-)
+# A statement for each compiled module: PyInstaller does not see what these import from each other.
+from .batch import Rows, called, random_bits, random_order, spread_order
+from .model import Model
+from .network import Engine, Running
+from .ops import Kernels, weight_sum
+from .runtime import aligned_zeros, count_fork, team_size
+from .trainer import Trainer, Updating
 
 __all__ = [
-    "Engine", "Kernels", "Rows", "Running", "Trainer", "Updating", "aligned_zeros", "called", "count_fork",
+    "Engine", "Kernels", "Model", "Rows", "Running", "Trainer", "Updating", "aligned_zeros", "called", "count_fork",
     "random_bits", "random_order", "spread_order", "team_size", "weight_sum",
 ]

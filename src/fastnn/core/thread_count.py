@@ -1,6 +1,6 @@
 """How many threads work together: what the process may use, and what the user says.
 
-`_core` asks `get_num_threads` when there is work worth sharing. threadpoolctl, where it is
+`runtime.pyx` asks `get_num_threads` when there is work worth sharing. threadpoolctl, where it is
 installed, sees and limits the number.
 """
 
@@ -104,7 +104,7 @@ else:
         """fastnn's threads, as threadpoolctl sees them: user_api and internal_api are "fastnn"."""
 
         user_api = internal_api = "fastnn"
-        filename_prefixes = ("_core",)
+        filename_prefixes = ("runtime",)     # of the module that has the threads
         check_symbols = ("fastnn_team_size",)
 
         def get_num_threads(self) -> int:

@@ -1,7 +1,7 @@
 """The rows of a fit on several ranks, in shards, each of which has its part in every batch.
 
 All rows are those of rank 0, then those of rank 1, …: which of them a batch has does not depend on how many ranks
-there are (`spread_order` in _core.pyx).
+there are (`spread_order` in core/batch.pyx).
 
 `Summing` adds the shards' gradients in every step; `Averaging` averages parameters now and then. Both are
 sources of rows, as those in training/sources.py.

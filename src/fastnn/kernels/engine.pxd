@@ -1,5 +1,5 @@
 # The training step and the loops around it: whole batches and epochs, without Python and
-# without allocating. `_core.pyx` prepares a Job and lets one worker or several do it.
+# without allocating. `core/` prepares a Job and lets one worker or several do it.
 #
 # A step has two halves. First each worker takes a share of the batch's rows from the input to
 # every layer's dz; then, when all are done, a share of every layer's weights, with its gradient

@@ -1,4 +1,4 @@
-# The body of every kernel module: its table of functions, as a capsule for `_core.pyx`.
+# The body of every kernel module: its table of functions, as a capsule for `core/ops.pyx`.
 
 from cpython.pycapsule cimport PyCapsule_New
 

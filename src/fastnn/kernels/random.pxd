@@ -1,5 +1,5 @@
 # Random numbers as a function of a key and a counter: no state to keep, to save or to share
-# between threads. Used for the order of the rows (`_core.pyx` calls it once an epoch) and, by
+# between threads. Used for the order of the rows (`core/batch.pyx` calls it once an epoch) and, by
 # the engine, for the key of each step's dropout.
 
 from libc.stdint cimport uint64_t

@@ -1,6 +1,6 @@
-# The vocabulary of the kernels: size letters, codes, and the structs that `_core.pyx` and
+# The vocabulary of the kernels: size letters, codes, and the structs that `core/` and
 # the kernel modules share. Nothing here depends on the instruction set or the dtype: where
-# a kernel says `real *`, these structs say `void *`, because `_core` is compiled once.
+# a kernel says `real *`, these structs say `void *`, because `core/` is compiled once.
 #
 # Legend, used by every kernel. Arrays are row-major; `ld` + name is the distance between
 # two rows, in elements.

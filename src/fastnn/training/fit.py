@@ -3,7 +3,7 @@
 `Network.fit` prepares settings, rows, validation and scores, and calls `train`. The optimizer says which loop it needs:
 `MinibatchOptimizer` has the one for steps on batches, lbfgs.py another one. A `Fit` is what callbacks see of it; the
 functions `recorded`, `latest` and `watch` are what early_stopping.py needs beyond that. Epochs themselves run in the
-compiled Trainer, without Python.
+compiled `core.Trainer`, without Python.
 """
 
 from __future__ import annotations

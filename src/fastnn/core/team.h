@@ -9,7 +9,7 @@
    at work does its job alone, and so does one for whom no thread can be started: a task gets
    the count that came of it. After a fork the child has a team of its own, without threads.
 
-   `_core.pyx` alone includes this file. One function is exported, for threadpoolctl. */
+   `core/runtime.pyx` alone includes this file. One function is exported, for threadpoolctl. */
 
 #ifndef FASTNN_TEAM_H
 #define FASTNN_TEAM_H

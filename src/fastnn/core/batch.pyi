@@ -1,0 +1,29 @@
+"""Types of batch.pyx, where the docstrings are."""
+
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from typing_extensions import disjoint_base
+
+from .._types import Array, FloatArray, Integers, Labels, LossFunction, Weights
+from .model import Model
+
+def random_bits(seed: int, stream: int, first: int, count: int) -> NDArray[np.uint64]: ...
+def random_order(rows: int, seed: int, epoch: int) -> Integers: ...
+def spread_order(
+    first: int, last: int, rows: int, batch: int, seed: int, epoch: int, shuffled: bool
+) -> tuple[Integers, Integers, Integers]: ...
+def called(function: LossFunction, outputs: Array, targets: Array) -> tuple[float, Array]: ...
+
+@disjoint_base
+class Rows:
+    @property
+    def arrays(self) -> tuple[FloatArray, FloatArray | None, Labels, Weights]: ...
+    @property
+    def weight(self) -> float: ...
+    def __new__(
+        cls, model: Model, x: FloatArray, targets: FloatArray | None, labels: Labels, weights: Weights
+    ) -> Self: ...
+    def __len__(self) -> int: ...
+    def arrange(self, order: Integers) -> None: ...
