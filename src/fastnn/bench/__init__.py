@@ -1,9 +1,9 @@
 """`python -m fastnn bench`: the same work by fastnn and by whichever of its peers are installed.
 
-    cells.py        the pieces of work: networks, batches, optimizers; their data and what they cost
+    cells.py        the cells, which are the pieces of work: networks, batches, optimizers; their data and operations
     contenders.py   fastnn and its peers: how each trains and predicts
-    race.py         each contender in a process of its own; proof first, then turns on the clock
+    race.py         runs each contender in a process of its own: first a check of its results, then timing
     report.py       results as tables and as JSON
 
-Nothing here is imported before somebody asks for a benchmark.
+The command alone imports these modules.
 """

@@ -1,8 +1,7 @@
-"""The pieces of work that are timed, their data, and what each costs. Knows no contender.
+"""The cells: pieces of work that are timed, with their data and number of operations. This module knows no contender.
 
-A training cell is an epoch over contiguous mini-batches, in the order of the rows; a prediction
-cell is one call from a NumPy array to a NumPy array. Data and starting parameters are functions
-of the cell alone, so that every contender makes the same ones for itself.
+A training cell is an epoch over contiguous mini-batches, in the order of the rows. A prediction cell is one call from a
+NumPy array to a NumPy array. Data and initial parameters depend on the cell alone, so each contender makes the same.
 """
 
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ LEARNING_RATE = 1e-3
 
 @dataclass(frozen=True)
 class Cell:
-    """One piece of work. `steps` mini-batches of `batch` rows an epoch; 0 steps: predict `batch` rows."""
+    """One piece of work: an epoch of `steps` mini-batches of `batch` rows; with 0 steps, a prediction of these rows."""
 
     name: str
     title: str
@@ -51,7 +50,8 @@ class Cell:
 
     @property
     def flops(self):
-        """Floating-point operations of a step's (or a prediction's) products; the first layer has no input gradient."""
+        """Floating-point operations of the matrix products in a step or a prediction. The first layer has no input
+        gradient."""
         products = [2 * self.batch * n_in * n_out for n_in, n_out in pairwise(self.sizes)]
         return 3 * sum(products) - products[0] if self.trains else sum(products)
 

@@ -1,4 +1,4 @@
-"""fastnn and its peers: how each of them does a cell's work, as well as its users would write it.
+"""fastnn and its peers: each does a cell's work as a good user of that library would write it.
 
 A contender is made for one cell, and holds that cell's data in the form that suits it best. Its method `run` is what
 is timed: one epoch, which returns the mean loss of its steps, or one prediction, which returns the outputs.
@@ -40,7 +40,7 @@ class FastNN:
 
 
 class NumPy:
-    """The same step in place, without an allocation that NumPy lets one avoid: also the reference of every proof."""
+    """The same step in place, with as few allocations as NumPy allows. The others are checked against it."""
 
     name = package = "numpy"
 
@@ -126,7 +126,7 @@ class NumPy:
                 self.times_slope(below, y)
 
     def times_slope(self, delta, y):
-        """delta := delta * slope, from y, which is not needed any more."""
+        """delta := delta * slope, computed from y, which is overwritten."""
         if self.cell.activation == "relu":
             delta *= y > 0
         elif self.cell.activation == "tanh":
@@ -172,7 +172,7 @@ class Torch:
     def __init__(self, cell, dtype, threads, steps=None):
         import torch
         torch.set_num_threads(threads)
-        torch.compiler.reset()      # or the ninth network that goes through the same line is not compiled any more
+        torch.compiler.reset()      # otherwise the ninth network that runs through the same line would not be compiled
         nn = torch.nn
         activation = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}[cell.activation]
         self.linear = [nn.Linear(n_in, n_out, dtype=getattr(torch, dtype)) for n_in, n_out in pairwise(cell.sizes)]
@@ -326,13 +326,13 @@ class ScikitLearn:
         warnings.simplefilter("ignore")
         if cell.softmax:
             estimator, scale, gain = MLPClassifier, 1, 1
-        else:       # its loss is half of ours, and its gradient is not divided by the number of outputs
+        else:       # its loss is half of ours; its gradient is not divided by the number of outputs
             estimator, scale, gain = MLPRegressor, 2, cell.sizes[-1] / 2
         self.model = estimator(
             hidden_layer_sizes=cell.sizes[1:-1], activation=cell.activation.replace("sigmoid", "logistic"), alpha=0.0,
             solver=(cell.optimizer or "SGD").lower(), momentum=0.0, batch_size=cell.batch,
             learning_rate_init=LEARNING_RATE / (gain if cell.optimizer == "SGD" else 1),
-            epsilon=1e-8 * 0.001**0.5 * gain,       # it is not corrected for bias: what it amounts to in the first step
+            epsilon=1e-8 * 0.001**0.5 * gain,       # ours in the first step, as its is not corrected for bias
             shuffle=False, max_iter=1, warm_start=True)
         X = cell.inputs(dtype, steps)
         rows = np.resize(X, (1000, cell.sizes[0]))

@@ -1,9 +1,8 @@
-"""Contenders prove that they compute the same, and then take turns on the clock.
+"""Checks that all contenders compute the same, and then times them by turns.
 
-Each lives in a process of its own, because thread pools, BLAS and compilers read their settings
-when they are loaded, and because one's idle threads must not disturb another. Only one process
-works at a time; all are held to the same processors. A turn is worth comparing with the turns
-beside it and no others: the machine's speed drifts.
+Each has a process of its own, because thread pools, BLAS and compilers read their settings when they are loaded, and so
+that idle threads of one do not disturb another. Only one process works at a time, and all are limited to the same
+processors. A turn is compared with the turns next to it alone, as the machine's speed changes with time.
 """
 
 import math
@@ -21,12 +20,12 @@ import numpy as np
 from .cells import Cell
 from .contenders import CONTENDERS, FastNN, NumPy, Unable
 
-TURN_SECONDS = 0.15         # a turn repeats its work for about so long, and counts the best repetition
-LONGEST_BATCH = 0.005       # repetitions shorter than this are timed several at once
+TURN_SECONDS = 0.15         # a turn repeats its work for about this time, and counts the best repetition
+LONGEST_BATCH = 0.005       # shorter repetitions are timed several at once
 PROOF_STEPS = 4
 FAR_BEHIND = 4              # a contender so many times slower than the fastest gets no second turn
 
-# What keeps the peers' products to an instruction set that fastnn is held to. NumPy's own loops and ONNX Runtime
+# {instruction set: environment variables that limit the peers' products to it, too}. NumPy's own loops and ONNX Runtime
 # choose theirs by the processor.
 HELD_TO = {
     "avx2": {"ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2", "OPENBLAS_CORETYPE": "Haswell",
@@ -36,7 +35,7 @@ HELD_TO = {
 
 @dataclass
 class Result:
-    """What the turns on one cell took, in seconds a step (or a prediction)."""
+    """The times of all turns on one cell, in seconds per step or prediction."""
 
     cell: Cell
     seconds: dict = field(default_factory=dict)     # contender: [of each turn]
@@ -53,20 +52,20 @@ class Result:
 
     @property
     def best_peer(self):
-        """The peer that is nearest to fastnn, or ahead of it; None where nobody else took part."""
+        """The peer with the smallest ratio; None where fastnn is alone."""
         return min((name for name in self.seconds if name != FastNN.name), key=self.ratio, default=None)
 
 
 def race(cells, contenders, processors, *, isa=None, dtype="float32", rounds=5):
     """Yields a Result for each cell, in which fastnn and each of the contenders took `rounds` turns.
 
-    All are held to these processors, with a thread on each.
+    All are limited to these processors, with a thread on each.
     """
     threads = len(processors)
     with ExitStack() as stack:
         stack.enter_context(environment(settings(threads, isa)))
         stack.callback(os.sched_setaffinity, 0, os.sched_getaffinity(0))
-        os.sched_setaffinity(0, processors)         # workers inherit it before a library of theirs starts a thread
+        os.sched_setaffinity(0, processors)         # workers inherit this before their libraries start threads
         workers = {
             name: stack.enter_context(ProcessPoolExecutor(1, get_context("spawn")))
             for name in (FastNN.name, *contenders)
@@ -118,7 +117,7 @@ def processors_for(threads):
 
 
 def settings(threads, isa):
-    """Environment variables that give everybody as many threads, and the same instruction set."""
+    """Environment variables that give all contenders the same number of threads, and the same instruction set."""
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "FASTNN_NUM_THREADS")
     instruction_set = {"FASTNN_ISA": isa} | HELD_TO.get(isa, {}) if isa else {}
     return dict.fromkeys(names, str(threads)) | {"TORCHINDUCTOR_COMPILE_THREADS": "1"} | instruction_set
@@ -141,9 +140,9 @@ contender = None
 
 
 def enter(name, cell, dtype, threads):
-    """Makes this process's contender ready for a cell; returns why it cannot take part, or None."""
+    """Makes this process's contender for a cell, and checks its results; returns why it cannot take part, or None."""
     global contender
-    contender = None            # the last cell's memory
+    contender = None            # frees the last cell's memory
     try:
         reason = None if name == NumPy.name and dtype == "float64" else disagreement(name, cell, dtype, threads)
         if reason is None:
@@ -151,7 +150,7 @@ def enter(name, cell, dtype, threads):
             contender.run()
     except Unable as error:
         reason = str(error)
-    except Exception as error:      # a peer's trouble is its own: the others go on
+    except Exception as error:      # the other contenders go on
         reason = f"{type(error).__name__}: {error}"
     return reason
 
@@ -168,7 +167,7 @@ def disagreement(name, cell, dtype, threads):
         return None if np.allclose(got, expected, rtol=0, atol=1e-4 if single else 1e-10) else "predicts something else"
     if not math.isclose(got, expected, rel_tol=1e-4 if single else 1e-9):
         return f"its loss is {got:.6g}, not {expected:.6g}"
-    # Adam makes a whole step of a gradient that is all rounding, so single parameters may differ.
+    # Adam makes a whole step even for a gradient that is only rounding, so single parameters may differ.
     start = np.concatenate([array.ravel() for pair in cell.parameters("float64") for array in pair])
     change, expected = (np.concatenate([np.ravel(p) for p in c.parameters()]) - start for c in (trial, reference))
     error = np.linalg.norm(change - expected) / np.linalg.norm(expected)
@@ -176,19 +175,19 @@ def disagreement(name, cell, dtype, threads):
 
 
 def take_turn(steps):
-    """Seconds a step: the best of as many repetitions as fit a turn. Or, if it fails, why."""
+    """Seconds per step, the best of as many repetitions as a turn has time for; or, if it fails, the reason."""
     clock = timeit.Timer(contender.run)
     try:
         once = clock.timeit(1)
         number = max(1, math.ceil(LONGEST_BATCH / once))
         repeated = clock.repeat(math.ceil(TURN_SECONDS / (number * once)), number)
-    except Exception as error:      # a peer's trouble is its own: the others go on
+    except Exception as error:      # the other contenders go on
         return f"{type(error).__name__}: {error}"
     return min(once, min(repeated) / number) / steps
 
 
 def peak(dtype):
-    """Operations a second of multiply-adds that never leave the registers: on one thread."""
+    """Operations per second of multiply-adds in registers, on one thread: what the processor can reach at most."""
     from fastnn.core import dispatch
     rounds = 200_000
     operations = dispatch.kernels.multiply_add_chains(dtype, rounds)

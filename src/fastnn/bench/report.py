@@ -1,4 +1,4 @@
-"""What a race came to: a table for people, JSON for the record. Knows results, times nothing."""
+"""The results of a race as a table and as JSON. Nothing is timed here."""
 
 import platform
 import subprocess
@@ -13,13 +13,13 @@ from .contenders import CONTENDERS, FastNN
 
 
 def header(contenders):
-    """The head of the table: one column a contender."""
+    """The head of the table, with one column for each contender."""
     names = [FastNN.name, *contenders, "best peer ÷ fastnn", "GFLOP/s", "of the peak"]
     return [f"| work | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
 
 
 def row(record, contenders, threads):
-    """One cell's line; `record` is what `as_record` made."""
+    """One cell's line, from what `as_record` returns."""
     seconds = record["seconds"]
     times = [duration(min(seconds[name])) if name in seconds else "–" for name in (FastNN.name, *contenders)]
     rate = record["flops"] / min(seconds[FastNN.name]) / 1e9
@@ -45,7 +45,7 @@ def as_record(result):
 
 
 def machine(threads, isa, dtype, contenders):
-    """Where, by what and with what it was measured."""
+    """Date, commit, machine, settings and versions of a measurement."""
     config = fastnn.show_config(mode="dict")
     return {
         "date": date.today().isoformat(), "commit": commit(),
@@ -57,7 +57,7 @@ def machine(threads, isa, dtype, contenders):
 
 
 def commit():
-    """Of the checkout that fastnn is imported from; None elsewhere."""
+    """The commit of the checkout that fastnn is imported from, or None if there is none."""
     try:
         return subprocess.run(["git", "describe", "--always", "--dirty"], cwd=Path(__file__).parent,
                               capture_output=True, text=True, check=True).stdout.strip()
@@ -66,7 +66,7 @@ def commit():
 
 
 def version(name):
-    """Of a contender's library; None where it is not installed."""
+    """The version of a contender's library, or None where it is not installed."""
     try:
         return fastnn.__version__ if name == FastNN.name else metadata.version(CONTENDERS[name].package)
     except metadata.PackageNotFoundError:
@@ -74,7 +74,7 @@ def version(name):
 
 
 def caption(where):
-    """One sentence about the machine."""
+    """A sentence about the machine, the settings and the versions."""
     versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items() if version)
     held = " for all but NumPy's element-wise loops and ONNX Runtime" if where["held"] else ""
     threads = "one thread" if where["threads"] == 1 else f"{where['threads']} threads"
