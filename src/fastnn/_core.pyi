@@ -1,6 +1,6 @@
 """Types of `_core.pyx`, where the docstrings are."""
 
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,7 +10,6 @@ from ._types import AnyLoss, AnyOptimizer, Array, FloatArray, Integers, Labels, 
 from .optimizers import Optimizer
 from .schedules import Schedule
 
-ACTIVATIONS: Final[dict[str, int]]
 LOSSES: Final[dict[str, int]]
 OPTIMIZERS: Final[dict[str, int]]
 
@@ -29,6 +28,8 @@ def called(function: LossFunction, outputs: Array, targets: Array) -> tuple[floa
 class Kernels:
     @property
     def instruction_set(self) -> str: ...
+    @property
+    def activations(self) -> dict[str, dict[str, Any]]: ...
     def __new__(cls, float32: object, float64: object) -> Self: ...
     def dense_forward(
         self, y: FloatArray, x: FloatArray, w: FloatArray, b: FloatArray, activation: str = "identity"

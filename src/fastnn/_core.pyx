@@ -37,11 +37,10 @@ from libc.string cimport memcpy, memset
 from .kernels.random cimport random_bits as counted_bits
 from .kernels.random cimport shuffle as shuffle_rows
 from .kernels.types cimport (
-    ADAGRAD, ADAM, ADAMW, BINARY_CROSS_ENTROPY, BINARY_FOCAL, CROSS_ENTROPY, ELU, EXP, FOCAL, GELU,
-    HALF_MSE, HUBER, IDENTITY, LEAKY_RELU, MAE, MSE, POISSON, PYTHON, QUANTILE, RELU, RMSPROP, ROW_BYTES,
-    RPROP, SELU, SGD, SIGMOID, SILU, SOFTMAX, SOFTPLUS, TANH,
-    Data, Job, KernelTable, Layer, Plan, Update, Worker, mean_elements, needs_z, packed_bytes, padded, scratch_bytes,
-    state_blocks, transposed_bytes,
+    ADAGRAD, ADAM, ADAMW, BINARY_CROSS_ENTROPY, BINARY_FOCAL, CROSS_ENTROPY, FOCAL,
+    HALF_MSE, HUBER, MAE, MSE, POISSON, PYTHON, QUANTILE, RMSPROP, ROW_BYTES, RPROP, SGD,
+    ActivationFacts, Data, Job, KernelTable, Layer, Plan, Update, Worker, mean_elements, packed_bytes, padded,
+    scratch_bytes, state_blocks, transposed_bytes,
 )
 
 cnp.import_array()
@@ -77,11 +76,6 @@ cdef extern from "team.h" nogil:
     void team_wait "fastnn_team_wait"()
     int fastnn_team_size()
 
-ACTIVATIONS = {
-    "identity": IDENTITY, "sigmoid": SIGMOID, "tanh": TANH, "relu": RELU, "leaky_relu": LEAKY_RELU,
-    "elu": ELU, "selu": SELU, "softplus": SOFTPLUS, "silu": SILU, "gelu": GELU,
-    "softmax": SOFTMAX, "exp": EXP,
-}
 LOSSES = {
     "mse": MSE, "half_mse": HALF_MSE, "mae": MAE, "huber": HUBER, "poisson": POISSON,
     "binary_cross_entropy": BINARY_CROSS_ENTROPY, "cross_entropy": CROSS_ENTROPY, "quantile": QUANTILE,
@@ -434,29 +428,48 @@ cdef class Spare:
         return 0
 
 
+cdef dict declared_activations(const KernelTable *table):
+    """What activations there are, in the order of their codes."""
+    cdef ActivationFacts facts
+    cdef int code = 0
+    declared = {}
+    table.describe_activation(code, &facts)
+    while facts.name != NULL:
+        declared[facts.name.decode("ascii")] = {"code": code, "needs_z": facts.needs_z, "takes_row": facts.takes_row}
+        code += 1
+        table.describe_activation(code, &facts)
+    return declared
+
+
 cdef class Kernels:
     """The kernels of one instruction set, for float32 and float64. `fastnn.ops` documents the methods."""
 
     cdef const KernelTable *float32
     cdef const KernelTable *float64
     cdef readonly str instruction_set
+    cdef readonly dict activations  # by name: what kernels/activations.pxd declares of each, as a dict with its code
     cdef Spare spare                # a Scratch: the last product's
 
     def __cinit__(self, float32, float64):
         self.float32 = <const KernelTable *> PyCapsule_GetPointer(float32, b"fastnn.KernelTable")
         self.float64 = <const KernelTable *> PyCapsule_GetPointer(float64, b"fastnn.KernelTable")
         self.instruction_set = self.float32.instruction_set.decode("ascii")
+        self.activations = declared_activations(self.float32)
         self.spare = Spare()
 
     cdef const KernelTable *table(self, str dtype) noexcept:
         return self.float32 if dtype == "float32" else self.float64
+
+    cdef int activation_code(self, activation) except -1:
+        """The code of an activation that a user named."""
+        return self.activations[choose("activation", activation, self.activations)]["code"]
 
     cdef Scratch take_scratch(self, Py_ssize_t size):
         cdef Scratch scratch = self.spare.take()
         return Scratch(size) if scratch is None or scratch.size < size else scratch
 
     def dense_forward(self, y, x, w, b, activation="identity"):
-        cdef int code = ACTIVATIONS[choose("activation", activation, ACTIVATIONS)]
+        cdef int code = self.activation_code(activation)
         dtype = dtype_of(x, "x")
         cdef const KernelTable *table = self.table(dtype)
         cdef Operand x_ = Operand(x, "x", dtype, 2, ANY, ANY, padded_rows=False)
@@ -524,7 +537,7 @@ cdef class Kernels:
             db_.write_back()
 
     def activation_forward(self, y, z, activation):
-        cdef int code = ACTIVATIONS[choose("activation", activation, ACTIVATIONS)]
+        cdef int code = self.activation_code(activation)
         dtype = dtype_of(z, "z")
         cdef const KernelTable *table = self.table(dtype)
         cdef Operand z_ = Operand(z, "z", dtype, 2, ANY, ANY)
@@ -537,7 +550,7 @@ cdef class Kernels:
         y_.write_back()
 
     def activation_backward(self, dz, dy, y, z, activation):
-        cdef int code = ACTIVATIONS[choose("activation", activation, ACTIVATIONS)]
+        cdef int code = self.activation_code(activation)
         dtype = dtype_of(dy, "dy")
         cdef const KernelTable *table = self.table(dtype)
         cdef Operand dy_ = Operand(dy, "dy", dtype, 2, ANY, ANY)
@@ -554,7 +567,7 @@ cdef class Kernels:
         dz_.write_back()
 
     def loss_forward_backward(self, dz, z, t, loss, activation="identity", weights=None):
-        cdef int code = ACTIVATIONS[choose("activation", activation, ACTIVATIONS)]
+        cdef int code = self.activation_code(activation)
         loss = as_loss(loss)
         check_pair(loss.name, activation, "activation")
         cdef int loss_kernel = loss_code(loss.name, activation)
@@ -752,7 +765,8 @@ cdef class Engine:
             raise MemoryError("no memory for the list of layers")
         for index in range(self.n_layers):
             layer = &self.layers[index]
-            layer.activation = ACTIVATIONS[activations[index]]
+            facts = kernels.activations[activations[index]]
+            layer.activation, layer.needs_z = facts["code"], facts["needs_z"]
             layer.n_in = layer_sizes[index]
             layer.n_out = layer_sizes[index + 1]
             layer.stride = padded(layer.n_out, self.itemsize)
@@ -1042,14 +1056,15 @@ cdef class Engine:
         for index in range(self.n_layers):
             layer = &self.layers[index]
             values = aligned_zeros(m * layer.stride, self.dtype)
-            before = aligned_zeros(m * layer.stride, self.dtype) if needs_z(layer.activation) else values
+            before = aligned_zeros(m * layer.stride, self.dtype) if layer.needs_z else values
             slope_values = aligned_zeros(m * layer.stride, self.dtype) if slopes else values
             if slopes:
                 slope_values[...] = 1       # what is multiplied by the slope
             y, z, slope = <char *> pointer(values), <char *> pointer(before), <char *> pointer(slope_values)
             scratch = self.kernels.take_scratch(scratch_bytes(m, layer.n_out, layer.n_in, self.itemsize))
             # The diagonal of softmax's Jacobian is y (1 - y), as a sigmoid's slope is.
-            slope_of = SIGMOID if layer.activation == SOFTMAX else layer.activation
+            name = self.activations[index]
+            slope_of = self.kernels.activation_code("sigmoid" if name == "softmax" else name)
             with nogil:
                 state = flush_subnormals()
                 self.table.dense_forward(z, y, inputs, layer.w, layer.b, layer.activation, m, layer.n_out, layer.n_in,
@@ -1554,7 +1569,7 @@ cdef class Workspace:
             if learning:
                 layer.y = take(memory, &used, self.rows * row)
                 layer.dz = take(memory, &used, self.rows * row)
-                layer.z = take(memory, &used, self.rows * row) if needs_z(layer.activation) else layer.y
+                layer.z = take(memory, &used, self.rows * row) if layer.needs_z else layer.y
             else:
                 layer.y = layer.z = turns[index % 2]
             layer.passed = take(memory, &used, self.rows * row) if layer.dropout else layer.y

@@ -2,7 +2,7 @@
 
 Where a signature says `LossName | str`, editors offer the names and checkers take any string: programs read names from
 files and loop over lists of them, and a wrong one is answered at run time with the right ones. tests/test_typing.py
-compares the lists here with the registries.
+compares the lists with the registries. Those of activations stand beside their registry.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .activations import ActivationName, HiddenName
 from .losses import Loss
 from .optimizers import Optimizer
 from .schedules import Schedule
@@ -34,8 +35,6 @@ Labels = Any                                # Integers where there are no other 
 Weights = NDArray[np.float64] | None        # one a row
 Arrays = tuple[Array, FloatArray | None, Labels, Weights]       # X, targets, labels, weights
 
-HiddenName = Literal["identity", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "selu", "softplus", "silu", "gelu"]
-ActivationName = HiddenName | Literal["softmax", "exp"]
 LossName = Literal["mse", "half_mse", "mae", "huber", "poisson", "binary_cross_entropy", "cross_entropy", "quantile",
                    "focal"]
 InitializerName = Literal["he_normal", "he_uniform", "glorot_normal", "glorot_uniform", "lecun_normal", "lecun_uniform"]

@@ -11,14 +11,14 @@
 from libc.math cimport isfinite
 from libc.string cimport memcpy, memset
 
-from .activations cimport activation_backward, activation_forward, drop_out
+from .activations cimport IDENTITY, activation_backward, activation_forward, describe_activation, drop_out
 from .dense cimport dense_backward, dense_descend, dense_forward
 from .gemm cimport choose_micro_kernel, padded_row, worth_packing
 from .losses cimport loss_forward_backward
 from .random cimport dropout_key
 from .simd cimport INSTRUCTION_SET, LANES, TILE_ROWS, TILE_VECTORS, VECTOR_BYTES, fill, fma, real, vec
 from .small cimport chain_train, is_bare, is_chain, is_small, small_forward, small_train
-from .types cimport (IDENTITY, PACKED_ROWS, PYTHON, ROW_BYTES, UNPADDED_ROWS, Data, Job, KernelTable, Layer, Plan,
+from .types cimport (PACKED_ROWS, PYTHON, ROW_BYTES, UNPADDED_ROWS, Data, Job, KernelTable, Layer, Plan,
                      Update, Worker, adjusts, is_plain, mean_elements, row_offset)
 from .updates cimport adjust_gradients, begin_step, clipping_factor, scale_gradients, update_parameters
 
@@ -474,6 +474,7 @@ cdef inline KernelTable kernel_table() noexcept nogil:
     table.gradients = gradients
     table.follow = follow
     table.train = train
+    table.describe_activation = describe_activation
     table.all_finite = all_finite
     table.multiply_add_chains = multiply_add_chains
     return table

@@ -7,13 +7,13 @@
 
 from libc.math cimport frexp, ldexp
 
-from .activations cimport activated, slope_of, softmax_row
+from .activations cimport IDENTITY, activated_with_slope, softmax_row
 from .elementary cimport exp, exp_of_negative_size, log1p, sigmoid, softplus
 from .gemm cimport padded_row, vectors_of
 from .simd cimport (LANES, VECTOR_BYTES, absolute, add_as_doubles, at_least, fill, first_lanes, fma, if_less, real,
                     vec, with_sign)
 from .types cimport (
-    BINARY_CROSS_ENTROPY, BINARY_FOCAL, CROSS_ENTROPY, FOCAL, HALF_MSE, HUBER, IDENTITY, MAE, MSE, POISSON, QUANTILE,
+    BINARY_CROSS_ENTROPY, BINARY_FOCAL, CROSS_ENTROPY, FOCAL, HALF_MSE, HUBER, MAE, MSE, POISSON, QUANTILE,
     ROW_BYTES, is_of_output,
 )
 
@@ -107,9 +107,10 @@ cdef inline vec element_of_output(int loss, real parameter, vec a, vec t, vec *g
 cdef inline vec element(
         int loss, real parameter, int activation, vec z, vec t, vec factor, vec *gradient) noexcept nogil:
     """loss(activation(z), t), and factor times its gradient with respect to z. A softmax's take a row."""
-    cdef vec a = z, value
+    cdef vec a = z, slope = fill(1), value
     if is_of_output(loss):
-        a = activated(z, activation)
+        if activation != IDENTITY:
+            a = activated_with_slope(z, activation, &slope)
         value = element_of_output(loss, parameter, a, t, gradient)
     else:
         activation = IDENTITY
@@ -121,7 +122,7 @@ cdef inline vec element(
             value = sigmoid_focal(z, t, parameter, gradient)
     gradient[0] = factor * gradient[0]
     if activation != IDENTITY:
-        gradient[0] = gradient[0] * slope_of(z, a, activation)
+        gradient[0] = gradient[0] * slope
     return value
 
 

@@ -11,12 +11,12 @@
 
 from libc.math cimport isfinite
 
-from .activations cimport activated, activation_backward, activation_forward, slope_of
+from .activations cimport (IDENTITY, RELU, SOFTMAX, activated, activation_backward, activation_forward, slope_of)
 from .gemm cimport padded_row, vectors_of
 from .losses cimport element
 from .simd cimport (LANES, TILE_ROWS, TILE_VECTORS, VECTOR_BYTES, at_least, column, fill, first_lane, first_lanes, lane,
                     fma, fma_one, load_transposed, real, store_column, vec)
-from .types cimport (IDENTITY, PYTHON, RELU, ROW_BYTES, SOFTMAX, Data, Job, Layer, Plan, Update, adjusts,
+from .types cimport (PYTHON, ROW_BYTES, Data, Job, Layer, Plan, Update, adjusts,
                      is_plain, mean_elements)
 from .updates cimport begin_step
 

@@ -24,9 +24,6 @@
 
 from libc.stdint cimport uint64_t
 
-cdef enum Activation:
-    IDENTITY, SIGMOID, TANH, RELU, LEAKY_RELU, ELU, SELU, SOFTPLUS, SILU, GELU, SOFTMAX, EXP
-
 cdef enum Loss:
     MSE, HALF_MSE, MAE, HUBER, QUANTILE                     # of any output activation, see `is_of_output`
     BINARY_CROSS_ENTROPY, POISSON, BINARY_FOCAL             # each of one; for a softmax:
@@ -68,11 +65,6 @@ cdef inline Py_ssize_t scratch_bytes(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, s
     return packed_bytes(m, n, k, itemsize) + transposed_bytes(m, k, itemsize)
 
 
-cdef inline bint needs_z(int activation) noexcept nogil:
-    """Whether the slope is computed from z, so that z must be kept beside y."""
-    return activation == SOFTPLUS or activation == SILU or activation == GELU
-
-
 cdef inline bint is_of_output(int loss) noexcept nogil:
     """Whether a loss is a function of outputs, whatever their activation, and not of pre-activations."""
     return loss <= QUANTILE
@@ -84,8 +76,15 @@ cdef inline Py_ssize_t mean_elements(int loss, Py_ssize_t n) noexcept nogil:
     return 1 if loss >= CROSS_ENTROPY else n
 
 
+cdef struct ActivationFacts:
+    # What activations.pxd declares of one.
+    const char *name        # or NULL: there is none of this code
+    bint needs_z            # whether the slope is computed from z, so that z must be kept beside y
+    bint takes_row          # whether a value depends on its whole row
+
 cdef struct Layer:
     int activation
+    bint needs_z            # of the activation, see ActivationFacts
     Py_ssize_t n_in
     Py_ssize_t n_out
     Py_ssize_t stride       # padded(n_out): the row of z, y and dz
@@ -253,5 +252,6 @@ cdef struct KernelTable:
     void (*follow)(Job *job, const Worker *worker) noexcept nogil
     void (*train)(Job *job, const Worker *worker) noexcept nogil
 
+    void (*describe_activation)(int activation, ActivationFacts *facts) noexcept nogil
     bint (*all_finite)(const void *values, Py_ssize_t count) noexcept nogil
     double (*multiply_add_chains)(long long rounds) noexcept nogil
