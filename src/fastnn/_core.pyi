@@ -7,10 +7,10 @@ from numpy.typing import ArrayLike, NDArray
 from typing_extensions import disjoint_base
 
 from ._types import AnyLoss, AnyOptimizer, Array, FloatArray, Integers, Labels, LossFunction, Weights
+from .losses import Loss
 from .optimizers import Optimizer
 from .schedules import Schedule
 
-LOSSES: Final[dict[str, int]]
 OPTIMIZERS: Final[dict[str, int]]
 
 def aligned_zeros(count: int, dtype: str) -> FloatArray: ...
@@ -30,6 +30,8 @@ class Kernels:
     def instruction_set(self) -> str: ...
     @property
     def activations(self) -> dict[str, dict[str, Any]]: ...
+    @property
+    def losses(self) -> tuple[dict[str, Any], ...]: ...
     def __new__(cls, float32: object, float64: object) -> Self: ...
     def dense_forward(
         self, y: FloatArray, x: FloatArray, w: FloatArray, b: FloatArray, activation: str = "identity"
@@ -43,7 +45,7 @@ class Kernels:
         self, dz: FloatArray, dy: FloatArray, y: FloatArray, z: FloatArray, activation: str
     ) -> None: ...
     def loss_forward_backward(
-        self, dz: FloatArray | None, z: FloatArray, t: FloatArray, loss: str, activation: str = "identity",
+        self, dz: FloatArray | None, z: FloatArray, t: FloatArray, loss: Loss, activation: str = "identity",
         weights: ArrayLike | None = None,
     ) -> float: ...
     def sgd_update(

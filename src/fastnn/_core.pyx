@@ -19,7 +19,6 @@ import numpy as np
 
 from ._checks import checked_integer, checked_weights, choose, number, real_array
 from .core.thread_count import available_processors, get_num_threads
-from .losses import as_loss, check_pair
 
 cimport cython
 cimport numpy as cnp
@@ -37,10 +36,9 @@ from libc.string cimport memcpy, memset
 from .kernels.random cimport random_bits as counted_bits
 from .kernels.random cimport shuffle as shuffle_rows
 from .kernels.types cimport (
-    ADAGRAD, ADAM, ADAMW, BINARY_CROSS_ENTROPY, BINARY_FOCAL, CROSS_ENTROPY, FOCAL,
-    HALF_MSE, HUBER, MAE, MSE, POISSON, PYTHON, QUANTILE, RMSPROP, ROW_BYTES, RPROP, SGD,
-    ActivationFacts, Data, Job, KernelTable, Layer, Plan, Update, Worker, mean_elements, packed_bytes, padded,
-    scratch_bytes, state_blocks, transposed_bytes,
+    ADAGRAD, ADAM, ADAMW, RMSPROP, ROW_BYTES, RPROP, SGD,
+    ActivationFacts, Data, Job, KernelTable, Layer, LossFacts, Plan, Update, Worker, mean_elements, packed_bytes,
+    padded, scratch_bytes, state_blocks, transposed_bytes,
 )
 
 cnp.import_array()
@@ -76,11 +74,6 @@ cdef extern from "team.h" nogil:
     void team_wait "fastnn_team_wait"()
     int fastnn_team_size()
 
-LOSSES = {
-    "mse": MSE, "half_mse": HALF_MSE, "mae": MAE, "huber": HUBER, "poisson": POISSON,
-    "binary_cross_entropy": BINARY_CROSS_ENTROPY, "cross_entropy": CROSS_ENTROPY, "quantile": QUANTILE,
-    "focal": FOCAL,
-}
 OPTIMIZERS = {
     "sgd": SGD, "adam": ADAM, "adamw": ADAMW, "rmsprop": RMSPROP, "adagrad": ADAGRAD, "rprop": RPROP,
 }
@@ -125,11 +118,6 @@ def random_bits(uint64_t seed, uint64_t stream, Py_ssize_t first, Py_ssize_t cou
     for i in range(count):
         view[i] = counted_bits(key, <uint64_t> (first + i))
     return bits
-
-
-cdef int loss_code(str name, str output) except -1:
-    """The kernel of a loss: sigmoid's focal loss is another one than softmax's."""
-    return BINARY_FOCAL if name == "focal" and output == "sigmoid" else LOSSES[name]
 
 
 cdef int forks = 0      # of this process, from its first ancestor on: threads of a parent are not here any more
@@ -441,6 +429,17 @@ cdef dict declared_activations(const KernelTable *table):
     return declared
 
 
+cdef tuple declared_losses(const KernelTable *table):
+    """What losses there are, in the order of their codes: the facts as a dict. `output` is None for any."""
+    cdef LossFacts facts
+    declared = []
+    table.describe_loss(0, &facts)
+    while facts.name != NULL:
+        declared.append({**facts, "name": facts.name.decode("ascii"), "output": facts.output.decode("ascii") or None})
+        table.describe_loss(facts.code + 1, &facts)
+    return tuple(declared)
+
+
 cdef class Kernels:
     """The kernels of one instruction set, for float32 and float64. `fastnn.ops` documents the methods."""
 
@@ -448,6 +447,7 @@ cdef class Kernels:
     cdef const KernelTable *float64
     cdef readonly str instruction_set
     cdef readonly dict activations  # by name: what kernels/activations.pxd declares of each, as a dict with its code
+    cdef readonly tuple losses      # what kernels/losses.pxd declares of each, as a dict
     cdef Spare spare                # a Scratch: the last product's
 
     def __cinit__(self, float32, float64):
@@ -455,6 +455,7 @@ cdef class Kernels:
         self.float64 = <const KernelTable *> PyCapsule_GetPointer(float64, b"fastnn.KernelTable")
         self.instruction_set = self.float32.instruction_set.decode("ascii")
         self.activations = declared_activations(self.float32)
+        self.losses = declared_losses(self.float32)
         self.spare = Spare()
 
     cdef const KernelTable *table(self, str dtype) noexcept:
@@ -463,6 +464,14 @@ cdef class Kernels:
     cdef int activation_code(self, activation) except -1:
         """The code of an activation that a user named."""
         return self.activations[choose("activation", activation, self.activations)]["code"]
+
+    cdef LossFacts loss_facts(self, loss, str output) except *:
+        """What is declared of a losses.Loss with this output activation: there may be several of one name."""
+        cdef LossFacts facts
+        code, = [known["code"] for known in self.losses if known["name"] == loss.name
+                 and known["output"] in (None, output)]
+        self.float32.describe_loss(code, &facts)
+        return facts
 
     cdef Scratch take_scratch(self, Py_ssize_t size):
         cdef Scratch scratch = self.spare.take()
@@ -568,9 +577,7 @@ cdef class Kernels:
 
     def loss_forward_backward(self, dz, z, t, loss, activation="identity", weights=None):
         cdef int code = self.activation_code(activation)
-        loss = as_loss(loss)
-        check_pair(loss.name, activation, "activation")
-        cdef int loss_kernel = loss_code(loss.name, activation)
+        cdef LossFacts facts = self.loss_facts(loss, activation)
         cdef double parameter = loss.parameter
         dtype = dtype_of(z, "z")
         cdef const KernelTable *table = self.table(dtype)
@@ -584,7 +591,7 @@ cdef class Kernels:
         cdef Operand weights_ = None if weights is None else Operand(
             weights, "weights", "float64", 1, ANY, z_.rows, padded_rows=False)
         cdef const double *weight = <const double *> data_of(weights_)
-        cdef double divisor = weight_sum(weights, z_.rows) * mean_elements(loss_kernel, z_.columns)
+        cdef double divisor = weight_sum(weights, z_.rows) * mean_elements(&facts, z_.columns)
         if divisor == 0:
             raise ValueError(f"z has shape {np.shape(z)}, but a mean needs at least one element")
         losses = np.empty(z_.rows)
@@ -592,7 +599,7 @@ cdef class Kernels:
         with nogil:
             state = flush_subnormals()
             table.loss_forward_backward(dz_.data, loss_rows, z_.data, t_.data, weight, 1 / divisor,
-                                        loss_kernel, parameter, code, z_.rows, z_.columns)
+                                        facts.code, parameter, code, z_.rows, z_.columns)
             restore_float_state(state)
         dz_.write_back()
         return sum_in_order(loss_rows, z_.rows) / divisor
@@ -712,7 +719,7 @@ cdef class Engine:
     cdef readonly int n_layers
     cdef readonly tuple activations
     cdef readonly object loss               # a losses.Loss, or a function of the user's
-    cdef int loss_code
+    cdef LossFacts loss_facts               # of a loss of ours
     cdef double loss_parameter
     cdef bint python_loss                   # whether it is a function
     cdef readonly tuple dropout             # one share for each layer, the output's (0) last
@@ -750,10 +757,10 @@ cdef class Engine:
         self.activations = activations
         self.loss = loss
         if callable(loss):
-            self.loss_code = PYTHON
             self.python_loss = True
+            self.loss_facts.per_row = True      # it is a mean already
         else:
-            self.loss_code = loss_code(loss.name, activations[self.n_layers - 1])
+            self.loss_facts = kernels.loss_facts(loss, activations[self.n_layers - 1])
             self.loss_parameter = loss.parameter
         self.dropout = dropout
         self.l1, self.l2, self.label_smoothing = l1, l2, label_smoothing
@@ -1080,7 +1087,7 @@ cdef class Engine:
 
     cpdef double divisor(self, double weight) noexcept:
         """What turns a loss summed over rows of this total weight into the mean."""
-        return weight * mean_elements(self.loss_code, self.layers[self.n_layers - 1].n_out)
+        return weight * mean_elements(&self.loss_facts, self.layers[self.n_layers - 1].n_out)
 
 
 cdef bint receives(out, cnp.ndarray x, int ndim, cnp.npy_intp *shape, int type_number) noexcept:
@@ -1512,7 +1519,7 @@ cdef class Workspace:
         self.plan.kernels = engine.table
         self.plan.n_layers = engine.n_layers
         self.plan.unpadded = engine.unpadded
-        self.plan.loss = engine.loss_code
+        self.plan.loss = engine.loss_facts
         self.plan.loss_parameter = engine.loss_parameter
         self.plan.python_loss = call_python_loss
         if engine.python_loss:
@@ -1712,7 +1719,7 @@ cdef class Trainer:
         job.data.x = cnp.PyArray_DATA(x)
         job.data.rows = rows
         job.data.smoothing = engine.label_smoothing
-        if mean_elements(engine.loss_code, 2) == 1:         # classes
+        if engine.loss_facts.per_row:                       # classes
             if type(y) is not int or rows != 1 or not 0 <= y < engine.layers[engine.n_layers - 1].n_out:
                 return NAN
             label = y
@@ -1721,7 +1728,8 @@ cdef class Trainer:
             if rows != 1 or engine.layers[engine.n_layers - 1].n_out != 1 or not is_number(y):
                 return NAN
             single = value = y
-            if not isfinite(single if engine.itemsize == 4 else value) or not within(engine.loss_code, value):
+            if not (isfinite(single if engine.itemsize == 4 else value)
+                    and engine.loss_facts.lowest <= value <= engine.loss_facts.highest):
                 return NAN
             job.data.t = <void *> &single if engine.itemsize == 4 else <void *> &value
         job.work = engine.table.train
@@ -1922,13 +1930,6 @@ cdef class Trainer:
 cdef bint is_number(y) noexcept:
     """Whether this is a plain number: Python's or NumPy's."""
     return isinstance(y, (float, np.floating)) or (type(y) is int and abs(y) < 2**53)
-
-
-cdef bint within(int loss, double target) noexcept:
-    """Whether a loss takes this target."""
-    if loss == BINARY_CROSS_ENTROPY or loss == BINARY_FOCAL:
-        return 0 <= target <= 1
-    return loss != POISSON or target >= 0
 
 
 cdef uint64_t float_state() noexcept:

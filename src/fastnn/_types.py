@@ -2,7 +2,7 @@
 
 Where a signature says `LossName | str`, editors offer the names and checkers take any string: programs read names from
 files and loop over lists of them, and a wrong one is answered at run time with the right ones. tests/test_typing.py
-compares the lists with the registries. Those of activations stand beside their registry.
+compares the lists with the registries. Those of activations and losses stand beside their registries.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .activations import ActivationName, HiddenName
-from .losses import Loss
+from .losses import Loss, LossName
 from .optimizers import Optimizer
 from .schedules import Schedule
 from .training.lbfgs import LBFGS
@@ -35,8 +35,6 @@ Labels = Any                                # Integers where there are no other 
 Weights = NDArray[np.float64] | None        # one a row
 Arrays = tuple[Array, FloatArray | None, Labels, Weights]       # X, targets, labels, weights
 
-LossName = Literal["mse", "half_mse", "mae", "huber", "poisson", "binary_cross_entropy", "cross_entropy", "quantile",
-                   "focal"]
 InitializerName = Literal["he_normal", "he_uniform", "glorot_normal", "glorot_uniform", "lecun_normal", "lecun_uniform"]
 MetricName = Literal["accuracy", "r2", "mae", "mse", "rmse"]
 DType = Literal["float32", "float64"] | str | type[float] | type[np.floating] | np.dtype[np.floating]

@@ -24,12 +24,6 @@
 
 from libc.stdint cimport uint64_t
 
-cdef enum Loss:
-    MSE, HALF_MSE, MAE, HUBER, QUANTILE                     # of any output activation, see `is_of_output`
-    BINARY_CROSS_ENTROPY, POISSON, BINARY_FOCAL             # each of one; for a softmax:
-    CROSS_ENTROPY, FOCAL
-    PYTHON                      # a function of the user's, see Plan.python_loss
-
 cdef enum Optimizer:
     SGD, ADAM, ADAMW, RMSPROP, ADAGRAD, RPROP
 
@@ -65,22 +59,22 @@ cdef inline Py_ssize_t scratch_bytes(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, s
     return packed_bytes(m, n, k, itemsize) + transposed_bytes(m, k, itemsize)
 
 
-cdef inline bint is_of_output(int loss) noexcept nogil:
-    """Whether a loss is a function of outputs, whatever their activation, and not of pre-activations."""
-    return loss <= QUANTILE
-
-
-cdef inline Py_ssize_t mean_elements(int loss, Py_ssize_t n) noexcept nogil:
-    """How many elements of the mean a row of n outputs is: the losses of a softmax are means over rows, and a Python
-    loss is a mean already."""
-    return 1 if loss >= CROSS_ENTROPY else n
-
-
 cdef struct ActivationFacts:
     # What activations.pxd declares of one.
     const char *name        # or NULL: there is none of this code
     bint needs_z            # whether the slope is computed from z, so that z must be kept beside y
     bint takes_row          # whether a value depends on its whole row
+
+cdef struct LossFacts:
+    # What losses.pxd declares of one.
+    int code
+    const char *name        # or NULL: there is none of this code
+    const char *output      # the name of the one output activation that it goes with, or ""
+    bint of_output          # whether it is a function of outputs, whatever their activation, and not of z
+    bint per_row            # whether it is a mean over rows, and not over elements
+    double parameter        # the default, or NaN: it has none
+    double lowest           # and highest: what targets may be
+    double highest
 
 cdef struct Layer:
     int activation
@@ -158,12 +152,12 @@ cdef struct Plan:
     const KernelTable *kernels
     Layer *layers
     int n_layers
-    int loss
+    LossFacts loss
     double loss_parameter   # a quantile, or the focusing parameter of the focal loss
-    void (*python_loss)(    # the loss PYTHON: fills dz and losses; it takes the GIL
+    void (*python_loss)(    # a loss of the user's, in place of ours: fills dz and losses; it takes the GIL
         void *function, void *dz, double *losses, const void *z, const void *t, double scale,
         int activation, Py_ssize_t m, Py_ssize_t n) noexcept nogil
-    void *function
+    void *function          # its first argument; NULL: the loss is one of ours
     void *parameters        # the block: w, b of each layer in turn
     void *gradients         # the same layout
     Py_ssize_t widest       # where layers take turns in the same memory, the stride of the widest; else 0
@@ -175,6 +169,11 @@ cdef struct Plan:
     double *losses          # [m]
     void *squares           # for each row of every layer's w and b, 64 bytes: sums of its gradient's squares
     bint unpadded           # whether a layer stores its weights without padding
+
+
+cdef inline Py_ssize_t mean_elements(const LossFacts *loss, Py_ssize_t n) noexcept nogil:
+    """How many elements of the mean a row of n outputs is."""
+    return 1 if loss.per_row else n
 
 
 cdef struct Data:
@@ -253,5 +252,6 @@ cdef struct KernelTable:
     void (*train)(Job *job, const Worker *worker) noexcept nogil
 
     void (*describe_activation)(int activation, ActivationFacts *facts) noexcept nogil
+    void (*describe_loss)(int loss, LossFacts *facts) noexcept nogil
     bint (*all_finite)(const void *values, Py_ssize_t count) noexcept nogil
     double (*multiply_add_chains)(long long rounds) noexcept nogil
