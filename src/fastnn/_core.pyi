@@ -1,6 +1,6 @@
 """Types of `_core.pyx`, where the docstrings are."""
 
-from typing import Any, Final, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,8 +10,6 @@ from ._types import AnyLoss, AnyOptimizer, Array, FloatArray, Integers, Labels, 
 from .losses import Loss
 from .optimizers import Optimizer
 from .schedules import Schedule
-
-OPTIMIZERS: Final[dict[str, int]]
 
 def aligned_zeros(count: int, dtype: str) -> FloatArray: ...
 def random_bits(seed: int, stream: int, first: int, count: int) -> NDArray[np.uint64]: ...
@@ -32,6 +30,8 @@ class Kernels:
     def activations(self) -> dict[str, dict[str, Any]]: ...
     @property
     def losses(self) -> tuple[dict[str, Any], ...]: ...
+    @property
+    def optimizers(self) -> dict[str, dict[str, Any]]: ...
     def __new__(cls, float32: object, float64: object) -> Self: ...
     def dense_forward(
         self, y: FloatArray, x: FloatArray, w: FloatArray, b: FloatArray, activation: str = "identity"
@@ -143,10 +143,8 @@ class Updating:
     def count_epoch(self) -> None: ...
     def belong(self, engine: Engine | None, state: tuple[FloatArray, ...]) -> None: ...
     def prepare(
-        self, engine: Engine, kernel: str, learning_rate: float | Schedule, *, momentum: float = 0.0,
-        nesterov: bool = False, weight_decay: float = 0.0, beta1: float = 0.0, beta2: float = 0.0, epsilon: float = 0.0,
-        rate_decay: float = 0.0, shrink: float = 0.0, growth: float = 0.0, smallest_step: float = 0.0,
-        largest_step: float = 0.0, clip_value: float | None = None, clip_norm: float | None = None,
+        self, engine: Engine, kernel: str, learning_rate: float | Schedule, *, clip_value: float | None = None,
+        clip_norm: float | None = None, **constants: float | tuple[float, float],
     ) -> None: ...
 
 @disjoint_base

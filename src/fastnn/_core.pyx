@@ -36,9 +36,8 @@ from libc.string cimport memcpy, memset
 from .kernels.random cimport random_bits as counted_bits
 from .kernels.random cimport shuffle as shuffle_rows
 from .kernels.types cimport (
-    ADAGRAD, ADAM, ADAMW, RMSPROP, ROW_BYTES, RPROP, SGD,
-    ActivationFacts, Data, Job, KernelTable, Layer, LossFacts, Plan, Update, Worker, mean_elements, packed_bytes,
-    padded, scratch_bytes, state_blocks, transposed_bytes,
+    ROW_BYTES, ActivationFacts, Constants, Data, Job, KernelTable, Layer, LossFacts, OptimizerFacts, Plan, Update,
+    Worker, mean_elements, packed_bytes, padded, scratch_bytes, transposed_bytes,
 )
 
 cnp.import_array()
@@ -73,10 +72,6 @@ cdef extern from "team.h" nogil:
         int count, int crowded, void (*task)(void *argument, int index, int count) noexcept nogil, void *argument)
     void team_wait "fastnn_team_wait"()
     int fastnn_team_size()
-
-OPTIMIZERS = {
-    "sgd": SGD, "adam": ADAM, "adamw": ADAMW, "rmsprop": RMSPROP, "adagrad": ADAGRAD, "rprop": RPROP,
-}
 
 cdef enum:
     # Rows that pass through the layers together where a batch has no meaning of its own: enough to
@@ -440,6 +435,20 @@ cdef tuple declared_losses(const KernelTable *table):
     return tuple(declared)
 
 
+cdef dict declared_optimizers(const KernelTable *table):
+    """What optimizers there are, in the order of their codes."""
+    cdef OptimizerFacts facts
+    cdef int code = 0
+    declared = {}
+    table.describe_optimizer(code, &facts)
+    while facts.name != NULL:
+        declared[facts.name.decode("ascii")] = {"code": code, "state_blocks": facts.state_blocks,
+                                                "velocity": facts.velocity}
+        code += 1
+        table.describe_optimizer(code, &facts)
+    return declared
+
+
 cdef class Kernels:
     """The kernels of one instruction set, for float32 and float64. `fastnn.ops` documents the methods."""
 
@@ -448,6 +457,7 @@ cdef class Kernels:
     cdef readonly str instruction_set
     cdef readonly dict activations  # by name: what kernels/activations.pxd declares of each, as a dict with its code
     cdef readonly tuple losses      # what kernels/losses.pxd declares of each, as a dict
+    cdef readonly dict optimizers   # by name: what kernels/updates.pxd declares of each, as a dict with its code
     cdef Spare spare                # a Scratch: the last product's
 
     def __cinit__(self, float32, float64):
@@ -456,6 +466,7 @@ cdef class Kernels:
         self.instruction_set = self.float32.instruction_set.decode("ascii")
         self.activations = declared_activations(self.float32)
         self.losses = declared_losses(self.float32)
+        self.optimizers = declared_optimizers(self.float32)
         self.spare = Spare()
 
     cdef const KernelTable *table(self, str dtype) noexcept:
@@ -617,12 +628,12 @@ cdef class Kernels:
         check_outputs_apart("velocity", v, "parameters", p)
         cdef Update update
         memset(&update, 0, sizeof(update))
-        update.optimizer = SGD
+        update.optimizer = self.optimizers["sgd"]["code"]
         update.learning_rate = real_in("learning_rate", learning_rate, 0, INFINITY)
-        update.momentum = real_in("momentum", momentum, 0, 1)
-        update.weight_decay = real_in("weight_decay", weight_decay, 0, INFINITY)
-        update.nesterov = nesterov
-        if v is None and (update.momentum or update.nesterov):
+        update.constants.momentum = real_in("momentum", momentum, 0, 1)
+        update.constants.weight_decay = real_in("weight_decay", weight_decay, 0, INFINITY)
+        update.constants.nesterov = nesterov
+        if v is None and (update.constants.momentum or update.constants.nesterov):
             raise ValueError("velocity is None, but momentum needs it: pass an array, zeros at first")
         self.update(table, &update, p, g, v, None)
 
@@ -642,12 +653,12 @@ cdef class Kernels:
         check_outputs_apart("second", v, "first", m)
         cdef Update update
         memset(&update, 0, sizeof(update))
-        update.optimizer = ADAM
+        update.optimizer = self.optimizers["adam"]["code"]
         update.step = checked_integer("step", step, 1) - 1
         update.learning_rate = real_in("learning_rate", learning_rate, 0, INFINITY)
-        update.beta1 = real_in("beta1", beta1, 0, 1)
-        update.beta2 = real_in("beta2", beta2, 0, 1)
-        update.epsilon = real_in("epsilon", epsilon, 0, INFINITY, open_low=True)
+        update.constants.beta1 = real_in("beta1", beta1, 0, 1)
+        update.constants.beta2 = real_in("beta2", beta2, 0, 1)
+        update.constants.epsilon = real_in("epsilon", epsilon, 0, INFINITY, open_low=True)
         self.update(table, &update, p, g, m, v)
 
     cdef update(self, const KernelTable *table, Update *update, Operand p, Operand g, Operand first, Operand second):
@@ -1452,24 +1463,26 @@ cdef class Updating:
                              "for each")
         return fresh
 
-    def prepare(self, Engine engine not None, str kernel, learning_rate, *, momentum=0.0, nesterov=False,
-                weight_decay=0.0, beta1=0.0, beta2=0.0, epsilon=0.0, rate_decay=0.0, shrink=0.0, growth=0.0,
-                smallest_step=0.0, largest_step=0.0, clip_value=None, clip_norm=None):
-        """Makes it the optimizer of this engine's network, with these constants and as many blocks of state as its
-        kernel keeps. Blocks that it has already stay. ValueError where it belongs to another network."""
+    def prepare(self, Engine engine not None, str kernel, learning_rate, *, clip_value=None, clip_norm=None,
+                **constants):
+        """Makes it the optimizer of this engine's network, with these constants, by the names in the struct Constants,
+        and as many blocks of state as its kernel keeps. Blocks that it has already stay. ValueError where it belongs to
+        another network."""
         cdef Update update = self.update
+        cdef Constants zeros
         cdef bint fresh
         cdef int blocks
-        update.optimizer = OPTIMIZERS[choose("kernel", kernel, OPTIMIZERS)]
+        memset(&zeros, 0, sizeof(zeros))
+        every = {**zeros, **constants}
+        if len(every) > len(<dict> zeros):
+            raise TypeError(f"kernels have no constant {min(every.keys() - (<dict> zeros).keys())!r}")
+        facts = engine.kernels.optimizers[choose("kernel", kernel, engine.kernels.optimizers)]
+        update.optimizer, update.constants = facts["code"], every
         scheduled = not isinstance(learning_rate, float)
         update.learning_rate = 0 if scheduled else learning_rate
-        update.momentum, update.nesterov, update.weight_decay = momentum, nesterov, weight_decay
-        update.beta1, update.beta2, update.epsilon = beta1, beta2, epsilon
-        update.rate_decay, update.shrink, update.growth = rate_decay, shrink, growth
-        update.smallest_step, update.largest_step = smallest_step, largest_step
         update.clip_value = clip_value or 0
         update.clip_norm = clip_norm or 0
-        blocks = state_blocks(&update)
+        blocks = facts["state_blocks"] + (facts["velocity"] and update.constants.momentum != 0)
         fresh = self.claim(engine)
         try:
             state = self.state[:blocks]         # fewer or more where momentum was set since

@@ -19,8 +19,9 @@ from .random cimport dropout_key
 from .simd cimport INSTRUCTION_SET, LANES, TILE_ROWS, TILE_VECTORS, VECTOR_BYTES, fill, fma, real, vec
 from .small cimport chain_train, is_bare, is_chain, is_small, small_forward, small_train
 from .types cimport (PACKED_ROWS, ROW_BYTES, UNPADDED_ROWS, Data, Job, KernelTable, Layer, Plan,
-                     Update, Worker, adjusts, is_plain, mean_elements, row_offset)
-from .updates cimport adjust_gradients, begin_step, clipping_factor, scale_gradients, update_parameters
+                     Update, Worker, mean_elements, row_offset)
+from .updates cimport (adjust_gradients, adjusts, begin_step, clipping_factor, describe_optimizer, is_plain,
+                       scale_gradients, update_parameters)
 
 cdef enum:
     NEAR_REALS = 2304       # of a gradient, in the nearest cache beside the parameters that it changes
@@ -476,6 +477,7 @@ cdef inline KernelTable kernel_table() noexcept nogil:
     table.train = train
     table.describe_activation = describe_activation
     table.describe_loss = describe_loss
+    table.describe_optimizer = describe_optimizer
     table.all_finite = all_finite
     table.multiply_add_chains = multiply_add_chains
     return table

@@ -16,9 +16,8 @@ from .gemm cimport padded_row, vectors_of
 from .losses cimport element_of
 from .simd cimport (LANES, TILE_ROWS, TILE_VECTORS, VECTOR_BYTES, at_least, column, fill, first_lane, first_lanes, lane,
                     fma, fma_one, load_transposed, real, store_column, vec)
-from .types cimport (ROW_BYTES, Data, Job, Layer, Plan, Update, adjusts,
-                     is_plain, mean_elements)
-from .updates cimport begin_step
+from .types cimport (ROW_BYTES, Data, Job, Layer, Plan, Update, mean_elements)
+from .updates cimport adjusts, begin_step, is_plain
 
 cdef enum:
     BLOCK = ROW_BYTES // VECTOR_BYTES       # vectors in the narrowest padded row

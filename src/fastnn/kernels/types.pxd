@@ -1,6 +1,7 @@
-# The vocabulary of the kernels: size letters, codes, and the structs that `_core.pyx` and
-# the kernel modules share. Nothing here depends on the instruction set or the dtype: where
+# The vocabulary of the kernels: size letters, and the structs that `_core.pyx` and the
+# kernel modules share. Nothing here depends on the instruction set or the dtype: where
 # a kernel says `real *`, these structs say `void *`, because `_core` is compiled once.
+# It knows no activation, loss or optimizer: kernels describe theirs (`describe_…` in KernelTable).
 #
 # Legend, used by every kernel. Arrays are row-major; `ld` + name is the distance between
 # two rows, in elements.
@@ -17,17 +18,12 @@
 #     t  [m][n]    targets
 #
 # Inputs x of the first layer are the caller's memory and are never padded. Everything else
-# is: the columns beyond a layer's true width are zero in w, b and dz, and so stay zero; in
-# z and y they hold finite leftovers that no product reads, since the next layer's k counts
-# true columns only. One exception: where padding would fill the memory, the weights of a narrow
-# layer are stored without it, row after row, see `Layer.ldw`.
+# is: the columns beyond a layer's true width are zero in w, b and dz, and so stay zero. So they are
+# zero in z too, and activation(0) or zero in y; no product reads those of y, since the next layer's
+# k counts true columns only. One exception: where padding would fill the memory, the weights of a
+# narrow layer are stored without it, row after row, see `Layer.ldw`.
 
 from libc.stdint cimport uint64_t
-
-cdef enum Optimizer:
-    SGD, ADAM, ADAMW, RMSPROP, ADAGRAD, RPROP
-
-
 cdef enum:
     ROW_BYTES = 64              # rows of padded arrays are multiples of this
     # A packed block of a product's right-hand side: rows, and bytes of one row
@@ -101,22 +97,33 @@ cdef inline Py_ssize_t row_offset(const Layer *layer, Py_ssize_t row) noexcept n
     return row * layer.ldw if row < layer.n_in else layer.bias + (row - layer.n_in) * layer.stride
 
 
-cdef struct Update:
-    # How parameters follow gradients: an optimizer's constants and its state; what is done to gradients before.
-    int optimizer
-    bint nesterov
-    double learning_rate
-    const double *rates     # the learning rates of the coming steps; NULL: it stays
+cdef struct OptimizerFacts:
+    # What updates.pxd declares of one.
+    const char *name        # or NULL: there is none of this code
+    int state_blocks        # that its kernel reads and writes,
+    bint velocity           # and one more where there is momentum
+
+
+cdef struct Constants:
+    # Of all optimizers, as optimizers.py names them too: `Updating.prepare` fills them in by name.
     double momentum
+    bint nesterov
     double weight_decay
     double beta1
     double beta2
+    double alpha
     double epsilon
-    double rate_decay       # Adagrad's
-    double shrink           # Rprop's: by which a step shrinks or grows, and its bounds
-    double growth
-    double smallest_step
-    double largest_step
+    double learning_rate_decay
+    double etas[2]          # by which a step shrinks or grows
+    double step_sizes[2]    # the smallest and the largest
+
+
+cdef struct Update:
+    # How parameters follow gradients: an optimizer's constants and its state; what is done to gradients before.
+    int optimizer
+    double learning_rate
+    const double *rates     # the learning rates of the coming steps; NULL: it stays
+    Constants constants
     double l1               # penalties of weights: l1 * |w| + l2 / 2 * w^2
     double l2
     double clip_value       # the largest size of a gradient's element; 0: any
@@ -126,25 +133,6 @@ cdef struct Update:
     double correction       # Adam's 1 / sqrt(1 - beta2^step)
     void *first             # the optimizer's state, laid out like the parameters (updates.pxd says what); or NULL
     void *second            # more of it; or NULL
-
-
-cdef inline int state_blocks(const Update *update) noexcept nogil:
-    """How many blocks of state the optimizer's kernel reads and writes."""
-    if update.optimizer == SGD:
-        return update.momentum != 0
-    if update.optimizer == RMSPROP:
-        return 1 + (update.momentum != 0)
-    return 1 if update.optimizer == ADAGRAD else 2
-
-
-cdef inline bint adjusts(const Update *update) noexcept nogil:
-    """Whether gradients are changed before the optimizer sees them."""
-    return update.l1 != 0 or update.l2 != 0 or update.clip_value != 0 or update.clip_norm != 0
-
-
-cdef inline bint is_plain(const Update *update) noexcept nogil:
-    """Whether an update is p := p - rate * gradient and nothing else: such can be made in the gradient's tile."""
-    return update.optimizer == SGD and update.first == NULL and update.weight_decay == 0 and not adjusts(update)
 
 
 cdef struct Plan:
@@ -253,5 +241,6 @@ cdef struct KernelTable:
 
     void (*describe_activation)(int activation, ActivationFacts *facts) noexcept nogil
     void (*describe_loss)(int loss, LossFacts *facts) noexcept nogil
+    void (*describe_optimizer)(int optimizer, OptimizerFacts *facts) noexcept nogil
     bint (*all_finite)(const void *values, Py_ssize_t count) noexcept nogil
     double (*multiply_add_chains)(long long rounds) noexcept nogil
