@@ -424,15 +424,16 @@ cdef dict declared_activations(const KernelTable *table):
     return declared
 
 
-cdef tuple declared_losses(const KernelTable *table):
-    """What losses there are, in the order of their codes: the facts as a dict. `output` is None for any."""
+cdef dict declared_losses(const KernelTable *table):
+    """What losses there are, in the order of their codes."""
     cdef LossFacts facts
-    declared = []
+    declared = {}
     table.describe_loss(0, &facts)
     while facts.name != NULL:
-        declared.append({**facts, "name": facts.name.decode("ascii"), "output": facts.output.decode("ascii") or None})
+        name, output = facts.name.decode("ascii"), facts.output.decode("ascii")
+        declared[name, output] = {**facts, "name": name, "output": output}
         table.describe_loss(facts.code + 1, &facts)
-    return tuple(declared)
+    return declared
 
 
 cdef dict declared_optimizers(const KernelTable *table):
@@ -456,7 +457,7 @@ cdef class Kernels:
     cdef const KernelTable *float64
     cdef readonly str instruction_set
     cdef readonly dict activations  # by name: what kernels/activations.pxd declares of each, as a dict with its code
-    cdef readonly tuple losses      # what kernels/losses.pxd declares of each, as a dict
+    cdef readonly dict losses       # by name and output, "" for any: what kernels/losses.pxd declares, as a dict
     cdef readonly dict optimizers   # by name: what kernels/updates.pxd declares of each, as a dict with its code
     cdef Spare spare                # a Scratch: the last product's
 
@@ -479,9 +480,8 @@ cdef class Kernels:
     cdef LossFacts loss_facts(self, loss, str output) except *:
         """What is declared of a losses.Loss with this output activation: there may be several of one name."""
         cdef LossFacts facts
-        code, = [known["code"] for known in self.losses if known["name"] == loss.name
-                 and known["output"] in (None, output)]
-        self.float32.describe_loss(code, &facts)
+        known = self.losses.get((loss.name, output)) or self.losses[loss.name, ""]
+        self.float32.describe_loss(known["code"], &facts)
         return facts
 
     cdef Scratch take_scratch(self, Py_ssize_t size):

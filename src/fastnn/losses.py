@@ -31,7 +31,7 @@ __all__ = ["Loss", "focal", "quantile"]
 LossName = Literal["mse", "half_mse", "mae", "huber", "poisson", "binary_cross_entropy", "cross_entropy", "quantile",
                    "focal"]
 
-FACTS: tuple[dict[str, Any], ...] = dispatch.kernels.losses
+FACTS = tuple(dispatch.kernels.losses.values())
 NAMES = tuple(dict.fromkeys(loss["name"] for loss in FACTS))
 # These are computed from the pre-activations of their output activations, so that large logits stay finite.
 PAIRED = {name: outputs for name in NAMES
