@@ -98,8 +98,8 @@ BUGS = (
     Bug("relu-of-nan",
         "ReLU within a product makes 0 of NaN.",
         "kernels/gemm.pxd",
-        "at_least(fill(0), total[i*vectors + j])",
-        "at_least(total[i*vectors + j], fill(0))",
+        "maximum(fill(0), total[i*vectors + j])",
+        "maximum(total[i*vectors + j], fill(0))",
         ("test_ops.py::test_nan_passes_every_activation_of_a_dense_layer",)),
 
     # Threads, and what fails

@@ -11,7 +11,7 @@ from libc.stdint cimport uint64_t
 
 from .elementary cimport exp, expm1_negative, gelu, gelu_derivative, sigmoid, silu, silu_derivative, softplus, tanh
 from .gemm cimport padded_row, vectors_of
-from .simd cimport LANES, at_least, fill, fma, if_less, random_lanes, real, vec
+from .simd cimport LANES, fill, fma, maximum, random_lanes, real, select_less, vec
 from .types cimport ActivationFacts
 
 cdef enum Activation:
@@ -42,26 +42,26 @@ cdef inline vec tanh_slope(vec z, vec y) noexcept nogil:
 
 cdef inline vec relu(vec z) noexcept nogil:
     """max(z, 0)"""
-    return at_least(fill(0), z)
+    return maximum(fill(0), z)
 
 cdef inline vec relu_slope(vec z, vec y) noexcept nogil:
-    return if_less(fill(0), y, fill(1), fill(0))
+    return select_less(fill(0), y, fill(1), fill(0))
 
 
 cdef inline vec leaky_relu(vec z) noexcept nogil:
     """z for z > 0, 0.01 z elsewhere (Maas et al., 2013)"""
-    return if_less(fill(0), z, z, z * fill(<real> 0.01))
+    return select_less(fill(0), z, z, z * fill(<real> 0.01))
 
 cdef inline vec leaky_relu_slope(vec z, vec y) noexcept nogil:
-    return if_less(fill(0), y, fill(1), fill(<real> 0.01))
+    return select_less(fill(0), y, fill(1), fill(<real> 0.01))
 
 
 cdef inline vec elu(vec z) noexcept nogil:
     """z for z > 0, exp(z) - 1 elsewhere (Clevert et al., 2015)"""
-    return if_less(fill(0), z, z, expm1_negative(z))
+    return select_less(fill(0), z, z, expm1_negative(z))
 
 cdef inline vec elu_slope(vec z, vec y) noexcept nogil:
-    return if_less(fill(0), y, fill(1), y + fill(1))
+    return select_less(fill(0), y, fill(1), y + fill(1))
 
 
 # The two constants for which activations keep mean 0 and variance 1 (Klambauer et al., 2017).
@@ -75,10 +75,10 @@ cdef extern from *:
 
 cdef inline vec selu(vec z) noexcept nogil:
     """scale * (z for z > 0, alpha (exp(z) - 1) elsewhere)"""
-    return if_less(fill(0), z, z * fill(SELU_SCALE), expm1_negative(z) * fill(SELU_SCALE_ALPHA))
+    return select_less(fill(0), z, z * fill(SELU_SCALE), expm1_negative(z) * fill(SELU_SCALE_ALPHA))
 
 cdef inline vec selu_slope(vec z, vec y) noexcept nogil:
-    return if_less(fill(0), y, fill(SELU_SCALE), y + fill(SELU_SCALE_ALPHA))
+    return select_less(fill(0), y, fill(SELU_SCALE), y + fill(SELU_SCALE_ALPHA))
 
 
 cdef inline vec softplus_slope(vec z, vec y) noexcept nogil:
@@ -98,7 +98,7 @@ cdef inline vec exp_slope(vec z, vec y) noexcept nogil:
 
 
 cdef inline void softmax_row(
-        real *y, const real *z, Py_ssize_t n, real *maximum, double *total) noexcept nogil:
+        real *y, const real *z, Py_ssize_t n, real *largest, double *total) noexcept nogil:
     """y := exp(z - max z), zero beyond n; total := sum of y, in the order of the columns."""
     cdef Py_ssize_t j
     cdef real top = z[0] if n > 0 else 0
@@ -111,18 +111,18 @@ cdef inline void softmax_row(
     total[0] = 0
     for j in range(n):
         total[0] += y[j]
-    maximum[0] = top
+    largest[0] = top
 
 
 cdef inline void softmax_forward(real *y, const real *z, Py_ssize_t m, Py_ssize_t n) noexcept nogil:
     """y := exp(z - max z) / sum of exp(z - max z), row by row"""
     cdef Py_ssize_t ld = padded_row(n)
     cdef Py_ssize_t i, j
-    cdef real maximum
+    cdef real largest
     cdef double total
     cdef vec *row
     for i in range(m):
-        softmax_row(y + i*ld, z + i*ld, n, &maximum, &total)
+        softmax_row(y + i*ld, z + i*ld, n, &largest, &total)
         row = <vec *> (y + i*ld)
         for j in range(vectors_of(n)):
             row[j] = row[j] / fill(<real> total)
@@ -287,5 +287,5 @@ cdef inline void drop_out(
     cdef vec scale = fill(<real> (1 / (1 - dropout)))
     cdef Py_ssize_t i
     for i in range(count // LANES):
-        (<vec *> out)[i] = if_less(
+        (<vec *> out)[i] = select_less(
             random_lanes(key, first + i*LANES), bound, fill(0), scale * (<const vec *> values)[i])

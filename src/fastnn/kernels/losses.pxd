@@ -13,8 +13,8 @@ from libc.math cimport INFINITY, NAN, frexp, ldexp
 from .activations cimport IDENTITY, activated_with_slope, softmax_row
 from .elementary cimport exp, exp_of_negative_size, log1p, sigmoid, softplus
 from .gemm cimport padded_row, vectors_of
-from .simd cimport (LANES, VECTOR_BYTES, absolute, add_as_doubles, at_least, fill, first_lanes, fma, if_less, real,
-                    vec, with_sign)
+from .simd cimport (LANES, VECTOR_BYTES, absolute, add_as_doubles, copysign, fill, first_lanes, fma, maximum, real,
+                    select_less, vec)
 from .types cimport ROW_BYTES, LossFacts, Plan
 
 cdef enum Loss:
@@ -48,7 +48,7 @@ cdef inline vec mae(vec a, vec t, real _, vec *gradient) noexcept nogil:
     """|a - t|; its gradient at 0 is 0"""
     cdef vec d = a - t
     cdef vec size = absolute(d)
-    gradient[0] = if_less(fill(0), size, with_sign(fill(1), d), d)
+    gradient[0] = select_less(fill(0), size, copysign(fill(1), d), d)
     return size
 
 
@@ -56,15 +56,15 @@ cdef inline vec huber(vec a, vec t, real _, vec *gradient) noexcept nogil:
     """d^2 / 2 for |d| < 1, |d| - 1/2 elsewhere, d = a - t (Huber, 1964, delta = 1)"""
     cdef vec d = a - t
     cdef vec size = absolute(d)
-    gradient[0] = if_less(fill(1), size, with_sign(fill(1), d), d)
-    return if_less(fill(1), size, size - fill(<real> 0.5), fill(<real> 0.5) * d * d)
+    gradient[0] = select_less(fill(1), size, copysign(fill(1), d), d)
+    return select_less(fill(1), size, size - fill(<real> 0.5), fill(<real> 0.5) * d * d)
 
 
 cdef inline vec quantile(vec a, vec t, real q, vec *gradient) noexcept nogil:
     """q (t - a) for a < t, (1 - q) (a - t) elsewhere; its gradient at a = t is 0 (Koenker and Bassett, 1978)"""
     cdef vec d = a - t
-    cdef vec slope = if_less(d, fill(0), fill(-q), fill(1 - q))
-    gradient[0] = if_less(fill(0), absolute(d), slope, d)
+    cdef vec slope = select_less(d, fill(0), fill(-q), fill(1 - q))
+    gradient[0] = select_less(fill(0), absolute(d), slope, d)
     return slope * d
 
 
@@ -89,8 +89,8 @@ cdef inline vec sigmoid_cross_entropy(vec z, vec t, real _, vec *gradient) noexc
     """
     cdef vec zero = fill(0)
     gradient[0] = sigmoid(z) - t
-    return fma(t, at_least(zero, -z),
-               fma(fill(1) - t, at_least(zero, z), log1p(exp_of_negative_size(z))))
+    return fma(t, maximum(zero, -z),
+               fma(fill(1) - t, maximum(zero, z), log1p(exp_of_negative_size(z))))
 
 
 cdef inline vec exp_poisson(vec z, vec t, real _, vec *gradient) noexcept nogil:

@@ -11,11 +11,11 @@
 
 from libc.math cimport isfinite
 
-from .activations cimport (IDENTITY, RELU, SOFTMAX, activated, activation_backward, activation_forward, slope_of)
+from .activations cimport IDENTITY, RELU, SOFTMAX, activated, activation_backward, activation_forward, slope_of
 from .gemm cimport padded_row, vectors_of
 from .losses cimport element_of
-from .simd cimport (LANES, TILE_ROWS, TILE_VECTORS, VECTOR_BYTES, at_least, column, fill, first_lane, first_lanes, lane,
-                    fma, fma_one, load_transposed, real, store_column, vec)
+from .simd cimport (LANES, TILE_ROWS, TILE_VECTORS, VECTOR_BYTES, column, fill, first_lane, first_lanes, fma, fma_one,
+                    lane, load_transposed, maximum, real, store_column, vec)
 from .types cimport (ROW_BYTES, Data, Job, Layer, Plan, Update, mean_elements)
 from .updates cimport adjusts, begin_step, is_plain
 
@@ -70,7 +70,7 @@ cdef inline void forward_rows(
         w += vectors
     for i in range(rows):
         for v in range(vectors):
-            (<vec *> z)[i*vectors + v] = at_least(fill(0), total[i*vectors + v]) if rectify else total[i*vectors + v]
+            (<vec *> z)[i*vectors + v] = maximum(fill(0), total[i*vectors + v]) if rectify else total[i*vectors + v]
 
 
 cdef inline void forward_block(

@@ -12,8 +12,8 @@
 from libc.math cimport sqrt as square_root
 
 from .gemm cimport padded_row, vectors_of
-from .simd cimport (LANES, VECTOR_BYTES, absolute, add_as_doubles, at_least, at_most, fill, first_lanes, fma, if_less,
-                    real, sqrt, vec, with_sign)
+from .simd cimport (LANES, VECTOR_BYTES, absolute, add_as_doubles, copysign, fill, first_lanes, fma, maximum, minimum,
+                    real, select_less, sqrt, vec)
 from .types cimport ROW_BYTES, OptimizerFacts, Update
 
 cdef enum Optimizer:
@@ -52,9 +52,9 @@ cdef inline vec adjusted(
     if l2:
         g = fma(fill(<real> update.l2), p, g)
     if l1:
-        g = g + if_less(fill(0), absolute(p), with_sign(fill(<real> update.l1), p), fill(0))
+        g = g + select_less(fill(0), absolute(p), copysign(fill(<real> update.l1), p), fill(0))
     if clip_value:
-        g = at_least(fill(<real> -update.clip_value), at_most(fill(<real> update.clip_value), g))
+        g = maximum(fill(<real> -update.clip_value), minimum(fill(<real> update.clip_value), g))
     return g
 
 
@@ -274,16 +274,16 @@ cdef inline void rprop_update(
     cdef Py_ssize_t i
     for i in range(vectors):
         agreement = signed_one(gradient[i]) * signed_one(last[i])      # of signs: a product of gradients may vanish
-        size[i] = size[i] * if_less(zero, agreement, growth, if_less(agreement, zero, shrink, fill(1)))
-        size[i] = at_least(smallest, at_most(largest, size[i]))
-        g = if_less(agreement, zero, zero, gradient[i])
+        size[i] = size[i] * select_less(zero, agreement, growth, select_less(agreement, zero, shrink, fill(1)))
+        size[i] = maximum(smallest, minimum(largest, size[i]))
+        g = select_less(agreement, zero, zero, gradient[i])
         p[i] = fma(-size[i], signed_one(g), p[i])
         last[i] = g
 
 
 cdef inline vec signed_one(vec x) noexcept nogil:
     """1, 0 or -1; NaN for NaN"""
-    return if_less(fill(0), absolute(x), with_sign(fill(1), x), x)
+    return select_less(fill(0), absolute(x), copysign(fill(1), x), x)
 
 
 cdef inline void plain_rate(Update *update) noexcept nogil:
