@@ -83,8 +83,8 @@ BUGS = (
     Bug("adam-correction",
         "Adam corrects the bias of its second moment as if it had done one step more.",
         "kernels/updates.pxd",
-        "power(update.beta2, update.step)",
-        "power(update.beta2, update.step + 1)",
+        "power(update.constants.beta2, update.step)",
+        "power(update.constants.beta2, update.step + 1)",
         ("test_ops.py::test_adam_update", "test_training.py::test_adam_takes_its_first_step_at_the_learning_rate")),
 
     # Numbers
@@ -98,8 +98,8 @@ BUGS = (
     Bug("relu-of-nan",
         "ReLU within a product makes 0 of NaN.",
         "kernels/gemm.pxd",
-        "at_least(fill(0), total[i*vectors + j])",
-        "at_least(total[i*vectors + j], fill(0))",
+        "maximum(fill(0), total[i*vectors + j])",
+        "maximum(total[i*vectors + j], fill(0))",
         ("test_ops.py::test_nan_passes_every_activation_of_a_dense_layer",)),
 
     # Threads, and what fails

@@ -3,8 +3,8 @@
 So modules that a Network is made of can name it, and everything else that is defined above them.
 
 Where a signature says `LossName | str`, editors offer the names and checkers take any string: programs read names from
-files and loop over lists of them, and a wrong one is answered at run time with the right ones. test_typing.py compares
-the lists here with the registries.
+files and loop over lists of them, and a wrong one is answered at run time with the right ones. test_typing.py
+compares the lists with the registries. Those of activations and losses stand beside their registries.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +14,8 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .losses import Loss
+from .activations import ActivationName, HiddenName
+from .losses import Loss, LossName
 from .network import Network
 from .optimizers import Optimizer
 from .schedules import Schedule
@@ -43,10 +44,6 @@ Labels = Any                                # Integers where there are no other 
 Weights = NDArray[np.float64] | None        # one a row
 Arrays = tuple[Array, FloatArray | None, Labels, Weights]       # X, targets, labels, weights
 
-HiddenName = Literal["identity", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "selu", "softplus", "silu", "gelu"]
-ActivationName = HiddenName | Literal["softmax", "exp"]
-LossName = Literal["mse", "half_mse", "mae", "huber", "poisson", "binary_cross_entropy", "cross_entropy", "quantile",
-                   "focal"]
 InitializerName = Literal["he_normal", "he_uniform", "glorot_normal", "glorot_uniform", "lecun_normal", "lecun_uniform"]
 MetricName = Literal["accuracy", "r2", "mae", "mse", "rmse"]
 DType = Literal["float32", "float64"] | str | type[float] | type[np.floating] | np.dtype[np.floating]

@@ -7,12 +7,12 @@ array([0.047, 0.5  , 0.953])
 0.25
 
 They run the kernels that networks run, and so give the same bits; the formulas are in
-`kernels/activations.pxd` (fast) and `reference.py` (readable).
+`kernels/activations.pxd` (fast) and `reference.py` (readable). The kernels say which activations there are.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -26,6 +26,10 @@ __all__ = [
     "Activation", "elu", "exp", "gelu", "identity", "leaky_relu", "relu", "selu", "sigmoid", "silu", "softmax",
     "softplus", "tanh",
 ]
+
+# The names that editors offer; tests/test_typing.py compares them with the registries below.
+HiddenName = Literal["identity", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "selu", "softplus", "silu", "gelu"]
+ActivationName = HiddenName | Literal["softmax", "exp"]
 
 
 class Activation:
@@ -56,9 +60,9 @@ class Activation:
         Softmax's is its Jacobian: for z of shape (..., k), an array (..., k, k) of d y_i / d z_j.
         """
         z, rows = as_rows(z)
-        if self.name == "softmax":
+        if dispatch.kernels.activations[self.name]["takes_row"]:
             if z.ndim == 0:
-                raise ValueError("z has 0 dimensions, but softmax's derivative needs at least 1")
+                raise ValueError(f"z has 0 dimensions, but {self.name}'s derivative needs at least 1")
             y = self(z)
             return y[..., :, None] * (np.eye(z.shape[-1], dtype=z.dtype) - y[..., None, :])
         y, slope = np.empty_like(rows), np.empty_like(rows)
@@ -88,10 +92,5 @@ gelu = Activation("gelu", "z Phi(z), Phi the normal distribution function", "he_
 softmax = Activation("softmax", "exp(z) / sum of exp(z) along the last axis", output_only=True)
 exp = Activation("exp", "exp(z)", output_only=True)
 
-ACTIVATIONS = {
-    activation.name: activation
-    for activation in (
-        identity, sigmoid, tanh, relu, leaky_relu, elu, selu, softplus, silu, gelu, softmax, exp,
-    )
-}
+ACTIVATIONS: dict[str, Activation] = {name: globals()[name] for name in dispatch.kernels.activations}
 HIDDEN = {name: activation for name, activation in ACTIVATIONS.items() if not activation.output_only}

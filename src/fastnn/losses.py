@@ -2,7 +2,7 @@
 
 A network's `loss` is a name, or one of the functions below where a loss has a parameter, or a
 Python function `(outputs, targets) -> (value, gradient)`. The formulas are in
-`kernels/losses.pxd` (fast) and `reference.py` (readable).
+`kernels/losses.pxd` (fast) and `reference.py` (readable). The kernels say which losses there are, and all about them.
 
 >>> import fastnn
 >>> fastnn.Network([8, 32, 1], loss=fastnn.losses.quantile(0.9)).loss
@@ -11,12 +11,14 @@ quantile(0.9)
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ._checks import after, choose, number, shown
 from ._words import explains, meant
+from .core import dispatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,15 +27,21 @@ if TYPE_CHECKING:
 
 __all__ = ["Loss", "focal", "quantile"]
 
-NAMES = ("mse", "half_mse", "mae", "huber", "poisson", "binary_cross_entropy", "cross_entropy", "quantile", "focal")
+# The names that editors offer; tests/test_typing.py compares them with NAMES.
+LossName = Literal["mse", "half_mse", "mae", "huber", "poisson", "binary_cross_entropy", "cross_entropy", "quantile",
+                   "focal"]
+
+FACTS = tuple(dispatch.kernels.losses.values())
+NAMES = tuple(dict.fromkeys(loss["name"] for loss in FACTS))
 # These are computed from the pre-activations of their output activations, so that large logits stay finite.
-PAIRED = {"binary_cross_entropy": ("sigmoid",), "cross_entropy": ("softmax",), "poisson": ("exp",),
-          "focal": ("sigmoid", "softmax")}
-PARAMETERS = {"quantile": 0.5, "focal": 2.0}    # with their defaults
+PAIRED = {name: outputs for name in NAMES
+          if (outputs := tuple(loss["output"] for loss in FACTS if loss["name"] == name and not loss["of_output"]))}
+# With their defaults.
+PARAMETERS: dict[str, float] = {loss["name"]: loss["parameter"] for loss in FACTS if not math.isnan(loss["parameter"])}
 CHECKS: dict[str, Callable[[str, object], float]] = {
     "quantile": partial(number, low=0, high=1, open_low=True), "focal": partial(number, low=0)}
 # Those whose targets are classes, or probabilities of them.
-CLASSIFYING = ("binary_cross_entropy", "cross_entropy", "focal")
+CLASSIFYING = tuple(dict.fromkeys(loss["name"] for loss in FACTS if (loss["lowest"], loss["highest"]) == (0, 1)))
 LIBRARIES = ("torch", "keras", "tensorflow", "jax", "sklearn")      # whose losses return no gradient
 
 
@@ -111,5 +119,6 @@ def check_pair(loss: str, output: str, argument: str = "output") -> None:
     if needed is not None and output not in needed:
         names = " or ".join(map(repr, needed))
         raise ValueError(f"loss {loss!r} goes with {argument} {names}, but the {argument} is {output!r}")
-    if needed is None and output == "softmax":
-        raise ValueError(f"{argument} 'softmax' goes with loss 'cross_entropy' or 'focal', but the loss is {loss!r}")
+    if needed is None and dispatch.kernels.activations[output]["takes_row"]:
+        names = " or ".join(repr(name) for name, outputs in PAIRED.items() if output in outputs)
+        raise ValueError(f"{argument} {output!r} goes with loss {names}, but the loss is {loss!r}")

@@ -21,9 +21,11 @@ array([[0.]])
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from ._checks import choose
 from .core import dispatch
+from .losses import as_loss, check_pair
 
 if TYPE_CHECKING:
     from ._types import ActivationName, FloatArray, LossName, Weights
@@ -67,7 +69,10 @@ def loss_forward_backward(dz: FloatArray | None, z: FloatArray, t: FloatArray, l
     dz, z, t (m, n). The mean is over m*n elements ("cross_entropy": over m rows); with weights (m,), float64, it is
     weighted by rows. "binary_cross_entropy" goes with "sigmoid", "cross_entropy" with "softmax", "poisson" with "exp".
     """
-    return dispatch.kernels.loss_forward_backward(dz, z, t, loss, activation, weights)
+    choose("activation", activation, dispatch.kernels.activations)
+    known: Any = as_loss(loss)
+    check_pair(known.name, activation, "activation")
+    return dispatch.kernels.loss_forward_backward(dz, z, t, known, activation, weights)
 
 
 def sgd_update(parameters: FloatArray, gradients: FloatArray, learning_rate: float, velocity: FloatArray | None = None,

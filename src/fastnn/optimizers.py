@@ -80,7 +80,7 @@ class Optimizer(Settings, MinibatchOptimizer):
     """
 
     kernel: str                         # its update in kernels/updates.pxd
-    constants: tuple[str, ...] = ()     # what it is made from, beside learning_rate and clipping
+    constants: tuple[str, ...] = ()     # what it is made from, beside learning_rate and clipping; kernels know them too
 
     _checks: ClassVar[dict[str, Callable[[str, Any], Any]]] = {
         "learning_rate": rate_or_schedule, "clip_norm": optional(POSITIVE), "clip_value": optional(POSITIVE),
@@ -123,10 +123,6 @@ class Optimizer(Settings, MinibatchOptimizer):
         """A copy has the constants, with a schedule of its own, and belongs to no network yet."""
         return remade, (type(self), self.arguments())
 
-    def kernel_constants(self) -> dict[str, Any]:
-        """The constants as the kernel names them."""
-        return self.settings()
-
     def initial_state(self, blocks: int, size: int, dtype: str) -> tuple[FloatArray, ...]:
         """The blocks of state before the first step, as many as the kernel keeps."""
         return tuple(aligned_zeros(size, dtype) for _ in range(blocks))
@@ -136,8 +132,8 @@ class Optimizer(Settings, MinibatchOptimizer):
         constants."""
         if self.network_engine is engine and not self.stale:
             return
-        check_epsilon(self.settings(), engine.dtype)
-        constants = self.kernel_constants()
+        constants = self.settings()
+        check_epsilon(constants, engine.dtype)
         if isinstance(self.learning_rate, Schedule):
             self.learning_rate.serve(self)
         self.prepare(engine, self.kernel, self.learning_rate, clip_norm=self.clip_norm, clip_value=self.clip_value,
@@ -270,10 +266,6 @@ class RMSprop(Optimizer):
         super().__init__(learning_rate, clip_norm, clip_value, alpha=alpha, epsilon=epsilon, momentum=momentum,
                          weight_decay=weight_decay)
 
-    def kernel_constants(self) -> dict[str, Any]:
-        return {"beta2": self.alpha, "epsilon": self.epsilon, "momentum": self.momentum,
-                "weight_decay": self.weight_decay}
-
 
 class Adagrad(Optimizer):
     """Adagrad (Duchi, Hazan and Singer, 2011): steps scaled by the sum of all gradients' squares.
@@ -300,9 +292,6 @@ class Adagrad(Optimizer):
         super().__init__(learning_rate, clip_norm, clip_value, learning_rate_decay=learning_rate_decay,
                          weight_decay=weight_decay, epsilon=epsilon)
 
-    def kernel_constants(self) -> dict[str, Any]:
-        return {"rate_decay": self.learning_rate_decay, "weight_decay": self.weight_decay, "epsilon": self.epsilon}
-
 
 class Rprop(Optimizer):
     """Resilient backpropagation (Riedmiller and Braun, 1993): only the gradient's sign counts; for whole batches.
@@ -328,10 +317,6 @@ class Rprop(Optimizer):
                  step_sizes: Sequence[float] = (1e-6, 50.0), *,
                  clip_norm: float | None = None, clip_value: float | None = None) -> None:
         super().__init__(learning_rate, clip_norm, clip_value, etas=etas, step_sizes=step_sizes)
-
-    def kernel_constants(self) -> dict[str, Any]:
-        (shrink, growth), (smallest, largest) = self.etas, self.step_sizes
-        return {"shrink": shrink, "growth": growth, "smallest_step": smallest, "largest_step": largest}
 
     def initial_state(self, blocks: int, size: int, dtype: str) -> tuple[FloatArray, ...]:
         gradient, steps = super().initial_state(blocks, size, dtype)

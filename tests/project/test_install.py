@@ -56,7 +56,7 @@ EVERYTHING_THAT_FLAGS_CHANGE = """
     #include "simd.h"
     #include "float_state.h"
     fastnn_vec fused(fastnn_vec a, fastnn_vec b, fastnn_vec c) { return a * b + c / b; }
-    fastnn_vec less(fastnn_vec a, fastnn_vec b) { return (fastnn_vec)FASTNN_IF_LESS(a, b, a, b); }
+    fastnn_vec less(fastnn_vec a, fastnn_vec b) { return (fastnn_vec)FASTNN_SELECT_LESS(a, b, a, b); }
     double sum(const double *x, int n) { double s = 0; for (int i = 0; i < n; i++) s += x[i]; return s; }
     void scaled(float *x, int n) { for (int i = 0; i < n; i++) x[i] = x[i] * 0.1 + x[i] / 3 - 0.0; }
     int is_nan(double x) { return x != x; }

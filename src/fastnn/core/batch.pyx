@@ -16,7 +16,7 @@ from libc.string cimport memcpy
 
 from ..kernels.random cimport random_bits as counted_bits
 from ..kernels.random cimport shuffle as shuffle_rows
-from ..kernels.types cimport ROW_BYTES, Layer, needs_z, packed_bytes, padded, transposed_bytes
+from ..kernels.types cimport ROW_BYTES, Layer, packed_bytes, padded, transposed_bytes
 from .model cimport STEP_OPERATIONS, Model
 from .ops cimport Kernels, weight_sum
 from .runtime cimport ThreadChoice, column, flush_subnormals, pointer, restore_float_state
@@ -251,7 +251,7 @@ cdef class Workspace:
         self.plan.kernels = model.table
         self.plan.n_layers = model.n_layers
         self.plan.unpadded = model.unpadded
-        self.plan.loss = model.loss_code
+        self.plan.loss = model.loss_facts
         self.plan.loss_parameter = model.loss_parameter
         self.plan.python_loss = call_python_loss
         if model.python_loss:
@@ -308,7 +308,7 @@ cdef class Workspace:
             if learning:
                 layer.y = take(memory, &used, self.rows * row)
                 layer.dz = take(memory, &used, self.rows * row)
-                layer.z = take(memory, &used, self.rows * row) if needs_z(layer.activation) else layer.y
+                layer.z = take(memory, &used, self.rows * row) if layer.needs_z else layer.y
             else:
                 layer.y = layer.z = turns[index % 2]
             layer.passed = take(memory, &used, self.rows * row) if layer.dropout else layer.y

@@ -46,4 +46,4 @@ def choose() -> Kernels:
     return load(forced or FOUND[0])
 
 
-kernels = choose()
+kernels: Kernels = choose()

@@ -2,7 +2,7 @@
 
 from libc.stdint cimport uint64_t
 
-from ..kernels.types cimport KernelTable, Layer
+from ..kernels.types cimport KernelTable, Layer, LossFacts
 from .ops cimport Kernels
 from .runtime cimport Pool
 
@@ -24,7 +24,7 @@ cdef class Model:
     cdef readonly int n_layers
     cdef readonly tuple activations
     cdef readonly object loss               # a losses.Loss, or a function of the user's
-    cdef int loss_code
+    cdef LossFacts loss_facts               # of a loss of ours
     cdef double loss_parameter
     cdef bint python_loss                   # whether it is a function
     cdef readonly tuple dropout             # one share for each layer, the output's (0) last

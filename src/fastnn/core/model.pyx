@@ -19,8 +19,8 @@ from libc.stdint cimport uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
-from ..kernels.types cimport PYTHON, ROW_BYTES, Layer, mean_elements, padded
-from .ops cimport ACTIVATIONS, Kernels, loss_code
+from ..kernels.types cimport ROW_BYTES, Layer, mean_elements, padded
+from .ops cimport Kernels
 from .runtime cimport Pool, forks, pointer, sum_in_order
 
 cnp.import_array()
@@ -65,10 +65,10 @@ cdef class Model:
         self.activations = activations
         self.loss = loss
         if callable(loss):
-            self.loss_code = PYTHON
             self.python_loss = True
+            self.loss_facts.per_row = True      # it is a mean already
         else:
-            self.loss_code = loss_code(loss.name, activations[self.n_layers - 1])
+            self.loss_facts = kernels.loss_facts(loss, activations[self.n_layers - 1])
             self.loss_parameter = loss.parameter
         self.dropout = dropout
         self.l1, self.l2, self.label_smoothing = l1, l2, label_smoothing
@@ -80,7 +80,8 @@ cdef class Model:
             raise MemoryError("no memory for the list of layers")
         for index in range(self.n_layers):
             layer = &self.layers[index]
-            layer.activation = ACTIVATIONS[activations[index]]
+            facts = kernels.activations[activations[index]]
+            layer.activation, layer.needs_z = facts["code"], facts["needs_z"]
             layer.n_in = layer_sizes[index]
             layer.n_out = layer_sizes[index + 1]
             layer.stride = padded(layer.n_out, self.itemsize)
@@ -243,4 +244,4 @@ cdef class Model:
 
     cpdef double divisor(self, double weight) noexcept:
         """What turns a loss summed over rows of this total weight into the mean."""
-        return weight * mean_elements(self.loss_code, self.layers[self.n_layers - 1].n_out)
+        return weight * mean_elements(&self.loss_facts, self.layers[self.n_layers - 1].n_out)

@@ -15,7 +15,7 @@ from libc.stdlib cimport malloc
 from libc.string cimport memset
 
 from ..kernels.types cimport (
-    BINARY_CROSS_ENTROPY, BINARY_FOCAL, POISSON, SIGMOID, SOFTMAX, Job, Layer, mean_elements, needs_z, scratch_bytes,
+    Job, Layer, scratch_bytes,
 )
 from .batch cimport Rows, Workspace
 from .model cimport STEP_OPERATIONS, Model
@@ -168,14 +168,15 @@ cdef class Engine(Model):
         for index in range(self.n_layers):
             layer = &self.layers[index]
             values = aligned_zeros(m * layer.stride, self.dtype)
-            before = aligned_zeros(m * layer.stride, self.dtype) if needs_z(layer.activation) else values
+            before = aligned_zeros(m * layer.stride, self.dtype) if layer.needs_z else values
             slope_values = aligned_zeros(m * layer.stride, self.dtype) if slopes else values
             if slopes:
                 slope_values[...] = 1       # what is multiplied by the slope
             y, z, slope = <char *> pointer(values), <char *> pointer(before), <char *> pointer(slope_values)
             scratch = self.kernels.take_scratch(scratch_bytes(m, layer.n_out, layer.n_in, self.itemsize))
             # The diagonal of softmax's Jacobian is y (1 - y), as a sigmoid's slope is.
-            slope_of = SIGMOID if layer.activation == SOFTMAX else layer.activation
+            name = self.activations[index]
+            slope_of = self.kernels.activation_code("sigmoid" if name == "softmax" else name)
             with nogil:
                 state = flush_subnormals()
                 self.table.dense_forward(z, y, inputs, layer.w, layer.b, layer.activation, m, layer.n_out, layer.n_in,
@@ -310,7 +311,7 @@ cdef double step_unconverted(Trainer trainer, cnp.ndarray x, y) except? -1:
     job.data.x = cnp.PyArray_DATA(x)
     job.data.rows = rows
     job.data.smoothing = model.label_smoothing
-    if mean_elements(model.loss_code, 2) == 1:         # classes
+    if model.loss_facts.per_row:        # classes
         if type(y) is not int or rows != 1 or not 0 <= y < model.layers[model.n_layers - 1].n_out:
             return NAN
         label = y
@@ -319,7 +320,8 @@ cdef double step_unconverted(Trainer trainer, cnp.ndarray x, y) except? -1:
         if rows != 1 or model.layers[model.n_layers - 1].n_out != 1 or not is_number(y):
             return NAN
         single = value = y
-        if not isfinite(single if model.itemsize == 4 else value) or not within(model.loss_code, value):
+        if not (isfinite(single if model.itemsize == 4 else value)
+                and model.loss_facts.lowest <= value <= model.loss_facts.highest):
             return NAN
         job.data.t = <void *> &single if model.itemsize == 4 else <void *> &value
     job.work = model.table.train
@@ -344,10 +346,3 @@ cdef double step_unconverted(Trainer trainer, cnp.ndarray x, y) except? -1:
 cdef bint is_number(y) noexcept:
     """Whether this is a plain number: Python's or NumPy's."""
     return isinstance(y, (float, np.floating)) or (type(y) is int and abs(y) < 2**53)
-
-
-cdef bint within(int loss, double target) noexcept:
-    """Whether a loss takes this target."""
-    if loss == BINARY_CROSS_ENTROPY or loss == BINARY_FOCAL:
-        return 0 <= target <= 1
-    return loss != POISSON or target >= 0

@@ -2,12 +2,9 @@
 
 from libc.stdint cimport uintptr_t
 
-from ..kernels.types cimport KernelTable, Update
+from ..kernels.types cimport KernelTable, LossFacts, Update
 from .runtime cimport Pool, Scratch
 
-cdef dict ACTIVATIONS, LOSSES, OPTIMIZERS      # {name: the kernels' code}
-
-cdef int loss_code(str name, str output) except -1
 cpdef double weight_sum(weights, Py_ssize_t rows) except? -1
 
 
@@ -40,8 +37,13 @@ cdef class Kernels:
     cdef const KernelTable *float32
     cdef const KernelTable *float64
     cdef readonly str instruction_set
+    cdef readonly dict activations  # by name: what kernels/activations.pxd declares of each, as a dict with its code
+    cdef readonly dict losses       # by name and output, "" for any: what kernels/losses.pxd declares, as a dict
+    cdef readonly dict optimizers   # by name: what kernels/updates.pxd declares of each, as a dict with its code
     cdef Pool scratches             # of the last product
 
     cdef const KernelTable *table(self, str dtype) noexcept
+    cdef int activation_code(self, activation) except -1
+    cdef LossFacts loss_facts(self, loss, str output) except *
     cdef Scratch take_scratch(self, Py_ssize_t size)
     cdef update(self, Operands arrays, Update *update, Operand p, Operand g, Operand first, Operand second)

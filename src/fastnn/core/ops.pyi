@@ -1,11 +1,12 @@
 """Types of ops.pyx, where the docstrings are."""
 
-from typing import Self
+from typing import Any, Self
 
 from numpy.typing import ArrayLike
 from typing_extensions import disjoint_base
 
 from .._types import FloatArray, Weights
+from ..losses import Loss
 
 def weight_sum(weights: Weights, rows: int) -> float: ...
 
@@ -13,6 +14,12 @@ def weight_sum(weights: Weights, rows: int) -> float: ...
 class Kernels:
     @property
     def instruction_set(self) -> str: ...
+    @property
+    def activations(self) -> dict[str, dict[str, Any]]: ...
+    @property
+    def losses(self) -> dict[tuple[str, str], dict[str, Any]]: ...
+    @property
+    def optimizers(self) -> dict[str, dict[str, Any]]: ...
     def __new__(cls, float32: object, float64: object) -> Self: ...
     def dense_forward(
         self, y: FloatArray, x: FloatArray, w: FloatArray, b: FloatArray, activation: str = "identity"
@@ -26,7 +33,7 @@ class Kernels:
         self, dz: FloatArray, dy: FloatArray, y: FloatArray, z: FloatArray, activation: str
     ) -> None: ...
     def loss_forward_backward(
-        self, dz: FloatArray | None, z: FloatArray, t: FloatArray, loss: str, activation: str = "identity",
+        self, dz: FloatArray | None, z: FloatArray, t: FloatArray, loss: Loss, activation: str = "identity",
         weights: ArrayLike | None = None,
     ) -> float: ...
     def sgd_update(

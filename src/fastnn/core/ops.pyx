@@ -1,8 +1,8 @@
 """The kernels as methods that check their arrays: what `fastnn.ops` documents.
 
 `Kernels` holds the tables of one instruction set. An `Operand` is one argument: its memory, or a copy of it as kernels
-want it; `Operands` are those of a call. The GIL is released around kernels. Names of activations, losses and optimizers
-become the kernels' codes here.
+want it; `Operands` are those of a call. The GIL is released around kernels. It asks the kernels which
+activations, losses and optimizers they declare, and finds the codes of these by their names.
 """
 
 from math import fsum
@@ -10,12 +10,9 @@ from math import fsum
 import numpy as np
 
 from .._checks import checked_integer, checked_weights, choose, number
-from ..losses import as_loss, check_pair
 
 cimport numpy as cnp
-from cpython.buffer cimport (
-    PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
-)
+from cpython.buffer cimport PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.math cimport INFINITY
 from libc.stdint cimport uintptr_t
@@ -23,10 +20,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from ..kernels.types cimport (
-    ADAGRAD, ADAM, ADAMW, BINARY_CROSS_ENTROPY, BINARY_FOCAL, CROSS_ENTROPY, ELU, EXP, FOCAL, GELU,
-    HALF_MSE, HUBER, IDENTITY, LEAKY_RELU, MAE, MSE, POISSON, QUANTILE, RELU, RMSPROP, RPROP, SELU, SGD, SIGMOID, SILU,
-    SOFTMAX, SOFTPLUS, TANH,
-    KernelTable, Update, mean_elements, padded, scratch_bytes,
+    ActivationFacts, KernelTable, LossFacts, OptimizerFacts, Update, mean_elements, padded, scratch_bytes,
 )
 from .runtime cimport Pool, Scratch, flush_subnormals, pointer, restore_float_state, sum_in_order
 
@@ -35,32 +29,12 @@ cnp.import_array()
 cdef extern from "Python.h":
     const Py_ssize_t PY_SSIZE_T_MAX
 
-ACTIVATIONS = {
-    "identity": IDENTITY, "sigmoid": SIGMOID, "tanh": TANH, "relu": RELU, "leaky_relu": LEAKY_RELU,
-    "elu": ELU, "selu": SELU, "softplus": SOFTPLUS, "silu": SILU, "gelu": GELU,
-    "softmax": SOFTMAX, "exp": EXP,
-}
-LOSSES = {
-    "mse": MSE, "half_mse": HALF_MSE, "mae": MAE, "huber": HUBER, "poisson": POISSON,
-    "binary_cross_entropy": BINARY_CROSS_ENTROPY, "cross_entropy": CROSS_ENTROPY, "quantile": QUANTILE,
-    "focal": FOCAL,
-}
-OPTIMIZERS = {
-    "sgd": SGD, "adam": ADAM, "adamw": ADAMW, "rmsprop": RMSPROP, "adagrad": ADAGRAD, "rprop": RPROP,
-}
-
-
-cdef int loss_code(str name, str output) except -1:
-    """The kernel of a loss: sigmoid's focal loss is another one than softmax's."""
-    return BINARY_FOCAL if name == "focal" and output == "sigmoid" else LOSSES[name]
-
 
 cdef class Operand:
     """One array argument of a kernel: its own memory where the layout fits, else a padded copy.
 
     Kernels want rows whose length is a multiple of 64 bytes, one after the other. Works on the buffer protocol, as
-    typed memoryviews do, so that one text serves both dtypes and checks cost a tenth of a
-    microsecond.
+    typed memoryviews do, so that one text serves both dtypes and checks cost a tenth of a microsecond.
     """
 
     def __cinit__(self, array, str name, str dtype, int ndim, Py_ssize_t rows, Py_ssize_t columns,
@@ -73,8 +47,7 @@ cdef class Operand:
             PyObject_GetBuffer(array, &self.view, flags)
         except (BufferError, TypeError, ValueError):
             if writable and isinstance(array, np.ndarray) and not array.flags.writeable:
-                raise ValueError(
-                    f"{name} is read-only, but the result goes there; pass a writable array") from None
+                raise ValueError(f"{name} is read-only, but the result goes there; pass a writable array") from None
             raise wrong_kind(name, array, dtype) from None
         self.held = True
         if float_code(&self.view) != (c"f" if itemsize == 4 else c"d"):
@@ -238,6 +211,42 @@ cdef void *data_of(Operand operand) noexcept:
     return operand.data if operand is not None else NULL
 
 
+cdef dict declared_activations(const KernelTable *table):
+    """What activations there are, in the order of their codes."""
+    cdef ActivationFacts facts
+    declared = {}
+    while True:
+        table.describe_activation(len(declared), &facts)
+        if facts.name == NULL:
+            return declared
+        declared[facts.name.decode("ascii")] = {
+            "code": len(declared), "needs_z": facts.needs_z, "takes_row": facts.takes_row}
+
+
+cdef dict declared_losses(const KernelTable *table):
+    """What losses there are, in the order of their codes."""
+    cdef LossFacts facts
+    declared = {}
+    while True:
+        table.describe_loss(len(declared), &facts)
+        if facts.name == NULL:
+            return declared
+        name, output = facts.name.decode("ascii"), facts.output.decode("ascii")
+        declared[name, output] = {**facts, "name": name, "output": output}
+
+
+cdef dict declared_optimizers(const KernelTable *table):
+    """What optimizers there are, in the order of their codes."""
+    cdef OptimizerFacts facts
+    declared = {}
+    while True:
+        table.describe_optimizer(len(declared), &facts)
+        if facts.name == NULL:
+            return declared
+        declared[facts.name.decode("ascii")] = {
+            "code": len(declared), "state_blocks": facts.state_blocks, "velocity": facts.velocity}
+
+
 cdef class Kernels:
     """The kernels of one instruction set, for float32 and float64. `fastnn.ops` documents the methods."""
 
@@ -245,17 +254,31 @@ cdef class Kernels:
         self.float32 = <const KernelTable *> PyCapsule_GetPointer(float32, b"fastnn.KernelTable")
         self.float64 = <const KernelTable *> PyCapsule_GetPointer(float64, b"fastnn.KernelTable")
         self.instruction_set = self.float32.instruction_set.decode("ascii")
+        self.activations = declared_activations(self.float32)
+        self.losses = declared_losses(self.float32)
+        self.optimizers = declared_optimizers(self.float32)
         self.scratches = Pool()
 
     cdef const KernelTable *table(self, str dtype) noexcept:
         return self.float32 if dtype == "float32" else self.float64
+
+    cdef int activation_code(self, activation) except -1:
+        """The code of an activation that a user named."""
+        return self.activations[choose("activation", activation, self.activations)]["code"]
+
+    cdef LossFacts loss_facts(self, loss, str output) except *:
+        """What is declared of a losses.Loss with this output activation: there may be several of one name."""
+        cdef LossFacts facts
+        known = self.losses.get((loss.name, output)) or self.losses[loss.name, ""]
+        self.float32.describe_loss(known["code"], &facts)
+        return facts
 
     cdef Scratch take_scratch(self, Py_ssize_t size):
         cdef Scratch scratch = self.scratches.take()
         return Scratch(size) if scratch is None or scratch.size < size else scratch
 
     def dense_forward(self, y, x, w, b, activation="identity"):
-        cdef int code = ACTIVATIONS[choose("activation", activation, ACTIVATIONS)]
+        cdef int code = self.activation_code(activation)
         cdef Operands arrays = Operands(x, "x")
         cdef const KernelTable *table = self.table(arrays.dtype)
         cdef Operand x_ = arrays.input("x", x, 2, ANY, ANY, padded_rows=False)
@@ -263,8 +286,7 @@ cdef class Kernels:
         cdef Operand b_ = arrays.input("b", b, 1, ANY, w_.columns)
         cdef Operand y_ = arrays.output("y", y, 2, x_.rows, w_.columns)
         arrays.check_apart()
-        cdef Scratch scratch = self.take_scratch(
-            scratch_bytes(x_.rows, w_.columns, x_.columns, table.real_size))
+        cdef Scratch scratch = self.take_scratch(scratch_bytes(x_.rows, w_.columns, x_.columns, table.real_size))
         with nogil:
             state = flush_subnormals()
             table.dense_forward(y_.data, y_.data, x_.data, w_.data, b_.data, code,
@@ -290,11 +312,8 @@ cdef class Kernels:
         cdef Operand db_ = None if db is None else arrays.output("db", db, 1, ANY, n)
         arrays.check_apart()
         cdef Scratch scratch = self.take_scratch(scratch_bytes(m, n, k, table.real_size))
-        cdef void *dx_data = data_of(dx_)
-        cdef void *dw_data = data_of(dw_)
-        cdef void *db_data = data_of(db_)
-        cdef void *x_data = data_of(x_)
-        cdef void *w_data = data_of(w_)
+        cdef void *dx_data = data_of(dx_), *dw_data = data_of(dw_), *db_data = data_of(db_)
+        cdef void *x_data = data_of(x_), *w_data = data_of(w_)
         with nogil:
             state = flush_subnormals()
             table.dense_backward(dx_data, dw_data, db_data, dz_.data, x_data, w_data,
@@ -304,7 +323,7 @@ cdef class Kernels:
         arrays.write_back()
 
     def activation_forward(self, y, z, activation):
-        cdef int code = ACTIVATIONS[choose("activation", activation, ACTIVATIONS)]
+        cdef int code = self.activation_code(activation)
         cdef Operands arrays = Operands(z, "z")
         cdef const KernelTable *table = self.table(arrays.dtype)
         cdef Operand z_ = arrays.input("z", z, 2, ANY, ANY)
@@ -317,7 +336,7 @@ cdef class Kernels:
         arrays.write_back()
 
     def activation_backward(self, dz, dy, y, z, activation):
-        cdef int code = ACTIVATIONS[choose("activation", activation, ACTIVATIONS)]
+        cdef int code = self.activation_code(activation)
         cdef Operands arrays = Operands(dy, "dy")
         cdef const KernelTable *table = self.table(arrays.dtype)
         cdef Operand dy_ = arrays.input("dy", dy, 2, ANY, ANY)
@@ -332,10 +351,8 @@ cdef class Kernels:
         arrays.write_back()
 
     def loss_forward_backward(self, dz, z, t, loss, activation="identity", weights=None):
-        cdef int code = ACTIVATIONS[choose("activation", activation, ACTIVATIONS)]
-        loss = as_loss(loss)
-        check_pair(loss.name, activation, "activation")
-        cdef int loss_kernel = loss_code(loss.name, activation)
+        cdef int code = self.activation_code(activation)
+        cdef LossFacts facts = self.loss_facts(loss, activation)
         cdef double parameter = loss.parameter
         cdef Operands arrays = Operands(z, "z")
         cdef const KernelTable *table = self.table(arrays.dtype)
@@ -348,7 +365,7 @@ cdef class Kernels:
         cdef Operand weights_ = None if weights is None else Operand(
             weights, "weights", "float64", 1, ANY, z_.rows, padded_rows=False)
         cdef const double *weight = <const double *> data_of(weights_)
-        cdef double divisor = weight_sum(weights, z_.rows) * mean_elements(loss_kernel, z_.columns)
+        cdef double divisor = weight_sum(weights, z_.rows) * mean_elements(&facts, z_.columns)
         if divisor == 0:
             raise ValueError(f"z has shape {np.shape(z)}, but a mean needs at least one element")
         losses = np.empty(z_.rows)
@@ -356,7 +373,7 @@ cdef class Kernels:
         with nogil:
             state = flush_subnormals()
             table.loss_forward_backward(dz_.data, loss_rows, z_.data, t_.data, weight, 1 / divisor,
-                                        loss_kernel, parameter, code, z_.rows, z_.columns)
+                                        facts.code, parameter, code, z_.rows, z_.columns)
             restore_float_state(state)
         arrays.write_back()
         return sum_in_order(loss_rows, z_.rows) / divisor
@@ -366,17 +383,16 @@ cdef class Kernels:
         cdef Operands arrays = Operands(parameters, "parameters")
         cdef Operand p = arrays.output("parameters", parameters, 1, ANY, ANY)
         cdef Operand g = arrays.input("gradients", gradients, 1, ANY, p.columns)
-        cdef Operand v = None if velocity is None else arrays.output(
-            "velocity", velocity, 1, ANY, p.columns)
+        cdef Operand v = None if velocity is None else arrays.output("velocity", velocity, 1, ANY, p.columns)
         arrays.check_apart()
         cdef Update update
         memset(&update, 0, sizeof(update))
-        update.optimizer = SGD
+        update.optimizer = self.optimizers["sgd"]["code"]
         update.learning_rate = real_in("learning_rate", learning_rate, 0, INFINITY)
-        update.momentum = real_in("momentum", momentum, 0, 1)
-        update.weight_decay = real_in("weight_decay", weight_decay, 0, INFINITY)
-        update.nesterov = nesterov
-        if v is None and (update.momentum or update.nesterov):
+        update.constants.momentum = real_in("momentum", momentum, 0, 1)
+        update.constants.weight_decay = real_in("weight_decay", weight_decay, 0, INFINITY)
+        update.constants.nesterov = nesterov
+        if v is None and (update.constants.momentum or update.constants.nesterov):
             raise ValueError("velocity is None, but momentum needs it: pass an array, zeros at first")
         self.update(arrays, &update, p, g, v, None)
 
@@ -390,19 +406,18 @@ cdef class Kernels:
         arrays.check_apart()
         cdef Update update
         memset(&update, 0, sizeof(update))
-        update.optimizer = ADAM
+        update.optimizer = self.optimizers["adam"]["code"]
         update.step = checked_integer("step", step, 1) - 1
         update.learning_rate = real_in("learning_rate", learning_rate, 0, INFINITY)
-        update.beta1 = real_in("beta1", beta1, 0, 1)
-        update.beta2 = real_in("beta2", beta2, 0, 1)
-        update.epsilon = real_in("epsilon", epsilon, 0, INFINITY, open_low=True)
+        update.constants.beta1 = real_in("beta1", beta1, 0, 1)
+        update.constants.beta2 = real_in("beta2", beta2, 0, 1)
+        update.constants.epsilon = real_in("epsilon", epsilon, 0, INFINITY, open_low=True)
         self.update(arrays, &update, p, g, m, v)
 
     cdef update(self, Operands arrays, Update *update, Operand p, Operand g, Operand first, Operand second):
         """One step of an optimizer."""
         cdef const KernelTable *table = self.table(arrays.dtype)
-        cdef void *first_data = data_of(first)
-        cdef void *second_data = data_of(second)
+        cdef void *first_data = data_of(first), *second_data = data_of(second)
         with nogil:
             before = flush_subnormals()
             table.begin_step(update)

@@ -25,10 +25,8 @@ class Updating:
     def count_epoch(self) -> None: ...
     def belong(self, model: Model | None, state: tuple[FloatArray, ...]) -> None: ...
     def prepare(
-        self, model: Model, kernel: str, learning_rate: float | Schedule, *, momentum: float = 0.0,
-        nesterov: bool = False, weight_decay: float = 0.0, beta1: float = 0.0, beta2: float = 0.0, epsilon: float = 0.0,
-        rate_decay: float = 0.0, shrink: float = 0.0, growth: float = 0.0, smallest_step: float = 0.0,
-        largest_step: float = 0.0, clip_value: float | None = None, clip_norm: float | None = None,
+        self, model: Model, kernel: str, learning_rate: float | Schedule, *, clip_value: float | None = None,
+        clip_norm: float | None = None, **constants: float | tuple[float, float],
     ) -> None: ...
 
 @disjoint_base

@@ -16,12 +16,11 @@ cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
 from libc.math cimport INFINITY, NAN
 from libc.stdint cimport uint64_t
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
-from ..kernels.types cimport Job, Update, state_blocks
+from ..kernels.types cimport Constants, Job, Update
 from .batch cimport Rows, Workspace
 from .model cimport STEP_OPERATIONS, Model
-from .ops cimport OPTIMIZERS
 from .runtime cimport (
     ThreadChoice, column, float_state, flush_subnormals, pointer, restore_float_state, rows_per_visit, run,
     sum_in_order, threads_for,
@@ -90,24 +89,26 @@ cdef class Updating:
                              "for each")
         return fresh
 
-    def prepare(self, Model model not None, str kernel, learning_rate, *, momentum=0.0, nesterov=False,
-                weight_decay=0.0, beta1=0.0, beta2=0.0, epsilon=0.0, rate_decay=0.0, shrink=0.0, growth=0.0,
-                smallest_step=0.0, largest_step=0.0, clip_value=None, clip_norm=None):
-        """Makes it the optimizer of this model's network, with these constants and as many blocks of state as its
-        kernel keeps. Blocks that it has already stay. ValueError where it belongs to another network."""
+    def prepare(self, Model model not None, str kernel, learning_rate, *, clip_value=None, clip_norm=None,
+                **constants):
+        """Makes it the optimizer of this model's network, with these constants, by the names in the struct Constants,
+        and as many blocks of state as its kernel keeps. Blocks that it has already stay. ValueError where it belongs to
+        another network."""
         cdef Update update = self.update
+        cdef Constants zeros
         cdef bint fresh
         cdef int blocks
-        update.optimizer = OPTIMIZERS[choose("kernel", kernel, OPTIMIZERS)]
+        memset(&zeros, 0, sizeof(zeros))
+        every = {**zeros, **constants}
+        if len(every) > len(<dict> zeros):
+            raise TypeError(f"kernels have no constant {min(every.keys() - (<dict> zeros).keys())!r}")
+        facts = model.kernels.optimizers[choose("kernel", kernel, model.kernels.optimizers)]
+        update.optimizer, update.constants = facts["code"], every
         scheduled = not isinstance(learning_rate, float)
         update.learning_rate = 0 if scheduled else learning_rate
-        update.momentum, update.nesterov, update.weight_decay = momentum, nesterov, weight_decay
-        update.beta1, update.beta2, update.epsilon = beta1, beta2, epsilon
-        update.rate_decay, update.shrink, update.growth = rate_decay, shrink, growth
-        update.smallest_step, update.largest_step = smallest_step, largest_step
         update.clip_value = clip_value or 0
         update.clip_norm = clip_norm or 0
-        blocks = state_blocks(&update)
+        blocks = facts["state_blocks"] + (facts["velocity"] and update.constants.momentum != 0)
         fresh = self.claim(model)
         try:
             state = self.state[:blocks]         # fewer or more where momentum was set since

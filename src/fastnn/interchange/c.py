@@ -20,6 +20,7 @@ from ..network import checked_network
 from ..storage.model_file import replace_file
 from .c_self_test import checked_inputs, network_like, rounding, rows_to_record, scale, tolerance
 from .chain import checked_names, layers
+from .spellings import SPELLINGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,18 +30,7 @@ if TYPE_CHECKING:
 
 # Values of an element z. They are finite wherever the result is: the argument of exp is never positive
 # in a quotient or a logarithm. A NaN stays one. $ marks the functions of OWN.
-FORMULAS = {
-    "sigmoid": "z < 0 ? exp@(z) / (1 + exp@(z)) : 1 / (1 + exp@(-z))",
-    "tanh": "tanh@(z)",
-    "relu": "z < 0 ? 0 : z",
-    "leaky_relu": "z < 0 ? {0.01} * z : z",
-    "elu": "z < 0 ? $expm1(z) : z",
-    "selu": "z < 0 ? {1.7580993408473768599} * $expm1(z) : {1.0507009873554804934} * z",
-    "softplus": "(z < 0 ? 0 : z) + $log1p(exp@(-fabs@(z)))",
-    "silu": "z < 0 ? z * exp@(z) / (1 + exp@(z)) : z / (1 + exp@(-z))",
-    "gelu": "{0.5} * z * $erfc({-0.70710678118654752440} * z)",
-    "exp": "exp@(z)",
-}
+FORMULAS = {name: spelling.c for name, spelling in SPELLINGS.items() if spelling.c is not None}
 # Functions of <math.h> that avr-libc lacks, each with a body in its place: expm1 for z < 0 and log1p for 0 < z <= 1,
 # as the formulas need them. The numbers of terms are for float and double; more would change no digit.
 OWN: dict[str, tuple[tuple[int, int], str]] = {

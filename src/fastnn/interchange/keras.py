@@ -17,6 +17,7 @@ import numpy as np
 
 from .._checks import sequence
 from .chain import Chain, unsupported
+from .spellings import SPELLINGS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,11 +27,7 @@ if TYPE_CHECKING:
 
     _Shape = tuple[int | None, ...]      # of a layer's inputs; None where a size is free
 
-FUNCTIONS = {
-    "linear": "identity", "sigmoid": "sigmoid", "tanh": "tanh", "relu": "relu", "elu": "elu", "selu": "selu",
-    "softplus": "softplus", "silu": "silu", "swish": "silu", "gelu": "gelu", "softmax": "softmax",
-    "exponential": "exp",
-}
+FUNCTIONS = {function: name for name, spelling in SPELLINGS.items() for function in spelling.keras}
 SLOPES = (0.01, float(np.float32(0.01)))     # Keras 2 keeps it in float32
 LAST = (-1, 1, [-1], [1], (-1,), (1,))      # the second axis of two, in all spellings
 # Layers that are activations, each with the values that its constants may have.

@@ -1,18 +1,13 @@
 """ONNX: a Network as a file, and a file that holds a chain of dense layers as a Network.
 
-An activation is written as a list of steps (`Step`), each of which becomes a node. Operators of ONNX are used where
-ONNX Runtime has them for the network's dtype. For float64 it lacks LeakyRelu, Elu, Selu, Softplus and Erf. The first
-four are composed of simpler operators. Erf is computed in float32 between two casts, so a float64 gelu of z has an
-error of up to 1e-7 |z| there.
-
-Files are written for opset 13, the first one in which all of these operators have their present meaning (Softmax along
-the last axis). Every ONNX Runtime since 1.6 reads them.
+How activations are spelled is in spellings.py. Files are written for opset 13, in which each of these
+operators got its present meaning (Softmax along the last axis): every ONNX Runtime since 1.6 reads them.
 """
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +17,7 @@ from ..network import checked_network
 from ..storage.model_file import replace_file
 from .chain import checked_names, layers
 from .onnx_reader import read_chain
+from .spellings import SPELLINGS, Step
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,53 +26,6 @@ if TYPE_CHECKING:
     from ..network import Network
 
 OPSET, IR_VERSION = 13, 7       # of the same release, ONNX 1.8
-FLOAT, DOUBLE = 1, 11           # TensorProto.DataType
-
-
-class Step(NamedTuple):
-    """A node: its operator, its inputs ("z", the results of earlier steps as "0", "1", …, numbers), its attributes."""
-
-    operator: str
-    inputs: tuple[str | float, ...] = ("z",)
-    attributes: dict[str, Any] = {}
-
-
-def composed(*steps: tuple[Any, ...]) -> list[Step]:
-    """Steps from (operator, inputs), each of one more line of a formula."""
-    return [Step(operator, tuple(inputs)) for operator, *inputs in steps]
-
-
-SQRT2 = 2.0**0.5
-SELU_SCALE, SELU_SCALE_ALPHA = 1.0507009873554804934, 1.7580993408473768599
-EXPM1_NEGATIVE = [("Min", "z", 0.0), ("Exp", "0"), ("Sub", "1", 1.0), ("Max", "z", 0.0)]
-COMMON: dict[str, list[Step]] = {
-    "identity": [],
-    "sigmoid": [Step("Sigmoid")],
-    "tanh": [Step("Tanh")],
-    "relu": [Step("Relu")],
-    "silu": composed(("Sigmoid", "z"), ("Mul", "z", "0")),
-    "softmax": [Step("Softmax", attributes={"axis": -1})],
-    "exp": [Step("Exp")],
-}
-WRITTEN = {
-    "float32": COMMON | {
-        "leaky_relu": [Step("LeakyRelu", attributes={"alpha": 0.01})],
-        "elu": [Step("Elu", attributes={"alpha": 1.0})],
-        "selu": [Step("Selu", attributes={"alpha": SELU_SCALE_ALPHA / SELU_SCALE, "gamma": SELU_SCALE})],
-        "softplus": [Step("Softplus")],
-        "gelu": composed(("Div", "z", SQRT2), ("Erf", "0"), ("Add", "1", 1.0), ("Mul", "z", "2"), ("Mul", "3", 0.5)),
-    },
-    "float64": COMMON | {
-        "leaky_relu": composed(("Mul", "z", 0.01), ("Max", "z", "0")),
-        "elu": composed(*EXPM1_NEGATIVE, ("Add", "3", "2")),
-        "selu": composed(*EXPM1_NEGATIVE, ("Mul", "2", SELU_SCALE_ALPHA), ("Mul", "3", SELU_SCALE), ("Add", "5", "4")),
-        "softplus": composed(("Abs", "z"), ("Neg", "0"), ("Exp", "1"), ("Add", "2", 1.0), ("Log", "3"),
-                             ("Max", "z", 0.0), ("Add", "5", "4")),
-        "gelu": [Step("Div", ("z", SQRT2)), Step("Cast", ("0",), {"to": FLOAT}), Step("Erf", ("1",)),
-                 Step("Cast", ("2",), {"to": DOUBLE}), Step("Add", ("3", 1.0)), Step("Mul", ("z", "4")),
-                 Step("Mul", ("5", 0.5))],
-    },
-}
 
 
 def to_onnx(network: Network, path: Path, *, columns: Iterable[object] | None = None,
@@ -133,7 +82,7 @@ def graph_of(onnx: Any, network: Network) -> Any:
         inputs = [value, constant(f"weights.{index}", weights), constant(f"biases.{index}", biases)]
         z = value = f"layer.{index}"
         nodes.append(onnx.helper.make_node("Gemm", inputs, [z], z))
-        for number, (operator, givens, attributes) in enumerate(WRITTEN[network.dtype][activation]):
+        for number, (operator, givens, attributes) in enumerate(steps(activation, network.dtype)):
             inputs = [constant(f"constant.{given!r}", given) if isinstance(given, float) else
                       z if given == "z" else f"{z}.{activation}.{given}" for given in givens]
             value = f"{z}.{activation}.{number}"
@@ -144,6 +93,13 @@ def graph_of(onnx: Any, network: Network) -> Any:
     ends = [[onnx.helper.make_tensor_value_info(name, kind, ["n", size])] for name, size in sizes.items()]
     return onnx.helper.make_graph(
         nodes, "fastnn", *ends, [onnx.numpy_helper.from_array(array, name) for name, array in constants.items()])
+
+
+def steps(activation: str, dtype: str) -> list[Step]:
+    """What computes the activation in this dtype."""
+    spelling = SPELLINGS[activation]
+    other = spelling.onnx_float64 if dtype == "float64" else None
+    return spelling.onnx if other is None else other
 
 
 def from_onnx(path: Path, *, loss: LossName | str | AnyLoss | None = None, seed: int = 0) -> Network:

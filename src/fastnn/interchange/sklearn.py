@@ -12,17 +12,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._optional import library
+from ..activations import ACTIVATIONS
 from ..losses import default_loss
 from ..network import checked_network
 from .chain import Chain, layers
+from .spellings import SPELLINGS
 
 if TYPE_CHECKING:
     from .._types import Array, ArrayLike
     from ..network import Network
 
-NAMES = {"identity": "identity", "logistic": "sigmoid", "tanh": "tanh", "relu": "relu", "softmax": "softmax",
-         "exp": "exp"}
-HIDDEN = {"identity": "identity", "sigmoid": "logistic", "tanh": "tanh", "relu": "relu"}
+NAMES = {spelling.sklearn: name for name, spelling in SPELLINGS.items() if spelling.sklearn is not None}
+HIDDEN = {name: own for own, name in NAMES.items() if not ACTIVATIONS[name].output_only}
 
 
 def from_sklearn(estimator: Any) -> Network:

@@ -14,6 +14,7 @@ import numpy as np
 from .._optional import library
 from ..network import checked_network
 from .chain import Chain, layers, unsupported
+from .spellings import SPELLINGS
 
 if TYPE_CHECKING:
     import torch
@@ -22,12 +23,7 @@ if TYPE_CHECKING:
     from ..network import Network
 
 # Modules by the activation that they are, each with its constants.
-MODULES: dict[str, tuple[str, dict[str, Any]]] = {
-    "sigmoid": ("Sigmoid", {}), "tanh": ("Tanh", {}), "relu": ("ReLU", {}),
-    "leaky_relu": ("LeakyReLU", {"negative_slope": 0.01}), "elu": ("ELU", {"alpha": 1.0}), "selu": ("SELU", {}),
-    "softplus": ("Softplus", {"beta": 1.0, "threshold": 20.0}), "silu": ("SiLU", {}),
-    "gelu": ("GELU", {"approximate": "none"}), "softmax": ("Softmax", {"dim": -1}),
-}
+MODULES = {name: spelling.torch for name, spelling in SPELLINGS.items() if spelling.torch is not None}
 SUPPORTED = ("only Linear, BatchNorm1d, Flatten, Identity, Dropout, AlphaDropout and the modules of fastnn's "
              f"activations ({', '.join(module for module, _ in MODULES.values())}) can become a fastnn.Network")
 

@@ -2,10 +2,10 @@
 # the finish that each direction needs. Called through the kernel table, by the engine and
 # by `fastnn.ops`.
 
-from .activations cimport activation_forward
+from .activations cimport IDENTITY, RELU, activation_forward
 from .gemm cimport DESCEND, RECTIFY, STORE, padded_row, product, transpose, vectors_of, worth_packing
 from .simd cimport LANES, fill, first_lane, first_lanes, fma, fma_one, real, vec
-from .types cimport IDENTITY, RELU, packed_bytes
+from .types cimport packed_bytes
 
 cdef enum:
     PADDED_AT_ONCE = 48         # rows of an unpadded gradient, which then are copied together

@@ -6,7 +6,7 @@
 # Notation: x = n ln 2 + r with |r| <= ln(2)/2, and Q with exp(r) = 1 + r + r^2 Q(r).
 
 from .simd cimport (
-    FUSED, absolute, at_least, at_most, fill, fma, from_bits, if_less, real, to_bits, vec, vec_bits, with_sign,
+    FUSED, absolute, copysign, fill, fma, from_bits, maximum, minimum, real, select_less, to_bits, vec, vec_bits,
 )
 
 cdef extern from "elementary.h" nogil:
@@ -77,7 +77,7 @@ cdef inline vec exp(vec x) noexcept nogil:
     """
     cdef vec high, n
     cdef vec_bits bits, half
-    x = at_least(fill(EXP_LOWEST), at_most(fill(EXP_HIGHEST), x))
+    x = maximum(fill(EXP_LOWEST), minimum(fill(EXP_HIGHEST), x))
     n = reduced(x, 2 * EXPONENT_BIAS, &high, &bits)
     half = bits >> 1
     return exp_reduced(fma(n, fill(-LN2_LOW), high)) * power_of_two(half) * power_of_two(bits - half)
@@ -87,7 +87,7 @@ cdef inline vec exp_of_negative_size(vec x) noexcept nogil:
     """exp(-|x|): one factor 2^n will do, which is 0 where the result is subnormal."""
     cdef vec high, n
     cdef vec_bits bits
-    n = reduced(at_least(fill(EXP_ONE_FACTOR), -absolute(x)), EXPONENT_BIAS, &high, &bits)
+    n = reduced(maximum(fill(EXP_ONE_FACTOR), -absolute(x)), EXPONENT_BIAS, &high, &bits)
     return exp_reduced(fma(n, fill(-LN2_LOW), high)) * power_of_two(bits)
 
 
@@ -95,7 +95,7 @@ cdef inline vec expm1_negative(vec x) noexcept nogil:
     """exp(x) - 1 for x <= 0, as 2^n p + (2^n - 1) with p = exp(r) - 1: exact where it matters."""
     cdef vec high, n, r, p, scale
     cdef vec_bits bits
-    n = reduced(at_least(fill(EXP_ONE_FACTOR), x), EXPONENT_BIAS, &high, &bits)
+    n = reduced(maximum(fill(EXP_ONE_FACTOR), x), EXPONENT_BIAS, &high, &bits)
     r = fma(n, fill(-LN2_LOW), high)
     p = fma(r * r, horner(EXP_Q, EXP_Q_DEGREE, r), r)
     scale = power_of_two(bits)
@@ -114,7 +114,7 @@ cdef inline vec log1p(vec e) noexcept nogil:
 
 cdef inline vec softplus(vec z) noexcept nogil:
     """log(1 + exp(z)) = max(z, 0) + log(1 + exp(-|z|))"""
-    return at_least(fill(0), z) + log1p(exp_of_negative_size(z))
+    return maximum(fill(0), z) + log1p(exp_of_negative_size(z))
 
 
 cdef inline vec sigmoid(vec z) noexcept nogil:
@@ -124,7 +124,7 @@ cdef inline vec sigmoid(vec z) noexcept nogil:
     """
     cdef vec e = exp_of_negative_size(z)
     cdef vec q = e / (fill(1) + e)
-    return if_less(z, fill(0), fma(-e, q, e), fill(1) - q)
+    return select_less(z, fill(0), fma(-e, q, e), fill(1) - q)
 
 
 cdef inline vec tanh(vec z) noexcept nogil:
@@ -135,14 +135,14 @@ cdef inline vec tanh(vec z) noexcept nogil:
     """
     cdef vec high, low, r, h, q, half
     cdef vec_bits bits
-    low = reduced(fill(2) * at_most(fill(TANH_ONE), absolute(z)), EXPONENT_BIAS - 1, &high, &bits)
+    low = reduced(fill(2) * minimum(fill(TANH_ONE), absolute(z)), EXPONENT_BIAS - 1, &high, &bits)
     low = low * fill(-LN2_LOW)
     r = high + low
     half = power_of_two(bits)
     h = fma(half, high, half - fill(<real> 0.5))
     h = fma(half, fma(r * r, horner(EXP_Q, EXP_Q_DEGREE, r), low), h)
     q = h / (h + fill(1))
-    return with_sign(if_less(h, fill(<real> 0.5), fma(-h, q, h), q), z)
+    return copysign(select_less(h, fill(<real> 0.5), fma(-h, q, h), q), z)
 
 
 cdef inline vec silu(vec z) noexcept nogil:
@@ -154,18 +154,18 @@ cdef inline vec silu(vec z) noexcept nogil:
     cdef vec high, n, large, e, g
     cdef vec_bits bits
     cdef vec unshift = power_of_two(to_bits(fill(ROUND_TO_INTEGER + EXPONENT_BIAS - SILU_SHIFT)))
-    z = at_least(fill(-SILU_ZERO), z)
-    n = reduced(at_least(fill(-SILU_ZERO), -absolute(z)), EXPONENT_BIAS + SILU_SHIFT, &high, &bits)
+    z = maximum(fill(-SILU_ZERO), z)
+    n = reduced(maximum(fill(-SILU_ZERO), -absolute(z)), EXPONENT_BIAS + SILU_SHIFT, &high, &bits)
     large = exp_reduced(fma(n, fill(-LN2_LOW), high)) * power_of_two(bits)
     e = large * unshift
-    g = if_less(z, fill(0), z * large * unshift, z)
-    return fma(-at_most(fill(SILU_ZERO), g), e / (fill(1) + e), g)
+    g = select_less(z, fill(0), z * large * unshift, z)
+    return fma(-minimum(fill(SILU_ZERO), g), e / (fill(1) + e), g)
 
 
 cdef inline vec silu_derivative(vec z) noexcept nogil:
     """s (1 + z (1 - s)), s = sigmoid(z); the bounds keep infinity times 0 away."""
     cdef vec s = sigmoid(z)
-    z = at_least(fill(-SILU_ZERO), at_most(fill(SILU_ZERO), z))
+    z = maximum(fill(-SILU_ZERO), minimum(fill(SILU_ZERO), z))
     return s * fma(z, fill(1) - s, fill(1))
 
 
@@ -197,12 +197,12 @@ cdef inline vec gelu(vec z) noexcept nogil:
     a Q, above and below the bar, nearly cancel for large a, where P is small beside it; for small a they
     are small themselves, as the constants are added last. scale comes last, for the tail's sake.
     """
-    cdef vec a = at_most(fill(GELU_ZERO), absolute(z))
+    cdef vec a = minimum(fill(GELU_ZERO), absolute(z))
     cdef vec scale
     cdef vec p = normal_density_less_one(a, &scale)
     cdef vec aQ = fma(a * a, horner(GELU_Q, GELU_Q_DEGREE, a), a)
     cdef vec g = aQ / (fma(aQ, fill(ROOT_2_PI), a * horner(GELU_P, GELU_P_DEGREE, a)) + fill(2))
-    return fma(-fma(g, p, g), scale, at_least(fill(0), z))
+    return fma(-fma(g, p, g), scale, maximum(fill(0), z))
 
 
 cdef inline vec gelu_derivative(vec z) noexcept nogil:
@@ -210,11 +210,11 @@ cdef inline vec gelu_derivative(vec z) noexcept nogil:
 
     R = Q / (sqrt(2 pi) a Q + P), as in gelu.
     """
-    cdef vec a = at_most(fill(GELU_ZERO), absolute(z))
+    cdef vec a = minimum(fill(GELU_ZERO), absolute(z))
     cdef vec scale, g
     cdef vec p = normal_density_less_one(a, &scale)
     cdef vec Q = fma(a, horner(GELU_Q, GELU_Q_DEGREE, a), fill(1))
     cdef vec R = Q / fma(a, fma(Q, fill(ROOT_2_PI), horner(GELU_P, GELU_P_DEGREE, a)), fill(2))
     g = fma(a, fill(<real> -0.39894228040143267794), R)
     g = fma(g, p, g) * scale
-    return if_less(z, fill(0), g, fill(1) - g)
+    return select_less(z, fill(0), g, fill(1) - g)

@@ -11,16 +11,17 @@
 from libc.math cimport isfinite
 from libc.string cimport memcpy, memset
 
-from .activations cimport activation_backward, activation_forward, drop_out
+from .activations cimport IDENTITY, activation_backward, activation_forward, describe_activation, drop_out
 from .dense cimport dense_backward, dense_descend, dense_forward
 from .gemm cimport choose_micro_kernel, padded_row, worth_packing
-from .losses cimport loss_forward_backward
+from .losses cimport describe_loss, loss_forward_backward
 from .random cimport dropout_key
 from .simd cimport INSTRUCTION_SET, LANES, TILE_ROWS, TILE_VECTORS, VECTOR_BYTES, fill, fma, real, vec
 from .small cimport chain_train, is_bare, is_chain, is_small, small_forward, small_train
-from .types cimport (IDENTITY, PACKED_ROWS, PYTHON, ROW_BYTES, UNPADDED_ROWS, Data, Job, KernelTable, Layer, Plan,
-                     Update, Worker, adjusts, is_plain, mean_elements, row_offset)
-from .updates cimport adjust_gradients, begin_step, clipping_factor, scale_gradients, update_parameters
+from .types cimport (PACKED_ROWS, ROW_BYTES, UNPADDED_ROWS, Data, Job, KernelTable, Layer, Plan,
+                     Update, Worker, mean_elements, row_offset)
+from .updates cimport (adjust_gradients, adjusts, begin_step, clipping_factor, describe_optimizer, is_plain,
+                       scale_gradients, update_parameters)
 
 cdef enum:
     NEAR_REALS = 2304       # of a gradient, in the nearest cache beside the parameters that it changes
@@ -59,7 +60,7 @@ cdef inline const real *gather(
     cdef real *x_batch = <real *> plan.x_batch + at*k
     cdef real *t_row = <real *> plan.t_batch + at*output.stride
     # Each output of a sigmoid is two classes of its own.
-    cdef Py_ssize_t classes = n if mean_elements(plan.loss, 2) == 1 else 2
+    cdef Py_ssize_t classes = n if plan.loss.per_row else 2
     cdef real kept = <real> (1 - data.smoothing), spread = <real> (data.smoothing / classes)
     cdef Py_ssize_t i, j, row
     for i in range(m):
@@ -124,12 +125,12 @@ cdef inline void output_loss(
     cdef real *dz = <real *> layer.dz + offset
     cdef const real *z = <real *> layer.z + offset
     cdef const real *t = <real *> plan.t_batch + offset
-    if plan.loss == PYTHON:
+    if plan.function != NULL:
         plan.python_loss(plan.function, dz, losses, z, t, scale, layer.activation, m, layer.n_out)
         return
     plan.kernels.loss_forward_backward(
         dz, losses, z, t, plan.weight_batch + at if data.weights != NULL else NULL,
-        scale, plan.loss, plan.loss_parameter, layer.activation, m, layer.n_out)
+        scale, plan.loss.code, plan.loss_parameter, layer.activation, m, layer.n_out)
 
 
 cdef inline void learn_rows(
@@ -373,7 +374,7 @@ cdef inline void train(Job *job, const Worker *worker) noexcept nogil:
     cdef const Plan *plan = job.plan
     cdef const Data *data = &job.data
     cdef Update update = job.update[0]      # each worker counts steps for itself
-    cdef Py_ssize_t elements = mean_elements(plan.loss, plan.layers[plan.n_layers - 1].n_out)
+    cdef Py_ssize_t elements = mean_elements(&plan.loss, plan.layers[plan.n_layers - 1].n_out)
     cdef bint plain = is_plain(&update)
     cdef void *scratch = scratch_of(plan, worker)
     cdef double total = job.total, weight
@@ -474,6 +475,9 @@ cdef inline KernelTable kernel_table() noexcept nogil:
     table.gradients = gradients
     table.follow = follow
     table.train = train
+    table.describe_activation = describe_activation
+    table.describe_loss = describe_loss
+    table.describe_optimizer = describe_optimizer
     table.all_finite = all_finite
     table.multiply_add_chains = multiply_add_chains
     return table

@@ -9,7 +9,7 @@
 # by fused multiply-adds, whatever the tile's size and whatever is packed: a lane is an
 # element of c and never a partial sum. So a row has the same bits in every batch.
 
-from .simd cimport (LANES, TILE_ROWS, TILE_VECTORS, VECTOR_BYTES, at_least, fill, first_lanes, fma, load_transposed,
+from .simd cimport (LANES, TILE_ROWS, TILE_VECTORS, VECTOR_BYTES, fill, first_lanes, fma, load_transposed, maximum,
                     real, vec)
 from .types cimport FEWEST_ROWS_TO_PACK_FOR, PACKED_COLUMN_BYTES, PACKED_ROWS, padded
 
@@ -112,7 +112,7 @@ cdef inline void tile(
     elif block.finish == RECTIFY:
         for i in range(rows):
             for j in range(vectors):
-                (<vec *> (c + i*ldc + j*LANES))[0] = at_least(fill(0), total[i*vectors + j])
+                (<vec *> (c + i*ldc + j*LANES))[0] = maximum(fill(0), total[i*vectors + j])
     else:
         for i in range(rows):
             for j in range(vectors):

@@ -3,59 +3,68 @@
 # An element-wise loss is one function that returns the loss of outputs a against targets t
 # and writes its gradient; the chain rule through the activation follows (`element`). The losses
 # that belong to one activation are computed from the pre-activations z instead, so that
-# large logits stay finite. CONTRIBUTING.md lists the places that a new loss takes.
+# large logits stay finite.
+#
+# A loss is declared once: its code in `Loss` and its two lines in `dispatch`. All else, here and in Python, asks
+# `dispatch`. CONTRIBUTING.md has the recipe.
 
-from libc.math cimport frexp, ldexp
+from libc.math cimport INFINITY, NAN, frexp, ldexp
 
-from .activations cimport activated, slope_of, softmax_row
+from .activations cimport IDENTITY, activated_with_slope, softmax_row
 from .elementary cimport exp, exp_of_negative_size, log1p, sigmoid, softplus
 from .gemm cimport padded_row, vectors_of
-from .simd cimport (LANES, VECTOR_BYTES, absolute, add_as_doubles, at_least, fill, first_lanes, fma, if_less, real,
-                    vec, with_sign)
-from .types cimport (
-    BINARY_CROSS_ENTROPY, BINARY_FOCAL, CROSS_ENTROPY, FOCAL, HALF_MSE, HUBER, IDENTITY, MAE, MSE, POISSON, QUANTILE,
-    ROW_BYTES, is_of_output,
-)
+from .simd cimport (LANES, VECTOR_BYTES, absolute, add_as_doubles, copysign, fill, first_lanes, fma, maximum, real,
+                    select_less, vec)
+from .types cimport ROW_BYTES, LossFacts, Plan
+
+cdef enum Loss:
+    # In the order in which Python names them. Losses of one name go with different outputs.
+    MSE, HALF_MSE, MAE, HUBER, POISSON, BINARY_CROSS_ENTROPY, CROSS_ENTROPY, QUANTILE, SIGMOID_FOCAL, SOFTMAX_FOCAL
 
 cdef enum:
     ROW_LANES = LANES * ROW_BYTES // VECTOR_BYTES       # reals in the narrowest padded row
 
+ctypedef vec (*Element)(vec a, vec t, real parameter, vec *gradient) noexcept nogil
+ctypedef void (*Rows)(
+    real *dz, double *losses, const real *z, const real *t, const double *weights, double scale, double parameter,
+    Py_ssize_t m, Py_ssize_t n) noexcept nogil
 
-cdef inline vec mse(vec a, vec t, vec *gradient) noexcept nogil:
+
+cdef inline vec mse(vec a, vec t, real _, vec *gradient) noexcept nogil:
     """(a - t)^2"""
     cdef vec d = a - t
     gradient[0] = d + d
     return d * d
 
 
-cdef inline vec half_mse(vec a, vec t, vec *gradient) noexcept nogil:
+cdef inline vec half_mse(vec a, vec t, real _, vec *gradient) noexcept nogil:
     """(a - t)^2 / 2"""
     cdef vec d = a - t
     gradient[0] = d
     return fill(<real> 0.5) * d * d
 
 
-cdef inline vec mae(vec a, vec t, vec *gradient) noexcept nogil:
+cdef inline vec mae(vec a, vec t, real _, vec *gradient) noexcept nogil:
     """|a - t|; its gradient at 0 is 0"""
     cdef vec d = a - t
     cdef vec size = absolute(d)
-    gradient[0] = if_less(fill(0), size, with_sign(fill(1), d), d)
+    gradient[0] = select_less(fill(0), size, copysign(fill(1), d), d)
     return size
 
 
-cdef inline vec huber(vec a, vec t, vec *gradient) noexcept nogil:
+cdef inline vec huber(vec a, vec t, real _, vec *gradient) noexcept nogil:
     """d^2 / 2 for |d| < 1, |d| - 1/2 elsewhere, d = a - t (Huber, 1964, delta = 1)"""
     cdef vec d = a - t
     cdef vec size = absolute(d)
-    gradient[0] = if_less(fill(1), size, with_sign(fill(1), d), d)
-    return if_less(fill(1), size, size - fill(<real> 0.5), fill(<real> 0.5) * d * d)
+    gradient[0] = select_less(fill(1), size, copysign(fill(1), d), d)
+    return select_less(fill(1), size, size - fill(<real> 0.5), fill(<real> 0.5) * d * d)
 
 
 cdef inline vec quantile(vec a, vec t, real q, vec *gradient) noexcept nogil:
     """q (t - a) for a < t, (1 - q) (a - t) elsewhere; its gradient at a = t is 0 (Koenker and Bassett, 1978)"""
     cdef vec d = a - t
-    cdef vec slope = if_less(d, fill(0), fill(-q), fill(1 - q))
-    gradient[0] = if_less(fill(0), absolute(d), slope, d)
+    cdef vec slope = select_less(d, fill(0), fill(-q), fill(1 - q))
+    gradient[0] = select_less(fill(0), absolute(d), slope, d)
     return slope * d
 
 
@@ -73,55 +82,35 @@ cdef inline vec sigmoid_focal(vec z, vec t, real gamma, vec *gradient) noexcept 
     return fma(positive, n, negative * p)
 
 
-cdef inline vec sigmoid_cross_entropy(vec z, vec t, vec *gradient) noexcept nogil:
+cdef inline vec sigmoid_cross_entropy(vec z, vec t, real _, vec *gradient) noexcept nogil:
     """-t log a - (1 - t) log(1 - a), a = sigmoid(z), as t max(-z, 0) + (1 - t) max(z, 0) + log(1 + exp(-|z|))
 
     Every term is positive for t in 0 … 1, so none cancels another.
     """
     cdef vec zero = fill(0)
     gradient[0] = sigmoid(z) - t
-    return fma(t, at_least(zero, -z),
-               fma(fill(1) - t, at_least(zero, z), log1p(exp_of_negative_size(z))))
+    return fma(t, maximum(zero, -z),
+               fma(fill(1) - t, maximum(zero, z), log1p(exp_of_negative_size(z))))
 
 
-cdef inline vec exp_poisson(vec z, vec t, vec *gradient) noexcept nogil:
+cdef inline vec exp_poisson(vec z, vec t, real _, vec *gradient) noexcept nogil:
     """a - t log a, a = exp(z)"""
     cdef vec a = exp(z)
     gradient[0] = a - t
     return fma(-t, z, a)
 
 
-cdef inline vec element_of_output(int loss, real parameter, vec a, vec t, vec *gradient) noexcept nogil:
-    """The losses that go with any output activation."""
-    if loss == MSE:
-        return mse(a, t, gradient)
-    if loss == HALF_MSE:
-        return half_mse(a, t, gradient)
-    if loss == MAE:
-        return mae(a, t, gradient)
-    if loss == QUANTILE:
-        return quantile(a, t, parameter, gradient)
-    return huber(a, t, gradient)
-
-
 cdef inline vec element(
-        int loss, real parameter, int activation, vec z, vec t, vec factor, vec *gradient) noexcept nogil:
-    """loss(activation(z), t), and factor times its gradient with respect to z. A softmax's take a row."""
-    cdef vec a = z, value
-    if is_of_output(loss):
-        a = activated(z, activation)
-        value = element_of_output(loss, parameter, a, t, gradient)
-    else:
-        activation = IDENTITY
-        if loss == BINARY_CROSS_ENTROPY:
-            value = sigmoid_cross_entropy(z, t, gradient)
-        elif loss == POISSON:
-            value = exp_poisson(z, t, gradient)
-        else:
-            value = sigmoid_focal(z, t, parameter, gradient)
+        Element loss, bint of_output, real parameter, int activation, vec z, vec t, vec factor,
+        vec *gradient) noexcept nogil:
+    """loss(activation(z), t), or loss(z, t) unless of_output, and factor times its gradient with respect to z."""
+    cdef vec a = z, slope = fill(1), value
+    if of_output and activation != IDENTITY:
+        a = activated_with_slope(z, activation, &slope)
+    value = loss(a, t, parameter, gradient)
     gradient[0] = factor * gradient[0]
-    if activation != IDENTITY:
-        gradient[0] = gradient[0] * slope_of(z, a, activation)
+    if of_output and activation != IDENTITY:
+        gradient[0] = gradient[0] * slope
     return value
 
 
@@ -162,9 +151,9 @@ cdef inline double natural_exp(double x) noexcept nogil:
 
 
 cdef inline void each_element(
-        int loss, real parameter, int activation, real *d, double *losses, const real *z, const real *t,
-        const double *weights, double scale, Py_ssize_t m, Py_ssize_t n) noexcept nogil:
-    """losses[i] := weights[i] * sum of loss(activation(z), t);
+        Element loss, bint of_output, real parameter, int activation, real *d, double *losses, const real *z,
+        const real *t, const double *weights, double scale, Py_ssize_t m, Py_ssize_t n) noexcept nogil:
+    """losses[i] := weights[i] * sum of loss(activation(z), t), or of loss(z, t) unless of_output;
     d := scale * weights[i] * its gradient with respect to z, zero beyond n.
 
     A row is summed in double: its columns are dealt to as many sums as 64 bytes hold reals,
@@ -183,7 +172,8 @@ cdef inline void each_element(
             sums[j] = 0
         for j in range(vectors_of(n)):
             left = n - j*LANES
-            value = element(loss, parameter, activation, (<const vec *> z)[j], (<const vec *> t)[j], factor, &gradient)
+            value = element(loss, of_output, parameter, activation, (<const vec *> z)[j], (<const vec *> t)[j], factor,
+                            &gradient)
             add_as_doubles(&sums[j % (ROW_LANES // LANES) * LANES], first_lanes(left, value))
             (<vec *> d)[j] = first_lanes(left, gradient)
         for j in range(vectors_of(n), ld // LANES):
@@ -199,7 +189,7 @@ cdef inline void each_element(
 
 cdef inline void softmax_cross_entropy(
         real *dz, double *losses, const real *z, const real *t, const double *weights,
-        double scale, Py_ssize_t m, Py_ssize_t n) noexcept nogil:
+        double scale, double _, Py_ssize_t m, Py_ssize_t n) noexcept nogil:
     """-sum of t log a, a = softmax(z), as sum of t (log sum exp(z - max) - (z - max)); dz = a * sum t - t."""
     cdef Py_ssize_t ld = padded_row(n)
     cdef Py_ssize_t i, j
@@ -266,6 +256,104 @@ cdef inline void softmax_focal(
         t += ld
 
 
+cdef enum Task:
+    # What `dispatch` is asked for.
+    ELEMENT                 # value and gradient of one vector of a and t
+    ALL                     # losses and dz of rows
+    DESCRIBE                # facts := what is known of the loss
+
+cdef struct Arguments:
+    double parameter
+    vec a, t, value, gradient
+    int activation
+    real *dz                # dz, z, all_t: [m][padded n]; losses, weights: [m]
+    double *losses
+    const real *z
+    const real *all_t
+    const double *weights
+    double scale
+    Py_ssize_t m, n
+    LossFacts *facts
+
+
+cdef inline void declare(
+        LossFacts *facts, const char *name, const char *output, bint per_row, double parameter, double lowest,
+        double highest) noexcept nogil:
+    facts.name, facts.output, facts.of_output, facts.per_row = name, output, output[0] == 0, per_row
+    facts.parameter, facts.lowest, facts.highest = parameter, lowest, highest
+
+
+cdef inline void of_elements(
+        int task, Arguments *args, const char *name, const char *output, Element loss, double parameter,
+        double lowest, double highest) noexcept nogil:
+    """Does the task for a loss of single elements. Task and function are literals, so there is nothing to choose in
+    its loop but the activation."""
+    if task == ELEMENT:
+        args.value = loss(args.a, args.t, <real> args.parameter, &args.gradient)
+    if task == ALL:
+        each_element(loss, output[0] == 0, <real> args.parameter, args.activation, args.dz, args.losses, args.z,
+                     args.all_t, args.weights, args.scale, args.m, args.n)
+    if task == DESCRIBE:
+        declare(args.facts, name, output, False, parameter, lowest, highest)
+
+
+cdef inline void of_rows(
+        int task, Arguments *args, const char *name, const char *output, Rows loss, double parameter,
+        double lowest, double highest) noexcept nogil:
+    """Does the task for a loss of whole rows, which knows no single elements."""
+    if task == ALL:
+        loss(args.dz, args.losses, args.z, args.all_t, args.weights, args.scale, args.parameter, args.m, args.n)
+    if task == DESCRIBE:
+        declare(args.facts, name, output, True, parameter, lowest, highest)
+
+
+cdef inline void dispatch(int loss, int task, Arguments *args) noexcept nogil:
+    """Does a task, a literal, for a loss. Each is declared here: whether it is a mean of elements or of rows; its name;
+    the output activation from whose z it is computed, or "" where it takes the outputs of any; its function; the
+    default of its parameter, or NAN where it has none; the lowest and the highest target."""
+    if loss == MSE:
+        of_elements(task, args, b"mse", b"", mse, NAN, -INFINITY, INFINITY)
+    elif loss == HALF_MSE:
+        of_elements(task, args, b"half_mse", b"", half_mse, NAN, -INFINITY, INFINITY)
+    elif loss == MAE:
+        of_elements(task, args, b"mae", b"", mae, NAN, -INFINITY, INFINITY)
+    elif loss == HUBER:
+        of_elements(task, args, b"huber", b"", huber, NAN, -INFINITY, INFINITY)
+    elif loss == POISSON:
+        of_elements(task, args, b"poisson", b"exp", exp_poisson, NAN, 0, INFINITY)
+    elif loss == BINARY_CROSS_ENTROPY:
+        of_elements(task, args, b"binary_cross_entropy", b"sigmoid", sigmoid_cross_entropy, NAN, 0, 1)
+    elif loss == CROSS_ENTROPY:
+        of_rows(task, args, b"cross_entropy", b"softmax", softmax_cross_entropy, NAN, 0, 1)
+    elif loss == QUANTILE:
+        of_elements(task, args, b"quantile", b"", quantile, 0.5, -INFINITY, INFINITY)
+    elif loss == SIGMOID_FOCAL:
+        of_elements(task, args, b"focal", b"sigmoid", sigmoid_focal, 2, 0, 1)
+    elif loss == SOFTMAX_FOCAL:
+        of_rows(task, args, b"focal", b"softmax", softmax_focal, 2, 0, 1)
+
+
+cdef inline void describe_loss(int loss, LossFacts *facts) noexcept nogil:
+    """facts := what is declared of a loss; its name is NULL where there is none of this code."""
+    cdef Arguments args
+    args.facts = facts
+    facts.code, facts.name = loss, NULL
+    dispatch(loss, DESCRIBE, &args)
+
+
+cdef inline vec element_of(const Plan *plan, int activation, vec z, vec t, vec *gradient) noexcept nogil:
+    """`element` for the plan's loss, which is not one of rows, with factor 1."""
+    cdef Arguments args
+    cdef vec slope = fill(1)
+    cdef bint chained = plan.loss.of_output and activation != IDENTITY
+    args.parameter, args.a, args.t = plan.loss_parameter, z, t
+    if chained:
+        args.a = activated_with_slope(z, activation, &slope)
+    dispatch(plan.loss.code, ELEMENT, &args)
+    gradient[0] = args.gradient * slope if chained else args.gradient
+    return args.value
+
+
 cdef inline void loss_forward_backward(
         void *dz, double *losses, const void *z, const void *t, const double *weights, double scale,
         int loss, double parameter, int activation, Py_ssize_t m, Py_ssize_t n) noexcept nogil:
@@ -273,28 +361,8 @@ cdef inline void loss_forward_backward(
 
     parameter is quantile's q or the focal losses' gamma.
     """
-    cdef real *d = <real *> dz
-    cdef const real *logits = <const real *> z
-    cdef const real *targets = <const real *> t
-    cdef real p = <real> parameter
-    if loss == CROSS_ENTROPY:
-        softmax_cross_entropy(d, losses, logits, targets, weights, scale, m, n)
-    elif loss == FOCAL:
-        softmax_focal(d, losses, logits, targets, weights, scale, parameter, m, n)
-    # A copy of the loop for each, so that there is nothing to choose in it but the activation.
-    elif loss == BINARY_CROSS_ENTROPY:
-        each_element(BINARY_CROSS_ENTROPY, 0, IDENTITY, d, losses, logits, targets, weights, scale, m, n)
-    elif loss == POISSON:
-        each_element(POISSON, 0, IDENTITY, d, losses, logits, targets, weights, scale, m, n)
-    elif loss == MSE:
-        each_element(MSE, 0, activation, d, losses, logits, targets, weights, scale, m, n)
-    elif loss == HALF_MSE:
-        each_element(HALF_MSE, 0, activation, d, losses, logits, targets, weights, scale, m, n)
-    elif loss == MAE:
-        each_element(MAE, 0, activation, d, losses, logits, targets, weights, scale, m, n)
-    elif loss == HUBER:
-        each_element(HUBER, 0, activation, d, losses, logits, targets, weights, scale, m, n)
-    elif loss == QUANTILE:
-        each_element(QUANTILE, p, activation, d, losses, logits, targets, weights, scale, m, n)
-    else:
-        each_element(BINARY_FOCAL, p, IDENTITY, d, losses, logits, targets, weights, scale, m, n)
+    cdef Arguments args
+    args.dz, args.losses, args.z, args.all_t = <real *> dz, losses, <const real *> z, <const real *> t
+    args.weights, args.scale, args.parameter, args.activation = weights, scale, parameter, activation
+    args.m, args.n = m, n
+    dispatch(loss, ALL, &args)

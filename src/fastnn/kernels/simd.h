@@ -47,7 +47,7 @@ typedef int32_t fastnn_integer;
 #define FASTNN_TILE_VECTORS 4
 #define FASTNN_OP(name) FASTNN_TYPED(_mm512_##name##_ps, _mm512_##name##_pd)
 #define FASTNN_FMA(a, b, c) FASTNN_OP(fmadd)(a, b, c)
-#define FASTNN_IF_LESS(a, b, x, y) FASTNN_OP(mask_blend)(FASTNN_LESS_MASK(a, b, _CMP_LT_OQ), y, x)
+#define FASTNN_SELECT_LESS(a, b, x, y) FASTNN_OP(mask_blend)(FASTNN_LESS_MASK(a, b, _CMP_LT_OQ), y, x)
 #define FASTNN_LESS_MASK FASTNN_TYPED(_mm512_cmp_ps_mask, _mm512_cmp_pd_mask)
 #elif defined(FASTNN_AVX2) && defined(__AVX2__) && !defined(__AVX512F__)
 #define FASTNN_INSTRUCTION_SET "avx2"
@@ -56,7 +56,7 @@ typedef int32_t fastnn_integer;
 #define FASTNN_TILE_VECTORS 2
 #define FASTNN_OP(name) FASTNN_TYPED(_mm256_##name##_ps, _mm256_##name##_pd)
 #define FASTNN_FMA(a, b, c) FASTNN_OP(fmadd)(a, b, c)
-#define FASTNN_IF_LESS(a, b, x, y) FASTNN_OP(blendv)(y, x, (fastnn_vec)((a) < (b)))
+#define FASTNN_SELECT_LESS(a, b, x, y) FASTNN_OP(blendv)(y, x, (fastnn_vec)((a) < (b)))
 #elif defined(FASTNN_SSE2) && defined(__SSE2__) && !defined(__SSE3__)
 #define FASTNN_INSTRUCTION_SET "sse2"
 #define FASTNN_VECTOR_BYTES 16
@@ -78,8 +78,8 @@ typedef int32_t fastnn_integer;
 #ifndef FASTNN_FUSED
 #define FASTNN_FUSED 1
 #endif
-#ifndef FASTNN_IF_LESS
-#define FASTNN_IF_LESS(a, b, x, y) (((fastnn_bits)(x) & ((a) < (b))) | ((fastnn_bits)(y) & ~((a) < (b))))
+#ifndef FASTNN_SELECT_LESS
+#define FASTNN_SELECT_LESS(a, b, x, y) (((fastnn_bits)(x) & ((a) < (b))) | ((fastnn_bits)(y) & ~((a) < (b))))
 #endif
 
 #define FASTNN_LANES (FASTNN_VECTOR_BYTES / (int)sizeof(fastnn_real))
@@ -99,16 +99,16 @@ FASTNN_INLINE fastnn_vec fastnn_fma(fastnn_vec a, fastnn_vec b, fastnn_vec c)
 FASTNN_INLINE fastnn_vec fastnn_sqrt(fastnn_vec a) { return (fastnn_vec)FASTNN_OP(sqrt)(a); }
 
 /* a < b ? x : y, lane by lane; y where a or b is NaN */
-FASTNN_INLINE fastnn_vec fastnn_if_less(fastnn_vec a, fastnn_vec b, fastnn_vec x, fastnn_vec y)
+FASTNN_INLINE fastnn_vec fastnn_select_less(fastnn_vec a, fastnn_vec b, fastnn_vec x, fastnn_vec y)
 {
-    return (fastnn_vec)FASTNN_IF_LESS(a, b, x, y);
+    return (fastnn_vec)FASTNN_SELECT_LESS(a, b, x, y);
 }
 /* The bits of a vector, and back; the sign bit alone. */
 FASTNN_INLINE fastnn_bits fastnn_to_bits(fastnn_vec a) { return (fastnn_bits)a; }
 FASTNN_INLINE fastnn_vec fastnn_from_bits(fastnn_bits a) { return (fastnn_vec)a; }
 FASTNN_INLINE fastnn_bits fastnn_sign(fastnn_vec a) { return (fastnn_bits)a & (fastnn_bits)fastnn_fill((fastnn_real)-0.0); }
 FASTNN_INLINE fastnn_vec fastnn_absolute(fastnn_vec a) { return (fastnn_vec)((fastnn_bits)a ^ fastnn_sign(a)); }
-FASTNN_INLINE fastnn_vec fastnn_with_sign(fastnn_vec size, fastnn_vec sign)
+FASTNN_INLINE fastnn_vec fastnn_copysign(fastnn_vec size, fastnn_vec sign)
 {
     return (fastnn_vec)((fastnn_bits)size | fastnn_sign(sign));
 }
@@ -174,17 +174,17 @@ FASTNN_INLINE fastnn_real fastnn_fma_one(fastnn_real a, fastnn_real b, fastnn_re
 /* The larger (smaller) of bound and x; x where it is NaN or equals the bound, so that -0.0 stays; a
    subnormal x counts as zero. That is what x86's instructions do with the bound as first argument. */
 #if defined(__x86_64__)
-FASTNN_INLINE fastnn_vec fastnn_at_least(fastnn_vec bound, fastnn_vec x) { return (fastnn_vec)FASTNN_OP(max)(bound, x); }
-FASTNN_INLINE fastnn_vec fastnn_at_most(fastnn_vec bound, fastnn_vec x) { return (fastnn_vec)FASTNN_OP(min)(bound, x); }
+FASTNN_INLINE fastnn_vec fastnn_maximum(fastnn_vec bound, fastnn_vec x) { return (fastnn_vec)FASTNN_OP(max)(bound, x); }
+FASTNN_INLINE fastnn_vec fastnn_minimum(fastnn_vec bound, fastnn_vec x) { return (fastnn_vec)FASTNN_OP(min)(bound, x); }
 #else
-FASTNN_INLINE fastnn_vec fastnn_flushed(fastnn_vec x) { return fastnn_with_sign(x + fastnn_fill(0), x); }
-FASTNN_INLINE fastnn_vec fastnn_at_least(fastnn_vec bound, fastnn_vec x)
+FASTNN_INLINE fastnn_vec fastnn_flushed(fastnn_vec x) { return fastnn_copysign(x + fastnn_fill(0), x); }
+FASTNN_INLINE fastnn_vec fastnn_maximum(fastnn_vec bound, fastnn_vec x)
 {
-    return fastnn_if_less(fastnn_flushed(x), bound, bound, fastnn_flushed(x));
+    return fastnn_select_less(fastnn_flushed(x), bound, bound, fastnn_flushed(x));
 }
-FASTNN_INLINE fastnn_vec fastnn_at_most(fastnn_vec bound, fastnn_vec x)
+FASTNN_INLINE fastnn_vec fastnn_minimum(fastnn_vec bound, fastnn_vec x)
 {
-    return fastnn_if_less(bound, fastnn_flushed(x), bound, fastnn_flushed(x));
+    return fastnn_select_less(bound, fastnn_flushed(x), bound, fastnn_flushed(x));
 }
 #endif
 

@@ -1,7 +1,7 @@
 # The vector type and its operations, as Cython sees them. Kernels are written in `real`,
 # `vec` (with `vec_bits`, its bits) alone, and compiled once per instruction set and dtype; what they become
 # is said in simd.h. Cython takes a vector for a float: + - * / reach C as they stand, but
-# compare and choose with `if_less`, and make constants with `fill`.
+# compare and choose with `select_less`, `maximum` and `minimum`, and make constants with `fill`.
 
 from libc.stdint cimport uint64_t
 
@@ -22,11 +22,11 @@ cdef extern from "simd.h" nogil:
     vec fill "fastnn_fill"(real x)                          # x in every lane
     vec fma "fastnn_fma"(vec a, vec b, vec c)               # a * b + c, rounded once (sse2: twice)
     vec sqrt "fastnn_sqrt"(vec a)
-    vec if_less "fastnn_if_less"(vec a, vec b, vec x, vec y)    # a < b ? x : y; y for NaN
-    vec at_least "fastnn_at_least"(vec bound, vec x)            # max; x where x is NaN
-    vec at_most "fastnn_at_most"(vec bound, vec x)              # min; x where x is NaN
+    vec select_less "fastnn_select_less"(vec a, vec b, vec x, vec y)    # a < b ? x : y; y for NaN
+    vec maximum "fastnn_maximum"(vec bound, vec x)          # x where x is NaN
+    vec minimum "fastnn_minimum"(vec bound, vec x)          # x where x is NaN
     vec absolute "fastnn_absolute"(vec a)
-    vec with_sign "fastnn_with_sign"(vec size, vec sign)    # size >= 0, or it has the sign already
+    vec copysign "fastnn_copysign"(vec size, vec sign)      # size >= 0, or it has the sign already
     void add_as_doubles "fastnn_add_as_doubles"(double *sums, vec x)    # sums[i] := sums[i] + x[i]
     vec random_lanes "fastnn_random_lanes"(uint64_t key, uint64_t n)    # in [1, 2), for the counters n, n + 1 …
     vec first_lane "fastnn_first_lane"(real x)              # x, 0, 0 …

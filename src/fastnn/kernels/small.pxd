@@ -11,14 +11,13 @@
 
 from libc.math cimport isfinite
 
-from .activations cimport activated, activation_backward, activation_forward, slope_of
+from .activations cimport IDENTITY, RELU, SOFTMAX, activated, activation_backward, activation_forward, slope_of
 from .gemm cimport padded_row, vectors_of
-from .losses cimport element
-from .simd cimport (LANES, TILE_ROWS, TILE_VECTORS, VECTOR_BYTES, at_least, column, fill, first_lane, first_lanes, lane,
-                    fma, fma_one, load_transposed, real, store_column, vec)
-from .types cimport (IDENTITY, PYTHON, RELU, ROW_BYTES, SOFTMAX, Data, Job, Layer, Plan, Update, adjusts,
-                     is_plain, mean_elements)
-from .updates cimport begin_step
+from .losses cimport element_of
+from .simd cimport (LANES, TILE_ROWS, TILE_VECTORS, VECTOR_BYTES, column, fill, first_lane, first_lanes, fma, fma_one,
+                    lane, load_transposed, maximum, real, store_column, vec)
+from .types cimport (ROW_BYTES, Data, Job, Layer, Plan, Update, mean_elements)
+from .updates cimport adjusts, begin_step, is_plain
 
 cdef enum:
     BLOCK = ROW_BYTES // VECTOR_BYTES       # vectors in the narrowest padded row
@@ -37,7 +36,7 @@ cdef inline bint is_bare(const Plan *plan, const Data *data, const Update *updat
     for index in range(plan.n_layers):
         if plan.layers[index].dropout != 0:
             return False
-    return data.weights == NULL and data.smoothing == 0 and not adjusts(update) and plan.loss != PYTHON
+    return data.weights == NULL and data.smoothing == 0 and not adjusts(update) and plan.function == NULL
 
 
 cdef inline bint is_small(const Plan *plan, Py_ssize_t m) noexcept nogil:
@@ -71,7 +70,7 @@ cdef inline void forward_rows(
         w += vectors
     for i in range(rows):
         for v in range(vectors):
-            (<vec *> z)[i*vectors + v] = at_least(fill(0), total[i*vectors + v]) if rectify else total[i*vectors + v]
+            (<vec *> z)[i*vectors + v] = maximum(fill(0), total[i*vectors + v]) if rectify else total[i*vectors + v]
 
 
 cdef inline void forward_block(
@@ -349,7 +348,7 @@ cdef inline void small_train(Job *job) noexcept nogil:
     cdef Update *update = job.update
     cdef const Layer *layers = plan.layers
     cdef const Layer *output = &layers[plan.n_layers - 1]
-    cdef Py_ssize_t elements = mean_elements(plan.loss, output.n_out), block = 0
+    cdef Py_ssize_t elements = mean_elements(&plan.loss, output.n_out), block = 0
     cdef bint descend = is_plain(update)
     cdef const real *x
     cdef const real *batch
@@ -372,7 +371,7 @@ cdef inline void small_train(Job *job) noexcept nogil:
             ldx = layer.stride
         plan.kernels.loss_forward_backward(
             output.dz, plan.losses, output.z, plan.t_batch, NULL, 1.0 / (m * elements),
-            plan.loss, plan.loss_parameter, output.activation, m, output.n_out)
+            plan.loss.code, plan.loss_parameter, output.activation, m, output.n_out)
         for i in range(m):
             job.total += plan.losses[i]
         if not isfinite(job.total):
@@ -390,7 +389,7 @@ cdef inline void small_train(Job *job) noexcept nogil:
 cdef inline bint is_chain(const Plan *plan, const Update *update, Py_ssize_t m) noexcept nogil:
     """Whether `chain_train` takes this network: one neuron a layer, one row a batch, plain SGD."""
     cdef int index
-    if m != 1 or plan.n_layers > MOST_LINKS or mean_elements(plan.loss, 2) == 1 or not is_plain(update):
+    if m != 1 or plan.n_layers > MOST_LINKS or plan.loss.per_row or not is_plain(update):
         return False
     for index in range(plan.n_layers):
         if plan.layers[index].n_in != 1 or plan.layers[index].n_out != 1:
@@ -414,7 +413,6 @@ cdef inline void chain_train(Job *job) noexcept nogil:
     cdef real *b
     cdef real first_w = (<real *> plan.layers[0].w)[0]
     cdef real first_b = (<real *> plan.layers[0].b)[0]
-    cdef real parameter = <real> plan.loss_parameter
     cdef real x, y, d, rate
     cdef vec inputs[MOST_LINKS]
     cdef vec sums[MOST_LINKS]
@@ -435,8 +433,7 @@ cdef inline void chain_train(Job *job) noexcept nogil:
                 z = activated(z, layer.activation)
                 inputs[index + 1] = z
                 y = lane(z)
-        value = element(plan.loss, parameter, layer.activation, z, first_lane((<const real *> data.t)[row]), fill(1),
-                        &delta)
+        value = element_of(plan, layer.activation, z, first_lane((<const real *> data.t)[row]), &delta)
         job.total += lane(value)
         if not isfinite(job.total):
             break

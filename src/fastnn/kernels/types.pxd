@@ -1,6 +1,7 @@
-# The vocabulary of the kernels: size letters, codes, and the structs that `core/` and
-# the kernel modules share. Nothing here depends on the instruction set or the dtype: where
+# The vocabulary of the kernels: size letters, and the structs that `core/` and the
+# kernel modules share. Nothing here depends on the instruction set or the dtype: where
 # a kernel says `real *`, these structs say `void *`, because `core/` is compiled once.
+# It knows no activation, loss or optimizer: kernels describe theirs (`describe_…` in KernelTable).
 #
 # Legend, used by every kernel. Arrays are row-major; `ld` + name is the distance between
 # two rows, in elements.
@@ -17,26 +18,12 @@
 #     t  [m][n]    targets
 #
 # Inputs x of the first layer are the caller's memory and are never padded. Everything else
-# is: the columns beyond a layer's true width are zero in w, b and dz, and so stay zero; in
-# z and y they hold finite leftovers that no product reads, since the next layer's k counts
-# true columns only. One exception: where padding would fill the memory, the weights of a narrow
-# layer are stored without it, row after row, see `Layer.ldw`.
+# is: the columns beyond a layer's true width are zero in w, b and dz, and so stay zero. So they are
+# zero in z too, and activation(0) or zero in y; no product reads those of y, since the next layer's
+# k counts true columns only. One exception: where padding would fill the memory, the weights of a
+# narrow layer are stored without it, row after row, see `Layer.ldw`.
 
 from libc.stdint cimport uint64_t
-
-cdef enum Activation:
-    IDENTITY, SIGMOID, TANH, RELU, LEAKY_RELU, ELU, SELU, SOFTPLUS, SILU, GELU, SOFTMAX, EXP
-
-cdef enum Loss:
-    MSE, HALF_MSE, MAE, HUBER, QUANTILE                     # of any output activation, see `is_of_output`
-    BINARY_CROSS_ENTROPY, POISSON, BINARY_FOCAL             # each of one; for a softmax:
-    CROSS_ENTROPY, FOCAL
-    PYTHON                      # a function of the user's, see Plan.python_loss
-
-cdef enum Optimizer:
-    SGD, ADAM, ADAMW, RMSPROP, ADAGRAD, RPROP
-
-
 cdef enum:
     ROW_BYTES = 64              # rows of padded arrays are multiples of this
     # A packed block of a product's right-hand side: rows, and bytes of one row
@@ -68,24 +55,26 @@ cdef inline Py_ssize_t scratch_bytes(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, s
     return packed_bytes(m, n, k, itemsize) + transposed_bytes(m, k, itemsize)
 
 
-cdef inline bint needs_z(int activation) noexcept nogil:
-    """Whether the slope is computed from z, so that z must be kept beside y."""
-    return activation == SOFTPLUS or activation == SILU or activation == GELU
+cdef struct ActivationFacts:
+    # What activations.pxd declares of one.
+    const char *name        # or NULL: there is none of this code
+    bint needs_z            # whether the slope is computed from z, so that z must be kept beside y
+    bint takes_row          # whether a value depends on its whole row
 
-
-cdef inline bint is_of_output(int loss) noexcept nogil:
-    """Whether a loss is a function of outputs, whatever their activation, and not of pre-activations."""
-    return loss <= QUANTILE
-
-
-cdef inline Py_ssize_t mean_elements(int loss, Py_ssize_t n) noexcept nogil:
-    """How many elements of the mean a row of n outputs is: the losses of a softmax are means over rows, and a Python
-    loss is a mean already."""
-    return 1 if loss >= CROSS_ENTROPY else n
-
+cdef struct LossFacts:
+    # What losses.pxd declares of one.
+    int code
+    const char *name        # or NULL: there is none of this code
+    const char *output      # the name of the one output activation that it goes with, or ""
+    bint of_output          # whether it is a function of outputs, whatever their activation, and not of z
+    bint per_row            # whether it is a mean over rows, and not over elements
+    double parameter        # the default, or NaN: it has none
+    double lowest           # and highest: what targets may be
+    double highest
 
 cdef struct Layer:
     int activation
+    bint needs_z            # of the activation, see ActivationFacts
     Py_ssize_t n_in
     Py_ssize_t n_out
     Py_ssize_t stride       # padded(n_out): the row of z, y and dz
@@ -108,22 +97,33 @@ cdef inline Py_ssize_t row_offset(const Layer *layer, Py_ssize_t row) noexcept n
     return row * layer.ldw if row < layer.n_in else layer.bias + (row - layer.n_in) * layer.stride
 
 
-cdef struct Update:
-    # How parameters follow gradients: an optimizer's constants and its state; what is done to gradients before.
-    int optimizer
-    bint nesterov
-    double learning_rate
-    const double *rates     # the learning rates of the coming steps; NULL: it stays
+cdef struct OptimizerFacts:
+    # What updates.pxd declares of one.
+    const char *name        # or NULL: there is none of this code
+    int state_blocks        # that its kernel reads and writes,
+    bint velocity           # and one more where there is momentum
+
+
+cdef struct Constants:
+    # Of all optimizers, as optimizers.py names them too: `Updating.prepare` fills them in by name.
     double momentum
+    bint nesterov
     double weight_decay
     double beta1
     double beta2
+    double alpha
     double epsilon
-    double rate_decay       # Adagrad's
-    double shrink           # Rprop's: by which a step shrinks or grows, and its bounds
-    double growth
-    double smallest_step
-    double largest_step
+    double learning_rate_decay
+    double etas[2]          # by which a step shrinks or grows
+    double step_sizes[2]    # the smallest and the largest
+
+
+cdef struct Update:
+    # How parameters follow gradients: an optimizer's constants and its state; what is done to gradients before.
+    int optimizer
+    double learning_rate
+    const double *rates     # the learning rates of the coming steps; NULL: it stays
+    Constants constants
     double l1               # penalties of weights: l1 * |w| + l2 / 2 * w^2
     double l2
     double clip_value       # the largest size of a gradient's element; 0: any
@@ -135,36 +135,17 @@ cdef struct Update:
     void *second            # more of it; or NULL
 
 
-cdef inline int state_blocks(const Update *update) noexcept nogil:
-    """How many blocks of state the optimizer's kernel reads and writes."""
-    if update.optimizer == SGD:
-        return update.momentum != 0
-    if update.optimizer == RMSPROP:
-        return 1 + (update.momentum != 0)
-    return 1 if update.optimizer == ADAGRAD else 2
-
-
-cdef inline bint adjusts(const Update *update) noexcept nogil:
-    """Whether gradients are changed before the optimizer sees them."""
-    return update.l1 != 0 or update.l2 != 0 or update.clip_value != 0 or update.clip_norm != 0
-
-
-cdef inline bint is_plain(const Update *update) noexcept nogil:
-    """Whether an update is p := p - rate * gradient and nothing else: such can be made in the gradient's tile."""
-    return update.optimizer == SGD and update.first == NULL and update.weight_decay == 0 and not adjusts(update)
-
-
 cdef struct Plan:
     # A network and the memory for one batch on its way through it.
     const KernelTable *kernels
     Layer *layers
     int n_layers
-    int loss
+    LossFacts loss
     double loss_parameter   # a quantile, or the focusing parameter of the focal loss
-    void (*python_loss)(    # the loss PYTHON: fills dz and losses; it takes the GIL
+    void (*python_loss)(    # a loss of the user's, in place of ours: fills dz and losses; it takes the GIL
         void *function, void *dz, double *losses, const void *z, const void *t, double scale,
         int activation, Py_ssize_t m, Py_ssize_t n) noexcept nogil
-    void *function
+    void *function          # its first argument; NULL: the loss is one of ours
     void *parameters        # the block: w, b of each layer in turn
     void *gradients         # the same layout
     Py_ssize_t widest       # where layers take turns in the same memory, the stride of the widest; else 0
@@ -176,6 +157,11 @@ cdef struct Plan:
     double *losses          # [m]
     void *squares           # for each row of every layer's w and b, 64 bytes: sums of its gradient's squares
     bint unpadded           # whether a layer stores its weights without padding
+
+
+cdef inline Py_ssize_t mean_elements(const LossFacts *loss, Py_ssize_t n) noexcept nogil:
+    """How many elements of the mean a row of n outputs is."""
+    return 1 if loss.per_row else n
 
 
 cdef struct Data:
@@ -253,5 +239,8 @@ cdef struct KernelTable:
     void (*follow)(Job *job, const Worker *worker) noexcept nogil
     void (*train)(Job *job, const Worker *worker) noexcept nogil
 
+    void (*describe_activation)(int activation, ActivationFacts *facts) noexcept nogil
+    void (*describe_loss)(int loss, LossFacts *facts) noexcept nogil
+    void (*describe_optimizer)(int optimizer, OptimizerFacts *facts) noexcept nogil
     bint (*all_finite)(const void *values, Py_ssize_t count) noexcept nogil
     double (*multiply_add_chains)(long long rounds) noexcept nogil

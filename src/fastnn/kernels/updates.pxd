@@ -5,13 +5,19 @@
 #
 # The state of each, `first` and `second` in Update: SGD v; Adam m, v; RMSprop v, velocity; Adagrad sum;
 # Rprop the last gradient, the sizes of steps.
+#
+# An optimizer is declared once: its code in `Optimizer` and its two lines in `dispatch`. All else, here and in Python,
+# asks `dispatch`. CONTRIBUTING.md has the recipe.
 
 from libc.math cimport sqrt as square_root
 
 from .gemm cimport padded_row, vectors_of
-from .simd cimport (LANES, VECTOR_BYTES, absolute, add_as_doubles, at_least, at_most, fill, first_lanes, fma, if_less,
-                    real, sqrt, vec, with_sign)
-from .types cimport ADAGRAD, ADAM, ADAMW, RMSPROP, ROW_BYTES, RPROP, SGD, Update
+from .simd cimport (LANES, VECTOR_BYTES, absolute, add_as_doubles, copysign, fill, first_lanes, fma, maximum, minimum,
+                    real, select_less, sqrt, vec)
+from .types cimport ROW_BYTES, OptimizerFacts, Update
+
+cdef enum Optimizer:
+    SGD, ADAM, ADAMW, RMSPROP, ADAGRAD, RPROP
 
 cdef enum:
     BLOCK = ROW_BYTES // VECTOR_BYTES       # vectors in the narrowest padded row
@@ -29,20 +35,15 @@ cdef inline double power(double base, long long exponent) noexcept nogil:
     return result
 
 
-cdef inline void begin_step(Update *update) noexcept nogil:
-    """Counts the step, and computes what all its parameters share."""
-    update.step += 1
-    if update.rates != NULL:
-        update.learning_rate = update.rates[0]
-        update.rates += 1
-    update.rate = update.learning_rate
-    if update.optimizer == SGD:
-        return
-    if update.optimizer == ADAM or update.optimizer == ADAMW:
-        update.rate /= 1 - power(update.beta1, update.step)
-        update.correction = 1 / square_root(1 - power(update.beta2, update.step))
-    elif update.optimizer == ADAGRAD:
-        update.rate /= 1 + (update.step - 1) * update.rate_decay
+cdef inline bint adjusts(const Update *update) noexcept nogil:
+    """Whether gradients are changed before the optimizer sees them."""
+    return update.l1 != 0 or update.l2 != 0 or update.clip_value != 0 or update.clip_norm != 0
+
+
+cdef inline bint is_plain(const Update *update) noexcept nogil:
+    """Whether an update is p := p - rate * gradient and nothing else: such can be made in the gradient's tile."""
+    return (update.optimizer == SGD and update.first == NULL and update.constants.weight_decay == 0
+            and not adjusts(update))
 
 
 cdef inline vec adjusted(
@@ -51,9 +52,9 @@ cdef inline vec adjusted(
     if l2:
         g = fma(fill(<real> update.l2), p, g)
     if l1:
-        g = g + if_less(fill(0), absolute(p), with_sign(fill(<real> update.l1), p), fill(0))
+        g = g + select_less(fill(0), absolute(p), copysign(fill(<real> update.l1), p), fill(0))
     if clip_value:
-        g = at_least(fill(<real> -update.clip_value), at_most(fill(<real> update.clip_value), g))
+        g = maximum(fill(<real> -update.clip_value), minimum(fill(<real> update.clip_value), g))
     return g
 
 
@@ -155,7 +156,7 @@ cdef inline void scale_gradients(void *gradients, double factor, Py_ssize_t coun
 
 
 cdef inline void sgd_update(
-        vec *p, const vec *gradient, vec *v, const Update *update, Py_ssize_t vectors) noexcept nogil:
+        vec *p, const vec *gradient, vec *v, vec *_, const Update *update, Py_ssize_t vectors) noexcept nogil:
     """g := gradient + weight_decay * p
     v := momentum * v + g;  g := g + momentum * v with Nesterov, else v
     p := p - learning_rate * g
@@ -163,11 +164,11 @@ cdef inline void sgd_update(
     Without velocity (NULL) there is no momentum.
     """
     cdef vec rate = fill(<real> -update.rate)
-    cdef vec friction = fill(<real> update.momentum)
-    cdef vec decay = fill(<real> update.weight_decay)
+    cdef vec friction = fill(<real> update.constants.momentum)
+    cdef vec decay = fill(<real> update.constants.weight_decay)
     cdef vec g
     cdef Py_ssize_t i
-    if v == NULL and update.weight_decay == 0:
+    if v == NULL and update.constants.weight_decay == 0:
         for i in range(vectors):
             p[i] = fma(rate, gradient[i], p[i])
         return
@@ -175,11 +176,11 @@ cdef inline void sgd_update(
         g = fma(decay, p[i], gradient[i])
         if v != NULL:
             v[i] = fma(friction, v[i], g)
-            g = fma(friction, v[i], g) if update.nesterov else v[i]
+            g = fma(friction, v[i], g) if update.constants.nesterov else v[i]
         p[i] = fma(rate, g, p[i])
 
 
-cdef inline void adam_update(
+cdef inline void adam_or_adamw_update(
         vec *p, const vec *gradient, vec *m, vec *v, const Update *update, bint decoupled,
         Py_ssize_t vectors) noexcept nogil:
     """m := beta1 * m + (1 - beta1) * g;  v := beta2 * v + (1 - beta2) * g^2, step = 1 the first time,
@@ -188,13 +189,13 @@ cdef inline void adam_update(
 
     decoupled, a literal: p := p - learning_rate * weight_decay * p before  (Loshchilov and Hutter, 2017)
     """
-    cdef vec kept = fill(<real> (1 - update.learning_rate * update.weight_decay))
+    cdef vec kept = fill(<real> (1 - update.learning_rate * update.constants.weight_decay))
     cdef vec rate = fill(<real> -update.rate)
     cdef vec correction = fill(<real> update.correction)
-    cdef vec gain1 = fill(<real> (1 - update.beta1))
-    cdef vec gain2 = fill(<real> (1 - update.beta2))
-    cdef vec keep2 = fill(<real> update.beta2)
-    cdef vec offset = fill(<real> update.epsilon)
+    cdef vec gain1 = fill(<real> (1 - update.constants.beta1))
+    cdef vec gain2 = fill(<real> (1 - update.constants.beta2))
+    cdef vec keep2 = fill(<real> update.constants.beta2)
+    cdef vec offset = fill(<real> update.constants.epsilon)
     cdef vec g
     cdef Py_ssize_t i
     for i in range(vectors):
@@ -204,21 +205,33 @@ cdef inline void adam_update(
         p[i] = fma(rate, m[i] / fma(sqrt(v[i]), correction, offset), kept * p[i] if decoupled else p[i])
 
 
+cdef inline void adam_update(
+        vec *p, const vec *gradient, vec *m, vec *v, const Update *update, Py_ssize_t vectors) noexcept nogil:
+    """adam_or_adamw_update, not decoupled"""
+    adam_or_adamw_update(p, gradient, m, v, update, False, vectors)
+
+
+cdef inline void adamw_update(
+        vec *p, const vec *gradient, vec *m, vec *v, const Update *update, Py_ssize_t vectors) noexcept nogil:
+    """adam_or_adamw_update, decoupled"""
+    adam_or_adamw_update(p, gradient, m, v, update, True, vectors)
+
+
 cdef inline void rmsprop_update(
         vec *p, const vec *gradient, vec *v, vec *velocity, const Update *update, Py_ssize_t vectors) noexcept nogil:
     """g := gradient + weight_decay * p
-    v := beta2 * v + (1 - beta2) * g^2
+    v := alpha * v + (1 - alpha) * g^2
     velocity := momentum * velocity + g / (sqrt(v) + epsilon)
     p := p - learning_rate * velocity                           (Hinton, 2012)
 
     Without velocity (NULL) there is no momentum.
     """
     cdef vec rate = fill(<real> -update.rate)
-    cdef vec friction = fill(<real> update.momentum)
-    cdef vec decay = fill(<real> update.weight_decay)
-    cdef vec gain = fill(<real> (1 - update.beta2))
-    cdef vec keep = fill(<real> update.beta2)
-    cdef vec offset = fill(<real> update.epsilon)
+    cdef vec friction = fill(<real> update.constants.momentum)
+    cdef vec decay = fill(<real> update.constants.weight_decay)
+    cdef vec gain = fill(<real> (1 - update.constants.alpha))
+    cdef vec keep = fill(<real> update.constants.alpha)
+    cdef vec offset = fill(<real> update.constants.epsilon)
     cdef vec g
     cdef Py_ssize_t i
     for i in range(vectors):
@@ -231,14 +244,14 @@ cdef inline void rmsprop_update(
 
 
 cdef inline void adagrad_update(
-        vec *p, const vec *gradient, vec *total, const Update *update, Py_ssize_t vectors) noexcept nogil:
+        vec *p, const vec *gradient, vec *total, vec *_, const Update *update, Py_ssize_t vectors) noexcept nogil:
     """g := gradient + weight_decay * p;  total := total + g^2
-    p := p - rate * g / (sqrt(total) + epsilon), rate = learning_rate / (1 + (step - 1) * rate_decay)
+    p := p - rate * g / (sqrt(total) + epsilon), rate as in adagrad_rate
                                                                 (Duchi, Hazan and Singer, 2011)
     """
     cdef vec rate = fill(<real> -update.rate)
-    cdef vec decay = fill(<real> update.weight_decay)
-    cdef vec offset = fill(<real> update.epsilon)
+    cdef vec decay = fill(<real> update.constants.weight_decay)
+    cdef vec offset = fill(<real> update.constants.epsilon)
     cdef vec g
     cdef Py_ssize_t i
     for i in range(vectors):
@@ -249,46 +262,121 @@ cdef inline void adagrad_update(
 
 cdef inline void rprop_update(
         vec *p, const vec *gradient, vec *last, vec *size, const Update *update, Py_ssize_t vectors) noexcept nogil:
-    """size := size * growth where gradient and last have one sign, * shrink where they have two, within its bounds;
+    """size := size * etas[1] where gradient and last have one sign, * etas[0] where they have two, within step_sizes;
     g := gradient, 0 where they have two;  p := p - size * sign(g);  last := g  (Riedmiller and Braun, 1993)
     """
     cdef vec zero = fill(0)
-    cdef vec shrink = fill(<real> update.shrink)
-    cdef vec growth = fill(<real> update.growth)
-    cdef vec smallest = fill(<real> update.smallest_step)
-    cdef vec largest = fill(<real> update.largest_step)
+    cdef vec shrink = fill(<real> update.constants.etas[0])
+    cdef vec growth = fill(<real> update.constants.etas[1])
+    cdef vec smallest = fill(<real> update.constants.step_sizes[0])
+    cdef vec largest = fill(<real> update.constants.step_sizes[1])
     cdef vec g, agreement
     cdef Py_ssize_t i
     for i in range(vectors):
         agreement = signed_one(gradient[i]) * signed_one(last[i])      # of signs: a product of gradients may vanish
-        size[i] = size[i] * if_less(zero, agreement, growth, if_less(agreement, zero, shrink, fill(1)))
-        size[i] = at_least(smallest, at_most(largest, size[i]))
-        g = if_less(agreement, zero, zero, gradient[i])
+        size[i] = size[i] * select_less(zero, agreement, growth, select_less(agreement, zero, shrink, fill(1)))
+        size[i] = maximum(smallest, minimum(largest, size[i]))
+        g = select_less(agreement, zero, zero, gradient[i])
         p[i] = fma(-size[i], signed_one(g), p[i])
         last[i] = g
 
 
 cdef inline vec signed_one(vec x) noexcept nogil:
     """1, 0 or -1; NaN for NaN"""
-    return if_less(fill(0), absolute(x), with_sign(fill(1), x), x)
+    return select_less(fill(0), absolute(x), copysign(fill(1), x), x)
+
+
+cdef inline void plain_rate(Update *update) noexcept nogil:
+    """rate := learning_rate"""
+
+
+cdef inline void adam_rate(Update *update) noexcept nogil:
+    """rate := learning_rate / (1 - beta1^step);  correction := 1 / sqrt(1 - beta2^step)"""
+    update.rate /= 1 - power(update.constants.beta1, update.step)
+    update.correction = 1 / square_root(1 - power(update.constants.beta2, update.step))
+
+
+cdef inline void adagrad_rate(Update *update) noexcept nogil:
+    """rate := learning_rate / (1 + (step - 1) * learning_rate_decay)"""
+    update.rate /= 1 + (update.step - 1) * update.constants.learning_rate_decay
+
+
+ctypedef void (*Rate)(Update *update) noexcept nogil
+ctypedef void (*Rule)(
+    vec *p, const vec *gradient, vec *first, vec *second, const Update *update, Py_ssize_t vectors) noexcept nogil
+
+cdef enum Task:
+    # What `dispatch` is asked for.
+    BEGIN                   # what all parameters of a step share
+    UPDATE                  # p and its state := those after the step
+    DESCRIBE                # facts := what is known of the optimizer
+
+cdef struct Arguments:
+    Update *begun
+    const Update *update
+    vec *p
+    const vec *gradient
+    vec *first
+    vec *second
+    Py_ssize_t vectors
+    OptimizerFacts *facts
+
+
+cdef inline void rule(
+        int task, Arguments *args, const char *name, Rate rate, Rule update, int state_blocks,
+        bint velocity) noexcept nogil:
+    """Does the task for an optimizer. Task and functions are literals, so all of it is inlined."""
+    if task == BEGIN:
+        rate(args.begun)
+    if task == UPDATE:
+        update(args.p, args.gradient, args.first, args.second, args.update, args.vectors)
+    if task == DESCRIBE:
+        args.facts.name, args.facts.state_blocks, args.facts.velocity = name, state_blocks, velocity
+
+
+cdef inline void dispatch(int optimizer, int task, Arguments *args) noexcept nogil:
+    """Does a task, a literal, for an optimizer. Each is declared here: its name, the rate of a step, its update, how
+    many blocks of state it keeps, and whether it keeps one more where there is momentum."""
+    if optimizer == SGD:
+        rule(task, args, b"sgd", plain_rate, sgd_update, 0, True)
+    elif optimizer == ADAM:
+        rule(task, args, b"adam", adam_rate, adam_update, 2, False)
+    elif optimizer == ADAMW:
+        rule(task, args, b"adamw", adam_rate, adamw_update, 2, False)
+    elif optimizer == RMSPROP:
+        rule(task, args, b"rmsprop", plain_rate, rmsprop_update, 1, True)
+    elif optimizer == ADAGRAD:
+        rule(task, args, b"adagrad", adagrad_rate, adagrad_update, 1, False)
+    elif optimizer == RPROP:
+        rule(task, args, b"rprop", plain_rate, rprop_update, 2, False)
+
+
+cdef inline void describe_optimizer(int optimizer, OptimizerFacts *facts) noexcept nogil:
+    """facts := what is declared of an optimizer; its name is NULL where there is none of this code."""
+    cdef Arguments args
+    args.facts = facts
+    facts.name = NULL
+    dispatch(optimizer, DESCRIBE, &args)
+
+
+cdef inline void begin_step(Update *update) noexcept nogil:
+    """Counts the step, and computes what all its parameters share."""
+    cdef Arguments args
+    update.step += 1
+    if update.rates != NULL:
+        update.learning_rate = update.rates[0]
+        update.rates += 1
+    update.rate = update.learning_rate
+    args.begun = update
+    dispatch(update.optimizer, BEGIN, &args)
 
 
 cdef inline void update_parameters(
         void *parameters, const void *gradients, void *first, void *second, const Update *update,
         Py_ssize_t count) noexcept nogil:
     """The optimizer's update of `count` parameters, a multiple of LANES; first and second are its state for them."""
-    cdef vec *p = <vec *> parameters
-    cdef const vec *gradient = <const vec *> gradients
-    cdef Py_ssize_t vectors = count // LANES
-    if update.optimizer == ADAM:
-        adam_update(p, gradient, <vec *> first, <vec *> second, update, False, vectors)
-    elif update.optimizer == SGD:
-        sgd_update(p, gradient, <vec *> first, update, vectors)
-    elif update.optimizer == ADAMW:
-        adam_update(p, gradient, <vec *> first, <vec *> second, update, True, vectors)
-    elif update.optimizer == RMSPROP:
-        rmsprop_update(p, gradient, <vec *> first, <vec *> second, update, vectors)
-    elif update.optimizer == ADAGRAD:
-        adagrad_update(p, gradient, <vec *> first, update, vectors)
-    else:
-        rprop_update(p, gradient, <vec *> first, <vec *> second, update, vectors)
+    cdef Arguments args
+    args.p, args.gradient, args.first, args.second = (
+        <vec *> parameters, <const vec *> gradients, <vec *> first, <vec *> second)
+    args.update, args.vectors = update, count // LANES
+    dispatch(update.optimizer, UPDATE, &args)
