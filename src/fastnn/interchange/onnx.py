@@ -1,7 +1,8 @@
 """ONNX: a Network as a file, and a file that holds a chain of dense layers as a Network.
 
-How activations are spelled is in spellings.py. Files are written for opset 13, in which each of these
-operators got its present meaning (Softmax along the last axis): every ONNX Runtime since 1.6 reads them.
+spellings.py says which operators an activation is written as. Files are written for opset 13, the first one in
+which all of these operators have their present meaning (Softmax along the last axis). Every ONNX Runtime since 1.6
+reads them.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
 """How other libraries spell fastnn's activations: a row an activation, which readers and writers take from here.
 
-In ONNX an activation is a list of steps (`Step`), of which the writer makes nodes. They are ONNX's own operators
-wherever ONNX Runtime computes these in the network's dtype. In float64 it lacks kernels for LeakyRelu, Elu,
-Selu, Softplus and Erf; the first four are composed of simpler operators, and Erf is computed in
-float32 between two casts: a float64 gelu of z errs by up to 1e-7 |z| there. The reader of ONNX needs no spelling: it
-knows an activation by what it computes.
+For ONNX an activation is a list of steps (`Step`), each of which becomes a node. Operators of ONNX are used where
+ONNX Runtime has them for the network's dtype. For float64 it lacks LeakyRelu, Elu, Selu, Softplus and Erf. The first
+four are composed of simpler operators. Erf is computed in float32 between two casts, so a float64 gelu of z has an
+error of up to 1e-7 |z| there. The reader of ONNX needs no spelling: it knows an activation by what it computes.
 """
 
 from __future__ import annotations
