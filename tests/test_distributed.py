@@ -170,8 +170,8 @@ def test_two_halves_of_a_step_are_a_step():
             for first in range(0, N, 50):
                 last = min(N, first + 50)
                 divisor = float(WEIGHTS[first:last].cumsum()[-1])
-                trainer.differentiate(rows, first, last, 50, divisor, 0, 0.0, block)
-                trainer.follow(block, 0.01)
+                trainer.compute_gradients(rows, first, last, 50, divisor, 0, 0.0, block)
+                trainer.apply_gradients(block, 0.01)
         assert same_bits(whole.get_parameters(), halves.get_parameters())
 
 

@@ -31,7 +31,7 @@ from ._checks import (
 from ._words import explains, object_meant
 from .activations import ACTIVATIONS, HIDDEN
 from .callbacks import EarlyStopping, checked_callbacks
-from .core import Engine, Running, dispatch
+from .core import CompiledNetwork, Engine, dispatch
 from .core.thread_count import MOST as MOST_THREADS
 from .initializers import INITIALIZERS, draw
 from .losses import CLASSIFYING, Loss, as_loss, check_pair, default_loss
@@ -87,7 +87,7 @@ def read_only(path: str) -> Any:
     return property(attrgetter(path))
 
 
-class Network(Running):
+class Network(CompiledNetwork):
     """A dense feed-forward network: layers of `activation(x @ weights + biases)`.
 
     Parameters
@@ -271,11 +271,11 @@ class Network(Running):
         """Within it no other thread does training steps or copies, so what is copied belongs to one step; `stepping` is
         for what is done again and again, and lets others come first."""
         engine = self._engine
-        engine.hold(stepping)
+        engine.lock(stepping)
         try:
             yield engine
         finally:
-            engine.let_go()
+            engine.unlock()
 
     def _predict_converted(self, X: object, out: Array | None) -> FloatArray:
         """`predict` for arguments that must be checked and converted first."""

@@ -21,7 +21,7 @@ import numpy as np
 
 from ._checks import Settings, number, optional, sequence, shown, yes_or_no
 from ._words import explains
-from .core import Updating, aligned_zeros
+from .core import CompiledOptimizer, aligned_zeros
 from .schedules import Schedule, as_schedule
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ NOT_NEGATIVE, BELOW_1 = partial(number, low=0), partial(number, low=0, high=1)
 POSITIVE = partial(number, low=0, open_low=True)
 
 
-class Optimizer(Settings, Updating):
+class Optimizer(Settings, CompiledOptimizer):
     """What all optimizers share: the learning rate, clipping, the steps done, the blocks of state.
 
     Attributes: the constants; `steps` and `epochs` done with it.

@@ -193,8 +193,8 @@ class Shards(ABC):
                       block: FloatArray) -> float:
         """block := the gradient of a shard's part of a step; returns the loss with its losses added."""
         shard = self.shards[index]
-        return trainer.differentiate(*shard.part(step), self.largest, self.engine.divisor(weight), shard.places[step],
-                                     loss, block)
+        return trainer.compute_gradients(
+            *shard.part(step), self.largest, self.engine.divisor(weight), shard.places[step], loss, block)
 
     def added(self, block: FloatArray, failed: bool, late: bool) -> bool:
         """block := the sum of every rank's block; returns whether none of them failed. `late` of any is then that of
@@ -230,7 +230,7 @@ class Summing(Shards):
             if not self.added(self.blocks[0], not all(map(isfinite, losses)),
                               counts and perf_counter() >= trainer.deadline):
                 return None
-            trainer.follow(self.blocks[0], rates[step])
+            trainer.apply_gradients(self.blocks[0], rates[step])
             if self.late:
                 return step + 1
         return self.steps
@@ -254,7 +254,7 @@ class Averaging(Shards):
                 losses[0] = self.differentiate(trainer, 0, step, weight, losses[0], self.blocks[0])
                 failed = not isfinite(losses[0])
             if not failed:
-                trainer.follow(self.blocks[0], rates[step])
+                trainer.apply_gradients(self.blocks[0], rates[step])
             if (step + 1) % self.ranks.sync_every == 0 or step + 1 == self.steps:
                 late = False
                 for values in (self.engine.parameters, *optimizer.state):

@@ -286,7 +286,7 @@ class State:
         if isinstance(optimizer, Optimizer):
             engine, state = self.belongs
             if optimizer.network_engine is not engine or optimizer.state is not state:
-                optimizer.belong(engine, state)
+                optimizer.set_owner(engine, state)
             if self.schedule is not None:
                 self.schedule[0].set_state(self.schedule[1])
 
