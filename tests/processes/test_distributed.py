@@ -155,7 +155,7 @@ def test_local_sgd_is_the_average_of_ranks_that_train_alone(tmp_path):
 
 
 def test_two_halves_of_a_step_are_a_step():
-    """differentiate and follow, with parts added in between or not, against the engine's own epochs."""
+    """compute_gradients and apply_gradients, with parts added in between or not, against the engine's own epochs."""
     arguments, X, y = data("softmax")
     for options in (dict(dropout=0.3, l1=1e-4), dict(dtype="float64", l2=1e-3)):
         whole, halves = (fastnn.Network(**arguments, **options, seed=5) for _ in range(2))
@@ -170,8 +170,8 @@ def test_two_halves_of_a_step_are_a_step():
             for first in range(0, N, 50):
                 last = min(N, first + 50)
                 divisor = float(WEIGHTS[first:last].cumsum()[-1])
-                trainer.differentiate(rows, first, last, 50, divisor, 0, 0.0, block)
-                trainer.follow(block, 0.01)
+                trainer.compute_gradients(rows, first, last, 50, divisor, 0, 0.0, block)
+                trainer.apply_gradients(block, 0.01)
         assert same_bits(whole.get_parameters(), halves.get_parameters())
 
 

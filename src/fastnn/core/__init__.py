@@ -8,12 +8,12 @@ if find_spec("fastnn.core.cpu") is None:
 # A statement for each compiled module: PyInstaller does not see what these import from each other.
 from .batch import Rows, called, random_bits, random_order, spread_order
 from .model import Model
-from .network import Engine, Running
+from .network import CompiledNetwork, Engine
 from .ops import Kernels, weight_sum
 from .runtime import aligned_zeros, count_fork, team_size
-from .trainer import Trainer, Updating
+from .trainer import CompiledOptimizer, Trainer
 
 __all__ = [
-    "Engine", "Kernels", "Model", "Rows", "Running", "Trainer", "Updating", "aligned_zeros", "called", "count_fork",
-    "random_bits", "random_order", "spread_order", "team_size", "weight_sum",
+    "CompiledNetwork", "CompiledOptimizer", "Engine", "Kernels", "Model", "Rows", "Trainer", "aligned_zeros", "called",
+    "count_fork", "random_bits", "random_order", "spread_order", "team_size", "weight_sum",
 ]

@@ -50,7 +50,7 @@ cdef class Model:
     cdef void *block(self, array) except NULL
     cpdef int acquire(self) except -1
     cpdef int release(self) except -1
-    cpdef int hold(self, bint stepping=*) except -1
-    cpdef int let_go(self) except -1
+    cpdef int lock(self, bint stepping=*) except -1
+    cpdef int unlock(self) except -1
     cdef const void *matrix(self, str name, array, Py_ssize_t rows, Py_ssize_t columns) except? NULL
     cpdef double divisor(self, double weight) noexcept

@@ -143,10 +143,10 @@ cdef class Model:
             self.trainings -= 1
         return 0
 
-    cpdef int hold(self, bint stepping=False) except -1:
-        """Keeps other threads from what a training step changes, until `let_go`: for a visit of steps, or for a copy.
+    cpdef int lock(self, bint stepping=False) except -1:
+        """Keeps other threads from what a training step changes, until `unlock`: for a visit of steps, or for a copy.
 
-        It waits until others have let go, some 10 ms or one step. A thread may hold several times. Steps and others
+        It waits until others have unlocked, some 10 ms or one step. A thread may lock several times. Steps and others
         take turns: before its steps a training lets those who wait come first, once; then its steps come next.
         """
         cdef unsigned long caller = PyThread_get_thread_ident()
@@ -180,7 +180,7 @@ cdef class Model:
                     self.waiting -= waits
                     self.steps_come_next = self.steps_come_next and not stepping
 
-    cpdef int let_go(self) except -1:
+    cpdef int unlock(self) except -1:
         """Ends it."""
         with cython.critical_section(self):
             self.lock_depth -= 1

@@ -16,7 +16,7 @@ class Engine(Model):
     def layer_outputs(self, x: FloatArray, slopes: bool = False) -> list[FloatArray]: ...
 
 @disjoint_base
-class Running:
+class CompiledNetwork:
     _engine: Engine
     _optimizer: AnyOptimizer | None
     def predict(self, X: ArrayLike, *, out: Array | None = None) -> FloatArray: ...

@@ -1,7 +1,7 @@
 """The compiled half of a Network: whole batches through its layers, and the short ways of predict and train_on_batch.
 
 An `Engine` predicts, and computes losses, gradients and what flows through the layers; it changes no parameter.
-`Running` is the base of Network: a Python frame would take as long as a small network.
+`CompiledNetwork` is the base of Network: a Python frame would take as long as a small network.
 """
 
 import numpy as np
@@ -22,7 +22,7 @@ from .model cimport STEP_OPERATIONS, Model
 from .runtime cimport (
     do_job, float_state, flush_subnormals, pointer, restore_float_state, rows_per_visit, run, sum_in_order, threads_for,
 )
-from .trainer cimport Trainer, Updating
+from .trainer cimport CompiledOptimizer, Trainer
 
 cnp.import_array()
 
@@ -191,7 +191,7 @@ cdef class Engine(Model):
         return result
 
 
-cdef class Running:
+cdef class CompiledNetwork:
     """What a Network does in compiled code: a Python frame would take as long as a small network."""
 
     cdef Engine engine                  # None until __init__; a call keeps the one that it began with
@@ -263,7 +263,7 @@ cdef class Running:
         return online
 
 
-cdef Engine engine_of(Running network):
+cdef Engine engine_of(CompiledNetwork network):
     """Its engine, which the caller holds while it works: somebody may call __init__ again meanwhile."""
     if network.engine is None:
         raise RuntimeError(f"this {type(network).__name__} has no layers yet; call super().__init__(layer_sizes, …) in "
@@ -293,7 +293,7 @@ cdef double step_unconverted(Trainer trainer, cnp.ndarray x, y) except? -1:
     The short path of one sample, as `Engine.predict_unconverted`.
     """
     cdef Model model = trainer.model
-    cdef Updating optimizer = trainer.optimizer
+    cdef CompiledOptimizer optimizer = trainer.optimizer
     cdef int ndim = cnp.PyArray_NDIM(x), type_number = cnp.NPY_FLOAT if model.itemsize == 4 else cnp.NPY_DOUBLE
     cdef Py_ssize_t n_in = model.layers[0].n_in, rows, label
     cdef double value
@@ -332,12 +332,12 @@ cdef double step_unconverted(Trainer trainer, cnp.ndarray x, y) except? -1:
     job.step = model.steps
     model.stepping = True
     try:
-        model.hold(stepping=True)
+        model.lock(stepping=True)
     finally:
         model.stepping = False
     do_job(&job, 0, 1)
     model.steps += job.first == rows
-    model.let_go()
+    model.unlock()
     if job.first < rows:
         return NAN
     return job.total / model.divisor(rows)

@@ -5,7 +5,7 @@ from .batch cimport Workspace
 from .model cimport Model
 
 
-cdef class Updating:
+cdef class CompiledOptimizer:
     cdef Update update
     cdef Model model                # of the network that it belongs to, or None yet
     cdef readonly tuple state       # its blocks, laid out like the parameters
@@ -18,7 +18,7 @@ cdef class Updating:
 
 cdef class Trainer:
     cdef Model model
-    cdef Updating optimizer
+    cdef CompiledOptimizer optimizer
     cdef Workspace workspace
     cdef public list good
     cdef bint gather

@@ -1,7 +1,7 @@
 """Steps of training: an optimizer's constants and state, and the steps and epochs that follow it.
 
-`Updating` is the compiled half of an Optimizer; a `Trainer` runs steps and whole epochs with it. Both trust their
-caller, which has checked every argument and converted every array.
+`CompiledOptimizer` is the compiled half of an Optimizer; a `Trainer` runs steps and whole epochs with it. Both trust
+their caller, which has checked every argument and converted every array.
 """
 
 from time import perf_counter
@@ -31,7 +31,7 @@ cnp.import_array()
 cdef object MOST_COUNTED = 2**62 - 1     # steps or epochs: whatever is added to them stays a long long
 
 
-cdef class Updating:
+cdef class CompiledOptimizer:
     """The compiled half of an Optimizer: its constants and its state, as the update kernels read them."""
 
     def __cinit__(self, *args, **kwargs):
@@ -70,7 +70,7 @@ cdef class Updating:
         """The model of the network that it belongs to, or None."""
         return self.model
 
-    def belong(self, Model model, tuple state):
+    def set_owner(self, Model model, tuple state):
         """Makes it what it was: the optimizer of one network with these blocks of state, or nobody's (None, ())."""
         self.update.first = model.block(state[0]) if len(state) > 0 else NULL
         self.update.second = model.block(state[1]) if len(state) > 1 else NULL
@@ -134,7 +134,7 @@ cdef class Trainer:
     these, or none. After `deadline`, in seconds of time.perf_counter, an epoch ends with the visit under way.
     """
 
-    def __cinit__(self, Model model, Updating optimizer, bint gather, list good):
+    def __cinit__(self, Model model, CompiledOptimizer optimizer, bint gather, list good):
         if optimizer.model is not model or optimizer.stale:
             raise ValueError("optimizer is not ready for this network; call its bind first")
         self.model = model
@@ -177,7 +177,7 @@ cdef class Trainer:
         cdef void *kept
         if self.good and len(self.good) != 1 + len(self.optimizer.state):
             raise ValueError("the optimizer's momentum was set while a fit was under way; set it between fits")
-        self.model.hold()
+        self.model.lock()
         try:
             for index in range(len(self.good)):
                 block = self.model.parameters if index == 0 else self.optimizer.state[index - 1]
@@ -185,7 +185,7 @@ cdef class Trainer:
                 kept = self.model.block(block)
                 memcpy(kept if back else good, good if back else kept, self.model.size * self.model.itemsize)
         finally:
-            self.model.let_go()
+            self.model.unlock()
         return 0
 
     cdef Update *penalised(self) noexcept:
@@ -217,11 +217,11 @@ cdef class Trainer:
         cdef bint stepping = model.stepping
         model.stepping = True          # also while it waits, when a signal may be handled
         try:
-            model.hold(stepping=True)
+            model.lock(stepping=True)
             try:
                 run(job, threads)
             finally:
-                model.let_go()
+                model.unlock()
         finally:
             model.stepping = stepping
         return 0
@@ -290,12 +290,12 @@ cdef class Trainer:
         self.weight += rows.weight if job.first == rows.data.rows else rows.weight_of(job.first)
         return not (self.failed or late)
 
-    def differentiate(self, Rows rows, Py_ssize_t first, Py_ssize_t last, Py_ssize_t batch, double divisor,
-                      Py_ssize_t place, double total, block):
+    def compute_gradients(self, Rows rows, Py_ssize_t first, Py_ssize_t last, Py_ssize_t batch, double divisor,
+                          Py_ssize_t place, double total, block):
         """block := the gradient of the losses of rows first … last-1 of their order, summed and divided; returns
         total with these losses added.
 
-        Half a step, which `follow` completes: in between, blocks of several parts of a batch may be added
+        Half a step, which `apply_gradients` completes: in between, blocks of several parts of a batch may be added
         together. `batch` is the most rows that any part has, `place` how many the whole batch has before them.
         """
         cdef Model model = self.model
@@ -326,7 +326,7 @@ cdef class Trainer:
                 block[:model.size] *= count / divisor      # the function gave the gradient of its rows' mean
         return sum_in_order(self.workspace.plan.losses, count, total)
 
-    def follow(self, block, double rate):
+    def apply_gradients(self, block, double rate):
         """Completes a step: the optimizer follows the gradient in the block."""
         cdef Job job
         self.workspace.set_gradients(block)

@@ -192,12 +192,12 @@ class Shards(ABC):
         mine = any(overflow_of_arrays(self.engine, shard.arrays, self.batch) for shard in self.shards)
         return any(self.ranks.gathered("whether the loss overflows", mine))
 
-    def differentiate(self, trainer: Trainer, index: int, step: int, weight: float, loss: float,
-                      block: FloatArray) -> float:
+    def compute_gradients(self, trainer: Trainer, index: int, step: int, weight: float, loss: float,
+                          block: FloatArray) -> float:
         """block := the gradient of a shard's part of a step; returns the loss with its losses added."""
         shard = self.shards[index]
-        return trainer.differentiate(*shard.part(step), self.largest, self.engine.divisor(weight), shard.places[step],
-                                     loss, block)
+        return trainer.compute_gradients(
+            *shard.part(step), self.largest, self.engine.divisor(weight), shard.places[step], loss, block)
 
     def added(self, block: FloatArray, failed: bool, late: bool) -> bool:
         """block := the sum of every rank's block; returns whether none of them failed. `late` of any is then that of
@@ -225,7 +225,7 @@ class Summing(Shards):
             counts = counts or weight > 0
             done = 0
             for index, loss in enumerate(losses):
-                losses[index] = self.differentiate(trainer, index, step, weight, loss, self.blocks[done])
+                losses[index] = self.compute_gradients(trainer, index, step, weight, loss, self.blocks[done])
                 done += 1
                 # In pairs, and pairs of these, as soon as both are there: the tree of `add_in_pairs`.
                 together = index + 1
@@ -235,7 +235,7 @@ class Summing(Shards):
             if not self.added(self.blocks[0], not all(map(isfinite, losses)),
                               counts and perf_counter() >= trainer.deadline):
                 return None
-            trainer.follow(self.blocks[0], rates[step])
+            trainer.apply_gradients(self.blocks[0], rates[step])
             if self.late:
                 return step + 1
         return self.steps
@@ -257,10 +257,10 @@ class Averaging(Shards):
         for step, weight in enumerate(self.shards[0].weights()):
             counts = counts or weight > 0
             if not failed:
-                losses[0] = self.differentiate(trainer, 0, step, weight, losses[0], self.blocks[0])
+                losses[0] = self.compute_gradients(trainer, 0, step, weight, losses[0], self.blocks[0])
                 failed = not isfinite(losses[0])
             if not failed:
-                trainer.follow(self.blocks[0], rates[step])
+                trainer.apply_gradients(self.blocks[0], rates[step])
             if (step + 1) % self.ranks.sync_every == 0 or step + 1 == self.steps:
                 late = False
                 for values in (self.engine.parameters, *optimizer.state):

@@ -105,7 +105,7 @@ cdef struct OptimizerFacts:
 
 
 cdef struct Constants:
-    # Of all optimizers, as optimizers.py names them too: `Updating.prepare` fills them in by name.
+    # Of all optimizers, as optimizers.py names them too: `CompiledOptimizer.prepare` fills them in by name.
     double momentum
     bint nesterov
     double weight_decay

@@ -14,7 +14,7 @@ from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Self
 
-from ..core import Trainer, Updating
+from ..core import CompiledOptimizer, Trainer
 from ..schedules import Schedule
 from .divergence import DivergenceError, State, WayBack
 from .evaluation import python_loss
@@ -148,7 +148,7 @@ def train(network: Network, engine: Engine, settings: FitSettings, loop: Callabl
         engine.release()
 
 
-class MinibatchOptimizer(Updating):
+class MinibatchOptimizer(CompiledOptimizer):
     """How an optimizer trains that takes a step on each batch of rows. `LBFGS` has these methods, too."""
 
     learning_rate: float | Schedule
@@ -178,7 +178,7 @@ class MinibatchOptimizer(Updating):
             return
         self.steps, self.epochs, owner, state, remembered = memory
         if self.network_engine is not owner or self.state is not state:
-            self.belong(owner, state)
+            self.set_owner(owner, state)
         if remembered is not None:
             schedule, values = remembered
             schedule.set_state(values)

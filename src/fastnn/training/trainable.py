@@ -23,7 +23,7 @@ from .._checks import (
     number,
 )
 from ..activations import ACTIVATIONS, HIDDEN
-from ..core import Engine, Running, dispatch
+from ..core import CompiledNetwork, Engine, dispatch
 from ..initializers import INITIALIZERS
 from ..losses import CLASSIFYING, Loss, as_loss, check_pair, default_loss
 from ..storage.model_file import MOST_LAYERS
@@ -39,7 +39,7 @@ def read_only(path: str) -> Any:
     return property(attrgetter(path))
 
 
-class Trainable(Running):
+class Trainable(CompiledNetwork):
     """What a network is, and how far its training has come; `build` gives it its engine."""
 
     _engine: Engine
@@ -169,11 +169,11 @@ def at_rest(network: Trainable, stepping: bool = False) -> Iterator[Engine]:
     """Within it no other thread does training steps or copies, so what is copied belongs to one step. `stepping` is
     for what is done again and again, and lets others come first."""
     engine = network._engine
-    engine.hold(stepping)
+    engine.lock(stepping)
     try:
         yield engine
     finally:
-        engine.let_go()
+        engine.unlock()
 
 
 def check_finite(engine: Engine) -> None:
