@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from decimal import Decimal
+from importlib import import_module
 from itertools import pairwise
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -21,6 +22,7 @@ from ._words import meant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
+    from types import ModuleType
 
     from typing_extensions import TypeIs
 
@@ -447,3 +449,30 @@ def check_out(out: object, shape: tuple[int, ...], dtype: str) -> Array:
         raise ValueError("out is read-only, but the result is written to it; pass a writable array")
     fits = out.flags.c_contiguous and out.flags.aligned
     return out if fits else np.empty(shape, dtype)
+
+
+# Libraries that only some of fastnn needs
+
+
+# What pip is asked for: the extras of pyproject.toml, but without fastnn itself, which is on no index.
+EXTRAS = {
+    "lbfgs": ("scipy>=1.11",),
+    "mpi": ("mpi4py>=4", "mpich>=4.3"),
+    "onnx": ("onnx>=1.16",),
+    "plot": ("matplotlib>=3.8",),
+    "progress": ("tqdm>=4.60",),
+    "sklearn": ("scikit-learn>=1.9",),
+    "torch": ("torch>=2",),
+}
+
+
+def library(module: str, name: str, extra: str, user: str) -> ModuleType:
+    """The module of an optional library; an ImportError that says who needs it and how to get it."""
+    try:
+        return import_module(module)
+    except ImportError:
+        if getattr(sys, "frozen", False):       # PyInstaller and its kin set this
+            cure = f"is not part of this frozen program: write `import {module}` in it, and freeze it again"
+        else:
+            cure = f"is not installed: pip install {' '.join(map(repr, EXTRAS[extra]))}"
+        raise ImportError(f"{user} needs {name}, which {cure}") from None

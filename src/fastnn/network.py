@@ -10,11 +10,11 @@ from ._checks import check_out, checked_weights, real_array
 from ._words import explains
 from .activations import ACTIVATIONS
 from .initializers import draw
-from .metrics import METRICS, checked_metrics, measured
 from .storage import state
 from .training.divergence import DivergenceError, State
 from .training.evaluation import mean_loss
 from .training.fit import train
+from .training.metrics import METRICS, checked_metrics, measured
 from .training.ranks import ONE, Ranks
 from .training.rows import as_rows, converted, held_out, inputs, takes_labels, tells_classes
 from .training.settings import checked_optimizer, checked_settings

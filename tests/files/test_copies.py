@@ -3,7 +3,9 @@
 import copy
 import pickle
 
+import numpy as np
 import pytest
+from helpers import DATA
 from saved_networks import OPTIMIZERS, X, Y, copied, deeply_copied, everything, mse, pickled, trained
 
 import fastnn
@@ -147,3 +149,19 @@ def test_copies_have_metadata_of_their_own():
     for leave in (copied, deeply_copied, pickle.dumps):
         with pytest.raises(TypeError, match=r"metadata is \['a'\], but must be a dictionary"):
             leave(network)
+
+
+# Pickles of earlier versions
+
+
+def test_pickles_from_before_modules_lay_in_folders_are_read():
+    """They name fastnn.persistence, fastnn.lbfgs, fastnn.scaling, fastnn.training and others."""
+    found = pickle.loads((DATA / "before_folders.pickle").read_bytes())
+    X = np.arange(12.0).reshape(6, 2)
+    network = found["network"]
+    assert np.allclose(network.predict(X), found["predictions"], rtol=1e-6) and network.epochs_trained == 3
+    assert len(found["history"].loss) == 3 and found["scaling"].scale.tolist() == [3, 4]
+    assert [repr(found[name]) for name in ("optimizer", "stopping", "loss", "lbfgs")] == [
+        repr(fastnn.SGD(0.1, momentum=0.5)), repr(fastnn.EarlyStopping(3)), "focal(1.0)", repr(fastnn.LBFGS(7))]
+    assert isinstance(found["checkpoint"], fastnn.CheckpointEvery)
+    network.fit(X, [0, 1, 0, 1, 1, 0], early_stopping=network.early_stopping)

@@ -274,7 +274,7 @@ import copy, hashlib, importlib, os, sys
 import numpy as np
 import fastnn
 from fastnn import schedules
-from fastnn.training import scaling
+from fastnn import scaling
 from fastnn.initializers import INITIALIZERS
 
 umath = importlib.import_module(sys.argv[1])

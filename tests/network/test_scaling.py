@@ -5,7 +5,7 @@ import pytest
 from sklearn.preprocessing import StandardScaler
 
 import fastnn
-from fastnn.training.scaling import Scaling, folded
+from fastnn.scaling import Scaling, folded
 
 pytestmark = pytest.mark.any_isa
 RNG = np.random.default_rng(0)

@@ -16,7 +16,7 @@ from fastnn._words import NAMES, meant, near, simple, unknown_argument
 from fastnn.activations import ACTIVATIONS, HIDDEN
 from fastnn.initializers import INITIALIZERS
 from fastnn.losses import NAMES as LOSSES
-from fastnn.metrics import METRICS
+from fastnn.training.metrics import METRICS
 
 pytestmark = pytest.mark.any_isa
 KNOWN = {"activation": ACTIVATIONS, "loss": LOSSES, "initializer": INITIALIZERS, "metrics": METRICS,

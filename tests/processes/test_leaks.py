@@ -101,6 +101,7 @@ def test_nothing_is_left_of_a_cycle(rounds):
 
 
 @NEEDS_PROC
+@NOT_SANITIZED
 @pytest.mark.parametrize("leak, words", [
     ("kept.append(bytearray(1000))", "bytes of Python's"), ("kept_files.append(open(os.devnull))", "100 files"),
     ("ctypes.memset(malloc(8192), 1, 8192)", "bytes a cycle")])     # which Python's own count does not see

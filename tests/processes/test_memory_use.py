@@ -6,7 +6,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from helpers import regression_data, same_bits
+from helpers import NOT_SANITIZED, regression_data, same_bits
 from programs import NEEDS_PROC, answer
 
 import fastnn
@@ -84,6 +84,7 @@ def test_what_asks_for_more_than_there_is_gets_a_memory_error_at_once():
 
 
 @NEEDS_PROC
+@NOT_SANITIZED
 @pytest.mark.parametrize("ask", ["save", "load"])
 def test_a_model_file_of_more_than_there_is_gets_a_memory_error(ask, tmp_path):
     """At any limit, without an end of the process or a trace on the disk."""

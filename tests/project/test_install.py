@@ -20,7 +20,7 @@ from helpers import NOT_SANITIZED, ROOT
 from programs import python
 
 import fastnn
-from fastnn import _optional
+from fastnn import _checks
 from fastnn.core import dispatch
 
 pytestmark = pytest.mark.any_isa
@@ -148,7 +148,7 @@ def test_an_architecture_without_kernels_is_named(extensions):
 
 def test_an_error_asks_for_what_the_extra_would_bring():
     extras = PROJECT["optional-dependencies"]
-    assert {name: tuple(extras[name]) for name in _optional.EXTRAS} == _optional.EXTRAS
+    assert {name: tuple(extras[name]) for name in _checks.EXTRAS} == _checks.EXTRAS
 
 
 def test_every_install_command_works_today():

@@ -141,7 +141,7 @@ def test_a_function_gets_targets_in_the_shape_of_the_outputs(dtype):
     fastnn.Network([4, 2], dtype=dtype).fit(X, np.hstack([Y, Y]), metrics=[squares])
     assert shapes == [((50,), (50, 3)), ((50, 2), (50, 2))]
     with pytest.raises(ValueError, match=r"y has shape \(3,\), but the metric mae compares it with outputs of shape"):
-        fastnn.metrics.measured("mae", fastnn.metrics.mae, np.zeros(3), np.zeros((2, 2)))
+        fastnn.training.metrics.measured("mae", fastnn.training.metrics.mae, np.zeros(3), np.zeros((2, 2)))
 
 
 @pytest.mark.parametrize("weights", [None, np.array([1.0, 2.0, 0.5])])
@@ -150,16 +150,17 @@ def test_r2_of_a_constant_is_0_or_1(constant, weights):
     """Its mean may be rounded to another number: what is constant is seen from the numbers themselves."""
     y = np.full((3, 1), constant)
     missed = y + np.array([[0], [1e-12 * max(1, abs(constant))], [0]])
-    assert fastnn.metrics.r2(y, missed, weights) == 0 and fastnn.metrics.r2(y, y, weights) == 1
-    assert fastnn.metrics.r2(np.hstack([y, [[1], [2], [4]]]), np.hstack([missed, [[1], [2], [4]]]), weights) == 0.5
+    assert fastnn.training.metrics.r2(y, missed, weights) == 0 and fastnn.training.metrics.r2(y, y, weights) == 1
+    more = np.array([[1], [2], [4]])
+    assert fastnn.training.metrics.r2(np.hstack([y, more]), np.hstack([missed, more]), weights) == 0.5
 
 
 def test_r2_of_rows_that_count_alone_and_of_any_size():
     from sklearn.metrics import r2_score
     y, outputs = np.array([[1.0], [1.0], [5.0], [2.0]]), np.array([[1.0], [2.0], [3.0], [2.5]])
-    assert fastnn.metrics.r2(y, outputs, np.array([1.0, 1, 0, 0])) == 0
+    assert fastnn.training.metrics.r2(y, outputs, np.array([1.0, 1, 0, 0])) == 0
     for unit in (1e-200, 1e-3, 1e200):      # whose squares vanish or overflow
-        assert fastnn.metrics.r2(y * unit, outputs * unit) == pytest.approx(r2_score(y, outputs), rel=1e-12)
+        assert fastnn.training.metrics.r2(y * unit, outputs * unit) == pytest.approx(r2_score(y, outputs), rel=1e-12)
 
 
 def test_accuracy_is_for_classes_that_exclude_each_other(tmp_path):

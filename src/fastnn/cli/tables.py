@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from .._checks import checked_integer, shown
 from ..callbacks import Callback, EarlyStopping
 from ..core import random_order
-from ..metrics import r2, rmse
 from ..network import Network
 from ..optimizers import Adam
+from ..scaling import Scaling, folded
 from ..storage.model_file import printable
 from ..storage.state import check_saveable
-from ..training.scaling import Scaling, folded
+from ..training.metrics import r2, rmse
 
 KEY = "fastnn.table"        # of the recipe in Network.metadata; other keys belong to the user
 MOST_CLASSES = 20           # a target of at most so many different whole numbers holds classes, unless `task` says no

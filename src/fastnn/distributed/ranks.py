@@ -18,7 +18,7 @@ from zlib import crc32
 
 import numpy as np
 
-from .._optional import library
+from .._checks import library
 from .._version import __version__
 from ..core import aligned_zeros, thread_count
 from ..training.progress import say

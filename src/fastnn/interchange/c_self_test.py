@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from .._types import Array, ArrayLike, FloatArray
-    from ..training.scaling import Scaling
+    from ..scaling import Scaling
 
 N_TESTS = 8
 TOLERANCE = {"float32": 2e-5, "float64": 2e-12}     # of a row's largest output plus `scale`, at least

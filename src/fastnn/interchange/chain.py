@@ -16,7 +16,7 @@ import numpy as np
 from .._checks import sequence
 from ..activations import ACTIVATIONS, HIDDEN
 from ..network import Network
-from ..training.scaling import MOST_DEVIATIONS
+from ..scaling import MOST_DEVIATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._optional import library
+from .._checks import library
 from .._version import __version__
 from ..network import checked_network
 from ..storage.model_file import replace_file

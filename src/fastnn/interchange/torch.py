@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._optional import library
+from .._checks import library
 from ..network import checked_network
 from .chain import Chain, layers, unsupported
 from .spellings import SPELLINGS

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._optional import library
+from .._checks import library
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,7 +12,7 @@ Parameters, defaults, attributes and warnings are scikit-learn's, and so are, fo
 Nothing here computes: it translates scikit-learn's terms into those of a Network.
 """
 
-from .._optional import library
+from .._checks import library
 
 library("sklearn.callback", "scikit-learn 1.9 or newer", "sklearn", "fastnn.sklearn")
 

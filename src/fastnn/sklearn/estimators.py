@@ -21,7 +21,7 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from .._checks import checked_weights, choose, number, shown
 from ..losses import Loss
 from ..ops import activation_forward, dense_forward
-from ..training.scaling import Scaling
+from ..scaling import Scaling
 from ..training.sources import CHUNK_BYTES
 from .multilayer import Multilayer
 from .parameters import check_stochastic, keep_arguments

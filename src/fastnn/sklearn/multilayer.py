@@ -23,8 +23,8 @@ from sklearn.utils.validation import validate_data
 from .._checks import real_array
 from ..network import Network
 from ..optimizers import Optimizer
+from ..scaling import Scaling, folded
 from ..training import DivergenceError
-from ..training.scaling import Scaling, folded
 from ..training.sources import CHUNK_BYTES
 from .epochs import Bookkeeping, ForwardedCallbacks, HeldOut, ReportedLoss
 from .parameters import Parameters, uses_lbfgs

@@ -13,7 +13,7 @@ from sklearn.utils import check_array
 
 from .._checks import checked_weights, validation_rows
 from ..core import random_order
-from ..training.scaling import MOST_DEVIATIONS
+from ..scaling import MOST_DEVIATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,9 +14,9 @@ import numpy as np
 
 from .._checks import Settings, checked_count, checked_integer, choose, number, optional, shown, yes_or_no
 from .._words import explains, meant
-from ..metrics import METRICS
 from .callback import Callback
 from .fit import latest, recorded, watch
+from .metrics import METRICS
 from .trainable import at_rest, engine_of
 
 if TYPE_CHECKING:

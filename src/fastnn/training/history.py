@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from .._words import meant
-from ..metrics import METRICS
+from .metrics import METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import numpy as np
 
-from .._checks import Settings, checked_count, checked_integer, number, optional
-from .._optional import library
+from .._checks import Settings, checked_count, checked_integer, library, number, optional
 from .._words import explains
 from .divergence import DivergenceError
 from .fit import callbacks_begun

@@ -11,7 +11,7 @@ from contextlib import suppress
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from .._optional import library
+from .._checks import library
 from .callback import Callback
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._checks import checked_weights, real_array, validation_rows
-from ..metrics import checked_metrics, measured, r2, varying
+from .metrics import checked_metrics, measured, r2, varying
 from .rows import as_rows, inputs, tells_classes
 
 if TYPE_CHECKING:

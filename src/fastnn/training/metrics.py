@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ._checks import choose, number, plain, sequence
+from .._checks import choose, number, plain, sequence
 
 if TYPE_CHECKING:
-    from ._types import AnyLoss, Array, Float, FloatArray, MetricFunction, Metrics, Weights
+    from .._types import AnyLoss, Array, Float, FloatArray, MetricFunction, Metrics, Weights
 
 
 def accuracy(y: Array, outputs: Array, sample_weight: Weights = None) -> Float:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..network import Network
+from .network import Network
 
 MOST_DEVIATIONS = 1000     # from 0, of a mean in float32: then numbers round to 1/10,000 of a deviation
 ROUNDING = 16 * np.finfo(np.float64).eps    # of a column's size: a smaller deviation is that of computed constants
