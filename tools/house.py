@@ -17,8 +17,6 @@ MOST_FILE_LINES = 500
 MOST_FUNCTION_LINES = 40
 MOST_ROOT_MODULES = 18
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
-# Methods that ask a higher room when they are called, and so may close a cycle.
-UPWARDS = {("fastnn.network", "fastnn.interchange")}            # Network.to_c
 # Private names of other libraries' that are also names of ours.
 OTHERS = {("fastnn.interchange.sklearn", "_optimizer")}        # scikit-learn's
 
@@ -123,9 +121,7 @@ def home_of(source: Path, path: Path, name: str) -> str:
 def cycles(source: Path) -> list[str]:
     """Cycles of imports between modules. Python's own import of a package's `__init__` before a module is no edge."""
     graph = {module_of(source, path): set(imports(source, path)) for path in python_files(source)}
-    graph = {module: {target for target in targets - {module}
-                      if not any(module == low and target.startswith(high) for low, high in UPWARDS)}
-             for module, targets in graph.items()}
+    graph = {module: targets - {module} for module, targets in graph.items()}
     found, done = [], set()
 
     def visit(module: str, path: list[str]) -> None:

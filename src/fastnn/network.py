@@ -386,7 +386,7 @@ class Network(Trainable):
 
         See `fastnn.interchange.to_c`.
         """
-        from .interchange import to_c  # which needs this module
+        from .interchange.c import to_c
         to_c(self, path, inputs=inputs, columns=columns, classes=classes)
 
     def __reduce__(self) -> tuple[Callable[..., Network], tuple[Any, ...], dict[str, Any] | None]:
@@ -442,11 +442,3 @@ def load(path: Path, *, loss: LossFunction | None = None) -> Network:
     or an older one; OSError where it cannot be read, or is no regular file. No code in the file is run.
     """
     return state.load(Network, path, loss)
-
-
-def checked_network(network: object) -> Network:
-    """network, or an error if it is none."""
-    if not isinstance(network, Network):
-        cure = "; pass its to_network()" if hasattr(network, "to_network") else ""
-        raise TypeError(f"network is a {type(network).__name__}, but must be a fastnn.Network{cure}")
-    return network

@@ -5,7 +5,8 @@ import pytest
 
 import fastnn
 from fastnn import interchange
-from fastnn.interchange.chain import Chain, checked_names, layers
+from fastnn.interchange.chain import Chain
+from fastnn.interchange.contents import checked_names, layers
 
 pytestmark = pytest.mark.any_isa
 RNG = np.random.default_rng(0)

@@ -12,7 +12,7 @@ import pytest
 from helpers import same_bits
 
 import fastnn
-from fastnn.interchange.chain import layers
+from fastnn.interchange.contents import layers
 
 
 @pytest.mark.any_isa

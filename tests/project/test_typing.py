@@ -7,7 +7,8 @@ from typing import get_args
 import pytest
 from helpers import TESTS
 
-from fastnn import _types, activations, initializers, losses, metrics
+from fastnn import _types, activations, initializers, losses
+from fastnn.training import metrics
 
 pytestmark = pytest.mark.any_isa
 

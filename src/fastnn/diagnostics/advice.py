@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..activations import ACTIVATIONS
-from ..network import checked_network
 from ..optimizers import SGD
 from ..training import History
 from ..training.evaluation import python_loss
 from ..training.rows import takes_labels
-from ..training.trainable import classifies, engine_of
+from ..training.trainable import checked_network, classifies, engine_of
 from .hessian import double, stable_rate
 from .layers import ALL_Z, FLAT, activation_statistics, gradient_norms
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from .._checks import real_array
 from ..activations import ACTIVATIONS
-from ..network import Network, checked_network
+from ..network import Network
+from ..training.trainable import checked_network
 
 if TYPE_CHECKING:
     from collections.abc import Callable

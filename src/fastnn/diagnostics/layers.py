@@ -10,9 +10,9 @@ import numpy as np
 from .._checks import checked_integer, real_array
 from ..activations import ACTIVATIONS
 from ..callbacks import Callback
-from ..network import Network, checked_network
+from ..network import Network
 from ..training.rows import as_rows
-from ..training.trainable import engine_of
+from ..training.trainable import checked_network, engine_of
 
 if TYPE_CHECKING:
     from .._types import ArrayLike, Fit, FloatArray

@@ -7,6 +7,7 @@ chooses the rows that the header's self-test records.
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 import shlex
@@ -16,10 +17,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._version import __version__
-from ..network import checked_network
 from ..storage.model_file import replace_file
-from .c_self_test import checked_inputs, network_like, rounding, rows_to_record, scale, tolerance
-from .chain import checked_names, layers
+from ..training.trainable import checked_network
+from .c_self_test import checked_inputs, rounding, rows_to_record, scale, tolerance
+from .contents import checked_names, layers
 from .spellings import SPELLINGS
 
 if TYPE_CHECKING:
@@ -267,10 +268,10 @@ def to_c(network: Network, path: Path, *, inputs: ArrayLike | None = None, colum
 
 def finite_copy(network: Network) -> Network:
     """A copy, which stays as it is while another thread trains the network; ValueError if it is not finite."""
-    parameters = network.get_parameters()
-    if not np.isfinite(parameters).all():
+    network = copy.copy(network)
+    if not np.isfinite(network.get_parameters()).all():
         raise ValueError("weights or biases hold NaN or infinity, but must be finite in C")
-    return network_like(network, network.activations, parameters)
+    return network
 
 
 def header(network: Network, file: str, rows: FloatArray, named: dict[str, list[str]]) -> str:

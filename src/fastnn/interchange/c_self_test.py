@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._checks import real_array
-from ..network import Network
+from ..ops import dense_forward
+from .contents import divided
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from .._types import Array, ArrayLike, FloatArray
+    from ..network import Network
     from ..scaling import Scaling
 
 N_TESTS = 8
@@ -79,7 +81,8 @@ def revealing_rows(network: Network, rows: FloatArray) -> tuple[FloatArray, bool
     exact = errors <= max(float(np.median(errors)), TOLERANCE[network.dtype] / ROUNDING)
     rows, outputs, errors = rows[exact], outputs[exact], errors[exact]
     least = 10 * tolerance(network, errors) * (scale(outputs) + np.abs(outputs).max(axis=1))
-    others = [np.broadcast_to(outputs[-1], outputs.shape), *(other.predict(rows) for other in mutants(network))]
+    others = [np.broadcast_to(outputs[-1], outputs.shape),
+              *(outputs_of(network, *mutant, rows) for mutant in mutants(network))]
     with np.errstate(invalid="ignore"):
         shown = np.array([~(np.abs(other - outputs).max(axis=1) <= least) for other in others])
     chosen: list[int] = []
@@ -90,14 +93,15 @@ def revealing_rows(network: Network, rows: FloatArray) -> tuple[FloatArray, bool
     return rows[sorted(chosen)], bool(shown[:, chosen].any(axis=1).all())
 
 
-def mutants(network: Network) -> Iterable[Network]:
-    """The network with smaller parameters, and without the activation of one of its layers: any, or some of many."""
-    yield network_like(network, network.activations, 0.9 * network.get_parameters())
+def mutants(network: Network) -> Iterable[tuple[Sequence[str], Array]]:
+    """(activations, parameters) of networks that are wrong: with smaller parameters, and without the activation of one
+    of the layers: any, or some of many."""
+    yield network.activations, 0.9 * network.get_parameters()
     n_layers = len(network.activations)
     for layer in np.unique(np.linspace(0, n_layers - 1, min(n_layers, MOST_MUTANTS)).astype(int)):
         if network.activations[layer] != "identity":
-            yield network_like(network, [*network.activations[:layer], "identity", *network.activations[layer + 1:]],
-                       network.get_parameters())
+            yield ([*network.activations[:layer], "identity", *network.activations[layer + 1:]],
+                   network.get_parameters())
 
 
 def rounding(network: Network, rows: FloatArray, outputs: FloatArray) -> FloatArray:
@@ -107,8 +111,8 @@ def rounding(network: Network, rows: FloatArray, outputs: FloatArray) -> FloatAr
     """
     parameters = network.get_parameters()
     units = np.random.default_rng(0).choice([0, 4], parameters.shape)
-    other = network_like(network, network.activations, parameters * (1 - units * np.finfo(network.dtype).eps))
-    errors = np.abs(other.predict(rows) - outputs).max(axis=1) / (scale(outputs) + np.abs(outputs).max(axis=1))
+    other = outputs_of(network, network.activations, parameters * (1 - units * np.finfo(network.dtype).eps), rows)
+    errors = np.abs(other - outputs).max(axis=1) / (scale(outputs) + np.abs(outputs).max(axis=1))
     return np.where(np.isfinite(errors), errors, 1)     # infinite where outputs nearly overflow
 
 
@@ -122,9 +126,11 @@ def tolerance(network: Network, errors: FloatArray) -> float:
     return max(TOLERANCE[network.dtype], ROUNDING * float(errors.max()))
 
 
-def network_like(network: Network, activations: Sequence[str], parameters: Array) -> Network:
-    """A network of the same layers and seed with other activations or parameters."""
-    *hidden, output = activations
-    result = Network(network.layer_sizes, hidden, output, dtype=network.dtype, seed=network.seed)
-    result.set_parameters(parameters)
-    return result
+def outputs_of(network: Network, activations: Sequence[str], parameters: Array, rows: FloatArray) -> FloatArray:
+    """The outputs for these rows of the network's layers with other activations or parameters."""
+    parameters = parameters.astype(network.dtype)
+    for activation, (weights, biases) in zip(activations, divided(network.layer_sizes, parameters), strict=True):
+        outputs = np.empty((len(rows), len(biases)), rows.dtype)
+        dense_forward(outputs, rows, weights, biases, activation)
+        rows = outputs
+    return rows

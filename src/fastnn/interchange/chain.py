@@ -8,33 +8,17 @@ A piece that no Network can hold is a ValueError, which begins with `where`: the
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._checks import sequence
 from ..activations import ACTIVATIONS, HIDDEN
 from ..network import Network
 from ..scaling import MOST_DEVIATIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
 
-    from .._types import AnyLoss, Array, ArrayLike, FloatArray
-
-
-def layers(network: Network) -> list[tuple[FloatArray, FloatArray, str]]:
-    """A network's layers in order: (weights (n_in, n_out), biases (n_out,), name of the activation).
-
-    They are copies, all of one moment: another thread may train the network.
-    """
-    result, start, parameters = [], 0, network.get_parameters()
-    for (n_in, n_out), activation in zip(pairwise(network.layer_sizes), network.activations, strict=True):
-        middle, end = start + n_in * n_out, start + (n_in + 1) * n_out
-        result.append((parameters[start:middle].reshape(n_in, n_out), parameters[middle:end], activation))
-        start = end
-    return result
+    from .._types import AnyLoss, Array, ArrayLike
 
 
 class Chain:
@@ -172,25 +156,6 @@ def columns(where: str, values: Array, n: int) -> Array:
         raise ValueError(f"{where} has constants of shape {values.shape}, but one number for each of {n} columns, or "
                          "one for all, was expected")
     return np.broadcast_to(values, n)
-
-
-def checked_names(network: Network, columns: Iterable[object] | None,
-                  classes: Iterable[object] | None) -> dict[str, list[str]]:
-    """{"columns": names, "classes": names}, without what is None: one name for each input, and one for each output.
-
-    One sigmoid output has two classes: no and yes.
-    """
-    n_outputs = network.layer_sizes[-1]
-    pair = n_outputs == 1 and network.activations[-1] == "sigmoid"
-    result = {}
-    for argument, names, n, what in (("columns", columns, network.layer_sizes[0], "inputs"),
-                                     ("classes", classes, 2 if pair else n_outputs, "outputs")):
-        if names is None:
-            continue
-        texts = result[argument] = [str(name) for name in sequence(argument, names, "be a sequence of names")]
-        if len(texts) != n:
-            raise ValueError(f"{argument} has {len(texts)} names, but {n} were expected for the network's {what}")
-    return result
 
 
 def unsupported(where: str, what: str, instead: str) -> ValueError:

@@ -14,9 +14,9 @@ import numpy as np
 
 from .._checks import library
 from .._version import __version__
-from ..network import checked_network
 from ..storage.model_file import replace_file
-from .chain import checked_names, layers
+from ..training.trainable import checked_network
+from .contents import checked_names, layers
 from .onnx_reader import read_chain
 from .spellings import SPELLINGS, Step
 

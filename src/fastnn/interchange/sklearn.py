@@ -14,8 +14,9 @@ import numpy as np
 from .._checks import library
 from ..activations import ACTIVATIONS
 from ..losses import default_loss
-from ..network import checked_network
-from .chain import Chain, layers
+from ..training.trainable import checked_network
+from .chain import Chain
+from .contents import layers
 from .spellings import SPELLINGS
 
 if TYPE_CHECKING:

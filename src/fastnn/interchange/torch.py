@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._checks import library
-from ..network import checked_network
-from .chain import Chain, layers, unsupported
+from ..training.trainable import checked_network
+from .chain import Chain, unsupported
+from .contents import layers
 from .spellings import SPELLINGS
 
 if TYPE_CHECKING:

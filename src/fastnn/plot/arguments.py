@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._checks import real_array
-from ..network import checked_network
+from ..training.trainable import checked_network
 
 if TYPE_CHECKING:
     from .._types import Array, FloatArray

@@ -31,7 +31,7 @@ from ..storage.model_file import MOST_LAYERS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .._types import AnyLoss, AnyOptimizer, EarlyStopping, FloatArray
+    from .._types import AnyLoss, AnyOptimizer, EarlyStopping, FloatArray, Network
 
 
 def read_only(path: str) -> Any:
@@ -202,3 +202,11 @@ def count_epoch(network: Trainable, optimizer: AnyOptimizer) -> None:
     with at_rest(network):
         network._epochs_trained += 1
         optimizer.count_epoch()
+
+
+def checked_network(network: object) -> Network:
+    """network, or an error if it is none."""
+    if not isinstance(network, Trainable):
+        cure = "; pass its to_network()" if hasattr(network, "to_network") else ""
+        raise TypeError(f"network is a {type(network).__name__}, but must be a fastnn.Network{cure}")
+    return network      # type: ignore[return-value]    # Network is the one class that is made of it
