@@ -515,6 +515,22 @@ def test_extreme_sample_weights_are_relative(size):
         network.gradients(X, y, sample_weight=weights).loss, rel=1e-5)
 
 
+@pytest.mark.parametrize("loss, output, target", [
+    ("mse", "identity", 3e25), ("quantile", "identity", 3e38), ("poisson", "exp", 1), ("cross_entropy", "softmax", 1),
+    ("focal", "softmax", 1), ("focal", "sigmoid", 1)])
+def test_a_row_of_weight_zero_counts_for_nothing_even_where_its_loss_overflows(loss, output, target):
+    rows, labels = np.ones((4, 2), np.float32), output == "softmax"
+    network, twin = (fastnn.Network([2, 2 if labels else 1], output=output, loss=loss, seed=0) for _ in range(2))
+    rows[3] = 3e38 * np.sign(network.weights[0][:, 0])       # its output overflows
+    targets = np.array([1, 0, 1, target], np.intp if labels else np.float32)
+    with np.errstate(all="ignore"):
+        assert network.evaluate(rows, targets, sample_weight=[1, 1, 1, 0]) == twin.evaluate(rows[:3], targets[:3])
+    rows[3] = 1
+    options = {"epochs": 3, "batch_size": 4, "shuffle": False}
+    assert network.fit(rows, targets, sample_weight=[1, 1, 1, 0], **options).loss == pytest.approx(
+        twin.fit(rows[:3], targets[:3], **options).loss)
+
+
 def test_an_epsilon_that_rounds_to_zero_is_refused():
     X, y = regression_data(4, 3, 1)
     network = fastnn.Network([3, 1], output="identity")

@@ -9,6 +9,7 @@
 # `dispatch`. CONTRIBUTING.md has the recipe.
 
 from libc.math cimport INFINITY, NAN, frexp, ldexp
+from libc.string cimport memset
 
 from .activations cimport IDENTITY, activated_with_slope, softmax_row
 from .elementary cimport exp, exp_of_negative_size, log1p, sigmoid, softplus
@@ -359,10 +360,18 @@ cdef inline void loss_forward_backward(
         int loss, double parameter, int activation, Py_ssize_t m, Py_ssize_t n) noexcept nogil:
     """losses[i] := weights[i] * (sum over j of loss(activation(z), t)); dz := scale * the gradient of their sum.
 
-    parameter is quantile's q or the focal losses' gamma.
+    parameter is quantile's q or the focal losses' gamma. A row of weight 0 counts for nothing, even where its loss
+    overflows: 0 times infinity would be NaN.
     """
     cdef Arguments args
+    cdef Py_ssize_t i
     args.dz, args.losses, args.z, args.all_t = <real *> dz, losses, <const real *> z, <const real *> t
     args.weights, args.scale, args.parameter, args.activation = weights, scale, parameter, activation
     args.m, args.n = m, n
     dispatch(loss, ALL, &args)
+    if weights == NULL:
+        return
+    for i in range(m):
+        if weights[i] == 0:
+            losses[i] = 0
+            memset(args.dz + i*padded_row(n), 0, padded_row(n) * sizeof(real))
