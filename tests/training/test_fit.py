@@ -240,6 +240,7 @@ REFUSED = {
     "a batch of four": ({"X": [(X, Y, None, 1)], "y": None}, "X yielded a tuple of 4, but each batch must be a tuple "
                         "(X, y) or (X, y, sample_weight)"),
     "shuffle as text": ({"shuffle": "False"}, "shuffle is 'False', but must be True or False"),
+    "progress as text": ({"progress": "False"}, "progress is 'False', but must be True or False"),
     "masked values": ({"X": np.ma.masked_less(X, 0)}, "X is a masked array with masked values"),
     "L-BFGS with mini-batches": ({"optimizer": fastnn.LBFGS(), "batch_size": 10}, "LBFGS takes all 50 rows"),
     "class weights for regression": ({"class_weight": "balanced"}, "class_weight is 'balanced', but goes with"),

@@ -60,7 +60,7 @@ def checked_settings(*, epochs: Any, batch_size: Any, shuffle: Any, steps_per_ep
         threads=THREADS_OR_NONE("threads", threads),
         early_stopping=checked_early_stopping(early_stopping),
         callbacks=(*([early_stopping] if early_stopping is not None else []), *checked_callbacks(callbacks),
-                   *([ProgressBar()] if progress else [])),
+                   *([ProgressBar()] if yes_or_no("progress", progress) else [])),
         optimizer=checked_optimizer(optimizer, last_optimizer),
         class_weight=checked_class_weight(class_weight))
 
