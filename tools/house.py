@@ -2,7 +2,7 @@
 
     python tools/house.py
 
-prints the figures and what breaks a rule. tests/test_house.py asks the same functions. Each check of CHECKS takes the
+prints the figures and what breaks a rule. test_house.py asks the same functions. Each check of CHECKS takes the
 folder of a package, and returns a line for each finding.
 """
 

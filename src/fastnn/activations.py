@@ -27,7 +27,7 @@ __all__ = [
     "softplus", "tanh",
 ]
 
-# The names that editors offer; tests/test_typing.py compares them with the registries below.
+# The names that editors offer; test_typing.py compares them with the registries below.
 HiddenName = Literal["identity", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "selu", "softplus", "silu", "gelu"]
 ActivationName = HiddenName | Literal["softmax", "exp"]
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Loss", "focal", "quantile"]
 
-# The names that editors offer; tests/test_typing.py compares them with NAMES.
+# The names that editors offer; test_typing.py compares them with NAMES.
 LossName = Literal["mse", "half_mse", "mae", "huber", "poisson", "binary_cross_entropy", "cross_entropy", "quantile",
                    "focal"]
 
