@@ -116,6 +116,12 @@ class Moving(fastnn.Network):
         self.set_parameters(parameters + 1)
         return parameters
 
+    def __copy__(self):
+        """A copy is of one moment, and nobody trains it."""
+        still = fastnn.Network(self.layer_sizes, seed=self.seed)
+        still.set_parameters(self.get_parameters())
+        return still
+
 
 @pytest.mark.parametrize("leave", [layers, interchange.to_c])
 def test_what_leaves_is_of_one_moment(leave, tmp_path):
