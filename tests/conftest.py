@@ -17,13 +17,6 @@ settings.register_profile("fastnn", derandomize=True, deadline=None, max_example
 settings.load_profile("fastnn")
 
 
-def pytest_configure(config):
-    config.addinivalue_line("markers", "any_isa: does not depend on the instruction set, and runs once")
-    config.addinivalue_line("markers", "nightly: takes minutes; `make nightly` runs it, and nothing else does")
-    config.addinivalue_line("markers", "thread_unsafe(reason): for pytest-run-parallel, which runs it by one thread")
-    config.addinivalue_line("markers", "optimised_build: says something about the code of a release build only")
-
-
 def pytest_generate_tests(metafunc):
     once = metafunc.definition.get_closest_marker("any_isa")
     metafunc.parametrize("isa", ["any"] if once else sorted(dispatch.BUILT), indirect=True, scope="session")
