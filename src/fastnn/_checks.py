@@ -284,6 +284,8 @@ def is_numeral(text: str | bytes) -> bool:
 
 def checked_integer(name: str, value: Any, low: int, high: int = sys.maxsize) -> int:
     """value as an int in low … high."""
+    if type(value) is int and low <= value <= high:     # at once: a fit of one step has several
+        return value
     value = plain(value)
     if not isinstance(value, Integral) or isinstance(value, bool):
         hint = f" of type int: pass {int(value)}" if is_whole(value) and not isinstance(value, bool) else ""

@@ -247,7 +247,7 @@ class Network(Trainable):
         loss = mean_loss(self, rows)
         if metrics is None:
             return loss
-        functions = checked_metrics(metrics, self.loss, tells_classes(self._engine))
+        functions = checked_metrics(metrics, self._engine.loss, tells_classes(self._engine))
         outputs, targets, weights = self.predict(rows.arrays[0]), real_array("y", y), rows.arrays[3]
         return {"loss": loss} | {name: measured(name, function, targets, outputs, weights)
                                  for name, function in functions.items()}

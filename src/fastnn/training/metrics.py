@@ -120,7 +120,7 @@ METRICS = {"accuracy": Metric(accuracy, "max", classes=True), "r2": Metric(r2, "
 RECORDED = ("loss", "validation_loss", "learning_rate", "seconds", "stopped_by", "as_dict", "to_frame", "last")
 
 
-def checked_metrics(metrics: Metrics, loss: AnyLoss | str, classifying: bool) -> dict[str, MetricFunction]:
+def checked_metrics(metrics: Metrics, loss: AnyLoss, classifying: bool) -> dict[str, MetricFunction]:
     """{name: function} from names and callables."""
     metrics = plain(metrics)
     if isinstance(metrics, str) or callable(metrics):
