@@ -19,7 +19,10 @@ mkdir -p "$here" && cd "$here"
 
 if [ ! -e ready ]; then
     # A system of packages that were unpacked, never configured: Python's libraries are all it is for.
-    debootstrap --arch=arm64 --foreign --variant=minbase --include=python3-minimal bookworm system
+    # In a folder without a space: below another one debootstrap leaves out the packages that others need, libc6 too.
+    unpacked=$(mktemp -d)
+    debootstrap --arch=arm64 --foreign --variant=minbase --include=python3-minimal bookworm "$unpacked/system"
+    rm -rf system && mv "$unpacked/system" . && rmdir "$unpacked"
     (cd system/var/cache/apt/archives && apt-get download \
         python3.11-minimal:arm64 libpython3.11-minimal:arm64 libpython3.11-stdlib:arm64 libffi8:arm64)
     for package in system/var/cache/apt/archives/*.deb; do dpkg -x "$package" system; done
