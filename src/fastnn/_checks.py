@@ -1,7 +1,8 @@
 """What users pass: each check returns the value as the library wants it, or raises one full sentence.
 
 A sentence names the argument, what came and what was expected. TypeError where the kind of
-thing is wrong, ValueError where its value is. Nothing here knows networks or kernels.
+thing is wrong, ValueError where its value is. `library` imports what only some of fastnn needs, and says how to get it
+where it is missing. Nothing here knows networks or kernels.
 """
 
 from __future__ import annotations
