@@ -60,7 +60,7 @@ class Activation:
         Softmax's is its Jacobian: for z of shape (..., k), an array (..., k, k) of d y_i / d z_j.
         """
         z, rows = as_rows(z)
-        if dispatch.kernels.activations[self.name]["takes_row"]:
+        if takes_row(self.name):
             if z.ndim == 0:
                 raise ValueError(f"z has 0 dimensions, but {self.name}'s derivative needs at least 1")
             y = self(z)
@@ -69,6 +69,11 @@ class Activation:
         dispatch.kernels.activation_forward(y, rows, self.name)
         dispatch.kernels.activation_backward(slope, np.ones_like(rows), y, rows, self.name)
         return slope.reshape(z.shape)[()]
+
+
+def takes_row(name: str) -> bool:
+    """Whether each value of an activation depends on its whole row, as softmax's do, and not on one z alone."""
+    return bool(dispatch.kernels.activations[name]["takes_row"])
 
 
 def as_rows(z: ArrayLike) -> tuple[FloatArray, FloatArray]:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ._checks import after, choose, number, shown
 from ._words import explains, meant
+from .activations import takes_row
 from .core import dispatch
 
 if TYPE_CHECKING:
@@ -119,6 +120,6 @@ def check_pair(loss: str, output: str, argument: str = "output") -> None:
     if needed is not None and output not in needed:
         names = " or ".join(map(repr, needed))
         raise ValueError(f"loss {loss!r} goes with {argument} {names}, but the {argument} is {output!r}")
-    if needed is None and dispatch.kernels.activations[output]["takes_row"]:
+    if needed is None and takes_row(output):
         names = " or ".join(repr(name) for name, outputs in PAIRED.items() if output in outputs)
         raise ValueError(f"{argument} {output!r} goes with loss {names}, but the loss is {loss!r}")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._checks import real_array
-from ..activations import ACTIVATIONS
+from ..activations import ACTIVATIONS, takes_row
 from ..network import Network
 from ..training.trainable import checked_network
 
@@ -32,7 +32,7 @@ ROUNDING = 1e-14                # a relative difference of two gradients that is
 ENOUGH = 1e-11                  # one that is known to some three digits
 MOVED = 1e-3                    # what biases are moved by, away from kinks: zeros put whole rows there
 ITERATIONS = 500
-KINKED = {name for name, activation in ACTIVATIONS.items() if name != "softmax"
+KINKED = {name for name, activation in ACTIVATIONS.items() if not takes_row(name)
           and abs(activation.derivative(1e-9) - activation.derivative(-1e-9)) > 1e-3}
 CLOSE = 0.01                    # an eigenvalue is found when it is known within 1 %; mostly it is much closer then
 

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..activations import ACTIVATIONS
-from ..core import dispatch
+from ..activations import ACTIVATIONS, takes_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -106,7 +105,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
 
 def activation_of(values: Array) -> tuple[str | None, str]:
     """(activation with these values on GRID or None, a phrase about the difference from the closest activation)"""
-    names = [name for name, facts in dispatch.kernels.activations.items() if not facts["takes_row"]]
+    names = [name for name in ACTIVATIONS if not takes_row(name)]
     for name in names:
         if not differs(values, name).any():
             return name, ""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._checks import checked_integer
+from ..activations import takes_row
 from ..training.rows import check_inputs, targets
 from ..training.trainable import engine_of
 from .arguments import drawable
@@ -48,7 +49,7 @@ def decision_boundary(network: Network, X: ArrayLike, y: ArrayLike, *, resolutio
     resolution = checked_integer("resolution", resolution, 2)
     if drawable(network).layer_sizes[0] != 2:
         raise ValueError(f"network has {network.layer_sizes[0]} inputs, but a picture of regions needs 2")
-    if network.layer_sizes[-1] == 1 and network.activations[-1] == "softmax":
+    if network.layer_sizes[-1] == 1 and takes_row(network.activations[-1]):
         raise ValueError("network has one softmax output, which is 1 everywhere, so there is no boundary; a network "
                          "for two classes has one sigmoid output, or two softmax outputs")
     X = check_inputs(X, 2)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._checks import checked_integer, choose, number
-from ..activations import ACTIVATIONS, HIDDEN
+from ..activations import ACTIVATIONS, HIDDEN, takes_row
 from ..network import Network
 from .arguments import drawable, finite, listed
 from .style import BLUE, COLUMNS, VERMILLION, axes_for, check_axes, finished, log_scale, look, new_row, whole_numbers
@@ -34,8 +34,8 @@ def activation(name: ActivationName | str, *, span: float = 5.0, ax: Axes | None
     >>> ax = fastnn.plot.activation("gelu", span=3)
     """
     function = ACTIVATIONS[choose("name", name, ACTIVATIONS)]
-    if name == "softmax":
-        raise ValueError("name is 'softmax', which has no curve: each of its outputs depends on all of its inputs")
+    if takes_row(name):
+        raise ValueError(f"name is {name!r}, which has no curve: each of its outputs depends on all of its inputs")
     span = number("span", span, low=0, high=1e100, open_low=True)
     z = np.linspace(-span, span, 401)
     ax = axes_for(ax)

@@ -19,9 +19,9 @@ from sklearn.base import BaseEstimator
 from .._checks import checked_dtype, checked_hidden, checked_integer, checked_shares, choose, number, sequence, shown
 from ..activations import ACTIVATIONS, HIDDEN
 from ..losses import PARAMETERS, as_loss
-from ..optimizers import SGD, Adam, Optimizer
+from ..optimizers import SGD, Adam
 from ..training.lbfgs import LBFGS
-from ..training.settings import checked_callbacks
+from ..training.settings import checked_callbacks, is_optimizer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,7 +89,7 @@ class Parameters(BaseEstimator):
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The parameters; with `deep` also those of an optimizer that is the solver, as `solver__learning_rate`."""
         parameters: dict[str, Any] = super().get_params(deep)
-        if deep and isinstance(self.solver, (Optimizer, LBFGS)):
+        if deep and is_optimizer(self.solver):
             parameters |= {SOLVER + name: value for name, value in self.solver.arguments().items()}
         return parameters
 
@@ -129,7 +129,7 @@ class Parameters(BaseEstimator):
         """Checks the solver, its constants and its limits."""
         if isinstance(self.solver, str):
             choose("solver", self.solver, SOLVERS)
-        elif not isinstance(self.solver, (Optimizer, LBFGS)):
+        elif not is_optimizer(self.solver):
             raise TypeError(f"solver is {shown(self.solver)}, but must be one of {', '.join(SOLVERS)}, or an optimizer "
                             "such as fastnn.AdamW(1e-3)")
         choose("learning_rate", self.learning_rate, LEARNING_RATES)
@@ -212,7 +212,7 @@ def check_stochastic(estimator: Parameters) -> bool:
 
 def changed_optimizer(solver: Any, changes: dict[str, Any]) -> AnyOptimizer:
     """A new optimizer with the arguments of `solver`, but for some changes."""
-    if not isinstance(solver, (Optimizer, LBFGS)):
+    if not is_optimizer(solver):
         raise ValueError(f"Invalid parameter {SOLVER + next(iter(changes))!r}: solver is {solver!r}, which has no "
                          "parameters of its own; an optimizer such as fastnn.Adam() has")
     arguments: dict[str, Any] = copy.deepcopy(dict(solver.arguments()))

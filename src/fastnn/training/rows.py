@@ -21,6 +21,7 @@ from .._checks import (
     place,
     real_array,
 )
+from ..activations import takes_row
 from ..core import Rows, random_order
 from .evaluation import python_loss
 from .ranks import ONE, Ranks
@@ -80,7 +81,7 @@ def inputs(engine: Engine, X: object, given: object = None) -> FloatArray:
 
 def takes_labels(engine: Engine) -> bool:
     """Whether targets are classes that exclude each other, or probabilities of these."""
-    return engine.activations[-1] == "softmax"
+    return takes_row(engine.activations[-1])
 
 
 def tells_classes(engine: Engine) -> bool:

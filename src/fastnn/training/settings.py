@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
@@ -85,11 +85,16 @@ def checked_callbacks(callbacks: Iterable[Callback]) -> tuple[Callback, ...]:
     return callbacks
 
 
+def is_optimizer(value: object) -> TypeGuard[AnyOptimizer]:
+    """Whether a value is an optimizer of either kind: of steps, or L-BFGS over all rows."""
+    return isinstance(value, (Optimizer, LBFGS))
+
+
 def checked_optimizer(optimizer: object, last: AnyOptimizer | None) -> AnyOptimizer:
     """The optimizer to train with; None is the last one, else Adam()."""
     if optimizer is None:
         return last or Adam()
-    if not isinstance(optimizer, (Optimizer, LBFGS)):
+    if not is_optimizer(optimizer):
         raise TypeError(f"optimizer is {shown(optimizer)}, but must be an optimizer such as "
                         f"{object_meant('an optimizer', optimizer, 'fastnn.SGD(0.1)')}")
     return optimizer
