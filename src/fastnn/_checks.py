@@ -456,8 +456,7 @@ def check_out(out: object, shape: tuple[int, ...], dtype: str) -> Array:
 
 # Libraries that only some of fastnn needs
 
-
-# What pip is asked for: the extras of pyproject.toml, but without fastnn itself, which is on no index.
+# What an error tells users to install: the extras of pyproject.toml, but without fastnn itself, which is on no index.
 EXTRAS = {
     "lbfgs": ("scipy>=1.11",),
     "mpi": ("mpi4py>=4", "mpich>=4.3"),
