@@ -16,7 +16,7 @@ from ..training import History
 from ..training.evaluation import python_loss
 from ..training.rows import takes_labels
 from ..training.trainable import checked_network, classifies, engine_of
-from .hessian import double, stable_rate
+from .hessian import float64_twin, stable_rate
 from .layers import ALL_Z, FLAT, activation_statistics, gradient_norms
 
 if TYPE_CHECKING:
@@ -239,7 +239,7 @@ def about_progress(network: Network, X: Array, y: Array, history: History | None
 
 def blank_loss(network: Network, X: Array, y: Array) -> float:
     """The size of the loss of a network that has learned nothing: all its weights and biases are 0."""
-    twin = double(network)
+    twin = float64_twin(network)
     twin.set_parameters(np.zeros(twin.n_parameters))
     return abs(twin.evaluate(X, y))
 
