@@ -169,7 +169,7 @@ class MLPClassifier(ClassifierMixin, Multilayer):
     def _weights(self, y: Array, sample_weight: Weights, incremental: bool) -> Weights:
         if self.class_weight is None:
             return sample_weight
-        class_weight = plain(self.class_weight)
+        class_weight = as_dictionary(self.class_weight)
         balanced = isinstance(class_weight, str) and class_weight == "balanced"
         if not balanced and not isinstance(class_weight, dict):
             raise ValueError(f"class_weight is {shown(class_weight)}, but must be 'balanced', a dictionary "
@@ -442,7 +442,7 @@ def preactivations(network: Network, X: Array) -> FloatArray:
     return z
 
 
-def plain(class_weight: Any) -> Any:
+def as_dictionary(class_weight: Any) -> Any:
     """A mapping or a pandas Series as a dictionary; anything else as it is."""
     mapping = isinstance(class_weight, Mapping) or (hasattr(class_weight, "keys") and hasattr(class_weight, "items"))
     return dict(class_weight.items()) if mapping else class_weight
