@@ -16,7 +16,7 @@ from .._checks import Settings, checked_count, checked_integer, choose, number, 
 from .._words import explains, meant
 from .callback import Callback
 from .fit import latest, recorded, set_watched
-from .metrics import METRICS
+from .metrics import mode_of
 from .trainable import at_rest, engine_of
 
 if TYPE_CHECKING:
@@ -175,8 +175,7 @@ class EarlyStopping(Settings, Callback):
                 hint = "there is none without validation_data; "
             raise ValueError(f"monitor is {name!r}, which this fit does not record; {hint}it records "
                              f"{', '.join(sorted(lists))}")
-        metric = METRICS.get(name.removeprefix("validation_"))
-        mode = self.mode or ("min" if name.endswith("loss") else metric.mode if metric is not None else None)
+        mode = self.mode or mode_of(name)
         if mode is None:
             raise ValueError(f"mode is None, but whether a larger {name!r} is better is not known; "
                              "pass mode='max' or 'min'")
@@ -188,7 +187,7 @@ class EarlyStopping(Settings, Callback):
         self.waited = 0
 
     def on_fit_begin(self, fit: Fit) -> None:
-        self._same = True       # whether all values of this fit are the best one
+        self._same = True       # whether every value of this fit was the same
 
     def on_epoch_end(self, fit: Fit) -> None:
         value, parameters, epochs_ago = latest(fit, self._name)

@@ -116,6 +116,12 @@ class Metric(NamedTuple):
 METRICS = {"accuracy": Metric(accuracy, "max", classes=True), "r2": Metric(r2, "max"), "mae": Metric(mae, "min"),
            "mse": Metric(mse, "min"), "rmse": Metric(rmse, "min")}
 
+
+def mode_of(name: str) -> str | None:
+    """Which values are better in the list of a History with this name, "min" or "max"; None where that is not known."""
+    metric = METRICS.get(name.removeprefix("validation_"))
+    return "min" if name.endswith("loss") else None if metric is None else metric.mode
+
 # Names that a History has already, so no metric can have them.
 RECORDED = ("loss", "validation_loss", "learning_rate", "seconds", "stopped_by", "as_dict", "to_frame", "last")
 
