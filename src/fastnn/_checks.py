@@ -78,8 +78,8 @@ def yes_or_no(name: str, value: object) -> bool:
 
 
 def choose(argument: str, name: object, known: Collection[str]) -> str:
-    """Returns name if it is one of known; else raises an error that translates another library's word, or suggests what
-    is misspelt."""
+    """Returns name if it is one of known; else raises an error that translates another library's word, or corrects a
+    misspelt one."""
     name = plain(name)
     if isinstance(name, str) and name in known:
         return str.__str__(name)        # plain text, also for a member of an enumeration

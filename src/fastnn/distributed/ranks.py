@@ -1,8 +1,8 @@
 """The ranks of one fit: what they tell each other, and what happens when one of them does not.
 
-Everything that waits does so in `SeveralRanks.wait`: collectives are started, and asked for until they are done. So a
-rank that waits can meanwhile hear that another one has left, answer who asks whether it is alive, and find out
-after the time limit who is missing. What only MPI itself can wait for, shared memory, comes right after such a wait.
+Everything that waits does so in `SeveralRanks.wait`: a collective is started, and asked until it is done. So a rank
+that waits can meanwhile hear that another one has left, answer one that asks whether it is alive, and find out after
+the time limit which ones are missing. Calls for shared memory, in which MPI itself waits, come right after such a wait.
 """
 
 from __future__ import annotations

@@ -185,7 +185,7 @@ class MLPClassifier(ClassifierMixin, Multilayer):
         else:
             weights, known = np.ones(len(y)), set(self.classes_.tolist())
             unknown = [label for label in class_weight if label not in known]
-            if unknown and not known <= class_weight.keys():       # otherwise only these rows lack that class
+            if unknown and not known <= class_weight.keys():       # if all known ones are named, more do no harm
                 raise ValueError(f"class_weight names the class {unknown[0]!r}, but the classes are {self.classes_}")
             for label, factor in class_weight.items():
                 weights[y == label] = number(f"class_weight[{label!r}]", factor, low=0)
