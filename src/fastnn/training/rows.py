@@ -131,7 +131,7 @@ def misshapen(engine: Engine, y: Array, flat: str) -> str:
     """The sentence for targets (n,) or (n, k) that do not fit the outputs, and what to do; `flat` makes them (n,)."""
     rows, outputs = len(y), engine.layer_sizes[-1]
     columns = y.shape[1] if y.ndim == 2 else 0
-    as_labels = columns < 2 and y.dtype.kind in "iu" and y.min() >= 0 and y.max() < outputs
+    as_labels = columns < 2 and y.size > 0 and y.dtype.kind in "iu" and y.min() >= 0 and y.max() < outputs
     if takes_labels(engine):
         return (f"y has shape {y.shape}, but softmax takes labels ({rows},) or probabilities ({rows}, {outputs})"
                 + (f"; pass labels as {flat}" if columns == 1 else ""))
