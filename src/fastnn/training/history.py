@@ -52,8 +52,9 @@ class History:
         self._metrics: dict[str, list[float]] = {name: [] for name in metrics}
 
     def __getattr__(self, name: str) -> list[float]:
-        if not name.startswith("_") and name in self._metrics:
-            return self._metrics[name]
+        metrics: dict[str, list[float]] = vars(self).get("_metrics", {})    # which a copy in the making has not yet
+        if name in metrics:
+            return metrics[name]
         if name.startswith("_"):
             raise AttributeError(name)
         recorded = self.as_dict()
