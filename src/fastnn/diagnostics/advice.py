@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._checks import real_array
 from ..activations import ACTIVATIONS
 from ..optimizers import SGD
 from ..training import History
@@ -68,7 +69,7 @@ rate fits all columns']
     if not math.isfinite(loss):
         return [f"the loss is {loss}, because outputs are too large for {network.dtype}: scale inputs and targets, and "
                 "draw smaller weights, as initializer=None does"]
-    X, y = np.asarray(X, np.float64), np.asarray(y)
+    X, y = real_array("X", X).astype(np.float64), real_array("y", y)
     found = [sentence for look in (about_content, about_pair, about_rate) for sentence in look(network, X, y, history)]
     for look in (about_scales, about_layers, about_gradients, about_progress):
         if consequences := list(look(network, X, y, history)):
