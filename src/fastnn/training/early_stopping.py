@@ -187,7 +187,7 @@ class EarlyStopping(Settings, Callback):
         self.waited = 0
 
     def on_fit_begin(self, fit: Fit) -> None:
-        self._same = True       # whether every value of this fit was the same
+        self._same = True       # whether every value of this fit equals `best`
 
     def on_epoch_end(self, fit: Fit) -> None:
         value, parameters, epochs_ago = latest(fit, self._name)
