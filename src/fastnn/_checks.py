@@ -78,8 +78,8 @@ def yes_or_no(name: str, value: object) -> bool:
 
 
 def choose(argument: str, name: object, known: Collection[str]) -> str:
-    """Returns name if it is one of known; else raises an error that translates another library's word, or suggests what
-    is misspelt."""
+    """Returns name if it is one of known; else raises an error that translates another library's word, or corrects a
+    misspelt one."""
     name = plain(name)
     if isinstance(name, str) and name in known:
         return str.__str__(name)        # plain text, also for a member of an enumeration
@@ -456,8 +456,7 @@ def check_out(out: object, shape: tuple[int, ...], dtype: str) -> Array:
 
 # Libraries that only some of fastnn needs
 
-
-# What pip is asked for: the extras of pyproject.toml, but without fastnn itself, which is on no index.
+# What an error tells users to install: the extras of pyproject.toml, but without fastnn itself, which is on no index.
 EXTRAS = {
     "lbfgs": ("scipy>=1.11",),
     "mpi": ("mpi4py>=4", "mpich>=4.3"),

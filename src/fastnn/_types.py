@@ -1,6 +1,6 @@
 """Types as signatures name them. Type checkers alone read this: no module imports it at run time.
 
-So modules that a Network is made of can name it, and everything else that is defined above them.
+So a module can name Network, and whatever else is defined in rooms above its own.
 
 Where a signature says `LossName | str`, editors offer the names and checkers take any string: programs read names from
 files and loop over lists of them, and a wrong one is answered at run time with the right ones. test_typing.py

@@ -135,7 +135,7 @@ ABSENT: dict[str, dict[str, str]] = {
             "hinge squaredhinge categoricalhinge modifiedhuber perceptron multimargin multilabelmargin hingeembedding "
             "multilabelsoftmargin", "for classes take 'cross_entropy', or 'binary_cross_entropy'"),
         **for_each("kld kldiv kldivergence kullbackleiblerdivergence",
-               "'cross_entropy' with probabilities as targets has the same gradient"),
+                   "'cross_entropy' with probabilities as targets has the same gradient"),
         "rmse": "'mse' has the same minimum", "rootmeansquarederror": "'mse' has the same minimum",
         **for_each("logcosh epsiloninsensitive squaredepsiloninsensitive", "'huber' is the nearest"),
         **for_each(
@@ -159,7 +159,7 @@ ABSENT: dict[str, dict[str, str]] = {
             "averageprecision confusionmatrix", OWN_METRIC),
     },
     "dtype": for_each("float16 half bfloat16 fp16 bf16 float8 int int32 int64 int8 uint8 longdouble float128 "
-                  "object bool complex64 complex128", "networks compute in 'float32' or 'float64'"),
+                      "object bool complex64 complex128", "networks compute in 'float32' or 'float64'"),
     "solver": for_each("adamax nadam adadelta radam ftrl lion liblinear newtoncg sag saga", "'adam' is usual"),
     "an optimizer": for_each(
         "adamax nadam adadelta radam ftrl lion asgd sparseadam adafactor muon lamb lars yogi adabelief ranger",
@@ -174,7 +174,7 @@ ELSEWHERE: dict[str, dict[str, str]] = {
     "metrics": {"loss": "the loss is recorded anyhow"},
     "mode": {"auto": "leave it out, and it is found from the name"},
     "learning_rate": for_each("float float32 float64 int", "pass a number as learning_rate_init=0.01, or in an "
-                          "optimizer, solver=fastnn.Adam(0.01)"),
+                              "optimizer, solver=fastnn.Adam(0.01)"),
     "monitor": {"history": "as_dict() gives every list by its name", "plot": "fastnn.plot.loss_curves draws it"},
 }
 # {argument: kind of its names}, where these have different words.

@@ -86,7 +86,8 @@ class CheckpointEvery(Settings, Callback):
             self._save(fit)
 
     def on_fit_end(self, fit: Fit) -> None:
-        done = fit.network.epochs_trained       # stopped after that; or a fit that diverged has gone back
+        # A callback after this one may have stopped the fit, or divergence may have taken back epochs that were saved.
+        done = fit.network.epochs_trained
         if done < self._saved or (fit.history.stopped_by is not None and done != self._saved):
             self._save(fit)
 

@@ -390,7 +390,7 @@ class Network(Trainable):
         to_c(self, path, inputs=inputs, columns=columns, classes=classes)
 
     def __reduce__(self) -> tuple[Callable[..., Network], tuple[Any, ...], dict[str, Any] | None]:
-        # What a subclass has put beside it goes along, as with every other object.
+        # Attributes that a subclass or a user has added go along, as with every other object.
         others = {name: value for name, value in vars(self).items() if name not in OWN}
         return state.rebuilt, (type(self), *state.checked_parts(self)), others or None
 
@@ -417,7 +417,7 @@ class Network(Trainable):
             trainer.begin()
             if not trainer.advance(rows, len(rows), optimizer.rates(1)):
                 raise DivergenceError(self.epochs_trained + 1, 1, optimizer.last_rate, single=True,
-                                               overflow=engine.steps == 0)
+                                      overflow=engine.steps == 0)
         except BaseException:
             if start is not None and start.is_now():
                 start.bring_back()
@@ -426,7 +426,7 @@ class Network(Trainable):
 
 
 def ranks_of(communicator: Communicator | None) -> Ranks:
-    """Those of a fit."""
+    """The ranks that share a fit; this process alone where there is no communicator."""
     if communicator is None:
         return ONE
     from .distributed import joined  # which needs MPI

@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from .network import Network
 
-MOST_DEVIATIONS = 1000     # from 0, of a mean in float32: then numbers round to 1/10,000 of a deviation
-ROUNDING = 16 * np.finfo(np.float64).eps    # of a column's size: a smaller deviation is that of computed constants
+MOST_DEVIATIONS = 1000     # from a mean to 0 in float32, which then rounds numbers to 1/10,000 of a deviation
+ROUNDING = 16 * np.finfo(np.float64).eps    # times a column's size: a smaller deviation is an error by rounding
 SINGLE = 1e-30, 1e30       # deviations between these fit into float32, and so do weights divided or multiplied by them
 
 
@@ -21,7 +21,7 @@ SINGLE = 1e-30, 1e30       # deviations between these fit into float32, and so d
 class Scaling:
     """The mean and the standard deviation of each column, float64 (n_columns,).
 
-    The deviation of a constant column is taken for 1, or for what rounding makes of it if that is more."""
+    The deviation of a constant column counts as 1, or as its largest error by rounding if that is more."""
 
     mean: NDArray[np.float64]
     scale: NDArray[np.float64]
@@ -32,7 +32,7 @@ class Scaling:
         columns = np.asarray(columns, np.float64)
         if weights is not None:
             columns, weights = columns[weights > 0], weights[weights > 0]
-        # Less one of the rows and in units of a power of 2, numbers of any offset and size keep their digits.
+        # The first row is subtracted, and the unit is a power of 2: numbers of any offset and size keep their digits.
         first = columns[0]
         with np.errstate(over="ignore", invalid="ignore"):
             apart = columns - first

@@ -201,6 +201,13 @@ def test_a_healthy_network_gets_none(activation, hidden):
         assert advise(healthy, inputs, targets, history) == []
 
 
+def test_rows_of_python_numbers_get_the_same_advice():
+    """As a frame holds them in columns of objects."""
+    net = fastnn.Network([4, 8, 1])
+    far = 1e3 * Y
+    assert advise(net, X.astype(object), far.astype(object)) == advise(net, X, far) != []
+
+
 def test_few_rows_are_no_reason_for_advice():
     xor = fastnn.Network([2, 8, 1], output="sigmoid")
     inputs, targets = np.array([[0, 0], [0, 1], [1, 0], [1, 1]]), [0, 1, 1, 0]

@@ -25,7 +25,7 @@ from fastnn.storage.model_file import (
     LARGEST_HEADER,
     LARGEST_TEXT,
     MOST_ARRAYS,
-    MOST_NUMBERS,
+    MOST_HEADER_VALUES,
     MOST_VALUES,
     OPENING,
     write_model,
@@ -166,7 +166,8 @@ def hostile():
     yield "a deep array", framed(f'{OPENING}{{}}"}},"a":{deep}'), ["nested more than 100 deep"]
     yield "a deep name", framed(f'{OPENING}{{}}"}},{deep}'), ["nested more than 100 deep"]
     yield "a deep key of an array", framed(f'{OPENING}{{}}"}},"a":{{"b":{deep}'), ["nested more than 100 deep"]
-    yield "many numbers", framed(f'{OPENING}{{}}"}},"a":[{"0," * MOST_NUMBERS}0]}}'), [f"more than {MOST_NUMBERS}"]
+    yield ("many numbers", framed(f'{OPENING}{{}}"}},"a":[{"0," * MOST_HEADER_VALUES}0]}}'),
+           [f"more than {MOST_HEADER_VALUES}"])
     yield "many values", labelled(f"[{','.join(['0'] * (MOST_VALUES + 1))}]"), [f"more than {MOST_VALUES}"]
     yield "a long description", labelled(" " * (LARGEST_TEXT + 1)), [f"fit in {LARGEST_TEXT}"]
     yield "too many arrays", many_arrays(MOST_ARRAYS + 1), [f"there can be {MOST_ARRAYS} arrays"]

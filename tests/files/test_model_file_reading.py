@@ -41,7 +41,7 @@ from fastnn.storage.model_file import (
     LARGEST_HEADER,
     LARGEST_TEXT,
     MOST_ARRAYS,
-    MOST_NUMBERS,
+    MOST_HEADER_VALUES,
     MOST_VALUES,
     FormatError,
     read_model,
@@ -295,7 +295,7 @@ def costly():
     """Files that are small, and of which parsing makes as much as limits allow: (name, bytes)."""
     values, text, arrays = MOST_VALUES - 999, LARGEST_TEXT - 999, MOST_ARRAYS - 1
     yield "arrays with long names", many_arrays(arrays, "x" * 100)
-    names = sorted(f"{i:x}" for i in range(MOST_NUMBERS // 76))
+    names = sorted(f"{i:x}" for i in range(MOST_HEADER_VALUES // 76))
     header = {name: {"dtype": "F32", "shape": [0] * 64, "data_offsets": [0, 0]} for name in names}
     yield "arrays of many dimensions", joined(header, sealed(header, parts({}, {})[1], b""), b"")
     header = json.loads(many_arrays(arrays, "x" * 20)[8:])

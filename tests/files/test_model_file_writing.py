@@ -38,7 +38,7 @@ from fastnn.storage import model_file
 from fastnn.storage.model_file import (
     LARGEST_HEADER,
     MOST_ARRAYS,
-    MOST_NUMBERS,
+    MOST_HEADER_VALUES,
     OPENING,
     FormatError,
     read_model,
@@ -65,7 +65,8 @@ def test_what_json_cannot_express_never_reaches_the_disk(tmp_path, wrong, error)
     ({"__metadata__": np.ones(3)}, ValueError, "'__metadata__' cannot be the name"),
     ({"x" * LARGEST_HEADER: np.ones(3)}, ValueError, f"must fit in {LARGEST_HEADER}"),
     ({str(i): np.ones(1) for i in range(MOST_ARRAYS + 1)}, ValueError, f"there can be {MOST_ARRAYS} arrays"),
-    ({str(i): np.ones([1] * 64) for i in range(MOST_NUMBERS // 64)}, ValueError, f"more than {MOST_NUMBERS}"),
+    ({str(i): np.ones([1] * 64) for i in range(MOST_HEADER_VALUES // 64)}, ValueError,
+     f"more than {MOST_HEADER_VALUES}"),
 ], ids=["half precision", "text", "a name of the format's own", "a long name", "many", "many dimensions"])
 def test_arrays_that_no_file_holds_never_reach_the_disk(tmp_path, arrays, error, words):
     with pytest.raises(error, match=words):

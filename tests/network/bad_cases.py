@@ -99,6 +99,7 @@ def bad_y():
         ("another length", good_targets()[:5], ValueError, [r"\by\b", r"\b5\b", r"\b6\b"]),
         ("no rows", np.zeros((0, 2)), ValueError, [r"\by\b", r"\b0\b", r"\b6\b"]),
         ("three columns", np.zeros((6, 3)), ValueError, [r"\by\b", r"\b3\b", r"\b2\b"]),
+        ("no column of integers", np.zeros((6, 0), int), ValueError, [r"\by\b", r"\(6, 0\)", r"\(6, 2\)"]),
         ("one column", np.zeros((6, 1)), ValueError, [r"\by\b", r"\b1\b", r"\b2\b"]),
         (
             "a vector for two outputs",
@@ -137,6 +138,7 @@ def bad_y():
             [r"\by\b", "str|<U", "number|numeric|integer|real|float"],
         ),
         ("label of another length", [0, 1, 2], ValueError, [r"\by\b", r"\b3\b", r"\b6\b"]),
+        ("no column of labels", np.zeros((6, 0), int), ValueError, [r"\by\b", r"\(6, 0\)", "labels"]),
         ("probabilities of two classes", np.full((6, 2), 0.5), ValueError, [r"\by\b", r"\b2\b", r"\b3\b"]),
         (
             "probability NaN",

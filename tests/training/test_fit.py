@@ -292,7 +292,8 @@ def test_probabilities_that_are_none():
 
 def test_class_weights_that_are_none():
     for class_weight, words in (({3: 1.0}, "names the class 3"), ({0: -1.0}, "class_weight[0] is -1.0"),
-                                ("equal", "class_weight is 'equal'")):
+                                ("equal", "class_weight is 'equal'"),
+                                ([[1], [1, 2]], "class_weight is [[1], [1, 2]], but must be 'balanced'")):
         with pytest.raises((TypeError, ValueError), match=re.escape(words)):
             classifier().fit(X, LABELS, class_weight=class_weight)
     with pytest.raises(ValueError, match="Python function"):

@@ -1,5 +1,7 @@
 """Validation rows, metrics and the History of a fit: what is computed after each epoch, and how rows weigh in it."""
 
+import copy
+
 import numpy as np
 import pytest
 from helpers import same_bits
@@ -193,6 +195,16 @@ def test_metrics_need_names_of_their_own():
             metrics[-1].__name__ = name
         with pytest.raises(ValueError, match=f"called '{names[0]}'"):
             regressor().fit(X, Y, metrics=metrics)
+
+
+def test_a_metric_whose_name_begins_with_an_underscore():
+    def _error(y, outputs):
+        return float(np.abs(y - outputs).max())
+
+    stopping = fastnn.EarlyStopping(monitor="_error", mode="min")
+    history = regressor().fit(X, Y, epochs=2, metrics=[_error], early_stopping=stopping)
+    assert history._error == history.as_dict()["_error"] and stopping.best == min(history._error)
+    assert not hasattr(history, "_other") and copy.copy(history)._error == history._error
 
 
 def test_a_metric_that_raises_counts_the_epoch_everywhere():

@@ -40,7 +40,7 @@ class FastNN:
 
 
 class NumPy:
-    """The same step in place, with as few allocations as NumPy allows. The others are checked against it."""
+    """Steps in place, with as few allocations as NumPy allows. The other contenders are checked against it."""
 
     name = package = "numpy"
 
@@ -332,7 +332,7 @@ class ScikitLearn:
             hidden_layer_sizes=cell.sizes[1:-1], activation=cell.activation.replace("sigmoid", "logistic"), alpha=0.0,
             solver=(cell.optimizer or "SGD").lower(), momentum=0.0, batch_size=cell.batch,
             learning_rate_init=LEARNING_RATE / (gain if cell.optimizer == "SGD" else 1),
-            epsilon=1e-8 * 0.001**0.5 * gain,       # ours in the first step, as its is not corrected for bias
+            epsilon=1e-8 * 0.001**0.5 * gain,       # as in the others' first step: theirs is corrected for bias
             shuffle=False, max_iter=1, warm_start=True)
         X = cell.inputs(dtype, steps)
         rows = np.resize(X, (1000, cell.sizes[0]))

@@ -131,7 +131,7 @@ def predict(options: argparse.Namespace) -> None:
         if sys.stdout.isatty():
             rows = [[printable(cell) for cell in row] for row in rows]
         csv.writer(sys.stdout, lineterminator="\n").writerows(rows)
-        sys.stdout.flush()          # here, where `main` handles a reader that has gone
+        sys.stdout.flush()          # here: if the reader of a pipe has ended, `main` handles the error
     else:
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(rows)

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._checks import real_array
 from ..activations import ACTIVATIONS
 from ..optimizers import SGD
 from ..training import History
 from ..training.evaluation import python_loss
 from ..training.rows import takes_labels
 from ..training.trainable import checked_network, classifies, engine_of
-from .hessian import double, stable_rate
+from .hessian import float64_twin, stable_rate
 from .layers import ALL_Z, FLAT, activation_statistics, gradient_norms
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ rate fits all columns']
     if not math.isfinite(loss):
         return [f"the loss is {loss}, because outputs are too large for {network.dtype}: scale inputs and targets, and "
                 "draw smaller weights, as initializer=None does"]
-    X, y = np.asarray(X, np.float64), np.asarray(y)
+    X, y = real_array("X", X).astype(np.float64), real_array("y", y)
     found = [sentence for look in (about_content, about_pair, about_rate) for sentence in look(network, X, y, history)]
     for look in (about_scales, about_layers, about_gradients, about_progress):
         if consequences := list(look(network, X, y, history)):
@@ -239,7 +240,7 @@ def about_progress(network: Network, X: Array, y: Array, history: History | None
 
 def blank_loss(network: Network, X: Array, y: Array) -> float:
     """The size of the loss of a network that has learned nothing: all its weights and biases are 0."""
-    twin = double(network)
+    twin = float64_twin(network)
     twin.set_parameters(np.zeros(twin.n_parameters))
     return abs(twin.evaluate(X, y))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._checks import number
-from .hessian import double, move, packed
+from .hessian import float64_twin, move_biases, packed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -75,8 +75,8 @@ def check_gradients(network: Network, X: ArrayLike, y: ArrayLike, *, tolerance: 
     (False, 2.0)
     """
     tolerance = TOLERANCE if tolerance is None else number("tolerance", tolerance, low=0, open_low=True)
-    twin, generator = double(network), np.random.default_rng(0)
-    move(twin, generator)
+    twin, generator = float64_twin(network), np.random.default_rng(0)
+    move_biases(twin, generator)
     gradients, inputs = twin.gradients(X, y), twin.layer_outputs(X)
     rounding = 10 * 2**-52 * max(1.0, abs(gradients.loss), float(np.abs(inputs[-1]).max()))    # of a loss
     largest = float(np.abs(packed(gradients)).max())

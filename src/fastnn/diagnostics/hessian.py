@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 # The step of central differences of gradients along a direction of length 1, in float64, for parameters of 1 at most.
 # Where the loss is smooth, their truncation (STEP**2) and rounding (2**-52 / STEP) are least together near 6e-6, at
-# 1e-10; but every kink of a ReLU that a step crosses adds a jump divided by 2 STEP. At 1e-7 the rounding is 1e-9, and a
-# kink is met 60 times less. Where the gradient is so large that rounding hides the difference, wider steps are taken.
+# 1e-10. But every kink of a ReLU that a step crosses adds a jump divided by 2 STEP. At 1e-7 the rounding is 1e-9, and
+# 60 times fewer kinks are crossed. Where the gradient is so large that rounding hides the difference, steps are wider.
 STEP = 1e-7
 WIDEST = 1e-2
 ROUNDING = 1e-14                # a relative difference of two gradients that is rounding: they are equal
 ENOUGH = 1e-11                  # one that is known to some three digits
-MOVED = 1e-3                    # what biases are moved by, away from kinks: zeros put whole rows there
+MOVED = 1e-3                    # the size of what is added to biases, away from kinks: zeros put whole rows there
 ITERATIONS = 500
 KINKED = {name for name, activation in ACTIVATIONS.items() if not takes_row(name)
           and abs(activation.derivative(1e-9) - activation.derivative(-1e-9)) > 1e-3}
@@ -89,14 +89,16 @@ def stable_rate(network: Network, X: ArrayLike, y: ArrayLike) -> tuple[float, bo
     """(the largest stable rate, whether it converged)."""
     product = hessian(network, X, y)
     value, radius, converged = largest_eigenvalue(product, network.n_parameters, 0.0)
-    if value < 0 or not converged:      # a negative one is larger in size: shift all of them to where none is
+    if value < 0 or not converged:      # if it is negative, all shifted by its size are 0 or more
         value, _, converged = largest_eigenvalue(product, network.n_parameters, radius)
     return 2 / value if value > 0 else math.inf, converged
 
 
 def largest_eigenvalue(product: Callable[[FloatArray], FloatArray], size: int,
                        shift: float) -> tuple[float, float, bool]:
-    """(of v -> product(v) + shift * v the eigenvalue that is largest in size, less shift; that size; whether it is)."""
+    """Power iteration on v -> product(v) + shift * v.
+
+    (the eigenvalue that is largest in size, less shift; that size; whether the iteration has converged)"""
     v = np.random.default_rng(0).normal(size=size)
     for _ in range(ITERATIONS):
         v /= np.linalg.norm(v)
@@ -111,9 +113,9 @@ def largest_eigenvalue(product: Callable[[FloatArray], FloatArray], size: int,
 
 def hessian(network: Network, X: ArrayLike, y: ArrayLike) -> Callable[[FloatArray], FloatArray]:
     """The function that multiplies the Hessian of the mean loss with a vector of length 1."""
-    twin = double(network)
+    twin = float64_twin(network)
     if not KINKED.isdisjoint(network.activations):
-        move(twin, np.random.default_rng(0))
+        move_biases(twin, np.random.default_rng(0))
     parameters = twin.get_parameters()
     size = max(1.0, float(np.abs(parameters).max()))
 
@@ -136,7 +138,7 @@ def hessian(network: Network, X: ArrayLike, y: ArrayLike) -> Callable[[FloatArra
     return product
 
 
-def move(network: Network, generator: np.random.Generator) -> None:
+def move_biases(network: Network, generator: np.random.Generator) -> None:
     """Moves the biases away from kinks, by random numbers of size MOVED."""
     for biases in network.biases:
         biases += MOVED * generator.normal(size=biases.shape)
@@ -148,7 +150,7 @@ def packed(gradients: Gradients) -> FloatArray:
     return np.concatenate([part.ravel() for pair in pairs for part in pair])
 
 
-def double(network: Network) -> Network:
+def float64_twin(network: Network) -> Network:
     """A float64 network with these parameters and this loss."""
     parameters = checked_network(network).get_parameters()
     if not np.isfinite(parameters).all():

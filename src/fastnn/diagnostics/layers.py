@@ -115,7 +115,7 @@ class Watch(Callback):
         The rows to look at, such as 50 of the training rows.
     every : int
         Epochs (as `epochs_trained` counts) from one record to the next. A record takes about as long as training on
-        these rows one and a half times, and never less than 50 us: of 1,797 rows, looking at 20 adds 4 % to each
+        these rows one and a half times, and never less than 50 µs: of 1,797 rows, looking at 20 adds 4 % to each
         epoch of a 64-256-128-10 network (6 ms) and 8 % to one of 64-100-10 (0.9 ms), 50 rows 6 and 10 %, 200 rows 14
         and 21 %; with every=10 a tenth of that.
 

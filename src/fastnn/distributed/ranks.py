@@ -1,8 +1,8 @@
 """The ranks of one fit: what they tell each other, and what happens when one of them does not.
 
-Everything that waits does so in `SeveralRanks.wait`: collectives are started, and asked for until they are done. So a
-rank that waits can meanwhile hear that another one has left, answer who asks whether it is alive, and find out
-after the time limit who is missing. What only MPI itself can wait for, shared memory, comes right after such a wait.
+Everything that waits does so in `SeveralRanks.wait`: a collective is started, and asked until it is done. So a rank
+that waits can meanwhile hear that another one has left, answer one that asks whether it is alive, and find out after
+the time limit which ones are missing. Calls for shared memory, in which MPI itself waits, come right after such a wait.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ LISTEN_SECONDS = 1e-3               # from one look for messages to the next
 GRACE_SECONDS = 5.0                 # for answers of those who are there, or for one that left to print its error
 LAST_WORDS_SECONDS = 1.0            # for what is printed to pass the launcher
 SMALL_BYTES = 1 << 15               # blocks of all ranks together that each rank adds up by itself: one exchange
-ROW_BYTES = 64                      # of a line of memory, at which blocks begin
-LINE = 16                           # elements: a multiple of that in both dtypes
+LINE_BYTES = 64                     # of a cache line, at which blocks begin
+LINE = 16                           # elements of a block that are whole lines in both dtypes
 KINDS = {kind.__name__: kind for kind in (TypeError, ValueError, ImportError, MemoryError)}     # others: RuntimeError
 ALIKE = "every rank must build or load the same network and call fit with the same arguments, but for the rows"
 
@@ -59,10 +59,10 @@ def intracommunicator(communicator: Any) -> Any:
 
 
 def aligned(memory: Any, dtype: str) -> FloatArray:
-    """Memory as an array that starts at a multiple of 64 bytes, for which there must be room."""
+    """Memory as an array that starts at a multiple of 64 bytes, and so is 64 bytes shorter."""
     values = np.frombuffer(memory, np.uint8)
-    start = -values.ctypes.data % ROW_BYTES
-    return values[start:start + (len(values) - ROW_BYTES) // 8 * 8].view(dtype)
+    start = -values.ctypes.data % LINE_BYTES
+    return values[start:start + (len(values) - LINE_BYTES) // 8 * 8].view(dtype)
 
 
 class SeveralRanks(Ranks):
@@ -78,8 +78,8 @@ class SeveralRanks(Ranks):
         self.shards, self.sync_every, self.timeout = shards, sync_every, timeout
         self._world = communicator
         self._training = self._known = False        # whether it has begun; whether all know of an error
-        self._busy = BUSY_SECONDS
-        self._questions = 0                         # asked so far
+        self._busy = BUSY_SECONDS                   # 0 where ranks share a processor
+        self._questions = 0                         # how many times this rank has asked who is alive
         self._window: Any = None                    # memory of all ranks, on one machine
         self._sent: list[Any] = []                  # texts that may still be on their way
 
@@ -104,7 +104,7 @@ class SeveralRanks(Ranks):
                 self._leave(error)
 
     def _free(self) -> None:
-        """Gives back what MPI has only so many of."""
+        """Frees the window and the communicator, of which MPI has a limited number."""
         self.wait(self._communicator.Ibarrier())        # MPI's own end of a window waits without a limit
         if self._window is not None:
             self._window.Unlock_all()
@@ -130,7 +130,7 @@ class SeveralRanks(Ranks):
         return [value for _, value, _ in messages]
 
     def common(self, error: Exception) -> Exception:
-        """An error that every rank raises, as all have seen what it is about."""
+        """The error, which every rank raises: all of them have found the same."""
         self._known = True
         return error
 
@@ -188,15 +188,15 @@ class SeveralRanks(Ranks):
         return mean_loss_of(self, network, rows)
 
     def gradients_of(self, network: Network, rows: Rows) -> Callable[[], tuple[float, FloatArray]]:
-        """A function that returns the same and its gradient, a block."""
+        """A function that returns the mean loss over every rank's rows, and its gradient, a block."""
         return gradients_of(self, network, rows)
 
     # Blocks of parameters
 
     def blocks(self, size: int, dtype: str, count: int) -> list[FloatArray]:
-        """Memory for blocks of parameters, the first of which `add` adds up; a line beyond `size` is for a flag.
+        """Memory for blocks of parameters, with room for a flag after `size` elements. `add` takes the first block.
 
-        Where all ranks are on one machine, and blocks are not small, all of them can read it.
+        Where all ranks are on one machine, and blocks are not small, all of them can read the first one.
         """
         self._slice = -(-(size + LINE) // (LINE * self.size)) * LINE
         whole, itemsize = self._slice * self.size, np.dtype(dtype).itemsize
@@ -206,7 +206,7 @@ class SeveralRanks(Ranks):
         blocks = [aligned_zeros(whole, dtype) for _ in range(count)]
         self.gathered("memory for gradients", None)     # all are here, and have it: what follows waits without a limit
         if self.size > 1 and not self._direct and self._on_one_machine():
-            self._window = self._mpi.Win.Allocate_shared(whole * itemsize + ROW_BYTES, comm=self._communicator)
+            self._window = self._mpi.Win.Allocate_shared(whole * itemsize + LINE_BYTES, comm=self._communicator)
             self._window.Lock_all()
             self._everyones = [aligned(self._window.Shared_query(rank)[0], dtype)[:whole] for rank in range(self.size)]
             blocks[0] = self._everyones[self.rank]
@@ -251,7 +251,7 @@ class SeveralRanks(Ranks):
         return several
 
     def _meet(self) -> None:
-        """Until all are here; what each has written before, all can read after."""
+        """Waits until all ranks are here. What each has written before, all can read afterwards."""
         self._window.Sync()
         self.wait(self._communicator.Ibarrier())
         self._window.Sync()
@@ -269,7 +269,7 @@ class SeveralRanks(Ranks):
     # Waiting
 
     def wait(self, request: Any) -> None:
-        """Until a collective is done."""
+        """Waits until a collective is done, or ends the job."""
         begin = listened = time.monotonic()
         while not request.Test():
             now = time.monotonic()
@@ -290,8 +290,11 @@ class SeveralRanks(Ranks):
             self._tell(message[0], ALIVE, message[1])
 
     def _leave(self, error: BaseException) -> None:
-        """Tells the others that this rank will not come any more. It ends the job when its program does, as it would
-        wait for them in MPI's own end without a limit; if it goes on, they do so."""
+        """Tells the other ranks that this one has left the fit.
+
+        While this program goes on, those ranks end the job as soon as they hear of it. If it ends before, it ends the
+        job itself, as MPI's own end would wait for the others without a limit.
+        """
         text = f"{type(error).__name__}: {error}"
         for rank in self._others():
             self._tell(rank, LEFT, text)
@@ -339,8 +342,11 @@ class SeveralRanks(Ranks):
         self._end_job(f"{reason}, for {self.timeout:g} seconds")
 
     def _end_job(self, reason: str, after: float = LAST_WORDS_SECONDS) -> None:
-        """None of its ranks could go on alone: what others began together with the one that is missing has no end, and
-        MPI may write to its memory at any time."""
+        """Ends all ranks, after so many seconds.
+
+        None of them could go on alone: a collective that began without the missing rank never ends, and MPI may write
+        to its memory at any time.
+        """
         say(f"fastnn: rank {self.rank} ends the job: {reason}")
         time.sleep(after)
         self._world.Abort(1)

@@ -35,13 +35,15 @@ if TYPE_CHECKING:
 
 
 def bounds_of(n: int, parts: int) -> list[int]:
-    """Where each of so many parts of n rows begins, and n: half as many parts begin at every other of these."""
+    """Where each of so many parts of n rows begins, and then n. Half as many parts begin at every other of these."""
     return [n * part // parts for part in range(parts + 1)]
 
 
 def parts_of(ranks: SeveralRanks, about: str, n: int) -> tuple[int, int, list[int]]:
-    """How many rows all ranks have; how many of them come before the n of this rank; where its shards begin in
-    these, and n."""
+    """(the number of rows of all ranks, the number of those before this rank's, where its shards begin in its n rows)
+
+    The last of these places is n, where the last shard ends.
+    """
     counts = ranks.gathered(about, n)
     total, begin = sum(counts), sum(counts[:ranks.rank])
     if ranks.shards == ranks.size:
@@ -59,7 +61,7 @@ def parts_of(ranks: SeveralRanks, about: str, n: int) -> tuple[int, int, list[in
 
 def total_weight(ranks: SeveralRanks, about: str, weights: list[float]) -> float:
     """The sum of the weights of all ranks' parts."""
-    total = summed(joined(ranks.gathered(about, weights)))
+    total = summed(concatenated(ranks.gathered(about, weights)))
     if not 0 < total < np.inf:
         raise ValueError(f"{about} sums to {total:g} over all ranks, but must be positive and finite")
     return total
@@ -75,13 +77,13 @@ def mean_loss_of(ranks: SeveralRanks, network: Network, rows: Rows) -> Callable[
 
     def mean_loss_of_all() -> float:
         mine = [mean_loss(network, part) * part.weight for part in parts]
-        return summed(joined(ranks.gathered("the validation loss", mine))) / weight
+        return summed(concatenated(ranks.gathered("the validation loss", mine))) / weight
 
     return mean_loss_of_all
 
 
 def gradients_of(ranks: SeveralRanks, network: Network, rows: Rows) -> Callable[[], tuple[float, FloatArray]]:
-    """A function that returns the same and its gradient, a block."""
+    """A function that returns the mean loss over every rank's rows, and its gradient, a block."""
     engine = engine_of(network)
     size = engine.parameters.size
     _, _, bounds = parts_of(ranks, "X", len(rows))
@@ -96,7 +98,7 @@ def gradients_of(ranks: SeveralRanks, network: Network, rows: Rows) -> Callable[
         add_in_pairs(blocks, total[:size], blocks)
         ranks.add(total)
         mine = [loss * part.weight for part, (loss, _) in zip(parts, results, strict=True)]
-        return summed(joined(ranks.gathered("the loss", mine))) / weight, total[:size]
+        return summed(concatenated(ranks.gathered("the loss", mine))) / weight, total[:size]
 
     return gradients
 
@@ -154,7 +156,7 @@ class Shards(ABC):
         self.gather = isinstance(source, InMemory)
         self.weight = total_weight(ranks, "sample_weight", [shard.weight for shard in self.shards])
         self.weighted = any(ranks.gathered("sample_weight", source.arrays[3] is not None))
-        # Whoever has all rows trains as without ranks, but for their order.
+        # A single rank with a single shard trains as without ranks, but for the order of the rows.
         self.alone = self.shards[0].rows if len(self.shards) == ranks.size == 1 else None
 
     @cached_property
@@ -176,16 +178,16 @@ class Shards(ABC):
         done = self.run(trainer, optimizer, np.broadcast_to(rates, self.steps).tolist(), losses)
         trainer.failed = done is None
         if done is not None:
-            trainer.total = summed(joined(self.ranks.gathered("the loss of an epoch", losses)))
+            trainer.total = summed(concatenated(self.ranks.gathered("the loss of an epoch", losses)))
             trainer.seen = min(done * self.batch, self.count)
-            trainer.weight = self.weight if done == self.steps else summed(joined(self.ranks.gathered(
+            trainer.weight = self.weight if done == self.steps else summed(concatenated(self.ranks.gathered(
                 "the weight of an epoch", [summed(shard.weights()[:done]) for shard in self.shards])))
         return trainer.finish()
 
     def mean_loss(self, network: Network) -> float:
         """The mean loss of the parameters as they are, over all ranks' rows."""
         mine = [mean_loss_of_arrays(network, shard.arrays) * shard.weight for shard in self.shards if shard.weight]
-        return summed(joined(self.ranks.gathered("the training loss", mine))) / self.weight
+        return summed(concatenated(self.ranks.gathered("the training loss", mine))) / self.weight
 
     def overflows(self) -> bool:
         """Whether a part of any rank's rows is beyond the dtype."""
@@ -200,8 +202,10 @@ class Shards(ABC):
             *shard.part(step), self.largest, self.engine.divisor(weight), shard.places[step], loss, block)
 
     def added(self, block: FloatArray, failed: bool, late: bool) -> bool:
-        """block := the sum of every rank's block; returns whether none of them failed. `late` of any is then that of
-        all."""
+        """block := the sum of every rank's block; returns whether none of them failed.
+
+        `self.late` then says whether any rank is late.
+        """
         flag = self.engine.parameters.size
         block[flag] = np.nan if failed else float(late)
         self.ranks.add(block)
@@ -243,7 +247,8 @@ class Summing(Shards):
     def batch_weights(self) -> list[float]:
         """The weight of each whole batch."""
         if self.weighted:
-            shards = joined(self.ranks.gathered("the weights of batches", [shard.weights() for shard in self.shards]))
+            shards = concatenated(self.ranks.gathered(
+                "the weights of batches", [shard.weights() for shard in self.shards]))
             return [sum(parts) for parts in zip(*shards, strict=True)]
         return [float(min(self.batch, self.count - step * self.batch)) for step in range(self.steps)]
 
@@ -274,6 +279,6 @@ class Averaging(Shards):
         return self.steps
 
 
-def joined(lists: list[list[Any]]) -> list[Any]:
-    """One list of several."""
+def concatenated(lists: list[list[Any]]) -> list[Any]:
+    """The elements of several lists as one list."""
     return list(chain.from_iterable(lists))

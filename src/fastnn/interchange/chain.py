@@ -17,7 +17,6 @@ from ..network import Network
 from ..scaling import MOST_DEVIATIONS
 
 if TYPE_CHECKING:
-
     from .._types import AnyLoss, Array, ArrayLike
 
 

@@ -22,7 +22,7 @@ def drawable(network: Network) -> Network:
 
 
 def listed(name: str, values: Any, what: str) -> list[Any]:
-    """values as a list of `what`"""
+    """values as a list; `what` says in the error what it holds."""
     try:
         return list(values)
     except TypeError:
@@ -30,7 +30,7 @@ def listed(name: str, values: Any, what: str) -> list[Any]:
 
 
 def one_column(name: str, values: object) -> Array:
-    """values (n,) or (n, 1) as (n,)"""
+    """values (n,) or (n, 1) as (n,)."""
     array = real_array(name, values)
     return array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
 

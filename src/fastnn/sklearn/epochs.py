@@ -27,7 +27,7 @@ SLOWER = 5                  # what learning_rate="adaptive" divides a rate by
 class ReportedLoss(NamedTuple):
     """How scikit-learn reports a loss of the network: `factor * loss + constant`, for training with the penalty."""
 
-    outputs: int                    # scikit-learn's gradient is so many times ours
+    outputs: int                    # that scikit-learn sums over: its gradient is so many times ours
     factor: int
     constant: float                 # for the rows to train on
     validation_constant: float      # for the rows to validate with
@@ -132,7 +132,7 @@ class Bookkeeping(Callback):
         return improved
 
     def change_rate(self, rate: float) -> None:
-        """Sets SGD's learning rate. scikit-learn's velocity is multiplied by the rates of its steps, ours is not."""
+        """Sets SGD's learning rate. scikit-learn's velocity contains the rates of its steps, so ours is scaled."""
         assert self.sgd is not None
         for velocity in self.sgd.state:
             velocity *= self.sgd.learning_rate / rate

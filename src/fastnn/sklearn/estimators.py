@@ -169,7 +169,7 @@ class MLPClassifier(ClassifierMixin, Multilayer):
     def _weights(self, y: Array, sample_weight: Weights, incremental: bool) -> Weights:
         if self.class_weight is None:
             return sample_weight
-        class_weight = plain(self.class_weight)
+        class_weight = as_dictionary(self.class_weight)
         balanced = isinstance(class_weight, str) and class_weight == "balanced"
         if not balanced and not isinstance(class_weight, dict):
             raise ValueError(f"class_weight is {shown(class_weight)}, but must be 'balanced', a dictionary "
@@ -185,7 +185,7 @@ class MLPClassifier(ClassifierMixin, Multilayer):
         else:
             weights, known = np.ones(len(y)), set(self.classes_.tolist())
             unknown = [label for label in class_weight if label not in known]
-            if unknown and not known <= class_weight.keys():       # otherwise only these rows lack that class
+            if unknown and not known <= class_weight.keys():       # if all known ones are named, more do no harm
                 raise ValueError(f"class_weight names the class {unknown[0]!r}, but the classes are {self.classes_}")
             for label, factor in class_weight.items():
                 weights[y == label] = number(f"class_weight[{label!r}]", factor, low=0)
@@ -442,7 +442,7 @@ def preactivations(network: Network, X: Array) -> FloatArray:
     return z
 
 
-def plain(class_weight: Any) -> Any:
+def as_dictionary(class_weight: Any) -> Any:
     """A mapping or a pandas Series as a dictionary; anything else as it is."""
     mapping = isinstance(class_weight, Mapping) or (hasattr(class_weight, "keys") and hasattr(class_weight, "items"))
     return dict(class_weight.items()) if mapping else class_weight

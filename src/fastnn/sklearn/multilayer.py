@@ -57,7 +57,7 @@ class Call(NamedTuple):
 class Multilayer(CallbackSupportMixin, Parameters):
     """What both estimators share."""
 
-    # What a fit finds.
+    # What a fit sets.
     network_: Network
     coefs_: list[FloatArray]
     intercepts_: list[FloatArray]
@@ -306,7 +306,7 @@ class Multilayer(CallbackSupportMixin, Parameters):
                              "pass rows that are standardised")
 
     def _reset_fit(self, rows: Rows) -> None:
-        """Sets all that a fit finds to what it is before the first epoch, and removes the network."""
+        """Sets the attributes of a fit to what they are before the first epoch, and removes the network."""
         self.n_iter_, self.t_, self.loss_curve_, self.validation_loss_curve_ = 0, 0, [], []
         self.n_outputs_ = self._n_outputs(rows.codes)
         self.out_activation_ = self._out_activation()

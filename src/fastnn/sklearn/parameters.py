@@ -1,7 +1,7 @@
 """The estimators' parameters: their checks, and what a network and an optimizer are made of because of them.
 
 `Parameters` is the base of both estimators. It knows scikit-learn's parameters, and translates them; it has no rows and
-no network. A fit of multilayer.py asks it.
+no network. multilayer.py asks it in each fit.
 """
 
 from __future__ import annotations

@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 
-# What a header may hold. A parser makes up to 50 times as much of its text, and recurses as deep as that is nested.
+# What a header may hold. A parser takes up to 50 times the memory of its text, and recurses as deep as that is nested.
 LARGEST_HEADER = 2**22      # bytes of names, shapes and description
-MOST_LAYERS = 10_000        # of a network: they fit into it, whatever their sizes, beside half a megabyte of metadata
+MOST_LAYERS = 10_000        # of a network: whatever their sizes, they and half a megabyte of metadata fit into a header
 MOST_ARRAYS = 21_000
-MOST_NUMBERS = 16 * MOST_ARRAYS     # and names and the like; each array of two dimensions takes 12
+MOST_HEADER_VALUES = 16 * MOST_ARRAYS       # keys and values, as `_check_json` counts them: 12 for a matrix
 LARGEST_TEXT = 2**20        # characters of the description and of what stands beside it, as JSON
-MOST_VALUES = 2**16         # that these hold, more or less
+MOST_VALUES = 2**16         # keys and values that these hold, about
 DEEPEST = 100               # lists and dictionaries within each other
 TOO_DEEP = f"lists and dictionaries nested more than {DEEPEST} deep, which a file cannot hold"
 
@@ -52,11 +52,11 @@ DECODER = json.JSONDecoder()
 MALFORMED: tuple[type[Exception], ...] = (
     ValueError, TypeError, LookupError, AttributeError, OverflowError, safetensors.SafetensorError)
 
-# Opens no link, waits for no device, and leaves what is in a file: another may be writing it.
+# Flags that open no link, wait for no device, and leave what is in a file: another process may be writing it.
 AS_IT_IS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
 TO_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 
-# What a system says that cannot sync a folder, or not for this user.
+# Errors of a system that cannot sync a folder, or does not let this user.
 NO_SYNC = {errno.EACCES, errno.EPERM, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF,
            errno.EISDIR}
 
@@ -289,8 +289,8 @@ def _check_label(text: str, spare: int = 0) -> None:
                 "lists of floats, which a file holds as arrays, or in a file of their own")
 
 
-def _check_json(text: str, most: int = MOST_NUMBERS,
-                too_many: str = f"a header of too many values, more than {MOST_NUMBERS}") -> None:
+def _check_json(text: str, most: int = MOST_HEADER_VALUES,
+                too_many: str = f"a header of too many values, more than {MOST_HEADER_VALUES}") -> None:
     """Refuses JSON that takes a parser too much memory or too deep a recursion, before one sees it."""
     depth = values = 0
     for token in TOKENS.finditer(text.replace("\\\\", "").replace('\\"', "")):      # strings without escapes
@@ -373,7 +373,8 @@ def _places(path: Path) -> tuple[str, str, os.stat_result | None]:
     with suppress(FileNotFoundError):
         old = os.stat(target)
         _check_regular(target, old, "save under another name")
-    return target, os.path.join(folder, f".{name}.fastnn-tmp"), old     # one name, to clear away a killed save's
+    # Always the same name, so that a save clears away what a killed one has left.
+    return target, os.path.join(folder, f".{name}.fastnn-tmp"), old
 
 
 @contextmanager
@@ -419,7 +420,7 @@ def _open_alone(name: str) -> BinaryIO:
         except BaseException:
             file.close()                # or the lock would stay as long as somebody keeps the error
             raise
-        file.close()                    # the other has renamed or removed it meanwhile
+        file.close()                    # another save has renamed or removed it meanwhile: look again
 
 
 def _check_regular(path: str, status: os.stat_result, advice: str, alone: bool = False) -> None:

@@ -49,7 +49,7 @@ MOST_NUMBERS = 2**18        # floats in all these lists: in memory they take fou
 
 KINDS: dict[str, type[AnyOptimizer]] = OPTIMIZERS | {"LBFGS": LBFGS}
 
-# Errors that `restored` and `rebuilt` raise for parts of no network.
+# Errors that `restored` and `rebuilt` raise for what are no parts of a network.
 REFUSED = (AttributeError, LookupError, OverflowError, TypeError, ValueError)
 
 
@@ -139,8 +139,8 @@ def restored(description: Description, tensors: Mapping[str, Array]
 def rebuilt(kind: type[Network], description: Description, tensors: Mapping[str, Array]) -> Network:
     """The network that `parts` took apart; `kind` is its class. ValueError, KeyError and TypeError for other parts."""
     optimizer, stopping = restored(description, tensors)
-    # Without initial weights: they would take their time and memory, and be overwritten. And without the __init__ of a
-    # subclass, which may have other arguments: what it has set comes along.
+    # `build` and not __init__: that would draw initial weights in vain, and a subclass's may have other arguments. What
+    # it has set comes along by __setstate__.
     network = kind.__new__(kind, **description["network"])
     build(network, **description["network"])
     engine = engine_of(network)
@@ -151,7 +151,7 @@ def rebuilt(kind: type[Network], description: Description, tensors: Mapping[str,
     if optimizer is not None:
         optimizer.bind(engine)
         for index, block in enumerate(optimizer.state):
-            if (name := f"optimizer.{index}") in tensors:       # else momentum was set since the last fit
+            if (name := f"optimizer.{index}") in tensors:       # no, if momentum was set after the last fit
                 engine.unpack(tensors[name], block)
     if stopping is not None:
         if "early_stopping.best" in tensors:

@@ -62,7 +62,7 @@ class DivergenceError(ValueError):
 
 
 class State:
-    """Everything that a fit changes beside the numbers in blocks, as it is now; `bring_back` restores it."""
+    """Everything that a fit changes beside the numbers in blocks, as it was when this was made."""
 
     def __init__(self, network: Network, optimizer: AnyOptimizer, stopping: EarlyStopping | None) -> None:
         self.network, self.optimizer, self.stopping = network, optimizer, stopping

@@ -15,8 +15,8 @@ import numpy as np
 from .._checks import Settings, checked_count, checked_integer, choose, number, optional, shown, yes_or_no
 from .._words import explains, meant
 from .callback import Callback
-from .fit import latest, recorded, watch
-from .metrics import METRICS
+from .fit import latest, recorded, set_watched
+from .metrics import mode_of
 from .trainable import at_rest, engine_of
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .._types import Fit, FloatArray, Network
     from ..core import Engine
 
+# What a fit changes: attributes that `memory` keeps and `bring_back` restores.
 REMEMBERED = "best", "best_epoch", "waited", "best_parameters", "_best_of"
 
 
@@ -126,7 +127,7 @@ class EarlyStopping(Settings, Callback):
         return {name: getattr(self, name) for name in ("patience", "min_change", "monitor", "mode", "restore_best")}
 
     def belong(self, engine: Engine | None) -> None:
-        """Makes it that of the network with this engine, or nobody's."""
+        """Makes it belong to the network with this engine; to none for None."""
         if engine is None:
             vars(self).pop("_owner", None)
         else:
@@ -146,7 +147,7 @@ class EarlyStopping(Settings, Callback):
         self.belong(owner)
 
     def watch(self, fit: Fit) -> None:
-        """Refuses what it cannot watch in a fit, and makes ready for it: it is the fit's network's from now on."""
+        """Prepares for a fit, or refuses one in which it cannot watch. It belongs to the fit's network from now on."""
         lists = recorded(fit)
         self._name = self.monitor or ("validation_loss" if "validation_loss" in lists else "loss")
         mode = self._mode_of(self._name, lists)
@@ -164,7 +165,7 @@ class EarlyStopping(Settings, Callback):
             self._forget()
         self._best_of = best_of
         self._sign = 1 if mode == "min" else -1
-        watch(fit, self._name)
+        set_watched(fit, self._name)
 
     def _mode_of(self, name: str, lists: Collection[str]) -> str:
         """Which values of a list are better; refuses a list that the fit does not record."""
@@ -174,8 +175,7 @@ class EarlyStopping(Settings, Callback):
                 hint = "there is none without validation_data; "
             raise ValueError(f"monitor is {name!r}, which this fit does not record; {hint}it records "
                              f"{', '.join(sorted(lists))}")
-        metric = METRICS.get(name.removeprefix("validation_"))
-        mode = self.mode or ("min" if name.endswith("loss") else metric.mode if metric is not None else None)
+        mode = self.mode or mode_of(name)
         if mode is None:
             raise ValueError(f"mode is None, but whether a larger {name!r} is better is not known; "
                              "pass mode='max' or 'min'")
@@ -187,7 +187,7 @@ class EarlyStopping(Settings, Callback):
         self.waited = 0
 
     def on_fit_begin(self, fit: Fit) -> None:
-        self._same = True       # whether all values of this fit are the best one
+        self._same = True       # whether every value of this fit equals `best`
 
     def on_epoch_end(self, fit: Fit) -> None:
         value, parameters, epochs_ago = latest(fit, self._name)

@@ -2,8 +2,8 @@
 
 `Network.fit` prepares settings, rows, validation and scores, and calls `train`. The optimizer says which loop it needs:
 `MinibatchOptimizer` has the one for steps on batches, lbfgs.py another one. A `Fit` is what callbacks see of it; the
-functions `recorded`, `latest` and `watch` are what early_stopping.py needs beyond that. Epochs themselves run in the
-compiled `core.Trainer`, without Python.
+functions `recorded`, `latest` and `set_watched` are what early_stopping.py needs beyond that. Epochs themselves run in
+the compiled `core.Trainer`, without Python.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def recorded(fit: Fit) -> dict[str, Scored | None]:
     return {**dict.fromkeys(losses), **fit._metrics}
 
 
-def watch(fit: Fit, name: str) -> None:
+def set_watched(fit: Fit, name: str) -> None:
     """Says that an EarlyStopping watches a list of a fit's history."""
     fit._watches_loss = name == "loss"
 
@@ -126,7 +126,8 @@ def train(network: Network, engine: Engine, settings: FitSettings, loop: Callabl
     """Runs a fit whose arguments are all checked. An error before the first step leaves everything as it was."""
     optimizer, stopping, threads = settings.optimizer, settings.early_stopping, ranks.threads(settings.threads)
     fit = Fit(network, settings, validation, metrics, ranks)
-    outer, start = engine.most_threads, None        # of a fit whose callback this one is in
+    outer = engine.most_threads     # set by the fit whose callback began this one, if there is such a fit
+    start = None
     engine.acquire()
     try:
         engine.most_threads = threads or 0
@@ -163,7 +164,7 @@ class MinibatchOptimizer(CompiledOptimizer):
         return partial(run, source(engine, X, y, sample_weight, settings, ranks), self)
 
     def for_single_steps(self) -> Self:
-        """Itself, as it trains by `train_on_batch`, too."""
+        """This optimizer, which can train by `train_on_batch`; LBFGS refuses."""
         return self
 
     def memory(self) -> tuple[Any, ...]:
@@ -238,9 +239,12 @@ def diverged(fit: Fit, source: Source, way: WayBack, step: int, rate: float) -> 
 
 
 def watched_loss(network: Network, source: Source, trainer: Trainer, loss: float) -> Watched:
-    """What an EarlyStopping watches after an epoch whose recorded loss is this: the loss of the parameters as they
-    are. Where the rows are not read again, that of a single step is the loss of the parameters before it, unless
-    dropout or smoothed targets make it another loss than `evaluate` gives."""
+    """What an EarlyStopping watches after an epoch with this recorded loss.
+
+    It is the loss of the present parameters over all rows, where these can be read again. Otherwise the recorded loss
+    has to do. An epoch of a single step recorded the loss of the parameters before that step, so it counts for them;
+    but with dropout or smoothed targets it is another loss than `evaluate` gives, and the last batch is read again.
+    """
     engine = engine_of(network)
     if source.rereads or (trainer.steps == 1 and (any(engine.dropout) or engine.label_smoothing)):
         return source.mean_loss(network), engine.parameters, 0

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from .._words import meant
-from .metrics import METRICS
+from .metrics import mode_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -52,8 +52,9 @@ class History:
         self._metrics: dict[str, list[float]] = {name: [] for name in metrics}
 
     def __getattr__(self, name: str) -> list[float]:
-        if not name.startswith("_") and name in self._metrics:
-            return self._metrics[name]
+        metrics: dict[str, list[float]] = vars(self).get("_metrics", {})    # which a copy in the making has not yet
+        if name in metrics:
+            return metrics[name]
         if name.startswith("_"):
             raise AttributeError(name)
         recorded = self.as_dict()
@@ -103,14 +104,12 @@ class History:
         for name, values in self.as_dict().items():
             if name == "seconds" or not values:
                 continue
-            metric = METRICS.get(name.removeprefix("validation_"))
-            mode = "min" if name.endswith("loss") else metric.mode if metric is not None else None
-            finite = [(value, epoch) for epoch, value in enumerate(values, 1)
-                      if value is not None and math.isfinite(value)]
-            best, epoch = ("", "")
+            mode = mode_of(name)
+            finite = [(value, epoch) for epoch, value in enumerate(values, 1) if math.isfinite(value)]
+            best = epoch = ""
             if mode is not None and finite:
                 value, number = min(finite) if mode == "min" else max(finite, key=lambda pair: pair[0])
-                best, epoch = f"{value:.4g}", str(number)
+                best, epoch = brief(value), str(number)
             rows.append((name, brief(values[0]), best, epoch, brief(values[-1])))
         return rows
 
@@ -127,6 +126,6 @@ def record(history: History, loss: float, validation_loss: float | None, learnin
         recorded.append(value)
 
 
-def brief(value: float | None) -> str:
+def brief(value: float) -> str:
     """A number in four digits."""
-    return "" if value is None else f"{value:.4g}"
+    return f"{value:.4g}"

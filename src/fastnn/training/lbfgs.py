@@ -36,8 +36,8 @@ class LBFGS(Settings):
     step's length. `history_size` pairs of steps approximate the curvature; the fit ends before
     its last epoch where the largest element of the gradient is below `tolerance_gradient`, or
     the loss changes by less than `tolerance_change` of itself ("converged" in
-    `history.stopped_by`), or `max_evaluations` of the loss are done, and the line search that
-    goes on then ("evaluations"; None is no limit). Each fit starts with an empty history. Needs SciPy.
+    `history.stopped_by`), or the loss has been evaluated `max_evaluations` times and the line search
+    under way has ended ("evaluations"; None is no limit). Each fit starts with an empty history. Needs SciPy.
 
     The loss and its gradient have the same bits on every machine, but the steps are computed by SciPy and its
     BLAS, whose roundings depend on the processor: runs on different machines agree to rounding, not to the bit.
@@ -87,7 +87,7 @@ class LBFGS(Settings):
         return ()
 
     def bind(self, engine: Engine) -> None:
-        """It keeps nothing of a network, and so belongs to none."""
+        """Does nothing: it keeps nothing of a network, and so belongs to none."""
 
     def loop(self, engine: Engine, X: object, y: object, sample_weight: object, settings: FitSettings,
              ranks: Ranks) -> Callable[[Fit, State], History]:
@@ -114,10 +114,10 @@ class LBFGS(Settings):
         self.epochs += 1
 
     def observe(self, loss: float) -> None:
-        """There is no schedule to tell."""
+        """Does nothing: there is no schedule that the loss would concern."""
 
 
-REASONS = "converged", "line_search", "evaluations"
+REASONS = "converged", "line_search", "evaluations"     # why SciPy ended: `history.stopped_by`
 
 
 class Task(IntEnum):
@@ -127,6 +127,7 @@ class Task(IntEnum):
 
 
 def scipy_minimize() -> Callable[..., Any]:
+    """SciPy's `minimize`; an ImportError that says how to get it."""
     return library("scipy.optimize", "SciPy", "lbfgs", "LBFGS").minimize
 
 
@@ -250,7 +251,7 @@ class Minimisation:
         return objective, gradient.astype(np.float64)
 
     def penalty(self) -> float:
-        """That of the present weights."""
+        """The l1 and l2 penalties of the present weights."""
         total = 0.0
         with np.errstate(over="ignore"):
             for w in self.network.weights:

@@ -2,9 +2,9 @@
 
 A metric is a function of the targets and of `predict`'s outputs: a name below, or any callable
 `(y, outputs) -> float`. They are taken on the validation rows where there are some (and are called
-`validation_<name>` then), else on the training rows. `measured` takes one: it gives targets the shape of the
-outputs, and weights to functions that take `sample_weight`. On which rows and when a fit takes them is known in
-training/validation.py.
+`validation_<name>` then), else on the training rows. `measured` computes one: it gives targets the shape of the
+outputs, and weights to functions that take `sample_weight`. validation.py knows on which rows and when a fit computes
+them.
 """
 
 from __future__ import annotations
@@ -117,6 +117,12 @@ METRICS = {"accuracy": Metric(accuracy, "max", classes=True), "r2": Metric(r2, "
            "mse": Metric(mse, "min"), "rmse": Metric(rmse, "min")}
 
 
+def mode_of(name: str) -> str | None:
+    """Which values are better in the list of a History with this name, "min" or "max"; None where that is not known."""
+    metric = METRICS.get(name.removeprefix("validation_"))
+    return "min" if name.endswith("loss") else None if metric is None else metric.mode
+
+# Names that a History has already, so no metric can have them.
 RECORDED = ("loss", "validation_loss", "learning_rate", "seconds", "stopped_by", "as_dict", "to_frame", "last")
 
 

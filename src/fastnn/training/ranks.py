@@ -37,7 +37,7 @@ class Ranks:
         return [value]
 
     def common(self, error: Exception) -> Exception:
-        """An error that every rank raises, as all have seen what it is about."""
+        """The error, which every rank raises: all of them have found the same."""
         return error
 
     def joined_rows(self, about: str, array: Array) -> Array:
@@ -60,7 +60,7 @@ class Ranks:
         return lambda: mean_loss(network, rows)
 
     def gradients_of(self, network: Network, rows: Rows) -> Callable[[], tuple[float, FloatArray]]:
-        """A function that returns the same and its gradient, a block."""
+        """A function that returns the mean loss over every rank's rows, and its gradient, a block."""
         return lambda: engine_of(network).gradients(rows)
 
 

@@ -1,7 +1,7 @@
 """What users pass as rows: inputs, targets and weights, checked and converted for one engine.
 
 `as_rows` makes the engine's `Rows` of arrays; `held_out` divides them into rows to learn from and rows to validate
-with. Where rows come from in a fit, and when, is known in sources.py.
+with. sources.py knows where a fit takes its rows from, and when.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from .._types import Array, ClassWeight, FloatArray, Integers, Labels, Weights
     from ..core import Engine
 
-VALIDATION = 2**64 - 1          # where an epoch's number makes the rows' order: which rows are held out
+# `random_order` gets it in place of an epoch's number: that order says which rows are held out.
+VALIDATION = 2**64 - 1
 
 
 def check_inputs(X: object, n_inputs: int) -> Array:
@@ -131,7 +132,7 @@ def misshapen(engine: Engine, y: Array, flat: str) -> str:
     """The sentence for targets (n,) or (n, k) that do not fit the outputs, and what to do; `flat` makes them (n,)."""
     rows, outputs = len(y), engine.layer_sizes[-1]
     columns = y.shape[1] if y.ndim == 2 else 0
-    as_labels = columns < 2 and y.dtype.kind in "iu" and y.min() >= 0 and y.max() < outputs
+    as_labels = columns < 2 and y.size > 0 and y.dtype.kind in "iu" and y.min() >= 0 and y.max() < outputs
     if takes_labels(engine):
         return (f"y has shape {y.shape}, but softmax takes labels ({rows},) or probabilities ({rows}, {outputs})"
                 + (f"; pass labels as {flat}" if columns == 1 else ""))
@@ -219,12 +220,11 @@ def held_out(engine: Engine, X: object, y: object, sample_weight: object, valida
     if ranks is not ONE:
         raise ValueError(f"validation_data is {validation_data}, but with a communicator must be this "
                          "rank's own rows, (X, y): a fraction would be others on other numbers of ranks")
-    learned, validated = split(engine, X, y, sample_weight, validation_data)
-    return learned, validated
+    return split(engine, X, y, sample_weight, validation_data)
 
 
 def split(engine: Engine, X: object, y: object, sample_weight: object,
-          fraction: float) -> list[tuple[Array, Array, Weights]]:
+          fraction: float) -> tuple[Any, Any]:
     """(X, y, sample_weight) to train on and the same to validate with: a random `fraction` of the rows, always the
     same for one seed."""
     fraction = number("validation_data", fraction, low=0, high=1, open_low=True)
@@ -240,5 +240,6 @@ def split(engine: Engine, X: object, y: object, sample_weight: object,
     order = random_order(len(X), engine.seed, VALIDATION)
     if sample_weight is not None:
         sample_weight = checked_weights("sample_weight", sample_weight, len(X))
-    parts = np.sort(order[count:]), np.sort(order[:count])
-    return [(X[part], y[part], None if sample_weight is None else sample_weight[part]) for part in parts]
+    learned, validated = ((X[part], y[part], None if sample_weight is None else sample_weight[part])
+                          for part in (np.sort(order[count:]), np.sort(order[:count])))
+    return learned, validated

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeGuard
@@ -106,7 +107,9 @@ def checked_class_weight(class_weight: object) -> ClassWeight | None:
     if class_weight is None or (isinstance(class_weight, str) and class_weight == "balanced"):
         return class_weight     # type: ignore[return-value]
     if isinstance(class_weight, str) or not hasattr(class_weight, "items"):
-        one_each = not isinstance(class_weight, str) and np.ndim(class_weight) == 1     # type: ignore[arg-type]
+        one_each = False
+        with suppress(ValueError):      # such as a list whose rows have different lengths
+            one_each = not isinstance(class_weight, str) and np.ndim(class_weight) == 1     # type: ignore[arg-type]
         came = " ".join(shown(class_weight).split())
         raise TypeError(f"class_weight is {came}, but must be 'balanced' or a dictionary {{class: weight}}"
                         + ("; pass dict(enumerate(class_weight))" if one_each else ""))

@@ -108,7 +108,8 @@ def chunk_rows(engine: Engine, batch: int) -> int:
 
 
 def mean_loss_of_arrays(network: Network, arrays: Arrays) -> float:
-    """The mean loss of a network over the rows of arrays, some of which count; a memory-mapped X is read in parts."""
+    """The mean loss of a network over the rows of arrays, whose weights are not all zero. What has to be converted is
+    read in parts."""
     engine = engine_of(network)
     if fits(arrays[0], engine):
         return mean_loss(network, Rows(engine, *arrays))
@@ -133,12 +134,12 @@ def overflows(engine: Engine, rows: Rows) -> bool:
 
 
 def overflow_of_arrays(engine: Engine, arrays: Arrays, batch: int) -> bool:
-    """Whether that is so for any part of arrays: a batch, or several small ones."""
+    """Whether any part of the arrays `overflows`: a batch, or several small ones."""
     return any(overflows(engine, part) for part in parts_of_arrays(engine, arrays, max(batch, PART_ROWS)))
 
 
 def read(engine: Engine, arrays: Arrays, order: Integers | None, first: int, last: int) -> Rows:
-    """Rows first … last-1 of an order (None: as they stand) of arrays that kernels cannot read where they stand."""
+    """Rows first … last-1 of arrays, in an order (None: as they stand), converted so that kernels can read them."""
     numbers = np.arange(first, last) if order is None else order[first:last]
     X, values, labels, row_weights = selected(arrays, slice(first, last) if order is None else numbers)
     return Rows(engine, converted("X", np.asarray(X), engine, numbers), values, labels, row_weights)
@@ -183,7 +184,7 @@ class Batches:
         return takewhile(is_batch, map(self.following, range(self.steps)))
 
     def following(self, _: int) -> Any:
-        """The batch after the last one, of the iterable's beginning after its end; END if it has none."""
+        """The next batch. After its end the iterable begins anew; END if it gives no batch then."""
         batch = next(self._going, END)
         if batch is END:
             self._going = iter(self.batches)
@@ -220,7 +221,7 @@ class Batches:
 
 
 def is_batch(batch: Any) -> bool:
-    """Whether this is no END."""
+    """Whether this is a batch, and not END."""
     return batch is not END
 
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 def read_only(path: str) -> Any:
-    """An attribute that gives another one, such as "_engine.seed", and cannot be set."""
+    """A property that reads the attribute at this path, such as "_engine.seed". It cannot be set."""
     return property(attrgetter(path))
 
 
@@ -51,7 +51,7 @@ class Trainable(CompiledNetwork):
     _epochs_trained: int
     metadata: dict[str, Any]
 
-    # What it is cannot be changed, so it always agrees with the engine.
+    # What a network was built with cannot be changed, so it always agrees with the engine.
     layer_sizes: Final[tuple[int, ...]] = read_only("_engine.layer_sizes")
     activations: Final[tuple[str, ...]] = read_only("_engine.activations")
     dtype: Final[str] = read_only("_engine.dtype")
@@ -98,7 +98,8 @@ class Trainable(CompiledNetwork):
         return sum((n_in + 1) * n_out for n_in, n_out in pairwise(self.layer_sizes))
 
 
-OWN = "_weights", "_biases", "_initializer", "_early_stopping", "_epochs_trained", "metadata"   # what parts hold
+# Attributes that `parts` of storage/state.py saves; whatever else an instance has belongs to a subclass or a user.
+OWN = "_weights", "_biases", "_initializer", "_early_stopping", "_epochs_trained", "metadata"
 
 
 class Progress(NamedTuple):
@@ -155,7 +156,7 @@ def classifies(loss: AnyLoss) -> bool:
 
 
 def engine_of(network: Trainable) -> Engine:
-    """A network's engine, which the caller keeps while it works: somebody may call `__init__` again meanwhile."""
+    """A network's engine. Callers ask once and keep it, as somebody may call `__init__` again meanwhile."""
     return network._engine
 
 
@@ -166,8 +167,10 @@ def initializer_of(network: Trainable) -> str | None:
 
 @contextmanager
 def at_rest(network: Trainable, stepping: bool = False) -> Iterator[Engine]:
-    """Within it no other thread does training steps or copies, so what is copied belongs to one step. `stepping` is
-    for what is done again and again, and lets others come first."""
+    """Within it no other thread does training steps or copies, so what is copied belongs to one step.
+
+    `stepping` is for training steps: other threads that wait for a copy come first.
+    """
     engine = network._engine
     engine.lock(stepping)
     try:
@@ -188,12 +191,12 @@ def progress_of(network: Trainable) -> Progress:
 
 
 def set_progress(network: Trainable, progress: Progress) -> None:
-    """Makes a network's training as far as this. It takes hardly any memory, which may have run out."""
+    """Sets how far a network's training has come. It takes hardly any memory, which may have run out."""
     network._optimizer, network._early_stopping, network._epochs_trained, network._engine.steps = progress
 
 
 def set_optimizer(network: Trainable, optimizer: AnyOptimizer, early_stopping: EarlyStopping | None) -> None:
-    """Makes these the network's: a fit with them begins."""
+    """Gives a network these two, as a fit with them begins."""
     network._optimizer, network._early_stopping = optimizer, early_stopping
 
 
