@@ -105,7 +105,7 @@ cdef class Rows:
             self.order = <Py_ssize_t *> malloc(self.data.rows * sizeof(Py_ssize_t))
             if self.order == NULL:
                 raise MemoryError(f"no memory for the order of {self.data.rows} rows")
-            self.data.order = self.order
+        self.data.order = self.order
         with nogil:
             shuffle_rows(self.order, self.data.rows, seed, epoch)
         return 0

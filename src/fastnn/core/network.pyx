@@ -120,6 +120,7 @@ cdef class Engine(Model):
         job.plan = &workspace.plan
         job.data = rows.data
         job.data.smoothing = 0
+        job.data.order = NULL       # this workspace has no room for gathered rows
         job.losses = rows.losses
         job.batch = batch
         job.last = 0

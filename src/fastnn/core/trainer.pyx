@@ -303,6 +303,8 @@ cdef class Trainer:
         cdef double start
         cdef int threads
         cdef Job job
+        if rows is not None:
+            rows.check(model)
         self.reserve(batch)
         self.workspace.set_gradients(block)
         if count == 0:
