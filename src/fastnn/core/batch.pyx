@@ -14,6 +14,7 @@ from libc.stdint cimport uint64_t, uintptr_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
+from ..kernels.random cimport INITIAL_WEIGHTS, SPREAD_ORDERS
 from ..kernels.random cimport random_bits as counted_bits
 from ..kernels.random cimport shuffle as shuffle_rows
 from ..kernels.types cimport ROW_BYTES, Layer, packed_bytes, padded, transposed_bytes
@@ -46,7 +47,7 @@ def random_bits(uint64_t seed, uint64_t stream, Py_ssize_t first, Py_ssize_t cou
     """Numbers first … first + count - 1 of the random 64-bit integers of a seed and a stream (kernels/random.pxd)."""
     bits = np.empty(count, np.uint64)
     cdef uint64_t *values = <uint64_t *> pointer(bits)
-    cdef uint64_t key = counted_bits(counted_bits(seed, 1), stream)
+    cdef uint64_t key = counted_bits(counted_bits(seed, INITIAL_WEIGHTS), stream)
     cdef Py_ssize_t i
     for i in range(count):
         values[i] = counted_bits(key, <uint64_t> (first + i))
@@ -135,7 +136,7 @@ def spread_order(Py_ssize_t first, Py_ssize_t last, Py_ssize_t rows, Py_ssize_t 
     cdef Py_ssize_t *start_of = <Py_ssize_t *> pointer(starts)
     cdef Py_ssize_t *place_of = <Py_ssize_t *> pointer(places)
     cdef Py_ssize_t *drawn_values = <Py_ssize_t *> pointer(drawn)
-    cdef uint64_t key = counted_bits(seed, 3)          # 0 is of whole orders, 1 of initial weights, 2 of dropout
+    cdef uint64_t key = counted_bits(seed, SPREAD_ORDERS)
     cdef Py_ssize_t *numbers
     for stratum in range(begin, stop):
         start = rows * stratum // batch
