@@ -5,7 +5,7 @@ from libc.stdint cimport uintptr_t
 from ..kernels.types cimport KernelTable, LossFacts, Update
 from .runtime cimport Pool, Scratch
 
-cpdef double weight_sum(weights, Py_ssize_t rows) except? -1
+cdef double weight_sum(weights, Py_ssize_t rows) except? -1
 
 
 cdef class Operand:

@@ -445,6 +445,6 @@ cdef class Kernels:
         return 2 * table.chains * table.lanes * rounds
 
 
-cpdef double weight_sum(weights, Py_ssize_t rows) except? -1:
+cdef double weight_sum(weights, Py_ssize_t rows) except? -1:
     """The sum of the weights, correctly rounded: the same on every machine."""
     return float(rows) if weights is None else fsum(weights)

@@ -8,7 +8,7 @@ from time import perf_counter
 
 import numpy as np
 
-from .._checks import checked_integer, choose
+from .._checks import checked_count, choose
 from .runtime import aligned_zeros
 
 cimport cython
@@ -28,8 +28,6 @@ from .runtime cimport (
 
 cnp.import_array()
 
-cdef object MOST_COUNTED = 2**62 - 1     # steps or epochs: whatever is added to them stays a long long
-
 
 cdef class CompiledOptimizer:
     """The compiled half of an Optimizer: its constants and its state, as the update kernels read them."""
@@ -45,7 +43,7 @@ cdef class CompiledOptimizer:
 
     @steps.setter
     def steps(self, steps):
-        self.update.step = checked_integer("steps", steps, 0, MOST_COUNTED)
+        self.update.step = checked_count("steps", steps)
 
     @property
     def epochs(self):
@@ -54,7 +52,7 @@ cdef class CompiledOptimizer:
 
     @epochs.setter
     def epochs(self, epochs):
-        self.epochs_done = checked_integer("epochs", epochs, 0, MOST_COUNTED)
+        self.epochs_done = checked_count("epochs", epochs)
 
     def count_epoch(self):
         """One more is done."""
