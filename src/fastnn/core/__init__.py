@@ -1,4 +1,7 @@
-"""The compiled half: arrays and pointers, threads, the GIL; which instruction set is used."""
+"""The compiled half, where arrays become pointers, threads work and the GIL is released; the choice of kernels.
+
+The names below are what the rest of the package builds on. `dispatch` holds the kernels in use.
+"""
 
 from importlib.util import find_spec
 

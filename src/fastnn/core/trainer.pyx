@@ -55,7 +55,7 @@ cdef class CompiledOptimizer:
         self.epochs_done = checked_count("epochs", epochs)
 
     def count_epoch(self):
-        """One more is done."""
+        """Adds one to `epochs`."""
         self.epochs_done += 1
 
     @property
@@ -69,13 +69,13 @@ cdef class CompiledOptimizer:
         return self.model
 
     def set_owner(self, Model model, tuple state):
-        """Makes it what it was: the optimizer of one network with these blocks of state, or nobody's (None, ())."""
+        """Gives it back the owner and the blocks of state that it had; (None, ()) makes it nobody's."""
         self.update.first = model.block(state[0]) if len(state) > 0 else NULL
         self.update.second = model.block(state[1]) if len(state) > 1 else NULL
         self.model, self.state, self.stale = model, state, True
 
     cdef bint claim(self, Model model) except -1:
-        """Makes it the optimizer of one network; returns whether it was nobody's. ValueError where it is another's."""
+        """Makes it the optimizer of one network; returns whether it had none. ValueError where it has another."""
         cdef bint fresh, mine
         with cython.critical_section(self):
             fresh = self.model is None
@@ -165,7 +165,7 @@ cdef class Trainer:
 
     @property
     def steps(self):
-        """Those of this epoch, with one whose loss was not finite."""
+        """Steps of this epoch, and one more where a step's loss was not finite."""
         return self.optimizer.update.step - self.steps_before + self.failed
 
     cdef int copy_blocks(self, bint back) except -1:
@@ -192,7 +192,7 @@ cdef class Trainer:
         return &self.optimizer.update
 
     def begin(self):
-        """An epoch starts: what there is now can be restored."""
+        """Starts an epoch. `restore` brings back what there is now."""
         self.copy_blocks(False)
         self.steps_before = self.optimizer.update.step
         self.total = self.weight = self.seen = 0
@@ -225,11 +225,11 @@ cdef class Trainer:
         return 0
 
     def advance(self, Rows rows, Py_ssize_t batch, rates):
-        """One step for each `batch` of the rows, as they are ordered; False where a step's loss is not finite, or the
-        time is over: it and the rest are not done, or the rest. `rates` is the learning rate, or an array with one
-        for each step.
+        """One step for each `batch` of the rows, in their order. `rates` is the learning rate, or an array with one for
+        each step.
 
-        KeyboardInterrupt comes between two steps.
+        Returns False where it ends early: before the update of a step whose loss is not finite, or between two steps
+        after the deadline. KeyboardInterrupt comes between two steps.
         """
         rows.check(self.model)
         self.reserve(batch)
@@ -294,7 +294,8 @@ cdef class Trainer:
         total with these losses added.
 
         Half a step, which `apply_gradients` completes: in between, blocks of several parts of a batch may be added
-        together. `batch` is the most rows that any part has, `place` how many the whole batch has before them.
+        together. `batch` is the most rows that any part has, `place` how many rows the whole batch has before this
+        part. Without rows (None, first = last) the gradient is 0.
         """
         cdef Model model = self.model
         cdef Py_ssize_t count = last - first
@@ -351,6 +352,7 @@ cdef class Trainer:
         return self.total / self.model.divisor(self.weight)
 
     cdef int all_finite(self) except -1:
+        """Whether no parameter and no number of the optimizer's state is NaN or infinite."""
         cdef Py_ssize_t size = self.model.size
         cdef bint finite
         before = flush_subnormals()
