@@ -21,7 +21,7 @@ import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-# One line an instruction set: its name in FASTNN_ISA and the flags that add it to the baseline.
+# A line for each instruction set: its name in FASTNN_ISA, and the flags that add it to the baseline.
 # No -march: a module may only use what `core/cpu.pyx` asks the processor for.
 INSTRUCTION_SETS = {
     "x86_64": {
@@ -65,8 +65,7 @@ BUILD_MODES = {
 HEADERS = [*(f"src/fastnn/core/{name}.h" for name in ("compiled_as", "float_state", "team")),
            *(f"src/fastnn/kernels/{name}.h" for name in ("simd", "gemm", "elementary", "tables"))]
 
-
-# From the ground up: each uses those before it.
+# The compiled modules of core/, from the ground up: each may use those before it.
 CORE = ("cpu", "runtime", "ops", "model", "batch", "trainer", "network")
 
 
@@ -79,6 +78,7 @@ def target_machine():
 
 
 def extensions(mode):
+    """The modules to build for the target architecture, or those of them that FASTNN_MODULES names."""
     machine = target_machine()
     if machine not in INSTRUCTION_SETS:
         raise SystemExit(f"fastnn has no kernels for {machine!r}; it has them for {', '.join(INSTRUCTION_SETS)}")
@@ -120,7 +120,6 @@ setup(
     options={"build": {"build_base": f"build/{mode or 'release'}"}, "build_ext": {"parallel": True}},
     ext_modules=cythonize(
         extensions(mode),
-        nthreads=0,
         compiler_directives={
             "language_level": 3,
             "boundscheck": False,

@@ -1,7 +1,7 @@
 """Bugs to seed: the data of seeded_bugs.py, each a small edit that tests must notice.
 
 They are as small as real ones are: code that runs, is right nearly everywhere, and reads well enough to
-pass a review. `old` stands exactly once in its file; whoever changes that line changes the bug, too.
+pass a review. `old` stands exactly once in its file; who changes that line must change the bug, too.
 """
 
 from dataclasses import dataclass
@@ -145,7 +145,6 @@ BUGS = (
         "optimizer.steps, optimizer.epochs = count(saved, \"steps\"), count(saved, \"epochs\")",
         "optimizer.epochs = count(saved, \"epochs\")",
         ("test_continuation.py::test_a_copy_goes_on_as_the_original",)),
-
     Bug("shared-plateau",
         "A copy of an optimizer shares what its schedule remembers.",
         "schedules.py",

@@ -70,17 +70,17 @@ def table(title, files, columns):
     total = (share([ran for file in compiled for ran in runs[file].values()]) for runs in columns.values())
     print(f"| together | {' | '.join(total)} |\n")
     for file in compiled:
-        ran, there = ({line for runs in columns.values() for line, ran in runs[file].items() if ran or not only}
-                      for only in (True, False))
-        if there - ran:
-            print(f"never run: {file} {', '.join(map(str, sorted(there - ran)))}")
+        lines = {line for runs in columns.values() for line in runs[file]}
+        run = {line for runs in columns.values() for line, ran in runs[file].items() if ran}
+        if lines - run:
+            print(f"never run: {file} {', '.join(map(str, sorted(lines - run)))}")
     print()
 
 
-def share(lines):
-    """How many of these lines ran."""
-    lines = list(lines)
-    return f"{sum(lines)} of {len(lines)}, {sum(lines) / len(lines):.1%}" if lines else "–"
+def share(ran):
+    """How many lines ran; `ran` says it of each."""
+    ran = list(ran)
+    return f"{sum(ran)} of {len(ran)}, {sum(ran) / len(ran):.1%}" if ran else "–"
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ MOST_FILE_LINES = 500
 MOST_FUNCTION_LINES = 40
 MOST_ROOT_MODULES = 18
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
-# Private names of other libraries' that are also names of ours.
+# Private names of other libraries that are also private names of ours: (the module that uses it, the name).
 OTHERS = {("fastnn.interchange.sklearn", "_optimizer")}        # scikit-learn's
 
 

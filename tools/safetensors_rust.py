@@ -49,6 +49,7 @@ def serialize_file(specs, filename, metadata=None):
 
 
 def unique(pairs):
+    """The object of these pairs in JSON, which must not name a key twice."""
     if len(dict(pairs)) < len(pairs):
         raise SafetensorError("invalid JSON in header: duplicate key")
     return dict(pairs)
@@ -108,4 +109,4 @@ class safe_open:
                 for name, dtype, shape, content in self.parsed[1]}
 
 
-_safe_open_handle = None
+_safe_open_handle = None        # safetensors imports the name, and fastnn never calls it

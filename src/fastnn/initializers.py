@@ -27,12 +27,11 @@ VARIANCES: dict[str, Callable[[int, int], float]] = {
 }
 INITIALIZERS = tuple(f"{scheme}_{shape}" for scheme in VARIANCES for shape in ("normal", "uniform"))
 
-
 PIECE = 2**14       # weights drawn at a time; intermediate results take some ten times their memory
 
 
 def draw(weights: Array, name: str, seed: int, layer: int) -> None:
-    """weights (n_in, n_out) := those of this seed and layer number alone, piece by piece."""
+    """weights (n_in, n_out) := random ones by the initializer `name`, a function of the seed and the layer's number."""
     scheme, shape = name.split("_")
     n_in, n_out = weights.shape
     deviation = np.sqrt(VARIANCES[scheme](n_in, n_out))

@@ -37,7 +37,7 @@ NAMES = tuple(dict.fromkeys(loss["name"] for loss in FACTS))
 # These are computed from the pre-activations of their output activations, so that large logits stay finite.
 PAIRED = {name: outputs for name in NAMES
           if (outputs := tuple(loss["output"] for loss in FACTS if loss["name"] == name and not loss["of_output"]))}
-# With their defaults.
+# Those that have a parameter, with its default.
 PARAMETERS: dict[str, float] = {loss["name"]: loss["parameter"] for loss in FACTS if not math.isnan(loss["parameter"])}
 CHECKS: dict[str, Callable[[str, object], float]] = {
     "quantile": partial(number, low=0, high=1, open_low=True), "focal": partial(number, low=0)}

@@ -1,5 +1,4 @@
-'''
-The kernels as functions, for people who write their own training loop.
+"""The kernels as functions, for people who write their own training loop.
 
 Arrays are NumPy arrays of float32 or float64, all of one dtype in a call; shapes use
 
@@ -17,7 +16,7 @@ writes otherwise; activations may work in place. The GIL is released while a ker
 >>> ops.dense_forward(y, x, w, b, "relu")
 >>> y
 array([[0.]])
-'''
+"""
 
 from __future__ import annotations
 
@@ -66,8 +65,9 @@ def loss_forward_backward(dz: FloatArray | None, z: FloatArray, t: FloatArray, l
                           activation: ActivationName | str = "identity", weights: Weights = None) -> float:
     """The mean loss of outputs activation(z) against targets t, as a float; dz := its gradient with respect to z.
 
-    dz, z, t (m, n). The mean is over m*n elements ("cross_entropy": over m rows); with weights (m,), float64, it is
-    weighted by rows. "binary_cross_entropy" goes with "sigmoid", "cross_entropy" with "softmax", "poisson" with "exp".
+    dz, z, t (m, n). The mean is over m*n elements (over m rows for "cross_entropy", and for "focal" with "softmax");
+    with weights (m,), float64, it is weighted by rows. "binary_cross_entropy" goes with "sigmoid", "cross_entropy"
+    with "softmax", "focal" with either of these, "poisson" with "exp".
     """
     choose("activation", activation, dispatch.kernels.activations)
     known: Any = as_loss(loss)

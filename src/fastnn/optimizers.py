@@ -80,7 +80,7 @@ class Optimizer(Settings, MinibatchOptimizer):
     """
 
     kernel: str                         # its update in kernels/updates.pxd
-    constants: tuple[str, ...] = ()     # what it is made from, beside learning_rate and clipping; kernels know them too
+    constants: tuple[str, ...] = ()     # arguments beside learning_rate and clipping, as kernels name them, too
 
     _checks: ClassVar[dict[str, Callable[[str, Any], Any]]] = {
         "learning_rate": rate_or_schedule, "clip_norm": optional(POSITIVE), "clip_value": optional(POSITIVE),
@@ -111,7 +111,7 @@ class Optimizer(Settings, MinibatchOptimizer):
             check_epsilon(settings, self.network_engine.dtype)
 
     def settings(self) -> dict[str, Any]:
-        """The arguments that would make it again, beside the learning rate."""
+        """The arguments that would make it again, but for the learning rate and clipping."""
         return {name: getattr(self, name) for name in self.constants}
 
     def arguments(self) -> dict[str, Any]:

@@ -89,8 +89,7 @@ LOSSES = {
     "poisson": (lambda a, t: a - t * np.log(a), lambda a, t: 1 - t / a),
 }
 
-
-# name: the same, for a parameter; the focal loss of a sigmoid, and that of a softmax
+# name: a function of the parameter that gives such a pair; the focal loss has one for sigmoid and one for softmax
 PARAMETRIC_LOSSES = {
     "quantile": lambda q: (lambda a, t: np.maximum(q * (t - a), (q - 1) * (t - a)),
                            lambda a, t: np.where(a < t, -q, np.where(a > t, 1 - q, 0))),

@@ -175,6 +175,20 @@ def test_two_halves_of_a_step_are_a_step():
         assert same_bits(whole.get_parameters(), halves.get_parameters())
 
 
+def test_a_step_refuses_rows_of_another_network():
+    """A kernel would read beyond the rows of a network that has fewer inputs."""
+    narrow, wide = (fastnn.Network([n_inputs, 3, 1], dtype="float32") for n_inputs in (2, 20))
+    optimizer = fastnn.SGD(0.1)
+    optimizer.bind(wide._engine)
+    trainer = Trainer(wide._engine, optimizer, True, [])
+    rows = Rows(narrow._engine, np.zeros((4, 2), "f"), np.zeros((4, 1), "f"), None, None)
+    block = aligned_zeros(wide._engine.parameters.size, "float32")
+    with pytest.raises(RuntimeError, match="__init__ was called again"):
+        trainer.advance(rows, 4, 0.1)
+    with pytest.raises(RuntimeError, match="__init__ was called again"):
+        trainer.compute_gradients(rows, 0, 4, 4, 4.0, 0, 0.0, block)
+
+
 # Which rows come when
 
 

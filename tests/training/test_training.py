@@ -15,6 +15,7 @@ from helpers import ACTIVATIONS, DTYPES, PAIRS, packed, regression_data, same_bi
 import fastnn
 from fastnn import ops, reference
 from fastnn.activations import HIDDEN
+from fastnn.core import Rows, Trainer
 
 RELATIVE_TOLERANCE = {"float32": 1e-6, "float64": 1e-14}
 OPTIMIZERS = {
@@ -593,3 +594,31 @@ def test_a_history_of_nothing_and_of_one_epoch():
     assert fastnn.History()._repr_html_() == "<table><caption>History of 0 epochs in 0 s</caption></table>"
     history = fastnn.Network([2, 1]).fit(np.eye(2), [0, 1])
     assert repr(history).startswith("History of 1 epoch in ") and "\n  loss " in repr(history)
+
+
+@pytest.mark.any_isa
+def test_the_loss_of_rows_does_not_depend_on_their_order():
+    """Rows that a training has put in order are evaluated as they stand."""
+    engine = fastnn.Network([3, 4, 2])._engine
+    rows = Rows(engine, *regression_data(50, 3, 2, engine.dtype, seed=1), None, None)
+    loss = engine.evaluate(rows)
+    rows.arrange(np.arange(50)[::-1].copy())
+    assert engine.evaluate(rows) == loss
+
+
+@pytest.mark.any_isa
+def test_rows_that_were_arranged_are_shuffled_again():
+    """An order that was set between two epochs does not stay."""
+    def trained(arranged):
+        network, optimizer = fastnn.Network([3, 4, 2]), fastnn.SGD(0.1)
+        engine = network._engine
+        optimizer.bind(engine)
+        rows = Rows(engine, *regression_data(50, 3, 2, engine.dtype, seed=1), None, None)
+        trainer = Trainer(engine, optimizer, True, [])
+        for number in range(2):
+            trainer.epoch(rows, 10, 0.1, number)
+            if arranged:
+                rows.arrange(np.arange(50))
+        return network.get_parameters()
+
+    assert same_bits(trained(True), trained(False))

@@ -1,4 +1,7 @@
-"""The compiled half: arrays and pointers, threads, the GIL; which instruction set is used."""
+"""The compiled half, where arrays become pointers, threads work and the GIL is released; the choice of kernels.
+
+The names below are what the rest of the package builds on. `dispatch` holds the kernels in use.
+"""
 
 from importlib.util import find_spec
 
@@ -9,11 +12,11 @@ if find_spec("fastnn.core.cpu") is None:
 from .batch import Rows, called, random_bits, random_order, spread_order
 from .model import Model
 from .network import CompiledNetwork, Engine
-from .ops import Kernels, weight_sum
-from .runtime import aligned_zeros, count_fork, team_size
+from .ops import Kernels
+from .runtime import aligned_zeros, team_size
 from .trainer import CompiledOptimizer, Trainer
 
 __all__ = [
     "CompiledNetwork", "CompiledOptimizer", "Engine", "Kernels", "Model", "Rows", "Trainer", "aligned_zeros", "called",
-    "count_fork", "random_bits", "random_order", "spread_order", "team_size", "weight_sum",
+    "random_bits", "random_order", "spread_order", "team_size",
 ]

@@ -12,10 +12,10 @@ from .runtime cimport ThreadChoice
 cdef class Rows:
     cdef Model model                # for whose network they are
     cdef readonly tuple arrays      # x, targets, labels, weights: the memory that `data` points to
-    cdef object arranged            # the array that `arrange` was given
+    cdef object arranged            # the array that `arrange` was given: keeps its memory alive
     cdef Data data
-    cdef Py_ssize_t *order
-    cdef double *losses
+    cdef Py_ssize_t *order          # [rows]: what `shuffle` writes; NULL before
+    cdef double *losses             # [rows]: what `Engine.evaluate` writes; NULL before
     cdef readonly double weight     # of all rows together
 
     cdef int check(self, Model model) except -1

@@ -14,6 +14,7 @@ from libc.stdint cimport uint64_t, uintptr_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
+from ..kernels.random cimport INITIAL_WEIGHTS, SPREAD_ORDERS
 from ..kernels.random cimport random_bits as counted_bits
 from ..kernels.random cimport shuffle as shuffle_rows
 from ..kernels.types cimport ROW_BYTES, Layer, packed_bytes, padded, transposed_bytes
@@ -28,7 +29,8 @@ cdef extern from *:
     #include <stdint.h>
     #include <sys/mman.h>
 
-    /* The whole large pages within it are asked for as such, where the system knows them: fewer faults. */
+    /* Asks the system for large pages, where it has them: fewer page faults. Only pages that lie wholly in the
+       memory are asked for. */
     static void fastnn_ask_for_large_pages(void *memory, size_t size)
     {
     #ifdef MADV_HUGEPAGE
@@ -43,10 +45,10 @@ cdef extern from *:
 
 
 def random_bits(uint64_t seed, uint64_t stream, Py_ssize_t first, Py_ssize_t count):
-    """Numbers first … first + count - 1 of the random 64-bit integers of a seed and a stream (kernels/random.pxd)."""
+    """Random 64-bit integers for initial weights: numbers first … first+count-1 of this seed and stream (the layer)."""
     bits = np.empty(count, np.uint64)
     cdef uint64_t *values = <uint64_t *> pointer(bits)
-    cdef uint64_t key = counted_bits(counted_bits(seed, 1), stream)
+    cdef uint64_t key = counted_bits(counted_bits(seed, INITIAL_WEIGHTS), stream)
     cdef Py_ssize_t i
     for i in range(count):
         values[i] = counted_bits(key, <uint64_t> (first + i))
@@ -85,7 +87,7 @@ cdef class Rows:
         return self.data.rows
 
     cdef double weight_of(self, Py_ssize_t count) noexcept:
-        """The weight of the first rows of the order."""
+        """The weight of the first `count` rows of the order."""
         cdef double weight = 0
         cdef Py_ssize_t i
         if self.data.weights == NULL:
@@ -105,7 +107,7 @@ cdef class Rows:
             self.order = <Py_ssize_t *> malloc(self.data.rows * sizeof(Py_ssize_t))
             if self.order == NULL:
                 raise MemoryError(f"no memory for the order of {self.data.rows} rows")
-            self.data.order = self.order
+        self.data.order = self.order
         with nogil:
             shuffle_rows(self.order, self.data.rows, seed, epoch)
         return 0
@@ -120,12 +122,15 @@ def random_order(Py_ssize_t rows, uint64_t seed, uint64_t epoch):
 
 def spread_order(Py_ssize_t first, Py_ssize_t last, Py_ssize_t rows, Py_ssize_t batch, uint64_t seed, uint64_t epoch,
                  bint shuffled):
-    """The order in which an epoch takes rows first … last-1 of all `rows`, where every batch is spread over them all:
-    row i of a batch is one of rows i … i+1 times rows / batch, each of which comes once, in random order.
+    """The order in which an epoch takes the part first … last-1 of all `rows`, where a batch is spread over all rows.
 
-    So batches do not depend on how the rows are divided, and a part of the rows is nearly that part of
-    each batch. Returns three arrays: the order, of numbers from 0 for `first`; where each step begins in it,
-    and its length; how many rows each step's batch has before its first.
+    All rows are cut into `batch` equal stretches, the strata. Each batch takes one row of each stratum, and each
+    stratum gives its rows in a random order of its own. So batches do not depend on how the rows are divided into
+    parts, and a part has nearly its share of each batch.
+
+    Returns three arrays. The first is the order; row `first` has number 0 in it. The second says where each step
+    begins in the order, and ends with its length. The third says how many rows of each step's batch come before
+    those of this part.
     """
     cdef Py_ssize_t stratum, stop = (last * batch - 1) // rows + 1, begin = ((first + 1) * batch - 1) // rows
     cdef Py_ssize_t start, count, step, row, whole = rows // batch, steps = (rows + batch - 1) // batch
@@ -135,7 +140,7 @@ def spread_order(Py_ssize_t first, Py_ssize_t last, Py_ssize_t rows, Py_ssize_t 
     cdef Py_ssize_t *start_of = <Py_ssize_t *> pointer(starts)
     cdef Py_ssize_t *place_of = <Py_ssize_t *> pointer(places)
     cdef Py_ssize_t *drawn_values = <Py_ssize_t *> pointer(drawn)
-    cdef uint64_t key = counted_bits(seed, 3)          # 0 is of whole orders, 1 of initial weights, 2 of dropout
+    cdef uint64_t key = counted_bits(seed, SPREAD_ORDERS)
     cdef Py_ssize_t *numbers
     for stratum in range(begin, stop):
         start = rows * stratum // batch
@@ -146,7 +151,7 @@ def spread_order(Py_ssize_t first, Py_ssize_t last, Py_ssize_t rows, Py_ssize_t 
         for step in range(steps):
             row = -1 if step >= count else start + (numbers[step] if shuffled else step)
             numbers[step] = row - first if first <= row < last else -1
-            if stratum == begin:        # whose row may be that of whoever has the rows before
+            if stratum == begin:        # which may reach into the part before: then its row may come from there
                 place_of[step] = (stratum if step < whole else start - stratum * whole) + (0 <= row < first)
             start_of[step + 1] += first <= row < last
     for step in range(steps):
@@ -165,7 +170,7 @@ def spread_order(Py_ssize_t first, Py_ssize_t last, Py_ssize_t rows, Py_ssize_t 
 cdef class PythonLoss:
     """A loss that is a function of the user's, `(outputs, targets) -> (value, gradient)`, as the engine calls it.
 
-    Each Workspace has one: what the function raised belongs to the call that works there, and to no other thread's.
+    Each Workspace has one of its own, so that a call raises what its function raised, and not another thread's.
     """
 
     def __cinit__(self, function, Kernels kernels, str dtype, str activation):
@@ -210,7 +215,8 @@ def called(function, outputs, targets):
 cdef void call_python_loss(
         void *function, void *dz, double *losses, const void *z, const void *t, double scale, int activation,
         Py_ssize_t m, Py_ssize_t n) noexcept with gil:
-    """The engine's way to a PythonLoss; after an error the losses are NaN, which ends the epoch."""
+    """`Plan.python_loss`: lets a PythonLoss fill dz and losses. After an error the first loss is NaN, which ends the
+    epoch."""
     cdef PythonLoss loss = <PythonLoss> function
     cdef int type_number = cnp.NPY_FLOAT if loss.dtype == "float32" else cnp.NPY_DOUBLE
     cdef cnp.npy_intp shape[2]
@@ -232,8 +238,9 @@ cdef void call_python_loss(
 cdef class Workspace:
     """The memory of a batch on its way through an engine: layers' values, scratch, gathered rows.
 
-    For prediction, layers take turns in two buffers; for learning, each keeps its own. A batch
-    that learns is shared by the threads; otherwise each takes its own through the layers.
+    With `learning` each layer has buffers of its own, else layers take turns in two. With `gradients` the threads
+    share one batch; without, each thread takes a batch of its own through the layers. `gather` is for rows in
+    another order than they stand in, `dropping` for dropout.
     """
 
     def __cinit__(self, Model model, Py_ssize_t batch, *, bint learning, int threads, bint gather=False,
@@ -312,7 +319,7 @@ cdef class Workspace:
             else:
                 layer.y = layer.z = turns[index % 2]
             layer.passed = take(memory, &used, self.rows * row) if layer.dropout else layer.y
-        if learning:
+        if learning:        # row is the last layer's, as targets have its width
             self.plan.t_batch = take(memory, &used, self.rows * row)
             self.plan.weight_batch = <double *> take(memory, &used, self.rows * sizeof(double))
             self.plan.losses = <double *> take(memory, &used, self.rows * sizeof(double))
@@ -341,7 +348,7 @@ cdef class Workspace:
 
 
 cdef char *take(char *memory, Py_ssize_t *used, Py_ssize_t size) noexcept:
-    """The next `size` bytes, rounded up to ROW_BYTES."""
+    """The next `size` bytes of the memory, which count as used then, rounded up to ROW_BYTES."""
     cdef char *taken = memory + used[0]
     used[0] += (size + ROW_BYTES - 1) // ROW_BYTES * ROW_BYTES
     return taken

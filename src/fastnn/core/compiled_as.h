@@ -3,7 +3,8 @@
    setup.py puts its flags behind those of CC, CPPFLAGS and CFLAGS. Where something comes
    behind even these, or fastnn is compiled by other means, numbers would differ from those
    of every other build, NaN would go unnoticed, and a module would not run on the
-   processors that it is chosen for. Every other header includes this one. */
+   processors that it is chosen for. float_state.h and kernels/simd.h include this file, and
+   so every module that computes does. */
 
 #ifndef FASTNN_COMPILED_AS_H
 #define FASTNN_COMPILED_AS_H

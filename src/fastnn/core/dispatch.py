@@ -1,6 +1,6 @@
-"""Chooses one instruction set's kernels, once, at import.
+"""Chooses one instruction set's kernels, once, at import. All of the package computes with `kernels`.
 
-cpu.pyx says which may run; nothing else in Python knows them by name. FASTNN_ISA in the environment forces one.
+cpu.pyx says which instruction sets this machine can run. FASTNN_ISA in the environment forces one of them.
 """
 
 import os

@@ -1,4 +1,4 @@
-/* Subnormal numbers as zero while kernels run, and the caller's state back afterwards.
+/* Treats subnormal numbers as zero while kernels run, and gives the caller's state back afterwards.
 
    Adam's moments of a weight whose gradient stays 0 decay into subnormals, and there every
    operation is several times slower. The state is per thread; restoring it also drops the

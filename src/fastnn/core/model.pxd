@@ -7,7 +7,7 @@ from .ops cimport Kernels
 from .runtime cimport Pool
 
 cdef enum:
-    # Floating-point operations of a training step, for each row and parameter.
+    # Floating-point operations of a training step, for each row and each of its multiply-adds forward.
     STEP_OPERATIONS = 6
 
 
@@ -40,12 +40,12 @@ cdef class Model:
     cdef unsigned long training_thread      # the thread that trains
     cdef int trainings                      # which are under way: a callback of a fit may train, too
     cdef unsigned long lock_owner           # the thread that keeps others from the parameters
-    cdef int lock_depth, waiting            # how often it does; how many others wait for them
-    cdef bint steps_come_next               # whether the next thread to have them does training steps
+    cdef int lock_depth, waiting            # how often it has locked; how many calls other than steps wait to lock
+    cdef bint steps_come_next               # whether training steps wait, and are the next to lock
     cdef int lock_forks                     # `forks` when the lock was taken
     cdef bint stepping                      # whether the thread that trains is among its steps
     cdef int training_forks                 # `forks` when the training began
-    cdef public tuple copies                # blocks that a fit goes back to, see training/fit.py
+    cdef public tuple copies                # blocks that a fit goes back to, see training/divergence.py
 
     cdef void *block(self, array) except NULL
     cpdef int acquire(self) except -1

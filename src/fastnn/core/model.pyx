@@ -1,7 +1,7 @@
 """A network as training sees it: its layers, its block of parameters, its loss, and who may change them.
 
 `Model` is what rows, workspaces, optimizers and trainers know of a network; `Engine` in network.pyx adds what runs
-without them. It trusts its caller, `network.py`, which has checked every argument.
+without them. It trusts its caller, training/trainable.py, which has checked every argument.
 """
 
 from time import sleep
@@ -26,13 +26,13 @@ from .runtime cimport Pool, forks, pointer, sum_in_order
 cnp.import_array()
 
 cdef enum:
-    # Padding of weights that a network may have beside rows that need it.
+    # With more padding in all its weights, a network stores some layers without it.
     PADDING_BYTES = 1 << 22
 
 
 cdef double sum_of_squares(const void *values, Py_ssize_t itemsize, Py_ssize_t count) noexcept nogil:
-    """In double, where the square of a float32 does not vanish. `count` is a multiple of 8."""
-    cdef double sums[8]         # none waits for the one before
+    """Their sum of squares in double, where the square of a float32 does not vanish. `count` is a multiple of 8."""
+    cdef double sums[8]         # so that an addition need not wait for the one before
     cdef double value
     cdef Py_ssize_t i, j
     memset(sums, 0, sizeof(sums))
@@ -44,7 +44,7 @@ cdef double sum_of_squares(const void *values, Py_ssize_t itemsize, Py_ssize_t c
 
 
 cdef class Model:
-    """A network's layers, parameter block and loss; what a training keeps others from.
+    """A network's layers, parameter block and loss; which thread may change them.
 
     The block holds w0, b0, w1, b1, … with padded rows, so an optimizer is one loop over it. Where padding would take
     more than PADDING_BYTES, layers of which it is more than a fifth are stored without it.
@@ -123,7 +123,7 @@ cdef class Model:
         cdef bint mine
         with cython.critical_section(self):
             if self.trainings and self.training_thread != caller and self.training_forks != forks:
-                self.trainings = 0          # a thread of the parent, which is not here
+                self.trainings = 0          # of a thread that the parent process has, and this one has not
                 self.stepping = False
             mine = self.trainings == 0 or (self.training_thread == caller and not self.stepping)
             if mine:
@@ -138,7 +138,7 @@ cdef class Model:
         return 0
 
     cpdef int release(self) except -1:
-        """Ends it."""
+        """Ends the training that `acquire` began."""
         with cython.critical_section(self):
             self.trainings -= 1
         return 0
@@ -146,8 +146,9 @@ cdef class Model:
     cpdef int lock(self, bint stepping=False) except -1:
         """Keeps other threads from what a training step changes, until `unlock`: for a visit of steps, or for a copy.
 
-        It waits until others have unlocked, some 10 ms or one step. A thread may lock several times. Steps and others
-        take turns: before its steps a training lets those who wait come first, once; then its steps come next.
+        It waits until others have unlocked, some 10 ms or one step. A thread may lock several times. Steps and other
+        calls take turns: a training (`stepping`) that finds others waiting lets them go first, once; after that its
+        steps are the next to lock.
         """
         cdef unsigned long caller = PyThread_get_thread_ident()
         cdef bint held = False, waits = False, yields = stepping
@@ -171,7 +172,7 @@ cdef class Model:
                 if self.lock_depth and self.lock_forks != forks:
                     raise RuntimeError("this process was forked in the middle of a training step of this network, so "
                                        "its parameters are of several steps; fork between fits, or load a saved one")
-                sleep(2e-4 if yields else 1e-4)     # twice as long as others sleep, so that they see their turn
+                sleep(2e-4 if yields else 1e-4)     # who yields sleeps twice as long, so that others see their turn
                 yields = False
                 PyErr_CheckSignals()
         finally:
@@ -181,7 +182,7 @@ cdef class Model:
                     self.steps_come_next = self.steps_come_next and not stepping
 
     cpdef int unlock(self) except -1:
-        """Ends it."""
+        """Takes one `lock` back."""
         with cython.critical_section(self):
             self.lock_depth -= 1
         return 0
@@ -222,7 +223,7 @@ cdef class Model:
         return values
 
     def unpack(self, values, block):
-        """The way back: values (n_parameters,) into a block."""
+        """The inverse of `packed`: values (n_parameters,) into a block."""
         cdef Py_ssize_t start = 0
         for pair in zip(*self.views(block)):
             for view in pair:
@@ -232,8 +233,8 @@ cdef class Model:
     cdef const void *matrix(self, str name, array, Py_ssize_t rows, Py_ssize_t columns) except? NULL:
         """The memory of an array (rows, columns) as kernels read it; ValueError for any other.
 
-        It is asked here, where the memory is used: attributes of a subclass may say anything, and other code may have
-        run since a check in Python.
+        The check is here, where the memory is used: attributes of a subclass of ndarray may say anything, and other
+        code may have changed the array since a check in Python.
         """
         if not (cnp.PyArray_Check(array) and cnp.PyArray_ISCARRAY_RO(array) and cnp.PyArray_NDIM(array) == 2
                 and cnp.PyArray_TYPE(array) == self.type_number and cnp.PyArray_DIM(array, 0) == rows

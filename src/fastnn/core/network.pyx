@@ -1,7 +1,8 @@
 """The compiled half of a Network: whole batches through its layers, and the short ways of predict and train_on_batch.
 
 An `Engine` predicts, and computes losses, gradients and what flows through the layers; it changes no parameter.
-`CompiledNetwork` is the base of Network: a Python frame would take as long as a small network.
+`CompiledNetwork` is the base of Network. Its short ways are compiled because a Python frame takes as long as a small
+network.
 """
 
 import numpy as np
@@ -14,9 +15,7 @@ from libc.math cimport NAN, isfinite
 from libc.stdlib cimport malloc
 from libc.string cimport memset
 
-from ..kernels.types cimport (
-    Job, Layer, scratch_bytes,
-)
+from ..kernels.types cimport Job, Layer, scratch_bytes
 from .batch cimport Rows, Workspace
 from .model cimport STEP_OPERATIONS, Model
 from .runtime cimport (
@@ -32,7 +31,7 @@ cdef enum:
     BLOCK_ROWS = 96
     BLOCK_ROWS_OF_LARGE = 480
     LARGE_BYTES = 1 << 20
-    # Fewer are done before another thread could use the GIL.
+    # With fewer operations the GIL is kept: they are done before another thread could use it.
     OPERATIONS_WORTH_RELEASING = 200_000
 
 
@@ -40,7 +39,7 @@ cdef class Engine(Model):
     """Whole batches through the layers of a network, whose parameters they leave as they are."""
 
     def predict(self, cnp.ndarray x not None, cnp.ndarray out not None):
-        """out := the outputs for x, row by row the same bits in whatever company."""
+        """out := the outputs for x. The bits of a row do not depend on the other rows."""
         cdef Py_ssize_t rows = cnp.PyArray_DIM(x, 0) if cnp.PyArray_NDIM(x) else 0
         cdef Py_ssize_t n_out = self.layers[self.n_layers - 1].n_out
         cdef const void *inputs = self.matrix("X", x, rows, self.layers[0].n_in)
@@ -102,7 +101,7 @@ cdef class Engine(Model):
         return min((rows + threads - 1) // threads, BLOCK_ROWS_OF_LARGE if large else BLOCK_ROWS)
 
     def evaluate(self, Rows rows):
-        """The mean loss. A Python loss must be asked itself."""
+        """The mean loss of the rows. A network with a Python loss has none here: its caller calls that function."""
         rows.check(self)
         cdef double row_operations = 2.0 * self.multiply_adds
         cdef int threads = threads_for(rows.data.rows * row_operations, self.most_threads)
@@ -120,6 +119,7 @@ cdef class Engine(Model):
         job.plan = &workspace.plan
         job.data = rows.data
         job.data.smoothing = 0
+        job.data.order = NULL       # this workspace has no room for gathered rows
         job.losses = rows.losses
         job.batch = batch
         job.last = 0
@@ -192,7 +192,7 @@ cdef class Engine(Model):
 
 
 cdef class CompiledNetwork:
-    """What a Network does in compiled code: a Python frame would take as long as a small network."""
+    """What a Network does in compiled code, as a Python frame would take as long as a small network."""
 
     cdef Engine engine                  # None until __init__; a call keeps the one that it began with
     cdef public object _optimizer       # the last fit's
@@ -264,7 +264,7 @@ cdef class CompiledNetwork:
 
 
 cdef Engine engine_of(CompiledNetwork network):
-    """Its engine, which the caller holds while it works: somebody may call __init__ again meanwhile."""
+    """A network's engine. The caller keeps it while it works, as __init__ may be called again meanwhile."""
     if network.engine is None:
         raise RuntimeError(f"this {type(network).__name__} has no layers yet; call super().__init__(layer_sizes, …) in "
                            "its __init__ first")

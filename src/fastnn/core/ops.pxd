@@ -5,16 +5,16 @@ from libc.stdint cimport uintptr_t
 from ..kernels.types cimport KernelTable, LossFacts, Update
 from .runtime cimport Pool, Scratch
 
-cpdef double weight_sum(weights, Py_ssize_t rows) except? -1
+cdef double weight_sum(weights, Py_ssize_t rows) except? -1
 
 
 cdef class Operand:
     cdef str name
     cdef bint writable
     cdef Py_buffer view
-    cdef bint held
-    cdef void *copied
-    cdef void *data
+    cdef bint held                              # whether `view` must be released
+    cdef void *copied                           # [rows][stride]: the padded copy, or NULL
+    cdef void *data                             # [rows][stride]: what kernels use, the copy or the caller's memory
     cdef Py_ssize_t rows, columns, stride       # stride: elements from row to row of `data`
     cdef Py_ssize_t row_bytes, column_bytes     # strides of the caller's memory
 
@@ -40,7 +40,7 @@ cdef class Kernels:
     cdef readonly dict activations  # by name: what kernels/activations.pxd declares of each, as a dict with its code
     cdef readonly dict losses       # by name and output, "" for any: what kernels/losses.pxd declares, as a dict
     cdef readonly dict optimizers   # by name: what kernels/updates.pxd declares of each, as a dict with its code
-    cdef Pool scratches             # of the last product
+    cdef Pool scratches             # the Scratch of the last product
 
     cdef const KernelTable *table(self, str dtype) noexcept
     cdef int activation_code(self, activation) except -1

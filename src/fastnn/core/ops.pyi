@@ -5,10 +5,8 @@ from typing import Any, Self
 from numpy.typing import ArrayLike
 from typing_extensions import disjoint_base
 
-from .._types import FloatArray, Weights
+from .._types import FloatArray
 from ..losses import Loss
-
-def weight_sum(weights: Weights, rows: int) -> float: ...
 
 @disjoint_base
 class Kernels:

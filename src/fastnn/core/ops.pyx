@@ -1,7 +1,7 @@
 """The kernels as methods that check their arrays: what `fastnn.ops` documents.
 
 `Kernels` holds the tables of one instruction set. An `Operand` is one argument: its memory, or a copy of it as kernels
-want it; `Operands` are those of a call. The GIL is released around kernels. It asks the kernels which
+want it; `Operands` are those of a call. The GIL is released around kernels. `Kernels` also asks the kernels which
 activations, losses and optimizers they declare, and finds the codes of these by their names.
 """
 
@@ -78,6 +78,7 @@ cdef class Operand:
         self.copy(False)
 
     cdef void copy(self, bint back) noexcept:
+        """Copies the caller's memory to our padded rows, or back."""
         cdef Py_ssize_t itemsize = self.view.itemsize
         cdef Py_ssize_t together = self.columns if self.column_bytes == itemsize else 1
         cdef char *theirs
@@ -95,7 +96,7 @@ cdef class Operand:
                     memcpy(ours + j*itemsize, theirs + j*self.column_bytes, together*itemsize)
 
     cdef void span(self, uintptr_t *start, uintptr_t *end) noexcept:
-        """From the first byte of the caller's memory to the one after the last; rows may run backwards."""
+        """start := the first byte of the caller's memory, end := the one after the last. Strides may be negative."""
         cdef Py_ssize_t first = 0, last = 0, axis
         if self.view.len:
             last = self.view.itemsize
@@ -119,8 +120,8 @@ cdef class Operand:
 
 
 cdef double real_in(str name, value, double low, double high, bint open_low=False) except? -1:
-    """`number` of _checks.py, at once for a float that is in bounds: that call takes as long as an update of 500
-    parameters."""
+    """`number` of _checks.py, but without that call, which takes as long as an update of 500 parameters, for a float
+    that is in bounds."""
     cdef double result
     if type(value) is float:
         result = value
@@ -162,7 +163,7 @@ cdef wrong_kind(str name, array, str wanted):
 
 
 cdef class Operands:
-    """The arrays of one call, all of the dtype of the first that is named; its outputs lie apart from all others."""
+    """The array arguments of one call. All must have the dtype of the array that this is made from."""
 
     def __cinit__(self, array, str name):
         self.dtype = dtype_of(array, name)
@@ -208,6 +209,7 @@ cdef class Operands:
 
 
 cdef void *data_of(Operand operand) noexcept:
+    """Its memory; NULL for None."""
     return operand.data if operand is not None else NULL
 
 
@@ -274,6 +276,7 @@ cdef class Kernels:
         return facts
 
     cdef Scratch take_scratch(self, Py_ssize_t size):
+        """Scratch of at least this size: that of the last product, where it is large enough and free."""
         cdef Scratch scratch = self.scratches.take()
         return Scratch(size) if scratch is None or scratch.size < size else scratch
 
@@ -445,6 +448,6 @@ cdef class Kernels:
         return 2 * table.chains * table.lanes * rounds
 
 
-cpdef double weight_sum(weights, Py_ssize_t rows) except? -1:
+cdef double weight_sum(weights, Py_ssize_t rows) except? -1:
     """The sum of the weights, correctly rounded: the same on every machine."""
     return float(rows) if weights is None else fsum(weights)

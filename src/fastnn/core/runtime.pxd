@@ -8,7 +8,7 @@ cdef extern from "float_state.h" nogil:
     uint64_t flush_subnormals "fastnn_flush_subnormals"()
     void restore_float_state "fastnn_restore_float_state"(uint64_t before)
 
-cdef int forks          # of this process, from its first ancestor on: threads of a parent are not here any more
+cdef int forks          # that led to this process since fastnn was imported; a child has no threads of its parent
 
 cdef void *pointer(array) except? NULL
 cdef const void *column(str name, array, Py_ssize_t rows, int type_number) except? NULL
@@ -34,8 +34,8 @@ cdef class Pool:
 
 cdef class ThreadChoice:
     cdef int threads
-    cdef bint sure
-    cdef long long visits
+    cdef bint sure                      # whether there is nothing to find out
+    cdef long long visits               # begun so far
     cdef double together, alone         # seconds a row
 
     cdef int next_threads(self) noexcept

@@ -1,8 +1,8 @@
 """What runs around kernels: memory, threads, and the caller's floating-point state.
 
 `aligned_zeros`, `Scratch` and `Pool` are memory; `pointer` and `column` find that of an array. `run` does a Job with
-one thread or with several (team.h, which this module alone includes), and says how many are worth it. Subnormals are
-zero while a kernel runs and nowhere else. Nothing here knows networks.
+one thread or with several (team.h, which this module alone includes); `threads_for` and `ThreadChoice` say how many are
+worth it. Subnormals are zero while a kernel runs and nowhere else. Nothing here knows networks.
 """
 
 import os
@@ -30,12 +30,12 @@ cdef extern from "team.h" nogil:
 cdef enum:
     # Floating-point operations between two looks at pending signals: 2 to 10 ms.
     OPERATIONS_PER_VISIT = 200_000_000
-    # One thread more must have as many to do at a stretch: with less, two are slower than one.
+    # The least that each of several threads must have to do in one job: with less, two are slower than one.
     OPERATIONS_PER_THREAD = 5_000_000
     # A step of so many always gains from threads; whether a smaller one does, `ThreadChoice` finds out.
     OPERATIONS_SURE_TO_GAIN = 100_000_000
     VISITS_BETWEEN_TRIALS = 64
-    # Squares of weights are read beyond the last row (kernels/small.pxd): room for 16 rows of 256 bytes.
+    # kernels/small.pxd reads weights in squares, which may reach beyond the last row: room for 16 rows of 256 bytes.
     MARGIN_BYTES = 4096
 
 
@@ -69,6 +69,7 @@ cdef const void *column(str name, array, Py_ssize_t rows, int type_number) excep
 
 
 cdef double sum_in_order(const double *values, Py_ssize_t count, double total=0) noexcept nogil:
+    """total and the values, added one after the other."""
     cdef Py_ssize_t i
     for i in range(count):
         total += values[i]
@@ -89,7 +90,7 @@ cdef class Scratch:
 
 
 cdef class Pool:
-    """Memory that was used, for the next one who needs such: whoever takes it has it alone."""
+    """Keeps one piece of memory for the next call that needs such. A call that takes it is its only user."""
 
     cdef object take(self):
         with cython.critical_section(self):
@@ -113,6 +114,7 @@ forks = 0
 
 
 def count_fork():
+    """Tells a forked child that the threads of its parent are not there."""
     global forks
     forks += 1
 
@@ -127,7 +129,7 @@ def team_size():
 
 
 cdef int threads_for(double operations, int most) except -1:
-    """How many threads share so many operations: at most `most`, or as set_num_threads allows for 0."""
+    """How many threads share so many operations: at most `most`, or where that is 0, what set_num_threads allows."""
     if operations < 2 * OPERATIONS_PER_THREAD or most == 1:
         return 1
     return min(most or get_num_threads(), <int> min(operations / OPERATIONS_PER_THREAD, 1e6))
@@ -139,6 +141,7 @@ cdef Py_ssize_t rows_per_visit(double batch_operations, Py_ssize_t batch) noexce
 
 
 cdef void do_job(void *argument, int index, int count) noexcept nogil:
+    """The share of one of `count` workers in a Job, as a task of team.h."""
     cdef Job *job = <Job *> argument
     cdef Worker worker
     worker.index = index
@@ -150,7 +153,7 @@ cdef void do_job(void *argument, int index, int count) noexcept nogil:
 
 
 cdef int run(Job *job, int threads) except -1:
-    """Does a job, with this many threads if so many are to be had."""
+    """Does a job with this many threads, or with as many as there are."""
     cdef bint crowded = threads > 1 and threads > available_processors()
     with nogil:
         team_run(threads, crowded, do_job, job)
@@ -161,8 +164,8 @@ cdef class ThreadChoice:
     """Whether all threads share the steps of a visit, or one does them alone: whichever was faster lately.
 
     How long processors take to hand data to each other differs by a factor of five from machine to
-    machine, and on a virtual one from minute to minute: a step of 0.1 ms may be shared in 0.7 or in 1.8
-    times its time. So both ways are timed, the slower one seldom. The bits are the same.
+    machine, and on a virtual one from minute to minute: a step of 0.1 ms takes 0.7 or 1.8 times as long when it
+    is shared. So both ways are timed, the slower one seldom. The bits are the same.
     """
 
     def __cinit__(self, int threads, double step_operations):

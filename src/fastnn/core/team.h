@@ -4,10 +4,11 @@
                                            once, the caller being number 0, and returns when all are done
    fastnn_team_wait()                      within a task: returns when all of them have called it
 
-   Threads are started when a job first needs them. Who waits looks for some microseconds
-   whether it may go on, and then sleeps: nothing runs between jobs. A caller who finds the team
-   at work does its job alone, and so does one for whom no thread can be started: a task gets
-   the count that came of it. After a fork the child has a team of its own, without threads.
+   Threads are started when a job first needs them. A thread that waits spins for some
+   microseconds and then sleeps: nothing runs between jobs. A caller that finds the team at
+   work does its job alone, and so does one for whom no thread can be started; fewer threads
+   than asked for share a job where no more can be started. So a task must go by the count that
+   it is given. After a fork the child has a team of its own, without threads.
 
    `core/runtime.pyx` alone includes this file. One function is exported, for threadpoolctl. */
 
@@ -26,8 +27,8 @@
 #define FASTNN_PAUSE() __asm__ __volatile__("yield")
 #endif
 
-/* Looks before sleeping: some 60 microseconds, about what waking a thread takes on a virtual machine. */
-#define FASTNN_LOOKS 4000
+/* Spins before sleeping: some 60 microseconds, about what waking a thread takes on a virtual machine. */
+#define FASTNN_SPINS 4000
 
 typedef void (*fastnn_task)(void *argument, int index, int count);
 
@@ -37,26 +38,28 @@ typedef struct {
     pthread_cond_t changed;
     atomic_int sleepers;
     _Atomic uint64_t job;       /* number of the job << 16 | threads that do it: one word, read at once */
-    atomic_uint barrier;        /* how often all have met */
-    atomic_int arrived;
+    atomic_uint barrier;        /* how often all workers of a job have met */
+    atomic_int arrived;         /* workers that wait for the next meeting */
     atomic_int threads;         /* that exist, the caller included: `fastnn_team_size` may ask at any time */
-    atomic_int looks;
+    atomic_int spins;           /* before sleeping: FASTNN_SPINS, or 0 */
     fastnn_task task;
     void *argument;
 } fastnn_team;
 
 #define FASTNN_NEW_TEAM { \
-    .busy = PTHREAD_MUTEX_INITIALIZER, .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER, .threads = 1 }
+    .busy = PTHREAD_MUTEX_INITIALIZER, .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER, \
+    .threads = 1 }
 static fastnn_team fastnn_the_team = FASTNN_NEW_TEAM;
 
+/* In a forked child, which has none of its parent's threads. */
 static void fastnn_forked(void)
 {
     static const fastnn_team newborn = FASTNN_NEW_TEAM;
     memcpy(&fastnn_the_team, &newborn, sizeof newborn);
 }
 
-/* What has been changed before is seen by everyone who sleeps until it changes: a sleeper counts
-   itself before it looks, and this looks for sleepers after the change. */
+/* Wakes everyone who sleeps until what the caller has just changed changes. Nobody is missed: a sleeper
+   counts itself before its last look, and this looks for sleepers after the change. */
 static void fastnn_wake_sleepers(void)
 {
     fastnn_team *team = &fastnn_the_team;
@@ -67,9 +70,10 @@ static void fastnn_wake_sleepers(void)
     }
 }
 
-#define FASTNN_SLEEP_WHILE(unchanged) do { \
-    int looks_ = atomic_load(&fastnn_the_team.looks); \
-    while ((unchanged) && looks_-- > 0) \
+/* Spins and then sleeps while the expression is true. */
+#define FASTNN_WAIT_WHILE(unchanged) do { \
+    int spins_ = atomic_load(&fastnn_the_team.spins); \
+    while ((unchanged) && spins_-- > 0) \
         FASTNN_PAUSE(); \
     if (unchanged) { \
         pthread_mutex_lock(&fastnn_the_team.lock); \
@@ -87,7 +91,7 @@ static void fastnn_team_wait(void)
     unsigned met = atomic_load(&team->barrier);
     int count = (int)(atomic_load(&team->job) & 0xffff);
     if (atomic_fetch_add(&team->arrived, 1) + 1 < count) {
-        FASTNN_SLEEP_WHILE(atomic_load(&team->barrier) == met);
+        FASTNN_WAIT_WHILE(atomic_load(&team->barrier) == met);
     } else {
         atomic_store(&team->arrived, 0);
         atomic_store(&team->barrier, met + 1);
@@ -95,13 +99,14 @@ static void fastnn_team_wait(void)
     }
 }
 
+/* What a thread of the team does for ever: its part in every job that has one for it. */
 static void *fastnn_member(void *number)
 {
     fastnn_team *team = &fastnn_the_team;
     int index = (int)(intptr_t)number;
     uint64_t job = 0;
     for (;;) {
-        FASTNN_SLEEP_WHILE(atomic_load(&team->job) == job);
+        FASTNN_WAIT_WHILE(atomic_load(&team->job) == job);
         job = atomic_load(&team->job);
         if (index < (int)(job & 0xffff)) {
             team->task(team->argument, index, (int)(job & 0xffff));
@@ -136,7 +141,7 @@ static int fastnn_hire(int count)
     return team->threads;
 }
 
-/* `crowded`: there are more threads than processors, so that looking would keep others from working. */
+/* `crowded`: there are more threads than processors, so that spinning would keep others from working. */
 static void fastnn_team_run(int count, int crowded, fastnn_task task, void *argument)
 {
     fastnn_team *team = &fastnn_the_team;
@@ -151,7 +156,7 @@ static void fastnn_team_run(int count, int crowded, fastnn_task task, void *argu
     } else {
         team->task = task;
         team->argument = argument;
-        atomic_store(&team->looks, crowded ? 0 : FASTNN_LOOKS);
+        atomic_store(&team->spins, crowded ? 0 : FASTNN_SPINS);
         job = atomic_load(&team->job);
         atomic_store(&team->job, (((job >> 16) + 1) << 16) | (uint64_t)count);
         fastnn_wake_sleepers();

@@ -1,7 +1,7 @@
 """How many threads work together: what the process may use, and what the user says.
 
 `runtime.pyx` asks `get_num_threads` when there is work worth sharing. threadpoolctl, where it is
-installed, sees and limits the number.
+installed, reads and sets the same number. No thread is started here.
 """
 
 import os
@@ -16,22 +16,22 @@ def cgroup_quota(memberships: str = "/proc/self/cgroup", root: str = "/sys/fs/cg
     """The processors' worth of time that this process's control groups allow it (Linux), or None."""
     quotas = []
     with suppress(OSError, ValueError):             # version 2: a group and all above it
-        groups = dict(line.split(":", 2)[1:] for line in text(memberships).splitlines())
+        groups = dict(line.split(":", 2)[1:] for line in contents(memberships).splitlines())
         parts = groups[""].strip("/").split("/") if "" in groups else None
         while parts is not None:
             with suppress(OSError, ValueError):     # "max" is no number: no quota here
-                quota, period = text(root, *parts, "cpu.max").split()
+                quota, period = contents(root, *parts, "cpu.max").split()
                 quotas.append(int(quota) / int(period))
             parts = parts[:-1] if parts else None
     with suppress(OSError, ValueError):             # version 1
-        microseconds = int(text(root, "cpu", "cpu.cfs_quota_us"))
+        microseconds = int(contents(root, "cpu", "cpu.cfs_quota_us"))
         if microseconds > 0:
-            quotas.append(microseconds / int(text(root, "cpu", "cpu.cfs_period_us")))
+            quotas.append(microseconds / int(contents(root, "cpu", "cpu.cfs_period_us")))
     return min(quotas, default=None)
 
 
-def text(*path: str) -> str:
-    """What a file holds. (Without pathlib, which is a tenth of the import.)"""
+def contents(*path: str) -> str:
+    """The text of a file. (Without pathlib, whose import takes a tenth of fastnn's.)"""
     with open(os.path.join(*path), encoding="utf-8") as file:
         return file.read()
 
@@ -74,6 +74,7 @@ def set_num_threads(n: int | None) -> None:
 
 
 def limit_from_environment() -> int | None:
+    """What FASTNN_NUM_THREADS says, or None; ImportError where it is no number of threads."""
     text = os.environ.get("FASTNN_NUM_THREADS")
     if not text:
         return None
@@ -86,7 +87,7 @@ def limit_from_environment() -> int | None:
 def openmp_limit() -> int:
     """What OMP_NUM_THREADS says, by which joblib and Dask limit each of their workers; MOST where it says nothing.
 
-    It may be a list, of which the first number counts. What is wrong is ignored: it is not our variable.
+    It may be a list, of which the first number counts. A value that is no number is ignored: the variable is not ours.
     """
     first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     return int(first) if first.isdecimal() and int(first) > 0 else MOST
@@ -104,7 +105,7 @@ else:
         """fastnn's threads, as threadpoolctl sees them: user_api and internal_api are "fastnn"."""
 
         user_api = internal_api = "fastnn"
-        filename_prefixes = ("runtime",)     # of the module that has the threads
+        filename_prefixes = ("runtime",)    # of the compiled module that has the threads
         check_symbols = ("fastnn_team_size",)
 
         def get_num_threads(self) -> int:

@@ -9,7 +9,7 @@ cdef class CompiledOptimizer:
     cdef Update update
     cdef Model model                # of the network that it belongs to, or None yet
     cdef readonly tuple state       # its blocks, laid out like the parameters
-    cdef long long epochs_done
+    cdef long long epochs_done      # with it
     cdef public bint stale          # whether a constant was set since `prepare`
     cdef public bint scheduled      # whether the learning rate is a schedule, and not a number
 
@@ -26,7 +26,7 @@ cdef class Trainer:
     cdef public double total, weight        # of this epoch so far
     cdef public Py_ssize_t seen             # its rows so far
     cdef public double deadline
-    cdef long long steps_before
+    cdef long long steps_before             # steps done with the optimizer when the epoch began
     cdef public bint failed                 # whether a step's loss was not finite
     cdef bint under_way                     # whether an epoch has begun and not ended well
 

@@ -8,7 +8,7 @@ from time import perf_counter
 
 import numpy as np
 
-from .._checks import checked_integer, choose
+from .._checks import checked_count, choose
 from .runtime import aligned_zeros
 
 cimport cython
@@ -28,8 +28,6 @@ from .runtime cimport (
 
 cnp.import_array()
 
-cdef object MOST_COUNTED = 2**62 - 1     # steps or epochs: whatever is added to them stays a long long
-
 
 cdef class CompiledOptimizer:
     """The compiled half of an Optimizer: its constants and its state, as the update kernels read them."""
@@ -45,7 +43,7 @@ cdef class CompiledOptimizer:
 
     @steps.setter
     def steps(self, steps):
-        self.update.step = checked_integer("steps", steps, 0, MOST_COUNTED)
+        self.update.step = checked_count("steps", steps)
 
     @property
     def epochs(self):
@@ -54,10 +52,10 @@ cdef class CompiledOptimizer:
 
     @epochs.setter
     def epochs(self, epochs):
-        self.epochs_done = checked_integer("epochs", epochs, 0, MOST_COUNTED)
+        self.epochs_done = checked_count("epochs", epochs)
 
     def count_epoch(self):
-        """One more is done."""
+        """Adds one to `epochs`."""
         self.epochs_done += 1
 
     @property
@@ -71,13 +69,13 @@ cdef class CompiledOptimizer:
         return self.model
 
     def set_owner(self, Model model, tuple state):
-        """Makes it what it was: the optimizer of one network with these blocks of state, or nobody's (None, ())."""
+        """Gives it back the owner and the blocks of state that it had; (None, ()) makes it nobody's."""
         self.update.first = model.block(state[0]) if len(state) > 0 else NULL
         self.update.second = model.block(state[1]) if len(state) > 1 else NULL
         self.model, self.state, self.stale = model, state, True
 
     cdef bint claim(self, Model model) except -1:
-        """Makes it the optimizer of one network; returns whether it was nobody's. ValueError where it is another's."""
+        """Makes it the optimizer of one network; returns whether it had none. ValueError where it has another."""
         cdef bint fresh, mine
         with cython.critical_section(self):
             fresh = self.model is None
@@ -167,7 +165,7 @@ cdef class Trainer:
 
     @property
     def steps(self):
-        """Those of this epoch, with one whose loss was not finite."""
+        """Steps of this epoch, and one more where a step's loss was not finite."""
         return self.optimizer.update.step - self.steps_before + self.failed
 
     cdef int copy_blocks(self, bint back) except -1:
@@ -194,7 +192,7 @@ cdef class Trainer:
         return &self.optimizer.update
 
     def begin(self):
-        """An epoch starts: what there is now can be restored."""
+        """Starts an epoch. `restore` brings back what there is now."""
         self.copy_blocks(False)
         self.steps_before = self.optimizer.update.step
         self.total = self.weight = self.seen = 0
@@ -227,11 +225,11 @@ cdef class Trainer:
         return 0
 
     def advance(self, Rows rows, Py_ssize_t batch, rates):
-        """One step for each `batch` of the rows, as they are ordered; False where a step's loss is not finite, or the
-        time is over: it and the rest are not done, or the rest. `rates` is the learning rate, or an array with one
-        for each step.
+        """One step for each `batch` of the rows, in their order. `rates` is the learning rate, or an array with one for
+        each step.
 
-        KeyboardInterrupt comes between two steps.
+        Returns False where it ends early: before the update of a step whose loss is not finite, or between two steps
+        after the deadline. KeyboardInterrupt comes between two steps.
         """
         rows.check(self.model)
         self.reserve(batch)
@@ -296,13 +294,16 @@ cdef class Trainer:
         total with these losses added.
 
         Half a step, which `apply_gradients` completes: in between, blocks of several parts of a batch may be added
-        together. `batch` is the most rows that any part has, `place` how many the whole batch has before them.
+        together. `batch` is the most rows that any part has, `place` how many rows the whole batch has before this
+        part. Without rows (None, first = last) the gradient is 0.
         """
         cdef Model model = self.model
         cdef Py_ssize_t count = last - first
         cdef double start
         cdef int threads
         cdef Job job
+        if rows is not None:
+            rows.check(model)
         self.reserve(batch)
         self.workspace.set_gradients(block)
         if count == 0:
@@ -351,6 +352,7 @@ cdef class Trainer:
         return self.total / self.model.divisor(self.weight)
 
     cdef int all_finite(self) except -1:
+        """Whether no parameter and no number of the optimizer's state is NaN or infinite."""
         cdef Py_ssize_t size = self.model.size
         cdef bint finite
         before = flush_subnormals()

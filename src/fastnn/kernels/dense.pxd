@@ -1,6 +1,6 @@
-# One layer: dense_forward and dense_backward are the matrix product with the strides and
-# the finish that each direction needs. Called through the kernel table, by the engine and
-# by `fastnn.ops`.
+# One layer: dense_forward, dense_backward and dense_descend are the matrix product of gemm.pxd with the
+# strides and the finish that each needs. The engine and core/ops.pyx call them through the kernel table.
+# Nothing here knows networks.
 
 from .activations cimport IDENTITY, RELU, activation_forward
 from .gemm cimport DESCEND, RECTIFY, STORE, padded_row, product, transpose, vectors_of, worth_packing
@@ -8,14 +8,14 @@ from .simd cimport LANES, fill, first_lane, first_lanes, fma, fma_one, real, vec
 from .types cimport packed_bytes
 
 cdef enum:
-    PADDED_AT_ONCE = 48         # rows of an unpadded gradient, which then are copied together
+    PADDED_AT_ONCE = 48         # rows of an unpadded gradient that are computed in padded ones, and then copied
     MOST_REALS = 64             # of the longest row that may be unpadded: longer ones are less than a fifth padding
 
 
 cdef inline void column_rows(
         int rows, real *z, const real *x, Py_ssize_t ldx, const real *w, real b, Py_ssize_t ld,
         Py_ssize_t k) noexcept nogil:
-    """z := x @ w + b for one output without padding: `rows` rows, a literal, so that none waits for another."""
+    """z := x @ w + b for one output without padding: `rows` rows, a literal, whose sums proceed side by side."""
     cdef real total[8]
     cdef Py_ssize_t p
     cdef int i, j
@@ -73,7 +73,7 @@ cdef inline void dense_forward(
 
 cdef inline void bias_gradient(
         real *db, const real *dz, Py_ssize_t m, Py_ssize_t n, int finish, real rate) noexcept nogil:
-    """db := finish(sum of dz over its rows)."""
+    """db := sum of dz over its rows, or with DESCEND db - rate * that."""
     cdef const vec *row
     cdef vec *out = <vec *> db
     cdef Py_ssize_t ld = padded_row(n)
@@ -107,7 +107,7 @@ cdef inline void unpad(real *w, const real *rows, Py_ssize_t n, Py_ssize_t count
 cdef inline void unpadded_weight_gradient(
         real *dw, const real *dz, const real *x, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, Py_ssize_t ldx,
         int finish, real rate, real *scratch) noexcept nogil:
-    """weight_gradient for rows without padding: a few of them at a time get some, and lose it again."""
+    """weight_gradient for rows of w without padding: some rows at a time are computed in padded ones, and copied."""
     cdef real rows[PADDED_AT_ONCE * MOST_REALS]
     cdef Py_ssize_t p = 0, count
     while p < k:
@@ -165,7 +165,7 @@ cdef inline void dense_descend(
         Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, Py_ssize_t ldx, Py_ssize_t ldw, void *scratch) noexcept nogil:
     """w := w - learning_rate * x.T @ dz;  b := b - learning_rate * sum of dz, for m <= PACKED_ROWS. NULL skips b.
 
-    The bits of dense_backward followed by sgd_update, without storing the gradient: 10 to
+    The bits of dense_backward followed by sgd_update. That the gradient is not stored saves 10 to
     12 % of a step.
     """
     weight_gradient(<real *> w, <const real *> dz, <const real *> x, m, n, k, ldx, ldw,

@@ -61,6 +61,7 @@ cdef inline vec reduced(vec x, int bias, vec *high, vec_bits *bits) noexcept nog
 
 
 cdef inline vec power_of_two(vec_bits bits) noexcept nogil:
+    """2^n, from the bits that `reduced` gives for bias = EXPONENT_BIAS"""
     return from_bits(bits << MANTISSA_BITS)
 
 

@@ -24,7 +24,7 @@ from .updates cimport (adjust_gradients, adjusts, begin_step, clipping_factor, d
                        scale_gradients, update_parameters)
 
 cdef enum:
-    NEAR_REALS = 2304       # of a gradient, in the nearest cache beside the parameters that it changes
+    NEAR_REALS = 2304       # so many of a gradient fit the nearest cache, beside the parameters that they change
     SUMS = LANES * ROW_BYTES // VECTOR_BYTES        # reals in 64 bytes
 
 
@@ -34,7 +34,7 @@ cdef inline Py_ssize_t share_start(Py_ssize_t count, const Worker *worker, int n
 
 
 cdef inline void wait(const Worker *worker) noexcept nogil:
-    """Until all workers are here."""
+    """Returns when all workers have called it."""
     if worker.count > 1:
         worker.wait()
 
@@ -170,8 +170,8 @@ cdef inline void learn_rows(
 cdef inline void follow_rows(
         const Plan *plan, const Layer *layer, const Update *update, Py_ssize_t start, Py_ssize_t stop,
         bint adjust, double factor, bint follow) noexcept nogil:
-    """What comes after the gradient of a layer's rows start … stop-1, the bias being the last row: penalties and
-    clipping if it is to adjust; factor times it; the optimizer's update if it is to follow."""
+    """What comes after the gradient of a layer's rows start … stop-1, the bias being the last row: with `adjust`
+    penalties and clipping; its product with `factor`; with `follow` the optimizer's update."""
     cdef Py_ssize_t offset = <real *> layer.w - <real *> plan.parameters + row_offset(layer, start)
     cdef Py_ssize_t weights = min(stop, layer.n_in) - start
     cdef real *parameters = <real *> plan.parameters + offset
@@ -220,9 +220,10 @@ cdef inline void learn_parameters(
         const Worker *worker) noexcept nogil:
     """The second half: this worker's share of every layer's rows of weights, the bias being the last row.
 
-    Their gradient from a batch of m rows is stored, and then the optimizer's update follows
-    (none for NULL, nor before the gradient's norm is known); or, with descend, it is taken off at once.
-    Where nothing has to be packed, the update follows some rows at a time, while their gradient is near.
+    Their gradient from a batch of m rows is stored, and then the optimizer's update follows (none where it is
+    NULL, nor where it clips by the whole gradient's norm). With `descend` plain SGD's update is made at once,
+    and no gradient stored. Where nothing has to be packed, the update follows some rows at a time, while
+    their gradient is in the nearest cache.
     """
     cdef void *scratch = scratch_of(plan, worker)
     cdef Py_ssize_t ldx = plan.layers[0].n_in
@@ -258,7 +259,7 @@ cdef inline void learn_parameters(
 
 
 cdef inline void update_clipped(const Plan *plan, const Update *update, const Worker *worker) noexcept nogil:
-    """The optimizer's update of this worker's share of every layer, after the whole gradient's norm was held down.
+    """The optimizer's update of this worker's share of every layer, after the whole gradient was clipped by its norm.
 
     From the last row to the first, as the gradient's last rows are those still in the caches.
     """
@@ -321,7 +322,7 @@ cdef inline const real *inputs_of(const Plan *plan, const Data *data, Py_ssize_t
 
 
 cdef inline void gradients(Job *job, const Worker *worker) noexcept nogil:
-    """The loss of each of the job's rows, and the plan's gradients := job.scale * the gradient of their sum."""
+    """plan.losses := the loss of each of the job's rows; plan.gradients := job.scale * the gradient of their sum."""
     cdef const Plan *plan = job.plan
     cdef Py_ssize_t m = job.last - job.first
     cdef Py_ssize_t at = share_start(m, worker, 0)
@@ -331,7 +332,7 @@ cdef inline void gradients(Job *job, const Worker *worker) noexcept nogil:
 
 
 cdef inline void follow(Job *job, const Worker *worker) noexcept nogil:
-    """One step along the plan's gradients, wherever they come from: what `train` does after it has computed them."""
+    """A step's update for the gradients that the plan holds: what `train` does after it has computed them."""
     cdef const Plan *plan = job.plan
     cdef Update update = job.update[0]      # each worker counts the step for itself
     cdef const Layer *layer
@@ -454,6 +455,7 @@ cdef inline double multiply_add_chains(long long rounds) noexcept nogil:
 
 
 cdef inline KernelTable kernel_table() noexcept nogil:
+    """The table of this module's functions."""
     cdef KernelTable table
     choose_micro_kernel()
     table.instruction_set = INSTRUCTION_SET

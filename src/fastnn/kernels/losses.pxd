@@ -280,6 +280,7 @@ cdef struct Arguments:
 cdef inline void declare(
         LossFacts *facts, const char *name, const char *output, bint per_row, double parameter, double lowest,
         double highest) noexcept nogil:
+    """facts := what `dispatch` says of a loss."""
     facts.name, facts.output, facts.of_output, facts.per_row = name, output, output[0] == 0, per_row
     facts.parameter, facts.lowest, facts.highest = parameter, lowest, highest
 

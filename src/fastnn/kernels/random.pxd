@@ -1,8 +1,15 @@
 # Random numbers as a function of a key and a counter: no state to keep, to save or to share
-# between threads. Used for the order of the rows (`core/batch.pyx` calls it once an epoch) and, by
-# the engine, for the key of each step's dropout.
+# between threads. `core/batch.pyx` takes initial weights and the order of the rows from here, the
+# engine the key of each step's dropout.
 
 from libc.stdint cimport uint64_t
+
+cdef enum Purpose:
+    # What a seed's numbers are for: the first counter, so that each has numbers of its own.
+    ORDERS = 0              # of all rows, in an epoch
+    INITIAL_WEIGHTS = 1
+    DROPOUT = 2
+    SPREAD_ORDERS = 3       # of rows that several ranks share, in an epoch
 
 
 cdef inline uint64_t random_bits(uint64_t key, uint64_t counter) noexcept nogil:
@@ -14,13 +21,13 @@ cdef inline uint64_t random_bits(uint64_t key, uint64_t counter) noexcept nogil:
 
 
 cdef inline uint64_t dropout_key(uint64_t seed, long long step, int layer) noexcept nogil:
-    """For `drop_out` of one layer in one step (counted from 0, since the network was built)."""
-    return random_bits(random_bits(random_bits(seed, 2), <uint64_t> step), <uint64_t> layer)
+    """The key for `drop_out` of one layer in one step (counted from 0, since the network was built)."""
+    return random_bits(random_bits(random_bits(seed, DROPOUT), <uint64_t> step), <uint64_t> layer)
 
 
 cdef inline void shuffle(Py_ssize_t *order, Py_ssize_t rows, uint64_t seed, uint64_t epoch) noexcept nogil:
     """order := a random permutation of 0 … rows-1, of this seed and epoch alone (Fisher and Yates)."""
-    cdef uint64_t key = random_bits(random_bits(seed, 0), epoch)
+    cdef uint64_t key = random_bits(random_bits(seed, ORDERS), epoch)
     cdef Py_ssize_t i, j, kept
     for i in range(rows):
         order[i] = i

@@ -1,7 +1,7 @@
-# The vector type and its operations, as Cython sees them. Kernels are written in `real`,
-# `vec` (with `vec_bits`, its bits) alone, and compiled once per instruction set and dtype; what they become
-# is said in simd.h. Cython takes a vector for a float: + - * / reach C as they stand, but
-# compare and choose with `select_less`, `maximum` and `minimum`, and make constants with `fill`.
+# The vector type and its operations, as Cython sees them; simd.h defines them. Kernels use only `real`, `vec` and
+# `vec_bits`, the bits of a vec, and are compiled once per instruction set and dtype. Cython takes a vec for a
+# float: + - * / reach C as they stand. To compare and choose take `select_less`, `maximum` and `minimum`, for
+# constants `fill`.
 
 from libc.stdint cimport uint64_t
 
@@ -14,7 +14,7 @@ cdef extern from "simd.h" nogil:
     enum:
         VECTOR_BYTES "FASTNN_VECTOR_BYTES"
         LANES "FASTNN_LANES"                    # reals in a vec
-        LANE_BITS "FASTNN_LANE_BITS"              # its binary logarithm
+        LANE_BITS "FASTNN_LANE_BITS"            # the binary logarithm of LANES
         FUSED "FASTNN_FUSED"                    # whether fma rounds once
         TILE_ROWS "FASTNN_TILE_ROWS"            # the micro-kernel's tile: rows of C …
         TILE_VECTORS "FASTNN_TILE_VECTORS"      # … by vectors of its columns

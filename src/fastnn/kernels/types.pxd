@@ -24,12 +24,13 @@
 # narrow layer are stored without it, row after row, see `Layer.ldw`.
 
 from libc.stdint cimport uint64_t
+
 cdef enum:
     ROW_BYTES = 64              # rows of padded arrays are multiples of this
-    # A packed block of a product's right-hand side: rows, and bytes of one row
+    # The largest packed block of a product's right-hand side: its rows, and bytes of one row.
     PACKED_ROWS = 2048
     PACKED_COLUMN_BYTES = 256
-    FEWEST_ROWS_TO_PACK_FOR = 48
+    FEWEST_ROWS_TO_PACK_FOR = 48        # of the left-hand side
     UNPADDED_ROWS = 16          # so many unpadded rows are whole vectors, whatever their length
 
 
@@ -154,7 +155,7 @@ cdef struct Plan:
     void *x_batch           # [m][k]: gathered rows
     void *t_batch           # [m][padded(n)]
     double *weight_batch    # [m]
-    double *losses          # [m]
+    double *losses          # [m]: of the rows of a step
     void *squares           # for each row of every layer's w and b, 64 bytes: sums of its gradient's squares
     bint unpadded           # whether a layer stores its weights without padding
 
@@ -181,7 +182,7 @@ cdef struct Job:
     Plan *plan
     Data data
     void *out                   # [rows][n]: what `predict` writes
-    double *losses              # [rows]: what `evaluate` and `gradients` write
+    double *losses              # [rows]: what `evaluate` writes
     Update *update              # for `train` and `follow`
     uint64_t seed               # of random numbers in `train` and `gradients`,
     long long step              # and how many steps were done with it
