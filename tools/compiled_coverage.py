@@ -18,7 +18,7 @@ SOURCES = Path("src/fastnn")
 OBJECTS = Path("build/coverage")
 KERNELS = {str(path.relative_to(SOURCES)) for path in SOURCES.glob("kernels/*") if path.suffix in (".pxd", ".h")}
 REST = {str(path.relative_to(SOURCES)) for path in SOURCES.glob("core/*") if path.suffix in (".pyx", ".h")}
-STATEMENT = re.compile(r'\s*/\* "(?:.*/)?fastnn/([^"]+)":(\d+)$')     # /* "fastnn/kernels/gemm.pxd":91
+STATEMENT = re.compile(r'\s*/\* "([^"]+)":(\d+)$')     # "fastnn/core/ops.pyx":91, "kernels/types.pxd", "gemm.pxd"
 
 
 def main():
@@ -31,6 +31,9 @@ def main():
         lines = runs[note.stem.removesuffix("_f32").removesuffix("_f64") if kernels else "core"]
         for file, line, ran in lines_of(note):
             lines[file][line] = ran or lines[file].get(line, False)
+    counted = {file for lines in runs.values() for file in lines}
+    if unseen := sorted(file for file in KERNELS | REST if not file.endswith(".h") and file not in counted):
+        raise SystemExit(f"found no line of {', '.join(unseen)} in the C that Cython wrote")
     sets = sorted({note.stem[1:-4] for note in notes if note.parent.name == "kernels"})
     table("kernels", sorted(KERNELS), {name: runs[f"_{name}"] for name in sets})
     table("the rest", sorted(REST), {"all": runs["core"]})
@@ -54,7 +57,8 @@ def statements_of(path):
     places, place = [], None
     for line in path.read_text(encoding="utf-8").splitlines():
         if mark := STATEMENT.match(line):
-            place = mark[1], int(mark[2])
+            name = mark[1].rpartition("fastnn/")[2]
+            place = name if "/" in name else f"{path.parent.name}/{name}", int(mark[2])
         elif line == "}":       # a function ends
             place = None
         places.append(place)
