@@ -191,8 +191,10 @@ def progress_of(network: Trainable) -> Progress:
 
 
 def set_progress(network: Trainable, progress: Progress) -> None:
-    """Sets how far a network's training has come. It takes hardly any memory, which may have run out."""
-    network._optimizer, network._early_stopping, network._epochs_trained, network._engine.steps = progress
+    """Sets how far a network's training has come. It takes no memory, which may have run out: to unpack `progress`,
+    which is no plain tuple, would make an iterator."""
+    network._optimizer, network._early_stopping = progress.optimizer, progress.early_stopping
+    network._epochs_trained, network._engine.steps = progress.epochs, progress.steps
 
 
 def set_optimizer(network: Trainable, optimizer: AnyOptimizer, early_stopping: EarlyStopping | None) -> None:
