@@ -21,6 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fastnn import ops
+from fastnn.core import dispatch
 
 each_dtype = pytest.mark.parametrize("dtype", DTYPES)
 
@@ -233,3 +234,15 @@ def test_a_size_that_overflows_is_a_memory_error():
     z = np.broadcast_to(np.float32(0), (2**60, 1))
     with pytest.raises((MemoryError, ValueError)):
         ops.activation_forward(np.empty((1, 1), "f"), z, "relu")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_all_finite_looks_at_every_element(dtype):
+    for n in (0, 1, 3, 4, 15, 16, 17, 63, 64, 65, 130):
+        values = np.full(n, np.finfo(dtype).max, dtype)
+        assert dispatch.kernels.all_finite(values)
+        for i in range(n):
+            for value in (np.nan, np.inf, -np.inf):
+                values[i] = value
+                assert not dispatch.kernels.all_finite(values), (n, i, value)
+            values[i] = -0.0

@@ -287,6 +287,21 @@ def test_out_is_really_that_memory(sizes, output, dtype):
     assert same_bits(np.ascontiguousarray(every_other), out) and np.all(wide[:, 1::2] == 7)
 
 
+@pytest.mark.parametrize("sizes", [[3, 5, 2], [300, 400, 1]], ids=str)     # the latter may take several threads
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("row", [0, 95, 96, 300, 599])      # rows go through the layers some 96 at a time
+def test_predict_refuses_a_row_that_is_not_finite_wherever_it_stands(row, value, sizes):
+    network = fastnn.Network(sizes)
+    X, out = np.ones((600, sizes[0]), "f"), np.full((600, sizes[-1]), 7, "f")
+    X[row, 1] = value
+    for options in ({}, {"out": out}):
+        with pytest.raises(ValueError, match=f"X holds {value} in row {row}, column 1, but must be finite in float32"):
+            network.predict(X, **options)
+    assert (out == 7).all()
+    X[row, 1] = 1
+    assert same_bits(network.predict(X), network.predict(X, out=out))
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("activation", fastnn.activations.HIDDEN)
 def test_nan_in_a_hidden_layer_reaches_the_outputs(activation, dtype):

@@ -46,7 +46,7 @@ cdef class Engine(Model):
         if not (cnp.PyArray_ISCARRAY(out) and cnp.PyArray_TYPE(out) == self.type_number
                 and cnp.PyArray_SIZE(out) == rows * n_out):
             raise ValueError(f"out has changed while it was being read: it must have room for ({rows}, {n_out})")
-        self.predict_rows(inputs, cnp.PyArray_DATA(out), rows)
+        self.predict_rows(inputs, cnp.PyArray_DATA(out), rows, False)
 
     cdef predict_unconverted(self, cnp.ndarray x, out):
         """The outputs for arrays that are just as kernels want them; None for any others.
@@ -61,16 +61,20 @@ cdef class Engine(Model):
             return None
         shape[0] = cnp.PyArray_DIM(x, 0) if ndim == 2 else 1
         shape[1] = self.layers[self.n_layers - 1].n_out
-        if shape[0] == 0 or not self.table.all_finite(cnp.PyArray_DATA(x), shape[0] * n_in):
+        if shape[0] == 0:
             return None
         if out is None:
             out = cnp.PyArray_EMPTY(ndim, shape + 2 - ndim, type_number, 0)
-        elif not receives(out, x, ndim, shape + 2 - ndim, type_number):
+            return out if self.predict_rows(cnp.PyArray_DATA(x), cnp.PyArray_DATA(out), shape[0], True) else None
+        # The caller's array: nothing is written there before all rows were looked at.
+        if (not self.table.all_finite(cnp.PyArray_DATA(x), shape[0] * n_in)
+                or not receives(out, x, ndim, shape + 2 - ndim, type_number)):
             return None
-        self.predict_rows(cnp.PyArray_DATA(x), cnp.PyArray_DATA(out), shape[0])
+        self.predict_rows(cnp.PyArray_DATA(x), cnp.PyArray_DATA(out), shape[0], False)
         return out
 
-    cdef int predict_rows(self, const void *x, void *out, Py_ssize_t rows) except -1:
+    cdef int predict_rows(self, const void *x, void *out, Py_ssize_t rows, bint check) except -1:
+        """out := the outputs for x; returns whether it is written, which with `check` it is where x is finite."""
         cdef double row_operations = 2.0 * self.multiply_adds
         cdef int threads = threads_for(rows * row_operations, self.most_threads)
         cdef Py_ssize_t batch = self.block_rows(rows, threads)
@@ -83,17 +87,18 @@ cdef class Engine(Model):
         job.plan = &workspace.plan
         job.data.x = x
         job.out = out
+        job.check, job.refused = check, False
         job.batch = batch
         job.last = 0
         if rows * row_operations < OPERATIONS_WORTH_RELEASING:
             job.first, job.last = 0, rows
             do_job(&job, 0, 1)
-        while job.last < rows:
+        while job.last < rows and not job.refused:
             job.first, job.last = job.last, min(rows, job.last + visit)
             run(&job, threads)
             PyErr_CheckSignals()
         self.predicting.give(workspace)
-        return 0
+        return not job.refused
 
     cdef Py_ssize_t block_rows(self, Py_ssize_t rows, int threads) noexcept:
         """Rows that pass through the layers together, where each thread takes a share of them all."""

@@ -11,7 +11,7 @@ from libc.stdint cimport uint64_t
 
 from .elementary cimport exp, expm1_negative, gelu, gelu_derivative, sigmoid, silu, silu_derivative, softplus, tanh
 from .gemm cimport padded_row, vectors_of
-from .simd cimport LANES, fill, fma, maximum, random_lanes, real, select_less, vec
+from .simd cimport LANES, fill, first_lanes, fma, maximum, random_lanes, real, select_less, vec
 from .types cimport ActivationFacts
 
 cdef enum Activation:
@@ -104,10 +104,10 @@ cdef inline void softmax_row(
     cdef real top = z[0] if n > 0 else 0
     for j in range(1, n):
         top = z[j] if z[j] > top else top
-    for j in range(vectors_of(n)):
-        (<vec *> y)[j] = exp((<const vec *> z)[j] - fill(top))
-    for j in range(n, padded_row(n)):
-        y[j] = 0
+    for j in range(vectors_of(n)):          # whole vectors: a load after stores of parts waits for the cache
+        (<vec *> y)[j] = first_lanes(n - j*LANES, exp((<const vec *> z)[j] - fill(top)))
+    for j in range(vectors_of(n), padded_row(n) // LANES):
+        (<vec *> y)[j] = fill(0)
     total[0] = 0
     for j in range(n):
         total[0] += y[j]

@@ -84,12 +84,20 @@ cdef inline vec exp(vec x) noexcept nogil:
     return exp_reduced(fma(n, fill(-LN2_LOW), high)) * power_of_two(half) * power_of_two(bits - half)
 
 
-cdef inline vec exp_of_negative_size(vec x) noexcept nogil:
-    """exp(-|x|): one factor 2^n will do, which is 0 where the result is subnormal."""
+cdef inline vec factors_of_exp(vec x, vec *scale) noexcept nogil:
+    """p with exp(-|x|) = p * scale, exactly; scale = 2^n, which is 0 where the product is subnormal."""
     cdef vec high, n
     cdef vec_bits bits
-    n = reduced(maximum(fill(EXP_ONE_FACTOR), -absolute(x)), EXPONENT_BIAS, &high, &bits)
-    return exp_reduced(fma(n, fill(-LN2_LOW), high)) * power_of_two(bits)
+    n = reduced(maximum(fill(EXP_ONE_FACTOR), copysign(x, fill(-1))), EXPONENT_BIAS, &high, &bits)
+    scale[0] = power_of_two(bits)
+    return exp_reduced(fma(n, fill(-LN2_LOW), high))
+
+
+cdef inline vec exp_of_negative_size(vec x) noexcept nogil:
+    """exp(-|x|)"""
+    cdef vec scale
+    cdef vec p = factors_of_exp(x, &scale)
+    return p * scale
 
 
 cdef inline vec expm1_negative(vec x) noexcept nogil:
@@ -123,8 +131,10 @@ cdef inline vec sigmoid(vec z) noexcept nogil:
 
     The latter is q again, but with q's rounding errors multiplied by e.
     """
-    cdef vec e = exp_of_negative_size(z)
-    cdef vec q = e / (fill(1) + e)
+    cdef vec scale
+    cdef vec p = factors_of_exp(z, &scale)
+    cdef vec e = p * scale
+    cdef vec q = e / fma(p, scale, fill(1))         # 1 + e, without waiting for e
     return select_less(z, fill(0), fma(-e, q, e), fill(1) - q)
 
 

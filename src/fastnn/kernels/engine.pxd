@@ -23,6 +23,12 @@ from .types cimport (PACKED_ROWS, ROW_BYTES, UNPADDED_ROWS, Data, Job, KernelTab
 from .updates cimport (adjust_gradients, adjusts, begin_step, clipping_factor, describe_optimizer, is_plain,
                        scale_gradients, update_parameters)
 
+cdef extern from * nogil:
+    void store_atomically "__atomic_store_n"(bint *target, bint value, int order)
+    enum:
+        RELAXED "__ATOMIC_RELAXED"
+
+
 cdef enum:
     NEAR_REALS = 2304       # so many of a gradient fit the nearest cache, beside the parameters that they change
     SUMS = LANES * ROW_BYTES // VECTOR_BYTES        # reals in 64 bytes
@@ -281,7 +287,11 @@ cdef inline void update_clipped(const Plan *plan, const Update *update, const Wo
 
 
 cdef inline void predict(Job *job, const Worker *worker) noexcept nogil:
-    """job.out := the outputs for the job's rows, `batch` rows at a time."""
+    """job.out := the outputs for the job's rows, `batch` rows at a time.
+
+    With job.check it ends where rows are not finite. It looks when they come into the caches, and not before all of
+    them, which reads a large x twice.
+    """
     cdef const Plan *plan = job.plan
     cdef Py_ssize_t k = plan.layers[0].n_in
     cdef Py_ssize_t n = plan.layers[plan.n_layers - 1].n_out
@@ -294,6 +304,9 @@ cdef inline void predict(Job *job, const Worker *worker) noexcept nogil:
     cdef Py_ssize_t i, m
     while first < last:
         m = min(job.batch, last - first)
+        if job.check and not all_finite(x, m*k):
+            store_atomically(&job.refused, True, RELAXED)       # another worker may do so, too
+            return
         y = forward(plan, x, worker.index * job.batch, m, True, is_small(plan, m), job, 0, scratch_of(plan, worker))
         for i in range(m):
             memcpy(destination, y + i*ld, n * sizeof(real))
@@ -414,20 +427,25 @@ cdef inline void train(Job *job, const Worker *worker) noexcept nogil:
 
 
 cdef inline bint all_finite(const void *values, Py_ssize_t count) noexcept nogil:
-    """Whether no value is NaN or infinite: 0 * value is 0 for the others."""
+    """Whether no value is NaN or infinite: 0 * value is 0 for the others. Four sums, as one waits for itself."""
     cdef const real *value = <const real *> values
-    cdef vec zeros = fill(0)
+    cdef vec zeros[4]
+    cdef vec sum
     cdef real zero = 0
     cdef Py_ssize_t i = 0
-    cdef int lane
-    while i + LANES <= count:
-        zeros = fma(fill(0), (<const vec *> (value + i))[0], zeros)
-        i += LANES
+    cdef int j
+    for j in range(4):
+        zeros[j] = fill(0)
+    while i + 4*LANES <= count:
+        for j in range(4):
+            zeros[j] = fma(fill(0), (<const vec *> (value + i + j*LANES))[0], zeros[j])
+        i += 4*LANES
     while i < count:
         zero += 0 * value[i]
         i += 1
-    for lane in range(LANES):
-        zero += (<const real *> &zeros)[lane]
+    sum = (zeros[0] + zeros[1]) + (zeros[2] + zeros[3])
+    for j in range(LANES):
+        zero += (<const real *> &sum)[j]
     return zero == 0
 
 

@@ -411,52 +411,48 @@ cdef inline void chain_train(Job *job) noexcept nogil:
     cdef int last = plan.n_layers - 1, index
     cdef real *w
     cdef real *b
-    cdef real first_w = (<real *> plan.layers[0].w)[0]
-    cdef real first_b = (<real *> plan.layers[0].b)[0]
-    cdef real x, y, d, rate
+    cdef vec first_w = first_lane((<real *> plan.layers[0].w)[0])
+    cdef vec first_b = first_lane((<real *> plan.layers[0].b)[0])
     cdef vec inputs[MOST_LINKS]
     cdef vec sums[MOST_LINKS]
-    cdef vec z, value, delta
+    cdef vec z, y, value, delta, rate, old
     cdef Py_ssize_t row, start = job.first
-    rate = -<real> update.learning_rate     # of every step, unless each has its own
+    rate = first_lane(-<real> update.learning_rate)     # of every step, unless each has its own
     while job.first < job.last:
         row = data.order[job.first] if data.order != NULL else job.first
-        x = y = (<const real *> data.x)[row]
+        inputs[0] = y = first_lane((<const real *> data.x)[row])
         for index in range(last + 1):
             layer = &plan.layers[index]
             if index == 0:
-                z = first_lane(fma_one(y, first_w, first_b))
+                z = fma(y, first_w, first_b)
             else:
-                z = first_lane(fma_one(y, (<real *> layer.w)[0], (<real *> layer.b)[0]))
+                z = fma(y, first_lane((<real *> layer.w)[0]), first_lane((<real *> layer.b)[0]))
             sums[index] = z
             if index < last:
-                z = activated(z, layer.activation)
-                inputs[index + 1] = z
-                y = lane(z)
+                inputs[index + 1] = y = activated(z, layer.activation)
         value = element_of(plan, layer.activation, z, first_lane((<const real *> data.t)[row]), &delta)
         job.total += lane(value)
         if not isfinite(job.total):
             break
         if update.rates != NULL:
             begin_step(update)
-            rate = -<real> update.rate
-        d = lane(delta)
+            rate = first_lane(-<real> update.rate)
         for index in range(last, 0, -1):
             layer = &plan.layers[index]
             w = <real *> layer.w
             b = <real *> layer.b
+            old = first_lane(w[0])
             z = inputs[index]
-            delta = first_lane(fma_one(d, w[0], 0))
-            w[0] = fma_one(rate, fma_one(lane(z), d, 0), w[0])
-            b[0] = fma_one(rate, d, b[0])
+            w[0] = lane(fma(rate, fma(z, delta, fill(0)), old))
+            b[0] = lane(fma(rate, delta, first_lane(b[0])))
+            delta = fma(delta, old, fill(0))
             layer = &plan.layers[index - 1]
             if layer.activation != IDENTITY:
                 delta = delta * slope_of(sums[index - 1], z, layer.activation)
-            d = lane(delta)
-        first_w = fma_one(rate, fma_one(x, d, 0), first_w)
-        first_b = fma_one(rate, d, first_b)
+        first_w = fma(rate, fma(inputs[0], delta, fill(0)), first_w)
+        first_b = fma(rate, delta, first_b)
         job.first += 1
-    (<real *> plan.layers[0].w)[0] = first_w
-    (<real *> plan.layers[0].b)[0] = first_b
+    (<real *> plan.layers[0].w)[0] = lane(first_w)
+    (<real *> plan.layers[0].b)[0] = lane(first_b)
     if update.rates == NULL:
         update.step += job.first - start

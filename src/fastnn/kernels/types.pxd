@@ -182,6 +182,8 @@ cdef struct Job:
     Plan *plan
     Data data
     void *out                   # [rows][n]: what `predict` writes
+    bint check                  # whether `predict` looks at its rows before it uses them,
+    bint refused                # and says here that one holds NaN or infinity: then some rows of out are not written
     double *losses              # [rows]: what `evaluate` writes
     Update *update              # for `train` and `follow`
     uint64_t seed               # of random numbers in `train` and `gradients`,
