@@ -114,6 +114,19 @@ def test_a_peer_that_cannot_go_on_is_left_out_and_one_far_behind_gets_one_turn(m
     assert "1-1-1: numpy is left out: ValueError: no" in capsys.readouterr().out
 
 
+def test_a_peer_that_uses_another_instruction_set_is_left_out():
+    cell = select(["predict-784-128-10"])[0]
+    peers = {"jax": Worker(take_turn=cell.flops / 1.2e11), "torch": Worker(take_turn=cell.flops / 0.9e11),
+             "onnxruntime": Worker()}
+    workers = {"fastnn": Worker(take_turn=cell.flops / 0.95e11, peak=1e11), **peers}
+    result = race.race_one(cell, workers, 1, "float32", 2, isa="avx2")
+    assert result.left_out == {"jax": "does 120 GFLOP/s, but this instruction set's multiply-adds reach 100",
+                               "onnxruntime": "cannot be held to avx2"}
+    assert set(result.seconds) == {"fastnn", "torch"}
+    two = race.race_one(cell, workers, 2, "float32", 2)        # two threads do twice as many
+    assert {"jax", "torch"} <= set(two.seconds)
+
+
 @pytest.mark.parametrize("answers", [{"enter": "no"}, {"take_turn": "no"}])
 def test_there_is_no_race_without_fastnn(answers):
     with pytest.raises(RuntimeError, match="fastnn cannot be timed on 1-1-1: no"):

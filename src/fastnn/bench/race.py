@@ -25,12 +25,15 @@ LONGEST_BATCH = 0.005       # shorter repetitions are timed several at once
 PROOF_STEPS = 4
 FAR_BEHIND = 4              # a contender so many times slower than the fastest gets no second turn
 
-# {instruction set: environment variables that limit the peers' products to it, too}. NumPy's own loops and ONNX Runtime
-# choose theirs by the processor.
+# {instruction set: environment variables that limit the peers' products to it, too}. NumPy's own loops choose theirs by
+# the processor. So does YNNPACK, which multiplies JAX's matrices: it is turned off, and XLA's own products are used.
 HELD_TO = {
     "avx2": {"ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2", "OPENBLAS_CORETYPE": "Haswell",
-             "ATEN_CPU_CAPABILITY": "avx2", "XLA_FLAGS": "--xla_cpu_max_isa=AVX2"},
+             "ATEN_CPU_CAPABILITY": "avx2",
+             "XLA_FLAGS": "--xla_cpu_max_isa=AVX2 --xla_cpu_experimental_ynn_fusion_type="},
 }
+CHOOSES_BY_PROCESSOR = {"onnxruntime"}          # whose products nothing limits
+MOST_OF_PEAK = 1.05         # more operations a second than that cannot be: the peak is measured within some percent
 
 
 @dataclass
@@ -71,13 +74,16 @@ def race(cells, contenders, processors, *, isa=None, dtype="float32", rounds=5):
             for name in (FastNN.name, *contenders)
         }
         for cell in cells:
-            yield race_one(cell, workers, threads, dtype, rounds)
+            yield race_one(cell, workers, threads, dtype, rounds, isa)
 
 
-def race_one(cell, workers, threads, dtype, rounds):
+def race_one(cell, workers, threads, dtype, rounds, isa=None):
     result = Result(cell)
     for name, worker in workers.items():
-        reason = ask(worker, enter, name, cell, dtype, threads)
+        if isa and name in CHOOSES_BY_PROCESSOR:
+            reason = f"cannot be held to {isa}"
+        else:
+            reason = ask(worker, enter, name, cell, dtype, threads)
         if reason is None:
             result.seconds[name] = []
         elif name == FastNN.name:
@@ -98,7 +104,18 @@ def race_one(cell, workers, threads, dtype, rounds):
             else:
                 result.seconds[name].append(seconds)
         result.peak.append(ask(workers[FastNN.name], peak, dtype))
+    leave_out_the_impossible(result, threads)
     return result
+
+
+def leave_out_the_impossible(result, threads):
+    """Leaves out peers that did more operations a second than the instruction set can: they use another one."""
+    for name in [name for name in result.seconds if name != FastNN.name]:
+        rate, most = result.cell.flops / result.best(name), max(result.peak) * threads
+        if rate > MOST_OF_PEAK * most:
+            del result.seconds[name]
+            result.left_out[name] = (f"does {rate / 1e9:.0f} GFLOP/s, but this instruction set's multiply-adds "
+                                     f"reach {most / 1e9:.0f}")
 
 
 def ask(worker, function, *arguments):

@@ -83,8 +83,10 @@ def caption(where):
 
 
 def processor():
+    """Name, maker and model of the processor: names such as AMD EPYC stand for several generations."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
+        about = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        return f"{about['model name']} ({about['vendor_id']} family {about['cpu family']} model {about['model']})"
+    except (OSError, KeyError):
         return platform.processor() or platform.machine()
