@@ -13,6 +13,7 @@ from helpers import DATA, assert_within, digest, same_bits, unit
 
 import fastnn
 from fastnn.cli import tables
+from fastnn.tables.reading import Table
 
 GOLDEN = DATA / "golden"
 FILES = sorted(GOLDEN.glob("*/*.safetensors"))
@@ -74,7 +75,7 @@ def test_a_golden_file_goes_on_to_the_same_bits(path, isa):
 def test_a_golden_model_of_a_table_predicts_the_same_lines(path, isa):
     """What `fastnn predict` prints; on sse2 within a digit of the last place."""
     recorded = record(path.parent)["table"]
-    lines = list(tables.predictions(fastnn.load(path), tables.Table("golden.csv", recorded["cells"])))
+    lines = list(tables.predictions(fastnn.load(path), Table("golden.csv", recorded["cells"])))
     if isa == "sse2":
         assert [line[0] for line in lines] == [line[0] for line in recorded["predictions"]]
         assert_within(*(np.array([line[1:] for line in each[1:]], float) for each in (lines, recorded["predictions"])),

@@ -143,6 +143,13 @@ def test_an_architecture_without_kernels_is_named(extensions):
         extensions("linux-armv7l")
 
 
+def test_every_package_is_installed():
+    """A folder that is left out lacks in a wheel alone: tests of a checkout do not notice."""
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"]
+    folders = {path.parent for path in (ROOT / "src/fastnn").rglob("*.py") if "__pycache__" not in path.parts}
+    assert set(listed) == {".".join(folder.relative_to(ROOT / "src").parts) for folder in folders}
+
+
 # What pip is asked for
 
 

@@ -21,6 +21,7 @@ from ..callbacks import Callback
 from ..core.config import show_config
 from ..network import load
 from ..storage.model_file import check_target, printable, replace_file
+from ..tables.reading import read_table
 from ..training.fit import Fit
 from ..training.progress import is_terminal, say
 from . import tables
@@ -50,12 +51,12 @@ def main(arguments: Sequence[str] | None = None) -> int | None:
 
 def add_train(commands: Any) -> None:
     parser = commands.add_parser(
-        "train", help="learn a column of a CSV file from its others",
+        "train", help="learn a column of a table from its others",
         usage="fastnn train data.csv --target COLUMN [options]",
-        description="Learns one column of a CSV file from the others: classes, if it holds text or at most "
+        description="Learns one column of a table from the others: classes, if it holds text or at most "
                     f"{tables.MOST_CLASSES} different whole numbers, else a number. A fifth of the rows is held out, "
                     "and what the model makes of them is reported.")
-    parser.add_argument("data", help="a CSV file; its first row names the columns")
+    add_reading(parser)
     parser.add_argument("--target", required=True, metavar="COLUMN", help="what to learn")
     parser.add_argument("--out", default="model.safetensors", metavar="FILE", help="the model (model.safetensors)")
     parser.add_argument("--drop", nargs="+", default=[], metavar="COLUMN", help="columns to leave out")
@@ -64,6 +65,23 @@ def add_train(commands: Any) -> None:
     parser.add_argument("--epochs", type=int, default=500, metavar="N", help="passes over the rows, at most (500)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of weights, order and rows held out (0)")
     parser.set_defaults(run=train)
+
+
+def add_reading(parser: argparse.ArgumentParser) -> None:
+    """What to read, and how."""
+    parser.add_argument("data", help="a table: CSV and its kin, also compressed; Excel or Parquet")
+    parser.add_argument("--separator", type=separator, metavar="TEXT",
+                        help="between cells: a character, or tab or space (found out)")
+    parser.add_argument("--no-header", action="store_true",
+                        help="the first row is data: columns are called 0, 1, … (found out)")
+
+
+def separator(text: str) -> str:
+    """A separator as it is typed."""
+    meant = {"tab": "\t", "\\t": "\t", "space": " ", "spaces": " "}.get(text, text)
+    if len(meant) != 1 or meant in '"\r\n':
+        raise argparse.ArgumentTypeError(f"is {text!r}, but must be one character, such as ';', or tab or space")
+    return meant
 
 
 def check_out(path: str, *sources: str) -> None:
@@ -89,7 +107,7 @@ def print_result(line: str) -> None:
 
 def train(options: argparse.Namespace) -> None:
     check_out(options.out, options.data)
-    table = tables.Table.read(options.data)
+    table = read_table(options.data, options.separator, False if options.no_header else None)
     bar = is_terminal() and importlib.util.find_spec("tqdm") is not None
     trained = tables.train(
         table, options.target, drop=options.drop, task=options.task, hidden=options.hidden, epochs=options.epochs,
@@ -97,6 +115,7 @@ def train(options: argparse.Namespace) -> None:
     trained.network.save(options.out)
     recipe = trained.recipe
     what = "a number" if recipe.labels is None else f"one of {len(recipe.labels)} classes ({listed(recipe.labels)})"
+    print_result(f"{table.path}: {len(table)} rows, {len(table.cells)} columns; {table.said}")
     print_result(f"{recipe.target}: {what}, from {len(recipe.columns)} columns")
     print_result(f"trained on {trained.rows} rows for {trained.epochs} epochs; {trained.held_out} rows held out:")
     print_result("  " + ", ".join(f"{name} {value:.4g}" for name, value in trained.scores.items()))
@@ -114,11 +133,11 @@ class ProgressLines(Callback):
 
 def add_predict(commands: Any) -> None:
     parser = commands.add_parser(
-        "predict", help="what a model makes of the rows of a CSV file",
+        "predict", help="what a model makes of the rows of a table",
         description="Writes a CSV file with one row for each row of the data: the number, or the class and the "
                     "probability of every class. Columns are found by their names; further ones do not matter.")
     parser.add_argument("model", help="a file that `fastnn train` wrote")
-    parser.add_argument("data", help="a CSV file; its first row names the columns")
+    add_reading(parser)
     parser.add_argument("--out", metavar="FILE", help="write there (standard output)")
     parser.set_defaults(run=predict)
 
@@ -126,7 +145,11 @@ def add_predict(commands: Any) -> None:
 def predict(options: argparse.Namespace) -> None:
     if options.out is not None:
         check_out(options.out, options.data, options.model)
-    rows = list(tables.predictions(load(options.model), tables.Table.read(options.data)))
+    network = load(options.model)
+    recipe = tables.Recipe.of(network)
+    table = read_table(options.data, options.separator, False if options.no_header else None,
+                       () if recipe is None else recipe.columns)
+    rows = list(tables.predictions(network, table))
     if options.out is None:
         if sys.stdout.isatty():
             rows = [[printable(cell) for cell in row] for row in rows]

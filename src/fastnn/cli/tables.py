@@ -1,17 +1,11 @@
-"""Tables in CSV files: a network learns from one, and predicts the rows of another.
+"""A network learns from a table, and predicts the rows of another.
 
-`Table` holds the cells as text, and converts columns to numbers. A `Recipe` is what a model must know of the table that
-it learned from: columns, scalings, classes. It is kept in `Network.metadata`. Errors name the column and the row, where
-row 1 is the header.
+fastnn.tables reads them as text; here columns become numbers. A `Recipe` is what a model must know of the table that it
+learned from: columns, scalings, classes. It is kept in `Network.metadata`. Errors name the column and the row.
 """
 
-import csv
-import os
-import stat
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -25,6 +19,7 @@ from ..optimizers import Adam
 from ..scaling import Scaling, folded
 from ..storage.model_file import printable
 from ..storage.state import check_saveable
+from ..tables.reading import Table
 from ..training.metrics import r2, rmse
 
 KEY = "fastnn.table"        # of the recipe in Network.metadata; other keys belong to the user
@@ -40,62 +35,20 @@ LEARNING_RATE = 1e-3
 L2 = 0.02                   # for standardised columns; small tables need it, large tables hardly change
 
 
-@dataclass(frozen=True)
-class Table:
-    """The cells of a CSV file, column by column."""
+def numbers(table: Table, names: list[str], instead: str = "leave the row out") -> NDArray[np.float64]:
+    """Columns as numbers, (rows, columns). An error advises to fill the cell, or to do what `instead` says."""
+    return np.column_stack([numbers_of(table, name, instead) for name in names])
 
-    path: str
-    cells: dict[str, list[str]]
 
-    @classmethod
-    def read(cls, path: str | PathLike[str]) -> "Table":
-        """Reads a file, or what comes through a pipe, whose first row names the columns."""
-        kind = stat.S_IFMT(os.stat(path).st_mode)
-        if kind in (stat.S_IFCHR, stat.S_IFBLK):        # such as /dev/zero, which never ends
-            raise OSError(f"{path} is a device, but must be a file or a pipe: pass the path of one")
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            try:
-                rows = list(csv.reader(file))
-            except (csv.Error, UnicodeDecodeError) as error:
-                raise ValueError(f"{path} is not a CSV file in UTF-8: {error}") from None
-        while rows and not rows[-1]:        # empty lines at the end
-            rows.pop()
-        if len(rows) < 2:
-            raise ValueError(f"{path} has {len(rows)} rows, but must have a row of column names and rows of cells")
-        names = [name.strip() for name in rows[0]]
-        if len(names) == 1 and (";" in names[0] or "\t" in names[0]):
-            raise ValueError(f"{path} has one column, {names[0]!r}: cells must be separated by commas")
-        for name, count in Counter(names).items():
-            if not name or count > 1:
-                what = f"{count} columns called {name!r}" if name else "a column without a name"
-                raise ValueError(f"{path} has {what}, but each must have a name of its own")
-        for number, row in enumerate(rows[1:], 2):
-            if len(row) != len(names):
-                raise ValueError(f"{path}: row {number} has {len(row)} cells, but there are {len(names)} columns")
-        return cls(str(path), {name: [cell.strip() for cell in column]
-                               for name, column in zip(names, zip(*rows[1:], strict=True), strict=True)})
-
-    def __len__(self) -> int:
-        return len(next(iter(self.cells.values())))
-
-    def column(self, name: str) -> list[str]:
-        """One column's cells."""
-        if name not in self.cells:
-            raise ValueError(f"{self.path} has no column {name!r}; it has {printable(', '.join(self.cells))}")
-        return self.cells[name]
-
-    def numbers(self, names: list[str], instead: str = "leave the row out") -> NDArray[np.float64]:
-        """Columns as numbers, (rows, columns). An error advises to fill the cell, or to do what `instead` says."""
-        return np.column_stack([self._numbers(name, instead) for name in names])
-
-    def _numbers(self, name: str, instead: str) -> NDArray[np.float64]:
-        cells = self.column(name)
-        for row, cell in enumerate(cells, 2):
-            if as_number(cell) is None:
-                what = repr(cell) if cell else "empty"
-                raise ValueError(f"{self.path}: row {row}, column {name!r} is {what}, but must be a finite number; "
-                                 f"fill it, or {instead}")
-        return np.array(cells, np.float64)
+def numbers_of(table: Table, name: str, instead: str) -> NDArray[np.float64]:
+    """One column as numbers."""
+    cells = table.column(name)
+    for row, cell in enumerate(cells, table.first_row):
+        if as_number(cell) is None:
+            what = repr(cell) if cell else "empty"
+            raise ValueError(f"{table.path}: row {row}, column {name!r} is {what}, but must be a finite number; "
+                             f"fill it, or {instead}")
+    return np.array(cells, np.float64)
 
 
 def as_number(cell: str) -> float | None:
@@ -167,10 +120,10 @@ def scaling(plain: dict[str, list[float]], columns: int) -> Scaling:
 def check_kind(table: Table, target: str) -> None:
     """Refuses a target of numbers with text in less than half of the rows: these are more likely gaps than classes."""
     cells = table.column(target)
-    text = [row for row, cell in enumerate(cells, 2) if as_number(cell) is None]
+    text = [row for row, cell in enumerate(cells) if as_number(cell) is None]
     if text and len(text) < len(cells) / 2:
-        raise ValueError(f"{table.path}: row {text[0]}, column {target!r} is {cells[text[0] - 2]!r}, but other rows "
-                         "hold numbers; leave the row out, or say --task classification")
+        raise ValueError(f"{table.path}: row {text[0] + table.first_row}, column {target!r} is {cells[text[0]]!r}, but "
+                         "other rows hold numbers; leave the row out, or say --task classification")
 
 
 def labels_of(cells: list[str], task: str | None) -> list[str] | None:
@@ -178,10 +131,10 @@ def labels_of(cells: list[str], task: str | None) -> list[str] | None:
 
     Text means classes, and so do at most 20 different whole numbers, unless `task` says otherwise.
     """
-    numbers = [as_number(cell) for cell in cells]
-    numeric = None not in numbers
+    values = [as_number(cell) for cell in cells]
+    numeric = None not in values
     distinct = set(cells)
-    whole = numeric and all(float(number).is_integer() for number in numbers)       # type: ignore[arg-type]
+    whole = numeric and all(float(number).is_integer() for number in values)        # type: ignore[arg-type]
     if task == "regression" or (task is None and numeric and not (whole and len(distinct) <= MOST_CLASSES)):
         return None
     return sorted(distinct, key=lambda cell: (float(cell), cell)) if numeric else sorted(distinct)
@@ -218,7 +171,7 @@ def columns_to_learn_from(table: Table, target: str, drop: Sequence[str]) -> lis
         raise ValueError(f"{table.path} has no column left to learn from beside {target!r}")
     if len(table) < FEWEST_ROWS:
         raise ValueError(f"{table.path} has {len(table)} rows to learn from, but at least {FEWEST_ROWS} are needed")
-    for row, cell in enumerate(table.column(target), 2):
+    for row, cell in enumerate(table.column(target), table.first_row):
         if not cell:
             raise ValueError(f"{table.path}: row {row}, column {target!r} is empty, but is what to learn; leave the "
                              "row out")
@@ -248,7 +201,7 @@ def train(table: Table, target: str, *, drop: Sequence[str] = (), task: str | No
     seed = checked_integer("seed", seed, 0, 2**64 - 1)
     epochs = checked_integer("epochs", epochs, 1)
     columns = columns_to_learn_from(table, target, drop)
-    X = table.numbers(columns, "leave the row or the column (--drop) out")
+    X = numbers(table, columns, "leave the row or the column (--drop) out")
     if task is None:
         check_kind(table, target)
     labels = labels_of(cells, task)
@@ -259,7 +212,7 @@ def train(table: Table, target: str, *, drop: Sequence[str] = (), task: str | No
         y, targets = class_numbers(table, target, labels), None
         network = Network([len(columns), *hidden, len(labels)], output="softmax", seed=seed, l2=L2)
     else:
-        y = table.numbers([target])
+        y = numbers(table, [target])
         targets = Scaling.of(y[rows])
         y = targets.apply(y)
         network = Network([len(columns), *hidden, 1], seed=seed, l2=L2)
@@ -294,7 +247,7 @@ def predictions(network: Network, table: Table) -> Iterator[list[str]]:
     if missing:
         raise ValueError(f"{table.path} has no column {', '.join(map(repr, missing))}, which the model needs; it has "
                          f"{printable(', '.join(table.cells))}")
-    outputs = network.predict(recipe.inputs.apply(table.numbers(recipe.columns)))
+    outputs = network.predict(recipe.inputs.apply(numbers(table, recipe.columns)))
     if recipe.labels is None:
         assert recipe.targets is not None
         yield recipe.outputs()

@@ -13,7 +13,7 @@ from libc.string cimport memcpy, memset
 
 from .activations cimport IDENTITY, activation_backward, activation_forward, describe_activation, drop_out
 from .dense cimport dense_backward, dense_descend, dense_forward
-from .gemm cimport choose_micro_kernel, padded_row, worth_packing
+from .gemm cimport choose_micro_kernel, multiply_add_chains, padded_row, worth_packing
 from .losses cimport describe_loss, loss_forward_backward
 from .random cimport dropout_key
 from .simd cimport INSTRUCTION_SET, LANES, TILE_ROWS, TILE_VECTORS, VECTOR_BYTES, fill, fma, real, vec
@@ -447,29 +447,6 @@ cdef inline bint all_finite(const void *values, Py_ssize_t count) noexcept nogil
     for j in range(LANES):
         zero += (<const real *> &sum)[j]
     return zero == 0
-
-
-cdef inline double multiply_add_chains(long long rounds) noexcept nogil:
-    """As many independent chains of `rounds` fused multiply-adds as a tile has sums, from registers alone.
-
-    The benchmarks' ceiling: rounds * TILE_ROWS * TILE_VECTORS * LANES * 2 operations.
-    """
-    cdef vec chain[24]
-    cdef vec factor = fill(<real> 0.999)
-    cdef vec term = fill(<real> 0.001)
-    cdef long long _
-    cdef int i, j
-    for i in range(TILE_ROWS):
-        for j in range(TILE_VECTORS):
-            chain[i*TILE_VECTORS + j] = fill(<real> (i*TILE_VECTORS + j))     # equal ones would be merged
-    for _ in range(rounds):
-        for i in range(TILE_ROWS):
-            for j in range(TILE_VECTORS):
-                chain[i*TILE_VECTORS + j] = fma(chain[i*TILE_VECTORS + j], factor, term)
-    for i in range(TILE_ROWS):
-        for j in range(TILE_VECTORS):
-            term = term + chain[i*TILE_VECTORS + j]
-    return (<real *> &term)[0]
 
 
 cdef inline KernelTable kernel_table() noexcept nogil:

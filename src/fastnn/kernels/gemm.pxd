@@ -307,3 +307,26 @@ cdef inline void product(
         p += block.k
         if p >= k:
             break
+
+
+cdef inline double multiply_add_chains(long long rounds) noexcept nogil:
+    """As many independent chains of `rounds` fused multiply-adds as a tile has sums, from registers alone.
+
+    The benchmarks' ceiling: rounds * TILE_ROWS * TILE_VECTORS * LANES * 2 operations.
+    """
+    cdef vec chain[24]
+    cdef vec factor = fill(<real> 0.999)
+    cdef vec term = fill(<real> 0.001)
+    cdef long long _
+    cdef int i, j
+    for i in range(TILE_ROWS):
+        for j in range(TILE_VECTORS):
+            chain[i*TILE_VECTORS + j] = fill(<real> (i*TILE_VECTORS + j))     # equal ones would be merged
+    for _ in range(rounds):
+        for i in range(TILE_ROWS):
+            for j in range(TILE_VECTORS):
+                chain[i*TILE_VECTORS + j] = fma(chain[i*TILE_VECTORS + j], factor, term)
+    for i in range(TILE_ROWS):
+        for j in range(TILE_VECTORS):
+            term = term + chain[i*TILE_VECTORS + j]
+    return (<real *> &term)[0]

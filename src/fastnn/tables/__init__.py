@@ -1,0 +1,1 @@
+"""Tables as people have them, in files: how they are read."""

@@ -1,0 +1,335 @@
+"""A table in a file, as it stands: columns of text cells.
+
+Finds out what a file does not say: how it is compressed, its encoding, what separates its cells, whether its first row
+names the columns. What the cells mean is not known here. Errors name the row, as an editor counts them: row 1 is the
+first one that holds anything.
+"""
+
+import bz2
+import csv
+import gzip
+import io
+import lzma
+import os
+import re
+import stat
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from itertools import islice
+from os import PathLike
+from types import ModuleType
+from typing import IO, Any
+
+from .._checks import library
+from ..storage.model_file import printable
+
+# {how a file begins: its encoding in Python's words, and in people's}
+MARKS = {b"\xef\xbb\xbf": ("utf-8-sig", "UTF-8"), b"\xff\xfe": ("utf-16", "UTF-16"), b"\xfe\xff": ("utf-16", "UTF-16")}
+SAMPLE = 200                # rows from which the separator and the header are found
+MOST_BYTES = 1 << 32        # of text, unpacked: a small file may hold any amount
+SPACES = " "                # as a separator: one or more of them, or tabs
+SEPARATORS = ";", "\t", "|", ",", SPACES        # the first comes first: a comma between digits may be a decimal one
+CONSISTENT = 0.9            # the share of rows that must have as many cells as most have
+IN_SPACES = re.compile(r'"((?:[^"]|"")*)"(?=\s|$)|(\S+)')
+GAPS = {"", "?", "-", ".", "na", "n/a", "nan", "null", "none"}      # which are no names, and say nothing of a column
+
+Row = list[str]
+
+
+@dataclass(frozen=True)
+class Table:
+    """The cells of a file, column by column, as text without spaces around it.
+
+    `first_row` is the number of the first row of cells: 2 after a row of names. `said` is what was found out.
+    """
+
+    path: str
+    cells: dict[str, list[str]]
+    first_row: int = 2
+    said: str = ""
+
+    def __len__(self) -> int:
+        return len(next(iter(self.cells.values())))
+
+    def column(self, name: str) -> list[str]:
+        """One column's cells."""
+        if name not in self.cells:
+            raise ValueError(f"{self.path} has no column {name!r}; it has {printable(', '.join(self.cells))}")
+        return self.cells[name]
+
+
+def read_table(path: str | PathLike[str], separator: str | None = None, header: bool | None = None,
+               expected: Collection[str] = ()) -> Table:
+    """Reads a file, or what comes through a pipe. `separator` and `header` say what is found out otherwise; a table in
+    which columns are `expected` has a row of names if it names one of these.
+
+    ValueError where it is no table; OSError where it cannot be read; ImportError where a library is missing that its
+    format needs.
+    """
+    data = unpacked(str(path), contents(path))
+    for begin, read, form in BINARY:
+        if data.startswith(begin):
+            rows, said = read(str(path), data), form
+            break
+    else:
+        text, encoding = decoded(str(path), data)
+        if separator is None:
+            separator = found_separator(str(path), text)
+        rows = whole_rows(str(path), text, separator)
+        said = f"{encoding}, cells separated by {spoken(separator)}"
+    if header is None:
+        header = names_expected(rows[:1], expected) if expected else has_header(rows[:SAMPLE])
+    return table_of(str(path), rows, header, said)
+
+
+def table_of(path: str, rows: list[Row], header: bool, said: str) -> Table:
+    """A Table of rows that are equally long, or the first of which names all columns but one of row names."""
+    if len(rows) < 1 + header:
+        there_is = "no rows" if not rows else "one row, which names the columns, and none of cells"
+        raise ValueError(f"{path} has {there_is}, so there is nothing to learn from; pass another file")
+    width = len(rows[-1])
+    if header and len(rows[0]) == width - 1:
+        rows[0] = ["", *rows[0]]        # R writes the names of rows without a name above them
+    names = unique(rows[0]) if header else [str(number) for number in range(width)]
+    cells = zip(*(rows[1:] if header else rows), strict=True)
+    kept = {name: list(column) for name, column in zip(names, cells, strict=True)}
+    return Table(path, kept, 1 + header, f"{said}; {'row 1 names the columns' if header else 'no row of names'}")
+
+
+def unique(names: Iterable[str]) -> list[str]:
+    """Names, each of its own: a second "a" becomes "a (2)", and an empty one the column's number, from 0."""
+    taken: dict[str, int] = {}
+    result: list[str] = []
+    for number, name in enumerate(names):
+        name = name or str(number)
+        taken[name] = taken.get(name, 0) + 1
+        result.append(name if taken[name] == 1 else f"{name} ({taken[name]})")
+    return result if len(set(result)) == len(result) else [f"{name} [{i}]" for i, name in enumerate(result)]
+
+
+# From a path to bytes
+
+
+def contents(path: str | PathLike[str]) -> bytes:
+    """All bytes of a file or a pipe; a device may have no end."""
+    kind = stat.S_IFMT(os.stat(path).st_mode)
+    if kind in (stat.S_IFCHR, stat.S_IFBLK):        # such as /dev/zero
+        raise OSError(f"{path} is a device, but must be a file or a pipe: pass the path of one")
+    with open(path, "rb") as file:
+        return at_most(str(path), file)
+
+
+def at_most(path: str, file: IO[bytes]) -> bytes:
+    """All bytes of an open file, unless they are too many."""
+    data = file.read(MOST_BYTES + 1)
+    if len(data) > MOST_BYTES:
+        raise ValueError(f"{path} holds more than {MOST_BYTES >> 30} GB, which is more than is read at once; pass a "
+                         "part of its rows")
+    return data
+
+
+def unpacked(path: str, data: bytes) -> bytes:
+    """The bytes of a compressed file as they were before, found by how they begin."""
+    openers: dict[bytes, Callable[[IO[bytes]], Any]] = {
+        b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file), b"BZh": bz2.BZ2File, b"\xfd7zXZ\0": lzma.LZMAFile}
+    for begin, opener in openers.items():
+        if data.startswith(begin):
+            try:
+                with opener(io.BytesIO(data)) as file:
+                    return at_most(path, file)
+            except (OSError, EOFError, lzma.LZMAError) as error:
+                raise ValueError(f"{path} is compressed, but not whole: {error}; copy it again") from None
+    return from_archive(path, data) if data.startswith(b"PK\x03\x04") else data
+
+
+def from_archive(path: str, data: bytes) -> bytes:
+    """The only file of a zip archive; an Excel workbook, which is one, stays as it is."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            names = [entry.filename for entry in archive.infolist() if not entry.is_dir()]
+            if "[Content_Types].xml" in names:
+                return data
+            names = [name for name in names if not name.startswith("__MACOSX/")]
+            if len(names) != 1:
+                raise ValueError(f"{path} holds {len(names)} files ({printable(', '.join(names[:5]))}), but must hold "
+                                 "one; unpack it and pass one of them")
+            with archive.open(names[0]) as file:
+                return at_most(path, file)
+    except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:     # encrypted, or of another method
+        raise ValueError(f"{path} is a zip archive that cannot be unpacked: {error}; unpack it yourself") from None
+
+
+# From bytes to text
+
+
+def decoded(path: str, data: bytes) -> tuple[str, str]:
+    """(text, the name of its encoding): what a byte-order mark says, else UTF-8, else Windows-1252."""
+    encoding, name = next((found for mark, found in MARKS.items() if data.startswith(mark)), ("utf-8", "UTF-8"))
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        if encoding != "utf-8":
+            raise ValueError(f"{path} begins as {name}, but byte {error.start} is not; save it as UTF-8") from None
+        # The five bytes that Windows-1252 leaves out are letters of no language.
+        text, name = data.decode("cp1252", errors="replace"), "Windows-1252"
+    if "\0" in text:
+        raise ValueError(f"{path} holds NUL characters, so it is no table of text: pass a CSV file, a Parquet file or "
+                         "an Excel workbook")
+    return text, name
+
+
+# From text to rows
+
+
+def spoken(separator: str) -> str:
+    return {"\t": "tabs", SPACES: "spaces", ",": "commas", ";": "semicolons"}.get(separator, repr(separator))
+
+
+def rows_of(path: str, text: str, separator: str) -> Iterator[Row]:
+    """The rows of a text that hold anything, without spaces around cells.
+
+    A row that is one cell, in which the separator stands, was quoted as a whole: its text is read once more.
+    """
+    lines = io.StringIO(text, newline="")
+    if separator == SPACES:
+        rows: Iterable[Row] = ([quoted.replace('""', '"') or plain for quoted, plain in IN_SPACES.findall(line)]
+                               for line in lines)
+    else:
+        rows = csv.reader(lines, delimiter=separator)
+    try:
+        for row in rows:
+            if len(row) == 1 and separator != SPACES and separator in row[0]:
+                row = next(csv.reader([row[0]], delimiter=separator), row)
+            if any(cell and not cell.isspace() for cell in row):
+                yield [cell.strip() for cell in row]
+    except csv.Error as error:
+        raise ValueError(f"{path} cannot be read as cells separated by {spoken(separator)}: {error}; look for a quote "
+                         'that is not closed (")') from None
+
+
+def found_separator(path: str, text: str) -> str:
+    """What separates cells: that by which most rows of a sample have equally many, and more than one.
+
+    Of several the first in SEPARATORS is taken. Spaces are, if they find more cells than every other.
+    """
+    best, widest = "", 1
+    for separator in SEPARATORS:
+        try:
+            widths = Counter(map(len, islice(rows_of(path, text, separator), SAMPLE)))
+        except ValueError:      # quotes that this one does not close
+            continue
+        width, count = widths.most_common(1)[0] if widths else (1, 0)
+        wanted = not best or (separator == SPACES and width > widest)
+        if wanted and width > 1 and count >= CONSISTENT * widths.total():
+            best, widest = separator, width
+    return best or ","          # one column
+
+
+def whole_rows(path: str, text: str, separator: str) -> list[Row]:
+    """Rows that are equally long. Empty cells at the end of a row do not count, and ones that are missing there are
+    made; but a row of other cells than the rest is refused."""
+    rows = list(rows_of(path, text, separator))
+    width = Counter(map(len, rows[1:SAMPLE] or rows)).most_common(1)[0][0] if rows else 0
+    while rows and width > len(rows[0]) and not any(any(row[width - 1:]) for row in rows):
+        width -= 1              # nothing but separators behind the last name
+    for number, row in enumerate(rows):
+        while len(row) > width and not row[-1]:
+            row.pop()
+        if len(row) != width and not (number == 0 and len(row) == width - 1):
+            raise ValueError(f"{path}: row {number + 1} has {len(row)} cells, but most rows have {width}; mend it, or "
+                             "leave it out")
+    return rows
+
+
+# Whether there is a row of names
+
+
+def has_header(rows: list[Row]) -> bool:
+    """Whether the first row names the columns, to judge by the others.
+
+    Text above a column of numbers says yes, and so do whole numbers that count up, such as years. Otherwise a number
+    above numbers says no. Where no column says anything, the row names them if none of its cells occurs below.
+    """
+    if len(rows) < 2 or len(rows[0]) != len(rows[1]):
+        return bool(rows)
+    text_above = number_above = repeated = False
+    for first, *others in zip(*rows, strict=True):
+        telling = [cell for cell in others if cell.lower() not in GAPS]
+        if telling and sum(map(is_number, telling)) >= CONSISTENT * len(telling) and first.lower() not in GAPS:
+            number_above |= is_number(first)
+            text_above |= not is_number(first)
+        repeated |= first in telling
+    return text_above or counts_up(rows[0]) or not (number_above or repeated)
+
+
+def counts_up(row: Row) -> bool:
+    """Whether the numbers in a row are whole, three at least, and each is the one before plus 1."""
+    numbers = [int(cell) for cell in row if cell.isdecimal()]
+    return len(numbers) > 2 and numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+
+
+def names_expected(rows: list[Row], expected: Collection[str]) -> bool:
+    """Whether the first row names expected columns. Names that are numbers may be cells: then it must have them all."""
+    found = set(expected).intersection(rows[0]) if rows else set()
+    return len(found) == len(set(expected)) or not all(map(str.isdecimal, found))
+
+
+def is_number(cell: str) -> bool:
+    """Whether a cell is a number as people write it: with a point or a comma."""
+    try:
+        float(cell.replace(",", "."))
+    except ValueError:
+        return False
+    return True
+
+
+# Files that hold no text
+
+
+def written(value: Any) -> str:
+    """A cell of a workbook or a Parquet file as text."""
+    if value is None or value != value:
+        return ""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return str(int(value))
+    return (value.isoformat(" ") if hasattr(value, "hour") else str(value)).strip()
+
+
+def from_workbook(path: str, data: bytes) -> list[Row]:
+    """The rows of an Excel workbook's first sheet."""
+    calamine = library("python_calamine", "python-calamine", "excel", "An Excel workbook")
+    try:
+        sheet = calamine.CalamineWorkbook.from_filelike(io.BytesIO(data)).get_sheet_by_index(0)
+        rows = [list(map(written, row)) for row in sheet.to_python()]
+    except Exception as error:      # of Rust: it has a class for each fault, and no common one
+        raise ValueError(f"{path} is no Excel workbook that can be read: {error}; save it as CSV") from None
+    return [row for row in rows if any(row)]
+
+
+def from_parquet(path: str, data: bytes) -> list[Row]:
+    """The rows of a Parquet file, by whichever library is there."""
+    readers: dict[str, Callable[[ModuleType], dict[str, Iterable[Any]]]] = {
+        "pyarrow.parquet": lambda pyarrow: pyarrow.read_table(io.BytesIO(data)).to_pydict(),
+        "polars": lambda polars: polars.read_parquet(io.BytesIO(data)).to_dict(as_series=False),
+        "duckdb": lambda duckdb: by_column(duckdb.read_parquet(path))}
+    there = next((name for name in readers if find_spec(name.partition(".")[0])), "duckdb")     # else the lightest
+    module = library(there, "duckdb, polars or pyarrow", "parquet", "A Parquet file")
+    try:
+        columns = readers[there](module)
+    except Exception as error:      # each library has its own
+        raise ValueError(f"{path} is no Parquet file that can be read: {error}; write it again") from None
+    return [list(columns), *map(list, zip(*(map(written, column) for column in columns.values()), strict=True))]
+
+
+def by_column(relation: Any) -> dict[str, Iterable[Any]]:
+    """{name: values} of what duckdb read."""
+    columns: Iterable[Iterable[Any]] = zip(*relation.fetchall(), strict=True)
+    return dict(zip(relation.columns, columns, strict=True))
+
+
+BINARY: tuple[tuple[bytes, Callable[[str, bytes], list[Row]], str], ...] = (
+    (b"\xd0\xcf\x11\xe0", from_workbook, "Excel, first sheet"), (b"PK\x03\x04", from_workbook, "Excel, first sheet"),
+    (b"PAR1", from_parquet, "Parquet"))

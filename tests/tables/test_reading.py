@@ -1,0 +1,261 @@
+"""Tables in files are read as they stand: every separator, encoding, compression and kind of header that people have.
+
+Each test writes a small file of one kind and compares its columns with what they are.
+"""
+
+import bz2
+import gzip
+import lzma
+import os
+import threading
+import zipfile
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+
+from fastnn.tables import reading
+from fastnn.tables.reading import read_table
+
+pytestmark = pytest.mark.any_isa
+ROWS = [["name", "size", "weight"], ["first", "1.5", "10"], ["second", "2.5", "20"], ["third", "-3", "30"]]
+COLUMNS = {"name": ["first", "second", "third"], "size": ["1.5", "2.5", "-3"], "weight": ["10", "20", "30"]}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def cells(text, encoding="utf-8", **options):
+    Path("t").write_bytes(text if isinstance(text, bytes) else text.encode(encoding))
+    return read_table("t", **options).cells
+
+
+def joined(separator, rows=ROWS, end="\n"):
+    return "".join(separator.join(row) + end for row in rows)
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|", " ", "   ", " \t "])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_the_separator_is_found(separator, end):
+    assert cells(joined(separator, end=end)) == COLUMNS
+
+
+def test_a_comma_between_digits_is_no_separator_beside_another_one():
+    rows = [["a", "b", "c"], *[[f"{i},5", f"{i},25", f"{i},125"] for i in range(5)]]
+    for separator in ";", "\t", "|":
+        assert cells(joined(separator, rows)) == dict(zip(rows[0], map(list, zip(*rows[1:], strict=True)), strict=True))
+
+
+def test_text_may_hold_other_separators():
+    rows = [["what", "price"], *[[f"rice, beans | {i}; cheese and so on", f"{i}.50"] for i in range(9)]]
+    rows[3][0] = "no such thing"
+    assert cells(joined("\t", rows))["what"] == [row[0] for row in rows[1:]]
+    assert cells(joined(",", [[f'"{row[0]}"', row[1]] for row in rows]))["what"] == [row[0] for row in rows[1:]]
+
+
+def test_words_with_spaces_beside_runs_of_spaces_are_quoted():
+    text = '18.0   8   307.0  1\t"chevrolet chevelle malibu"\n15.0   8   350.0  1\t"buick ""sky"" lark"\n'
+    assert list(cells(text).values()) == [
+        ["18.0", "15.0"], ["8", "8"], ["307.0", "350.0"], ["1", "1"], ["chevrolet chevelle malibu", 'buick "sky" lark']]
+
+
+def test_rows_may_be_quoted_once_more():
+    text = 'school;sex;age\n"""GP"";""F"";18"\n"""MS"";""M; or so"";17"\n'
+    assert cells(text) == {"school": ["GP", "MS"], "sex": ["F", "M; or so"], "age": ["18", "17"]}
+
+
+def test_a_cell_may_hold_lines_and_quotes():
+    assert cells('a,b\n"one\ntwo",1\n"say ""so""",2\n') == {"a": ["one\ntwo", 'say "so"'], "b": ["1", "2"]}
+
+
+def test_a_separator_may_be_given():
+    text = "a,b;c\n1,2;3\n4,5;6\n"
+    assert cells(text, separator=",") == {"a": ["1", "4"], "b;c": ["2;3", "5;6"]}
+    assert cells(text, separator=";") == {"a,b": ["1,2", "4,5"], "c": ["3", "6"]}
+
+
+@pytest.mark.parametrize("encoding, found", [
+    ("utf-8", "UTF-8"), ("utf-8-sig", "UTF-8"), ("utf-16", "UTF-16"), ("cp1252", "Windows-1252"),
+    ("latin-1", "Windows-1252")])
+def test_the_encoding_is_found(encoding, found):
+    text = joined(",", [["Größe", "café"], ["1", "ü"], ["2", "é"]])
+    assert cells(text, encoding) == {"Größe": ["1", "2"], "café": ["ü", "é"]}
+    assert read_table("t").said.startswith(found)
+
+
+def test_utf_16_of_the_other_order():
+    assert cells(b"\xfe\xff" + joined(",").encode("utf-16-be")) == COLUMNS
+
+
+def test_bytes_that_windows_1252_lacks_are_read_too():
+    assert list(cells(b"a,b\n\x81x,1\n\xe9,2\n")) == ["a", "b"]
+
+
+def zipped(data, *names):
+    file = BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in names:
+            archive.writestr(name, data)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("compress", [
+    gzip.compress, bz2.compress, lzma.compress, lambda data: zipped(data, "folder/", "t.csv", "__MACOSX/t.csv")],
+    ids=["gzip", "bz2", "xz", "zip"])
+def test_a_compressed_file_is_unpacked(compress):
+    assert cells(compress(joined(";").encode())) == COLUMNS
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress], ids=["gzip", "bz2", "xz"])
+def test_half_a_compressed_file_is_refused(compress):
+    data = compress(joined(",", ROWS * 200).encode())
+    with pytest.raises(ValueError, match="t is compressed, but not whole: .*; copy it again"):
+        cells(data[:len(data) // 2])
+
+
+def test_an_archive_of_several_files_is_refused():
+    with pytest.raises(ValueError, match=r"t holds 2 files \(a, b\), but must hold one; unpack it"):
+        cells(zipped(b"", "a", "b"))
+    with pytest.raises(ValueError, match="t is a zip archive that cannot be unpacked"):
+        cells(zipped(b"x" * 100, "a")[:60])
+
+
+def test_no_more_is_unpacked_than_is_read_at_once(monkeypatch):
+    monkeypatch.setattr(reading, "MOST_BYTES", 1000)
+    for compress in (gzip.compress, bz2.compress, lzma.compress, lambda data: zipped(data, "t"), bytes):
+        with pytest.raises(ValueError, match="which is more than is read at once; pass a part of its rows"):
+            cells(compress(b"1,2\n" * 1000))
+
+
+@pytest.mark.parametrize("rows, header", [
+    (ROWS, True),                                                                       # text above numbers
+    (ROWS[1:], False),                                                                  # numbers above numbers
+    ([["A11", "6", "A34"], ["A12", "48", "A32"], ["A14", "12", "A34"]], False),
+    ([["2", "1", "?"], ["1", "?", "5"], ["2", "1", "7"]], False),                       # a gap says nothing
+    ([["country", "1990", "1991", "1992"], ["Chile", "3", "4", "5"], ["Peru", "6", "7", "8"]], True),     # counts up
+    ([["a", "b"], ["x", "y"], ["z", "w"]], True),                                       # text alone, none again
+    ([["x", "y"], ["x", "z"], ["z", "y"]], False),                                      # text that occurs again
+    ([["id", "3"], ["1", "4"], ["2", "5"]], True)])                                     # one name is a number
+def test_whether_a_row_names_the_columns_is_found(rows, header):
+    table = cells(joined(",", rows))
+    names = rows[0] if header else list(map(str, range(len(rows[0]))))
+    assert list(table) == names and read_table("t").first_row == 1 + header
+    assert list(map(list, zip(*table.values(), strict=True))) == rows[header:]
+
+
+def test_the_header_may_be_given():
+    assert list(cells(joined(","), header=False)["0"]) == ["name", "first", "second", "third"]
+    assert list(cells(joined(",", ROWS[1:]), header=True)) == ["first", "1.5", "10"]
+
+
+def test_a_model_knows_whether_a_row_names_its_columns():
+    one = joined(",", [["7", "8"], ["9", "10"]])
+    assert cells(one, expected=["0", "1"]) == {"0": ["7", "9"], "1": ["8", "10"]}
+    assert cells(one, expected=["8", "7"]) == {"7": ["9"], "8": ["10"]}
+    assert cells("x,y\na,b\n", expected=["y"]) == {"x": ["a"], "y": ["b"]}
+    assert cells("a,b\n", expected=["y"]) == {"0": ["a"], "1": ["b"]}
+
+
+def test_names_are_made_where_they_lack_or_occur_twice():
+    assert list(cells(",a,a,b,\n0,1,2,3,4\n1,5,6,7,8\n")) == ["0", "a", "a (2)", "b", "4"]
+    assert len(set(cells("a,a,a (2)\nx,y,z\n", header=True))) == 3
+
+
+def test_names_of_rows_without_a_name_above_them_are_a_column():
+    assert cells('"mpg","cyl"\n"Mazda",21,6\n"Fiat",32,4\n') == {
+        "0": ["Mazda", "Fiat"], "mpg": ["21", "32"], "cyl": ["6", "4"]}
+
+
+def test_spaces_around_cells_and_rows_of_nothing_do_not_count():
+    assert cells(" a , b \n\n1 ,  2\n , \n3,4\n\n") == {"a": ["1", "3"], "b": ["2", "4"]}
+
+
+def test_empty_cells_at_the_end_of_rows_are_dropped_and_other_lengths_refused():
+    numbers = [str(i) for i in range(20)]
+    text = "a;b\n" + "".join(f"{i};{i};;\n" for i in numbers)
+    assert cells(text) == cells(text + "3;3\n") | {"a": numbers, "b": numbers}
+    with pytest.raises(ValueError, match="t: row 4 has 3 cells, but most rows have 2; mend it, or leave it out"):
+        cells("a,b\n1,2\n3,4\n5,6,7\n8,9\n")
+    with pytest.raises(ValueError, match="t: row 3 has 1 cells, but most rows have 2"):
+        cells("a,b\n1,2\n3\n5,6\n8,9\n")
+
+
+@pytest.mark.parametrize("data, sentence", [
+    (b"", "t has no rows, so there is nothing to learn from"),
+    (b"\n\n , \n", "t has no rows"),
+    (b"a,b\n", "t has one row, which names the columns, and none of cells"),
+    (b"a,b\n1,\x002\n", "t holds NUL characters, so it is no table of text"),
+    (b"\xff\xfea", "t begins as UTF-16, but byte 2 is not; save it as UTF-8"),
+    (b'a,b\n1,"' + b"x" * 200_000, "t cannot be read as cells separated by commas: field larger than field limit"),
+    (b"\xd0\xcf\x11\xe0 and so on", "t is no Excel workbook that can be read|needs python-calamine"),
+    (b"PAR1 and so on", "t is no Parquet file that can be read|needs duckdb")])
+def test_what_is_no_table_is_refused_in_one_sentence(data, sentence):
+    with pytest.raises((ValueError, ImportError), match=sentence):
+        cells(data)
+
+
+def test_very_many_columns_are_read():
+    table = cells(",".join(map(str, range(100_000))) + "\n" + ",".join(["1"] * 100_000) + "\n")
+    assert len(table) == 100_000
+
+
+def test_a_pipe_is_read_and_a_device_is_not():
+    os.mkfifo("pipe")
+    writer = threading.Thread(target=lambda: Path("pipe").write_text(joined(";"), encoding="utf-8"))
+    writer.start()
+    assert read_table("pipe").cells == COLUMNS
+    writer.join()
+    with pytest.raises(OSError, match="/dev/zero is a device, but must be a file or a pipe"):
+        read_table("/dev/zero")
+
+
+def test_a_parquet_file():
+    polars = pytest.importorskip("polars", reason="NOT TESTED: polars is not installed")
+    frame = polars.DataFrame({"name": ["a", None], "size": [1.0, 2.5], "on": [True, False], "n": [3, None]})
+    frame.write_parquet("t.parquet")
+    assert read_table("t.parquet").cells == {
+        "name": ["a", ""], "size": ["1", "2.5"], "on": ["True", "False"], "n": ["3", ""]}
+
+
+def test_an_excel_workbook():
+    pytest.importorskip("python_calamine", reason="NOT TESTED: python-calamine is not installed")
+    rows = [["day", "size", "text"], ["2024-03-01", "28", "a"], ["2024-03-02", "1.5", ""]]
+    Path("t.xlsx").write_bytes(workbook(rows))
+    assert read_table("t.xlsx").cells == {
+        "day": ["2024-03-01", "2024-03-02"], "size": ["28", "1.5"], "text": ["a", ""]}
+
+
+def workbook(rows):
+    """The smallest Excel workbook with these cells: numbers where they look so, else text."""
+    def cell(place, text):
+        if not text:
+            return ""
+        if reading.is_number(text):
+            return f'<c r="{place}"><v>{text}</v></c>'
+        return f'<c r="{place}" t="inlineStr"><is><t>{text}</t></is></c>'
+
+    lines = "".join(f'<row r="{i}">' + "".join(cell(f"{chr(65 + j)}{i}", text) for j, text in enumerate(row)) + "</row>"
+                    for i, row in enumerate(rows, 1))
+    space, package = "http://schemas.openxmlformats.org/", "application/vnd.openxmlformats-package."
+    office = "application/vnd.openxmlformats-officedocument.spreadsheetml."
+    relations = f"{space}package/2006/relationships"
+    parts = {
+        "[Content_Types].xml": f'<Types xmlns="{space}package/2006/content-types"><Default Extension="rels" '
+        f'ContentType="{package}relationships+xml"/><Override PartName="/xl/workbook.xml" '
+        f'ContentType="{office}sheet.main+xml"/><Override PartName="/xl/worksheets/sheet1.xml" '
+        f'ContentType="{office}worksheet+xml"/></Types>',
+        "_rels/.rels": f'<Relationships xmlns="{relations}"><Relationship Id="rId1" Type='
+        f'"{space}officeDocument/2006/relationships/officeDocument" Target="xl/workbook.xml"/></Relationships>',
+        "xl/workbook.xml": f'<workbook xmlns="{space}spreadsheetml/2006/main" xmlns:r="{space}officeDocument/2006/'
+        'relationships"><sheets><sheet name="Sheet1" sheetId="1" r:id="rId1"/></sheets></workbook>',
+        "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{relations}"><Relationship Id="rId1" '
+        f'Type="{space}officeDocument/2006/relationships/worksheet" Target="worksheets/sheet1.xml"/></Relationships>',
+        "xl/worksheets/sheet1.xml": f'<worksheet xmlns="{space}spreadsheetml/2006/main"><sheetData>{lines}</sheetData>'
+        "</worksheet>"}
+    file = BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, text in parts.items():
+            archive.writestr(name, text)
+    return file.getvalue()
