@@ -19,6 +19,7 @@ from sklearn.datasets import load_diabetes, load_iris
 import fastnn
 from fastnn.__main__ import main
 from fastnn.cli import tables
+from fastnn.tables.columns import column_of
 from fastnn.tables.reading import Table, read_table
 
 pytestmark = pytest.mark.any_isa
@@ -59,8 +60,9 @@ def test_the_flowers_among_the_examples_are_those_of_scikit_learn(folder):
 def test_classes_from_train_to_predict(folder, capsys):
     code, out, err = run(capsys, "train", "flowers.csv", "--target", "species", "--out", "iris.safetensors")
     assert code == 0
-    assert out.splitlines()[:2] == [
+    assert out.splitlines()[:6] == [
         "flowers.csv: 150 rows, 5 columns; UTF-8, cells separated by commas; row 1 names the columns",
+        "  sepal length: number", "  sepal width: number", "  petal length: number", "  petal width: number",
         "species: one of 3 classes (setosa, versicolor, virginica), from 4 columns"]
     assert "120 rows" in out and "30 rows held out" in out
     assert float(re.search(r"accuracy (\S+),", out)[1]) > 0.85
@@ -240,7 +242,8 @@ def test_scores_are_about_rows_that_training_did_not_see(folder, monkeypatch):
     (["1", "2"], "regression", None),
     (["0.5", "1"], "classification", ["0.5", "1"]), (["1.0", "01", "2", "1"], None, ["01", "1", "1.0", "2"])])
 def test_what_a_target_is(cells, task, labels):
-    assert tables.labels_of(cells, task) == labels
+    goal = column_of("y", cells, target=True)
+    assert tables.labels_of(goal, np.arange(len(cells)), Table("t.csv", {"y": cells}), task) == labels
 
 
 def broken(line, column, cell):
@@ -250,17 +253,18 @@ def broken(line, column, cell):
 
 
 @pytest.mark.parametrize("change, arguments, message", [
-    (lambda: broken(7, 1, ""), "train broken.csv --target species",
-     "broken.csv: row 7, column 'sepal width' is empty, but must be a finite number"),
     (lambda: broken(9, 0, "tall"), "train broken.csv --target species",
-     "broken.csv: row 9, column 'sepal length' is 'tall', but must be"),
-    (lambda: broken(9, 0, "nan"), "train broken.csv --target species", "column 'sepal length' is 'nan', but must be"),
-    (lambda: broken(5, 4, ""), "train broken.csv --target species",
-     "row 5, column 'species' is empty, but is what to learn"),
+     "broken.csv: row 9, column 'sepal length' is 'tall', but the column holds numbers in nearly all other rows; "
+     "correct the cell, or say --missing=tall where it means a gap, or --as 'sepal length=category' where it is a"),
     (lambda: write("broken.csv", ["a", "b"], [[1, 2], [1, 2, 3]]), "train broken.csv --target a",
      "broken.csv: row 3 has 3 cells, but most rows have 2; mend it, or leave it out"),
-    (lambda: write("broken.csv", ["a", "b"], [[1, 2]] * 5), "train broken.csv --target a", "at least 20 are needed"),
-    (lambda: write("broken.csv", ["a", "b"], [[1, 2]] * 50), "train broken.csv --target a", "must be two classes"),
+    (lambda: write("broken.csv", ["a", "b"], [[1, 2], [2, 3], [1, 4], [2, 3]]), "train broken.csv --target a",
+     "at least 20 are needed"),
+    (lambda: write("broken.csv", ["a", "b"], [[1, row % 7] for row in range(50)]), "train broken.csv --target a",
+     "must be two classes"),
+    (lambda: write("broken.csv", ["a", "b"], [[row % 7, 2] for row in range(50)]), "train broken.csv --target a",
+     "broken.csv has no column left to learn from beside 'a': b: constant, left out: 2 in each row"),
+    (lambda: None, "train flowers.csv --target species --as colour=category", "there is no column 'colour'"),
     (lambda: Path("broken.csv").write_bytes(b"\xff\xfe\x00"), "train broken.csv --target a",
      "broken.csv begins as UTF-16, but byte 2 is not; save it as UTF-8"),
     (Path("broken.csv").touch, "train broken.csv --target a", "broken.csv has no rows, so there is nothing"),
@@ -276,14 +280,15 @@ def broken(line, column, cell):
     (lambda: fastnn.Network([4, 3]).save("net"), "export net --to c --out nowhere/net.h", "which is no file in"),
     (lambda: write("broken.csv", ["a"], [[1]] * 30), "train broken.csv --target a",
      "no column left to learn from beside 'a'"),
-    (lambda: write("broken.csv", ["a", "b"], [[1, f"name {row}"] for row in range(30)]), "train broken.csv --target b",
+    (lambda: write("broken.csv", ["a", "b"], [[row % 7, f"name {row}"] for row in range(30)]),
+     "train broken.csv --target b",
      "column 'b' has 30 different texts in 30 rows, which are too many to be classes"),
     (lambda: None, "train flowers.csv --target species --drop species", "'species' is the target, and cannot be"),
     (lambda: None, "train flowers.csv --target species --seed -1", "seed is -1, but must be at least 0"),
     (lambda: None, "train flowers.csv --target species --epochs 0", "epochs is 0, but must be at least 1"),
-    (lambda: broken(9, 0, "1e300"), "train broken.csv --target species", "column 'sepal length' is '1e300', but must"),
-    (lambda: write("broken.csv", ["a", "b"], [[1, 2.5]] * 30 + [[1, "NA"]]), "train broken.csv --target b",
-     "row 32, column 'b' is 'NA', but other rows hold numbers; leave the row out, or say --task classification"),
+    (lambda: broken(9, 0, "1e300"), "train broken.csv --target species", "column 'sepal length' is '1e300', but the"),
+    (lambda: write("broken.csv", ["a", "b"], [[row % 7, row % 3] for row in range(30)] + [[1, "lost"]]),
+     "train broken.csv --target b", "row 32, column 'b' is 'lost', but other rows hold numbers; leave the row out, "),
     (lambda: None, "train flowers.csv --target species --separator ;", "has no column 'species'; it has sepal length,"),
     (lambda: None, "train flowers.csv --target species --no-header", "has no column 'species'; it has 0, 1, 2, 3, 4"),
     (lambda: None, "train flowers.csv --target species --hidden 0", "layer_sizes[1] is 0, but must be at least 1"),

@@ -20,12 +20,15 @@ from .._version import __version__
 from ..callbacks import Callback
 from ..core.config import show_config
 from ..network import load
+from ..scaling import Scaling
 from ..storage.model_file import check_target, printable, replace_file
+from ..tables.columns import KINDS
 from ..tables.reading import read_table
 from ..training.fit import Fit
 from ..training.progress import is_terminal, say
 from . import tables
 
+MOST_LINES = 40             # about columns
 EXPORTS = {"onnx": ".onnx", "c": ".h", "torch": ".pt"}
 
 
@@ -60,6 +63,10 @@ def add_train(commands: Any) -> None:
     parser.add_argument("--target", required=True, metavar="COLUMN", help="what to learn")
     parser.add_argument("--out", default="model.safetensors", metavar="FILE", help="the model (model.safetensors)")
     parser.add_argument("--drop", nargs="+", default=[], metavar="COLUMN", help="columns to leave out")
+    parser.add_argument("--as", nargs="+", type=kind_of_column, default=[], metavar="COLUMN=KIND", dest="kinds",
+                        help=f"what a column is: {', '.join(KINDS)} or drop (found out)")
+    parser.add_argument("--missing", nargs="+", default=[], metavar="TEXT",
+                        help="cells that are gaps, such as -200 (empty ones are; NA, ? and their kin among numbers)")
     parser.add_argument("--task", choices=("classification", "regression"), help="what the target is (found out)")
     parser.add_argument("--hidden", nargs="+", type=int, default=[64, 32], metavar="N", help="hidden layers (64 32)")
     parser.add_argument("--epochs", type=int, default=500, metavar="N", help="passes over the rows, at most (500)")
@@ -82,6 +89,15 @@ def separator(text: str) -> str:
     if len(meant) != 1 or meant in '"\r\n':
         raise argparse.ArgumentTypeError(f"is {text!r}, but must be one character, such as ';', or tab or space")
     return meant
+
+
+def kind_of_column(text: str) -> tuple[str, str]:
+    """COLUMN=KIND as it is typed."""
+    name, _, kind = text.rpartition("=")
+    if not name or kind not in (*KINDS, "drop"):
+        raise argparse.ArgumentTypeError(
+            f"is {text!r}, but must be a column, = and one of {', '.join(KINDS)}, drop: such as zip=category")
+    return name, kind
 
 
 def check_out(path: str, *sources: str) -> None:
@@ -109,13 +125,20 @@ def train(options: argparse.Namespace) -> None:
     check_out(options.out, options.data)
     table = read_table(options.data, options.separator, False if options.no_header else None)
     bar = is_terminal() and importlib.util.find_spec("tqdm") is not None
+    kinds = dict(options.kinds)
+    drop = [*options.drop, *(name for name, kind in kinds.items() if kind == "drop")]
     trained = tables.train(
-        table, options.target, drop=options.drop, task=options.task, hidden=options.hidden, epochs=options.epochs,
-        seed=options.seed, progress=bar, callbacks=[] if bar else [ProgressLines()])
+        table, options.target, drop=drop, task=options.task, missing=options.missing,
+        kinds={name: kind for name, kind in kinds.items() if kind != "drop"}, hidden=options.hidden,
+        epochs=options.epochs, seed=options.seed, progress=bar, callbacks=[] if bar else [ProgressLines()])
     trained.network.save(options.out)
     recipe = trained.recipe
     what = "a number" if recipe.labels is None else f"one of {len(recipe.labels)} classes ({listed(recipe.labels)})"
     print_result(f"{table.path}: {len(table)} rows, {len(table.cells)} columns; {table.said}")
+    for line in trained.said[:MOST_LINES]:
+        print_result(f"  {line}")
+    if len(trained.said) > MOST_LINES:
+        print_result(f"  … and {len(trained.said) - MOST_LINES} more")
     print_result(f"{recipe.target}: {what}, from {len(recipe.columns)} columns")
     print_result(f"trained on {trained.rows} rows for {trained.epochs} epochs; {trained.held_out} rows held out:")
     print_result("  " + ", ".join(f"{name} {value:.4g}" for name, value in trained.scores.items()))
@@ -207,7 +230,7 @@ def export(options: argparse.Namespace) -> None:
     if options.to == "onnx":
         interchange.to_onnx(network, path, **names)
     elif options.to == "c":
-        rows = None if recipe is None else rows_to_record(recipe.inputs, network)
+        rows = rows_to_record(recipe.inputs, network) if recipe and isinstance(recipe.inputs, Scaling) else None
         interchange.to_c(network, path, inputs=rows, **names)
     else:
         module = interchange.to_torch(network)

@@ -1,10 +1,11 @@
 """A network learns from a table, and predicts the rows of another.
 
-fastnn.tables reads them as text; here columns become numbers. A `Recipe` is what a model must know of the table that it
-learned from: columns, scalings, classes. It is kept in `Network.metadata`. Errors name the column and the row.
+fastnn.tables reads them as text, finds out what columns are, and encodes those that are not plain numbers. A `Recipe`
+is what a model must know of the table that it learned from: columns, how they are read and scaled or encoded, classes.
+It is kept in `Network.metadata`. Errors name the column and the row.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -19,6 +20,8 @@ from ..optimizers import Adam
 from ..scaling import Scaling, folded
 from ..storage.model_file import printable
 from ..storage.state import check_saveable
+from ..tables.columns import Column, Reading, column_of, columns_of, convert, gives_away
+from ..tables.encoding import Encoding
 from ..tables.reading import Table
 from ..training.metrics import r2, rmse
 
@@ -61,22 +64,62 @@ def as_number(cell: str) -> float | None:
 
 
 @dataclass(frozen=True)
+class Encoded:
+    """Columns that are not all numbers without gaps: how their cells are read, and values encoded."""
+
+    readings: dict[str, Reading]
+    encoding: Encoding
+
+    @classmethod
+    def of(cls, columns: dict[str, Column], rows: NDArray[np.intp]) -> "Encoded":
+        """That of columns, learned from some of their rows."""
+        return cls({name: column.reading for name, column in columns.items()}, Encoding.of(columns, rows))
+
+    def of_table(self, table: Table) -> NDArray[np.floating]:
+        """The matrix for the rows of a table."""
+        try:
+            columns = {name: convert(name, reading, table.column(name), table.first_row)
+                       for name, reading in self.readings.items()}
+        except ValueError as error:
+            raise ValueError(f"{table.path}: {error}") from None
+        return self.encoding.apply(columns)
+
+    def as_metadata(self) -> dict[str, Any]:
+        """Plain values, for a model file."""
+        return {"readings": [reading.as_metadata() for reading in self.readings.values()],      # in columns' order
+                "encoding": self.encoding.as_metadata()}
+
+    @classmethod
+    def from_metadata(cls, plain: Mapping[str, Any]) -> "Encoded":
+        """What `as_metadata` wrote; ValueError or TypeError for anything else."""
+        encoding = Encoding.from_metadata(plain["encoding"])
+        readings = [Reading.from_metadata(reading) for reading in plain["readings"]]
+        if [column.kind for column in encoding.columns] != [reading.kind for reading in readings]:
+            raise ValueError("columns are encoded in another way than they are read")
+        return cls({column.name: reading for column, reading in zip(encoding.columns, readings, strict=True)}, encoding)
+
+
+@dataclass(frozen=True)
 class Recipe:
-    """What a model knows of its table: which columns it reads, how they are scaled, what its outputs mean."""
+    """What a model knows of its table: which columns it reads, how they become numbers, what its outputs mean."""
 
     target: str
     columns: list[str]
-    inputs: Scaling
+    inputs: Scaling | Encoded
     targets: Scaling | None         # for regression
     labels: list[str] | None        # for classification: the classes
 
     def as_metadata(self) -> dict[str, Any]:
         """Plain values, for a model file."""
-        plain = asdict(self)
-        for name in ("inputs", "targets"):
-            if plain[name] is not None:
-                plain[name] = {part: array.tolist() for part, array in plain[name].items()}
-        return plain
+        inputs = scaled(self.inputs) if isinstance(self.inputs, Scaling) else self.inputs.as_metadata()
+        return {"target": self.target, "columns": self.columns, "inputs": inputs,
+                "targets": None if self.targets is None else scaled(self.targets), "labels": self.labels}
+
+    def features(self, table: Table) -> NDArray[np.floating]:
+        """What the network reads of a table, (rows, inputs)."""
+        if isinstance(self.inputs, Encoded):
+            return self.inputs.of_table(table)
+        return self.inputs.apply(numbers(table, self.columns))
 
     @classmethod
     def of(cls, network: Network) -> "Recipe | None":
@@ -89,12 +132,13 @@ class Recipe:
             for name, texts in (("target", [target]), ("columns", columns), ("labels", labels or [])):
                 if not (isinstance(texts, list) and all(isinstance(text, str) for text in texts)):
                     raise TypeError(f"{name} is {shown(plain[name])}")
-            inputs = scaling(plain["inputs"], len(columns))
+            inputs = inputs_of(plain["inputs"], columns)
             targets = scaling(plain["targets"], 1) if labels is None else None
             outputs = 1 if labels is None else len(labels)
-            if (network.layer_sizes[0], network.layer_sizes[-1]) != (len(columns), outputs):
+            width = len(columns) if isinstance(inputs, Scaling) else len(inputs.encoding.names())
+            if (network.layer_sizes[0], network.layer_sizes[-1]) != (width, outputs):
                 raise ValueError("the network has other sizes")
-        except (KeyError, OverflowError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
             raise ValueError(f"what the model says of its table is not what fastnn writes: {error}") from None
         return cls(target, columns, inputs, targets, labels)
 
@@ -104,7 +148,27 @@ class Recipe:
 
     def folded(self, network: Network) -> Network:
         """A network with the scalings in its weights: it takes and gives numbers as in the table."""
+        if isinstance(self.inputs, Encoded):
+            kinds = {name: reading.kind for name, reading in self.inputs.readings.items()}
+            raise ValueError("the model reads columns that are not all numbers without gaps "
+                             f"({', '.join(f'{name}: {kind}' for name, kind in list(kinds.items())[:5])}), which no "
+                             "export can hold yet; use fastnn predict, or train with --drop")
         return folded(network, self.inputs, self.targets)
+
+
+def inputs_of(plain: dict[str, Any], columns: list[str]) -> Scaling | Encoded:
+    """What `Recipe.as_metadata` wrote of the inputs."""
+    if "encoding" not in plain:
+        return scaling(plain, len(columns))
+    encoded = Encoded.from_metadata(plain)
+    if list(encoded.readings) != columns:
+        raise ValueError("the columns are not those that are read")
+    return encoded
+
+
+def scaled(scaling: Scaling) -> dict[str, list[float]]:
+    """A Scaling as plain values."""
+    return {part: array.tolist() for part, array in asdict(scaling).items()}
 
 
 def scaling(plain: dict[str, list[float]], columns: int) -> Scaling:
@@ -117,27 +181,32 @@ def scaling(plain: dict[str, list[float]], columns: int) -> Scaling:
     return Scaling(mean, scale)
 
 
-def check_kind(table: Table, target: str) -> None:
+def check_kind(table: Table, goal: Column) -> None:
     """Refuses a target of numbers with text in less than half of the rows: these are more likely gaps than classes."""
-    cells = table.column(target)
-    text = [row for row, cell in enumerate(cells) if as_number(cell) is None]
+    if goal.kind != "category":
+        return
+    cells = table.column(goal.name)
+    text = [row for row, value in enumerate(goal.values) if value is not None and as_number(cells[row]) is None]
     if text and len(text) < len(cells) / 2:
-        raise ValueError(f"{table.path}: row {text[0] + table.first_row}, column {target!r} is {cells[text[0]]!r}, but "
-                         "other rows hold numbers; leave the row out, or say --task classification")
+        raise ValueError(f"{table.path}: row {text[0] + table.first_row}, column {goal.name!r} is {cells[text[0]]!r}, "
+                         "but other rows hold numbers; leave the row out, say --missing with what it holds, or "
+                         "--task classification")
 
 
-def labels_of(cells: list[str], task: str | None) -> list[str] | None:
+def labels_of(goal: Column, known: NDArray[np.intp], table: Table, task: str | None) -> list[str] | None:
     """The classes in a target column, sorted, or None where it holds numbers to predict.
 
     Text means classes, and so do at most 20 different whole numbers, unless `task` says otherwise.
     """
-    values = [as_number(cell) for cell in cells]
-    numeric = None not in values
-    distinct = set(cells)
-    whole = numeric and all(float(number).is_integer() for number in values)        # type: ignore[arg-type]
+    cells = table.column(goal.name)
+    distinct = {cells[row] for row in known.tolist()}
+    numeric = goal.kind == "number"
+    values = np.asarray(goal.values, np.float64)[known] if numeric else None
+    whole = values is not None and bool((values == np.floor(values)).all())
     if task == "regression" or (task is None and numeric and not (whole and len(distinct) <= MOST_CLASSES)):
         return None
-    return sorted(distinct, key=lambda cell: (float(cell), cell)) if numeric else sorted(distinct)
+    plain = all(as_number(cell) is not None for cell in distinct)
+    return sorted(distinct, key=lambda cell: (float(cell), cell)) if plain else sorted(distinct)
 
 
 @dataclass(frozen=True)
@@ -149,6 +218,7 @@ class Trained:
     rows: int
     held_out: int
     scores: dict[str, float]
+    said: list[str]         # of each column what it was taken for
 
     @property
     def recipe(self) -> Recipe:
@@ -157,74 +227,111 @@ class Trained:
         return recipe
 
 
-def columns_to_learn_from(table: Table, target: str, drop: Sequence[str]) -> list[str]:
-    """All columns but the target and those in `drop`.
+def columns_to_learn_from(
+        table: Table, target: str, drop: Sequence[str], kinds: Mapping[str, str], missing: Sequence[str],
+        ) -> tuple[dict[str, Column], Column, list[str]]:
+    """(columns to learn from, the target, a line about each column).
 
-    ValueError where there are too few columns or rows, or a cell of the target is empty.
+    The former are all but those in `drop`, those that nothing can be learned from, and those that say the target again.
+    Ids are taken where there is nothing else. ValueError where nothing is left.
     """
     for name in drop:
         table.column(name)
     if target in drop:
         raise ValueError(f"the column {target!r} is the target, and cannot be dropped")
-    columns = [name for name in table.cells if name != target and name not in drop]
-    if not columns:
-        raise ValueError(f"{table.path} has no column left to learn from beside {target!r}")
-    if len(table) < FEWEST_ROWS:
-        raise ValueError(f"{table.path} has {len(table)} rows to learn from, but at least {FEWEST_ROWS} are needed")
-    for row, cell in enumerate(table.column(target), table.first_row):
-        if not cell:
-            raise ValueError(f"{table.path}: row {row}, column {target!r} is empty, but is what to learn; leave the "
-                             "row out")
-    return columns
+    cells = {name: column for name, column in table.cells.items() if name not in drop}
+    try:
+        columns = columns_of(cells, target, kinds, missing, table.first_row)
+    except ValueError as error:
+        raise ValueError(f"{table.path}: {error}") from None
+    goal = columns.pop(target)
+    again = {name for name, column in columns.items() if name not in kinds and gives_away(column, goal)}
+    said = [f"{name}: left out, says {target} again ({column.said})" if name in again else f"{name}: {column.said}"
+            for name, column in columns.items()]
+    used = {name: column for name, column in columns.items() if not column.left_out and name not in again}
+    if not used:
+        used = {name: column_of(name, table.cells[name], "number", missing) for name, column in columns.items()
+                if column.kind == "id" and None not in map(as_number, table.cells[name])}
+        said = [f"{name}: {used[name].said}" for name in used] or said
+    if not used:
+        why = f": {'; '.join(said[:5])}" if said else ""
+        raise ValueError(f"{table.path} has no column left to learn from beside {target!r}{why}")
+    return used, goal, said
 
 
-def class_numbers(table: Table, target: str, labels: list[str]) -> NDArray[Any]:
-    """The place in `labels` of each row's class; ValueError where these can hardly be classes."""
-    if len(labels) > len(table) / 2:
-        raise ValueError(f"{table.path}: column {target!r} has {len(labels)} different texts in {len(table)} rows, "
+def rows_with(goal: Column, table: Table) -> NDArray[np.intp]:
+    """The rows that hold a target; ValueError where they are too few."""
+    known = np.array([value is not None and value == value for value in goal.values], bool)     # NaN is a gap
+    if known.sum() < FEWEST_ROWS:
+        raise ValueError(f"{table.path} has {known.sum()} rows to learn from, but at least {FEWEST_ROWS} are needed")
+    return np.flatnonzero(known)
+
+
+def all_plain(columns: dict[str, Column]) -> bool:
+    """Whether all columns hold numbers as Python writes them, without gaps: then scaling is all that they need."""
+    return all(column.kind == "number" and column.reading == Reading("number", column.reading.gaps)
+               and not np.isnan(column.values).any() for column in columns.values())       # type: ignore[arg-type]
+
+
+def class_numbers(table: Table, target: str, labels: list[str], known: NDArray[np.intp]) -> NDArray[np.intp]:
+    """The place in `labels` of the class of each known row; ValueError where these can hardly be classes."""
+    if len(labels) > len(known) / 2:
+        raise ValueError(f"{table.path}: column {target!r} has {len(labels)} different texts in {len(known)} rows, "
                          "which are too many to be classes")
     if len(labels) < 2:
         raise ValueError(f"{table.path}: column {target!r} is {labels[0]!r} in each row, but there must be two "
                          "classes at least")
-    return np.array([labels.index(cell) for cell in table.column(target)])
+    places, cells = {label: place for place, label in enumerate(labels)}, table.column(target)
+    return np.array([places[cells[row]] for row in known.tolist()], np.intp)
 
 
 def train(table: Table, target: str, *, drop: Sequence[str] = (), task: str | None = None,
-          hidden: Sequence[int] = (64, 32), epochs: int = 500, seed: int = 0,
-          callbacks: Sequence[Callback] = (), progress: bool = False) -> Trained:
+          kinds: Mapping[str, str] | None = None, missing: Sequence[str] = (), hidden: Sequence[int] = (64, 32),
+          epochs: int = 500, seed: int = 0, callbacks: Sequence[Callback] = (), progress: bool = False) -> Trained:
     """Learns the column `target` from all others but those in `drop`.
 
-    `seed` gives the order of the rows, of which a fifth is held out for the scores. A tenth of the others decides when
-    to stop. Inputs, and targets that are numbers, are standardised.
+    `kinds` says what columns are, `missing` which cells are gaps; both are found out otherwise. `seed` gives the order
+    of the rows, of which a fifth is held out for the scores. A tenth of the others decides when to stop. Inputs, and
+    targets that are numbers, are standardised; columns of text, of dates or with gaps are encoded.
     """
-    cells = table.column(target)
+    table.column(target)
     seed = checked_integer("seed", seed, 0, 2**64 - 1)
     epochs = checked_integer("epochs", epochs, 1)
-    columns = columns_to_learn_from(table, target, drop)
-    X = numbers(table, columns, "leave the row or the column (--drop) out")
+    columns, goal, said = columns_to_learn_from(table, target, drop, kinds or {}, missing)
     if task is None:
-        check_kind(table, target)
-    labels = labels_of(cells, task)
-    order = random_order(len(table), seed, 0)
-    held_out, rows = np.split(order, [round(HELD_OUT * len(table))])
-    inputs = Scaling.of(X[rows])
-    if labels is not None:
-        y, targets = class_numbers(table, target, labels), None
-        network = Network([len(columns), *hidden, len(labels)], output="softmax", seed=seed, l2=L2)
-    else:
-        y = numbers(table, [target])
-        targets = Scaling.of(y[rows])
-        y = targets.apply(y)
-        network = Network([len(columns), *hidden, 1], seed=seed, l2=L2)
-    recipe = Recipe(target, columns, inputs, targets, labels)
+        check_kind(table, goal)
+    known = rows_with(goal, table)
+    labels = labels_of(goal, known, table, task)
+    held_out, rows = np.split(known[random_order(len(known), seed, 0)], [round(HELD_OUT * len(known))])
+    inputs = Scaling.of(numbers(table, list(columns))[rows]) if all_plain(columns) else Encoded.of(columns, rows)
+    y, targets = targets_of(table, goal, labels, known, rows)
+    recipe = Recipe(target, list(columns), inputs, targets, labels)
+    X = recipe.features(table)
+    outputs = 1 if labels is None else len(labels)
+    network = Network([X.shape[1], *hidden, outputs], output="identity" if labels is None else "softmax", seed=seed,
+                      l2=L2)
     network.metadata[KEY] = recipe.as_metadata()
     check_saveable(network)         # before the work, not after it
     stopping = EarlyStopping(max(PATIENCE, PATIENT_STEPS * BATCH // len(rows)))
-    network.fit(inputs.apply(X[rows]), y[rows], epochs=epochs, batch_size=BATCH, optimizer=Adam(LEARNING_RATE),
+    network.fit(X[rows], y[rows], epochs=epochs, batch_size=BATCH, optimizer=Adam(LEARNING_RATE),
                 validation_data=VALIDATING, early_stopping=stopping, callbacks=callbacks, progress=progress)
     stopping.restore(network)       # the best parameters, also where training ended before its patience did
     return Trained(network, network.epochs_trained, len(rows), len(held_out),
-                   scores(network.predict(inputs.apply(X[held_out])), y[held_out], recipe))
+                   scores(network.predict(X[held_out]), y[held_out], recipe), said)
+
+
+def targets_of(table: Table, goal: Column, labels: list[str] | None, known: NDArray[np.intp],
+               rows: NDArray[np.intp]) -> tuple[NDArray[Any], Scaling | None]:
+    """(what to learn in each row, its scaling in the rows that train). Rows that are not known hold nothing."""
+    if labels is not None:
+        y = np.zeros(len(table), np.intp)
+        y[known] = class_numbers(table, goal.name, labels, known)
+        return y, None
+    if goal.kind != "number":
+        numbers(table, [goal.name])             # says which cell is none
+    values = np.asarray(goal.values, np.float64)[:, None]
+    targets = Scaling.of(values[rows])
+    return targets.apply(np.nan_to_num(values)), targets
 
 
 def scores(outputs: NDArray[np.floating], y: NDArray[Any], recipe: Recipe) -> dict[str, float]:
@@ -247,7 +354,7 @@ def predictions(network: Network, table: Table) -> Iterator[list[str]]:
     if missing:
         raise ValueError(f"{table.path} has no column {', '.join(map(repr, missing))}, which the model needs; it has "
                          f"{printable(', '.join(table.cells))}")
-    outputs = network.predict(recipe.inputs.apply(numbers(table, recipe.columns)))
+    outputs = network.predict(recipe.features(table))
     if recipe.labels is None:
         assert recipe.targets is not None
         yield recipe.outputs()

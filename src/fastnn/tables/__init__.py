@@ -1,1 +1,1 @@
-"""Tables as people have them, in files: how they are read."""
+"""Tables as people have them: how files are read, what columns hold, how they become numbers for a network."""

@@ -1,0 +1,128 @@
+"""Numbers as people write them: decimal commas, thousands separators, currency signs, units.
+
+A `Notation` says how the numbers of one column are written, and reads them; `notation_of` finds it from a whole column.
+What a gap is, and what a column is for, stands in `columns.py`, the only caller.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import islice
+
+LARGEST = 1e100         # absolute value of a number; its square must be finite
+LONGEST = 60            # characters of a number with its unit
+SAMPLE = 100            # different texts that show that a column holds no numbers at all
+NEARLY_ALL = 0.95       # the share of a column's cells that decides what the column is
+SPACES = str.maketrans({"\u00a0": " ", "\u202f": " ", "\u2009": " ", "\u2019": "'", "\u2212": "-"})
+CURRENCY = r"(?:[A-Za-z]{0,3}[$€£¥₹₩₽₺₪₫₴₱฿]|USD|EUR|GBP|CHF|INR|Rs\.?)"
+# Sign, currency, sign, digits with separators and exponent, unit. A unit holds no digit. A letter before the digits is
+# no unit, as it often makes a code: A11, A12.
+SHAPE = re.compile(
+    rf"([+-]?)({CURRENCY}?) ?([+-]?)((?:\d[\d., ']*|[.,]\d+)(?:[eE][+-]?\d+)?)"
+    r' ?((?:[^\W\d_]|[%‰°"/$€£¥₹])[^\d+]{0,15})?')
+
+
+def plain_number(text: str) -> float | None:
+    """The finite number, below 1e100, that a text holds in Python's notation, or None."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if abs(value) < LARGEST and "_" not in text else None
+
+
+@dataclass(frozen=True)
+class Notation:
+    """How the numbers of a column are written."""
+
+    decimal: str = "."          # or ","
+    thousands: str = ""         # or ",", ".", " ", "'"
+    prefix: str = ""            # such as "$"
+    suffix: str = ""            # such as "kg"; one in the plural is the same
+
+    def number(self, text: str) -> float | None:
+        """The number that a cell holds, with the column's unit or without any, or None."""
+        if self == PLAIN:
+            return plain_number(text)
+        parts = split(text)
+        if parts is None or parts[1] not in ("", self.prefix) or parts[2] not in ("", singular(self.suffix)):
+            return None
+        return self._value(parts[0])
+
+    def _value(self, core: str) -> float | None:
+        """The number in digits and separators."""
+        if not PATTERNS[self.decimal, self.thousands].fullmatch(core):
+            return None
+        return plain_number(core.replace(self.thousands, "").replace(self.decimal, "."))
+
+
+def _pattern(decimal: str, thousands: str) -> re.Pattern[str]:
+    whole = r"\d+"
+    if thousands:       # groups of three; in India only the last group has three digits: 12,34,567
+        separator, group = re.escape(thousands), r"\d{2,3}" if thousands == "," else r"\d{3}"
+        whole = rf"(?:\d+|[1-9]\d{{0,2}}(?:{separator}{group})*{separator}\d{{3}})"
+    decimal = re.escape(decimal)
+    return re.compile(rf"[+-]?(?:{whole}(?:{decimal}\d*)?|{decimal}\d+)(?:[eE][+-]?\d+)?")
+
+
+PLAIN = Notation()
+# In the order in which they are tried. The comma is between thousands where all cells are like 1,234, and decimal where
+# one is like 12,5.
+SEPARATORS = [(".", ""), (".", ","), (",", ""), (",", "."), (".", " "), (",", " "), (".", "'")]
+PATTERNS = {pair: _pattern(*pair) for pair in SEPARATORS}
+
+
+def singular(unit: str) -> str:
+    """The unit without the s of a plural: 1 year, 2 years."""
+    return unit[:-1] if len(unit) > 2 and unit.endswith("s") else unit
+
+
+def split(text: str) -> tuple[str, str, str] | None:
+    """Digits with their sign, currency before them and unit (singular) behind them, or None where a text has no such
+    shape."""
+    if len(text) > LONGEST:
+        return None
+    match = SHAPE.fullmatch(text.translate(SPACES))
+    if match is None:
+        return None
+    first, prefix, second, core, suffix = match.groups(default="")
+    return first + second + core.strip(), prefix, singular(suffix.strip())
+
+
+def notation_of(counts: Mapping[str, int]) -> Notation | None:
+    """The notation that reads the most of a column's cells; None where less than half of them look like numbers.
+
+    `counts` has the column's texts without its gaps, and how often each is there.
+    """
+    if all(plain_number(text) is not None for text in counts):
+        return PLAIN
+    if not any(map(split, islice(counts, SAMPLE))):
+        return None
+    total = sum(counts.values())
+    parts = {text: found for text in counts if (found := split(text))}
+    if 2 * sum(counts[text] for text in parts) < total:
+        return None
+    prefix, suffix = _unit(counts, parts)
+    bodies: Counter[str] = Counter()
+    for text, (core, before, behind) in parts.items():
+        if before in ("", prefix) and behind in ("", singular(suffix)):
+            bodies[core] += counts[text]
+    best, most = PLAIN, 0
+    for decimal, thousands in SEPARATORS:
+        notation = Notation(decimal, thousands)
+        read = sum(count for core, count in bodies.items() if notation._value(core) is not None)
+        if read > most:
+            best, most = notation, read
+    return replace(best, prefix=prefix, suffix=suffix)
+
+
+def _unit(counts: Mapping[str, int], parts: Mapping[str, tuple[str, str, str]]) -> tuple[str, str]:
+    """Currency and unit of a column: those that nearly all of its numbers have, or none."""
+    units: Counter[tuple[str, str]] = Counter()
+    for text, (_, prefix, suffix) in parts.items():
+        units[prefix, suffix] += counts[text]
+    (prefix, suffix), count = units.most_common(1)[0]
+    if not (prefix or suffix) or count < NEARLY_ALL * units.total():
+        return "", ""
+    return prefix, suffix

@@ -1,0 +1,447 @@
+"""What a column is taken for, how its cells are read, and what a user is told. Real files are read elsewhere."""
+
+import json
+import time
+
+import numpy as np
+import pytest
+
+from fastnn.tables.columns import Column, Reading, column_of, columns_of, convert, gives_away
+
+pytestmark = pytest.mark.any_isa
+
+NAN = float("nan")
+MANY = [str(number / 4) for number in range(100)]       # numbers, too many different ones for categories
+GAPS = ["", "?", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "none", "-", "--", ".", "#N/A", " ", "\\N"]
+
+
+def number(cells, **arguments):
+    column = column_of("x", cells, **arguments)
+    assert column.kind == "number", column.said
+    assert column.values.dtype == np.float64 and column.values.shape == (len(cells),)
+    return column
+
+
+def dates(cells, **arguments):
+    column = column_of("x", cells, **arguments)
+    assert column.kind == "date", column.said
+    assert column.values.dtype == np.dtype("datetime64[s]")
+    return [str(value) for value in column.values]
+
+
+def days(cells, **arguments):
+    return [text.removesuffix("T00:00:00") for text in dates(cells, **arguments)]
+
+
+# Numbers
+
+
+@pytest.mark.parametrize(("cells", "expected"), [
+    (["1", "-2", "+3", "3504.", ".5", "1e3", "00012"], [1, -2, 3, 3504, 0.5, 1000, 12]),
+    (["3,5", "4", "-0,25", "1e2"], [3.5, 4, -0.25, 100]),
+    (["1,234", "2,000,000", "7"], [1234, 2_000_000, 7]),
+    (["1,234.5", "12", "0.5"], [1234.5, 12, 0.5]),
+    (["1,234", "5,678"], [1234, 5678]),
+    (["1.234 kg", "5.678 kg"], [1.234, 5.678]),
+    (["12,34,567", "1,00,000.5"], [1_234_567, 100_000.5]),
+    (["1.234,5", "12", "0,5"], [1234.5, 12, 0.5]),
+    (["1.234.567", "12"], [1_234_567, 12]),
+    (["1 234", "12", "1\u00a0234\u202f567"], [1234, 12, 1_234_567]),
+    (["1 234,5", "12,25"], [1234.5, 12.25]),
+    (["1'234.5", "1’000"], [1234.5, 1000]),
+    (["1,234", "12,5"], [1.234, 12.5]),
+    (["$2.39", "$10.98", "-$5", "$-6"], [2.39, 10.98, -5, -6]),
+    (["US$ 1,200.50", "US$ 3"], [1200.5, 3]),
+    (["2,39 €", "1.000,00 €"], [2.39, 1000]),
+    (["Rs. 500", "Rs. 20"], [500, 20]),
+    (["8GB", "16GB"], [8, 16]),
+    (["1.37kg", "2 kg"], [1.37, 2]),
+    (["45%", "5 %"], [45, 5]),
+    (["2 bedrooms", "1 bedroom", "3 bedrooms"], [2, 1, 3]),
+    (["20 km/h", "5 km/h"], [20, 5]),
+    (["−3.5kg", "2kg"], [-3.5, 2]),
+])
+def test_numbers_are_read_as_they_are_written(cells, expected):
+    assert number(cells).values.tolist() == expected
+
+
+def test_a_unit_may_be_missing_in_few_cells():
+    cells = [f"{n / 8}kg" for n in range(96)] + ["1", "2", "3", "4"]
+    assert number(cells).values[-4:].tolist() == [1, 2, 3, 4]
+    assert column_of("x", cells[:96] + MANY[1:60]).kind != "number"
+
+
+@pytest.mark.parametrize("cells", [
+    ["A11", "A12", "A14"],                              # codes
+    ["1. Male", "2. Female"],
+    ["0", "1", "2", "3+"],
+    ["8GB", "1TB"],                                     # another unit is another size
+    ["120/80", "130/85"],
+    ["1_000", "2_000"],                                 # Python's own notation is no one else's
+    ["1e999", "inf", "-inf", "1e100"],
+    ["1.2.3", "1.2.4"],
+    ["1,2,3", "4,5,6"],
+    ["12.34.567", "1.234.567"],
+    ["18:00Z", "19:00+02:00"],                          # a time of no day in a zone
+    ["12,34", "1,234,5"],
+    ["+-3", "--4"],
+    ["+$-3", "$5"],
+    ["1 2", "3 4"],
+    ["0x10", "0x20"],
+    ["1\x002", "1\x003"],
+    ["\udc80", "1"],
+])
+def test_what_only_looks_like_numbers_is_a_category(cells):
+    column = column_of("x", cells)
+    assert column.kind == "category"
+    assert column.values == cells
+
+
+@pytest.mark.parametrize("gap", GAPS)
+@pytest.mark.parametrize("cells", [["1", "2", "4.5"], ["1,5", "2,5"], ["$3", "$4"], ["18:00", "19:00"]])
+def test_usual_markers_are_gaps_among_numbers(gap, cells):
+    column = number([*cells, gap])
+    assert np.isnan(column.values).tolist() == [False] * len(cells) + [True]
+    assert "1 gap" in column.said and (not gap.strip() or repr(gap) in column.said)
+
+
+def test_a_numeric_gap_is_one_however_it_is_written():
+    column = number(["1", "-200", "-200.0", "3"], missing=["-200"])
+    assert np.isnan(column.values).tolist() == [False, True, True, False]
+    assert column.said == "number, 2 gaps ('-200', '-200.0')"
+    assert np.isnan(number(["1,5", "-200", "-200,0"], missing=["-200"]).values).tolist() == [False, True, True]
+
+
+def test_a_few_cells_that_are_no_numbers_are_an_error_that_says_what_to_do():
+    with pytest.raises(ValueError) as error:
+        column_of("size x", [*MANY, "un known", "un known"])
+    assert str(error.value) == (
+        "row 102, column 'size x' is 'un known' (and so in 2 rows), but the column holds numbers in nearly all other "
+        "rows; correct the cell, or say --missing='un known' where it means a gap, or --as 'size x=category' where it "
+        "is a value")
+    assert np.isnan(number([*MANY, "un known"], missing=["un known"]).values[-1])
+    assert column_of("x", [*MANY[:50] * 2, "off"], "category").kind == "category"
+
+
+def test_one_text_in_half_of_the_rows_is_likely_a_gap():
+    with pytest.raises(ValueError, match="--missing=unknown"):
+        column_of("x", MANY + ["unknown"] * 90)
+    assert column_of("x", MANY + ["unknown", "missing"] * 45).kind == "category"
+    assert column_of("x", [f"18:{n}" for n in range(10, 40)] + ["late"] * 40).kind == "category"
+
+
+def test_few_different_values_with_text_among_them_are_categories():
+    column = column_of("x", ["0"] * 500 + ["1"] * 300 + ["2"] * 100 + ["3+"])
+    assert (column.kind, column.said) == ("category", "category, 4 different")
+
+
+def test_long_cells_and_strange_ones_are_named_shortly():
+    with pytest.raises(ValueError) as error:
+        column_of("x", [*MANY, "y" * 1_000_000])
+    assert len(str(error.value)) < 300 and "--missing=TEXT" in str(error.value)
+    with pytest.raises(ValueError) as error:
+        column_of("x", [*MANY, "\x1b[31m\udc80\n"])
+    assert str(error.value).isprintable()
+
+
+@pytest.mark.parametrize("cell", ["1" * 1_000_000, "1," * 500_000, "$" * 1_000_000, " 1" * 500_000, "1:" * 500_000,
+                                  "jan " * 250_000, "." * 1_000_000,
+                                  "18:00" + " " * 1_000_000 + "x", "2004-01-01 18:00" + " " * 1_000_000 + "x"])
+def test_a_cell_of_a_million_characters_takes_no_time(cell):
+    start = time.process_time()
+    assert column_of("x", ["a", "b", cell]).kind == "category"
+    assert time.process_time() - start < 1
+
+
+# Dates and times
+
+
+@pytest.mark.parametrize(("cells", "expected"), [
+    (["2004-03-10", "1969-12-31"], ["2004-03-10", "1969-12-31"]),
+    (["2004/3/1", "2004/12/31"], ["2004-03-01", "2004-12-31"]),
+    (["1/12/2017", "13/12/2017"], ["2017-12-01", "2017-12-13"]),
+    (["12/1/2017", "12/13/2017"], ["2017-12-01", "2017-12-13"]),
+    (["31.12.99", "01.01.00"], ["1999-12-31", "2000-01-01"]),
+    (["12-31-68", "01-01-69"], ["2068-12-31", "1969-01-01"]),
+    (["99-12-31", "00-01-01"], ["1999-12-31", "2000-01-01"]),
+    (["10 Mar 2004", "1-sept-2004", "2nd May 1999"], ["2004-03-10", "2004-09-01", "1999-05-02"]),
+    (["10-Mar-04", "11-Mar-95"], ["2004-03-10", "1995-03-11"]),
+    (["March 10, 2004", "Wednesday, May 5 2004"], ["2004-03-10", "2004-05-05"]),
+    (["2004-Mar-10", "2004-Apr-11"], ["2004-03-10", "2004-04-11"]),
+    (["1949-01", "1949-12"], ["1949-01-01", "1949-12-01"]),
+    (["Dec-2011", "January 2012"], ["2011-12-01", "2012-01-01"]),
+    (["20141013T000000", "20150225T000000"], ["2014-10-13", "2015-02-25"]),
+])
+def test_dates_are_read_as_they_are_written(cells, expected):
+    assert days(cells) == expected
+
+
+@pytest.mark.parametrize(("cell", "expected"), [
+    ("2004-03-10 18:30", "2004-03-10T18:30:00"),
+    ("2004-03-10T18:30:05.250Z", "2004-03-10T18:30:05"),
+    ("2004-03-10T01:30:00+02:00", "2004-03-09T23:30:00"),
+    ("2004-03-10 23:30:00 -0130", "2004-03-11T01:00:00"),
+    ("3/31/2004 6:05:01 PM", "2004-03-31T18:05:01"),
+    ("31/3/2004, 12:00 am", "2004-03-31T00:00:00"),
+    ("31.03.2004 24:00", "2004-04-01T00:00:00"),
+])
+def test_dates_with_times(cell, expected):
+    assert dates([cell, "2004-05-31 00:00"])[0] == expected
+
+
+def test_times_alone_are_numbers_of_seconds():
+    column = number(["18:00:00", "6:30 PM", "00:00:01.5", "125:00"])
+    assert column.values.tolist() == [64800, 66600, 1.5, 450000]
+    assert column.said == "number, seconds of a time"
+    assert number(["18.00.00", "19.00.00", "00.00.00"]).values.tolist() == [64800, 68400, 0]
+
+
+@pytest.mark.parametrize("cells", [["30/02/2004", "31/04/2004"], ["2004-13-01", "2004-00-10"], ["18:60", "19:60"],
+                                   ["0000-01-01", "0000-01-02"], ["99999-01-01", "1-1-1"], ["13:00 PM", "14:00 PM"]])
+def test_days_and_times_that_do_not_exist_are_text(cells):
+    assert column_of("x", cells).kind == "category"
+
+
+@pytest.mark.parametrize(("cells", "order"), [
+    (["01/02/2004", "01/02/2004", "05/01/2004"], "MDY"),        # slashes: month first
+    (["01.02.2004", "05.04.2004", "03.01.2004"], "DMY"),        # full stops: day first
+    (["01-02-2004", "05-04-2004", "03-01-2004"], "DMY"),
+])
+def test_where_both_orders_fit_custom_decides_and_it_is_said(cells, order):
+    column = column_of("x", cells)
+    assert column.reading.order == order
+    assert "(both orders fit)" in column.said
+
+
+@pytest.mark.parametrize(("cells", "order"), [
+    (["11/01/2004", "12/01/2004", "01/02/2004"], "DMY"),        # rises only so
+    (["01/11/2004", "01/12/2004", "02/01/2004"], "MDY"),
+    (["02/03/2004", "01/05/2004", "01/04/2004"], "MDY"),        # falls only so
+    (["01/01/2004", "01/02/2004", "01/03/2004"], "DMY"),        # a table of months: the day is always 1
+    (["13/01/2004", "01/02/2003", "01/03/2004"], "DMY"),        # there is no month 13
+])
+def test_the_whole_column_decides_on_the_order(cells, order):
+    column = column_of("x", cells)
+    assert column.reading.order == order
+    assert "both" not in column.said
+
+
+def test_gaps_among_dates_and_faults():
+    column = column_of("x", ["2004-03-10", "", "NaT", "?"])
+    assert np.isnat(column.values).tolist() == [False, True, True, True]
+    assert column.said == "date, 3 gaps ('?', 'NaT')"
+    many = [f"{1 + n % 28}/{1 + n % 12}/2004" for n in range(84)]
+    with pytest.raises(ValueError, match=r"row 86, column 'x' is '30/2/2004', but the column holds dates in nearly"):
+        column_of("x", [*many, "30/2/2004"])
+
+
+def test_as_date_reads_what_would_be_numbers():
+    assert days(["20040310", "20041231"], kind="date") == ["2004-03-10", "2004-12-31"]
+    assert days(["2004", "1999"], kind="date") == ["2004-01-01", "1999-01-01"]
+    assert column_of("x", ["20040310", "20041231"]).kind == "number"
+    with pytest.raises(ValueError, match="row 3, column 'x' is 'soon', but the column was said to be a date"):
+        column_of("x", ["2004-01-01", "soon"], "date")
+    with pytest.raises(ValueError, match="row 2, column 'x' is 'soon'"):
+        column_of("x", ["soon"], "date")
+
+
+# Categories, and what is left out
+
+
+def test_in_text_only_an_empty_cell_is_a_gap():
+    column = column_of("x", ["a", "none", "NA", "?", "", "unknown", " "])
+    assert column.values == ["a", "none", "NA", "?", None, "unknown", None]
+    assert column.said == "category, 5 different, 2 gaps"
+    assert column_of("x", ["a", "b", "NA", ""], missing=["NA"]).values == ["a", "b", None, None]
+
+
+def test_yes_and_no_are_the_same_in_any_spelling():
+    column = column_of("x", ["True", "False", "TRUE", "false", ""])
+    assert column.values == ["true", "false", "true", "false", None]
+    assert convert("x", column.reading, ["FALSE", "perhaps"]).values == ["false", "perhaps"]
+    assert column_of("x", ["No", "no", "Other"]).values == ["No", "no", "Other"]
+    assert column_of("x", ["True", "False"], target=True).values == ["True", "False"]
+
+
+def test_numbers_as_categories_are_the_same_in_any_notation():
+    column = column_of("x", ["1", "2", "3", ""], "category")
+    assert column.values == ["1", "2", "3", None]
+    assert convert("x", column.reading, ["1.0", "2.5", "x"]).values == ["1", "2.5", "x"]
+    assert column_of("x", ["0", "00", "1"], "category").values == ["0", "00", "1"]      # codes that differ
+
+
+def test_what_says_nothing_is_left_out():
+    words = [f"w{n}" for n in range(100)]
+    for cells, kind, why in [
+            ([str(n) for n in range(30)], "id", "it counts the rows from 0"),
+            ([f"{n}.0" for n in range(1, 30)], "id", "it counts the rows from 1"),
+            (words, "id", "100 different texts in 100 rows"),
+            ([f"he wrote {n} words" for n in range(60)] + ["he wrote"] * 40, "text",
+             "61 different texts of several words in 100 rows"),
+            (["x"] * 9, "constant", "'x' in each row"), (["7.0"] * 9, "constant", "7 in each row"),
+            (["2004-01-01"] * 9, "constant", "'2004-01-01' in each row"),
+            (["?", "NA", "?"], "constant", "no value in any row"), (["", ""], "constant", "no value in any row"),
+            (["nan", "NaN"], "constant", "no value in any row"),
+            ([], "constant", "no value in any row"), (["a"], "constant", "'a' in each row")]:
+        column = column_of("x", cells)
+        assert (column.kind, column.left_out, column.said) == (kind, True, f"{kind}, left out: {why}")
+        assert isinstance(column.values, list) and len(column.values) == len(cells)
+
+
+@pytest.mark.parametrize(("name", "kind"), [
+    ("id", "id"), ("ID", "id"), ("PassengerId", "id"), ("laptop_ID", "id"), ("order id", "id"), ("index", "id"),
+    ("Unnamed: 0", "id"), ("paid", "number"), ("grid", "number"), ("idea", "number"), ("x", "number")])
+def test_different_whole_numbers_are_an_id_by_their_name(name, kind):
+    cells = ["7", "3", "9", "12", "11"]
+    assert column_of(name, cells).kind == kind
+    assert column_of(name, [*cells, "7"]).kind == "number"
+    assert column_of(name, cells, "number").kind == "number"
+    assert column_of(name, cells, target=True).kind == "number"
+
+
+def test_a_gap_beside_one_value_says_something():
+    assert column_of("x", ["Yes", "", "Yes"]).kind == "category"
+    assert column_of("x", ["5", "", "5"]).kind == "number"
+
+
+def test_the_user_has_the_last_word():
+    assert column_of("x", ["0", "1", "2"], "number").kind == "number"
+    assert column_of("x", ["a b", "c d"], "text").kind == "text"
+    assert column_of("x", [f"w{n}" for n in range(100)], "category").kind == "category"
+    with pytest.raises(ValueError, match="row 2, column 'x' is 'a', but the column was said to be a number"):
+        column_of("x", ["a", "1"], "number")
+    with pytest.raises(ValueError, match="'numbr', but must be one of category, number, date, text"):
+        column_of("x", ["1"], "numbr")
+
+
+# A whole table
+
+
+def test_columns_come_in_the_order_of_the_table():
+    table = {"id": ["0", "1", "2"], "b": ["x", "y", "x"], "a": ["1", "", "5"], "y": ["1", "1", "1"]}
+    columns = columns_of(table, "y", {"a": "category"}, ["x"])
+    assert {name: column.kind for name, column in columns.items()} == {
+        "id": "id", "b": "category", "a": "category", "y": "number"}
+    assert columns["b"].values == [None, "y", None]
+    with pytest.raises(ValueError, match="there is no column 'c', but the table has 'id, b, a, y'"):
+        columns_of(table, "y", {"c": "number"})
+
+
+def test_the_target_is_never_left_out():
+    for cells in ([str(n) for n in range(30)], [f"w{n}" for n in range(30)], ["x"] * 30, ["a b c d"] * 30):
+        assert not columns_of({"y": cells}, "y")["y"].left_out
+
+
+def seconds_of(cells):
+    start = time.process_time()
+    columns = columns_of(cells, next(iter(cells)))
+    return time.process_time() - start, {column.kind for column in columns.values()}
+
+
+def test_numbers_take_no_time():
+    rng = np.random.default_rng(0)
+    took, kinds = seconds_of({str(n): ["", *map(repr, rng.normal(size=45_000).tolist())] for n in range(20)})
+    assert took < 1 and kinds == {"number"}
+
+
+@pytest.mark.parametrize("kind", ["number", "date", "category"])
+def test_a_column_of_different_texts_takes_little_time(kind):
+    numbers = np.arange(45_000) * 7 % 45_001
+    cells = {"number": [f"{number:,}.50 kg" for number in numbers.tolist()],
+             "date": list(map(str, np.datetime64("2004-03-10T00:00:00") + numbers * np.timedelta64(3601, "s"))),
+             "category": [f"no {number} of them" for number in numbers.tolist()]}
+    took, kinds = seconds_of({"y": cells[kind]})
+    assert took < 1 and kinds == {kind}
+
+
+# At predict time
+
+
+@pytest.mark.parametrize("cells", [
+    ["1", "2.5", ""], ["1,5", "2"], ["1,234.5", "2"], ["$3", "$4.25"], ["8GB", "4GB"], ["18:00", "19:00:01"],
+    ["1/12/2017", "13/12/2017"], ["12/1/2017", "12/13/2017"], ["2004-01-01", "NA"], ["True", "False"], ["a", "b", ""]])
+def test_a_reading_survives_the_file_and_reads_the_same(cells):
+    column = column_of("x", cells, missing=["gone", "-1"])
+    plain = json.loads(json.dumps(column.reading.as_metadata()))
+    reading = Reading.from_metadata(plain)
+    assert reading == column.reading
+    again = convert("x", reading, [*cells, "gone"])
+    assert again.kind == column.kind
+    np.testing.assert_array_equal(again.values[:-1], column.values)
+    assert again.values[-1] is None or again.values[-1] != again.values[-1]
+
+
+@pytest.mark.parametrize("plain", [
+    None, 3, [], {}, "number", {"kind": "id"}, {"kind": "number", "decimal": "."}, {"kind": "number", "decimal": ";"},
+    {"kind": "number", "decimal": ",", "thousands": ","}, {"kind": "number", "prefix": 3}, {"kind": "number", "x": 1},
+    {"kind": "number", "gaps": []}, {"kind": "number", "gaps": "abc"}, {"kind": "number", "gaps": [1]},
+    {"kind": "number", "clock": 1}, {"kind": "number", "clock": True, "suffix": "s"},
+    {"kind": "category", "suffix": "s"},
+    {"kind": "date"}, {"kind": "date", "order": "YDM"}, {"kind": "category", "order": "DMY"},
+    {"kind": "text", "spelling": "lower"}, {"kind": "category", "spelling": "upper"}, {"kind": ["number"]},
+    {"kind": "number", "notation": {}}, {"kind": "number", "decimal": ["."]}, {"kind": "number", "gaps": None}])
+def test_only_what_as_metadata_writes_is_a_reading(plain):
+    with pytest.raises(ValueError, match="how a column is read is .*, but must be what fastnn writes to a model file"):
+        Reading.from_metadata(plain)
+
+
+@pytest.mark.parametrize(("cells", "cell", "advice"), [
+    (["1", "2"], "x", "must be a number; type one such as 1.5, or leave the cell empty"),
+    (["1,5", "2,5"], "2.5", "must be a number; type one such as 1,5, or leave"),
+    (["8GB", "4GB"], "8TB", "type one such as 1.5GB"), (["$8", "$4"], "€8", "type one such as $1.5"),
+    (["1", "2"], "1e999", "must be a number"), (["1", "2"], "$3", "must be a number"), (["1", "2"], "1_0", "a number"),
+    (["18:00", "19:00"], "18", "such as 18:30:00"),
+    (["1/12/2017", "13/12/2017"], "12/13/2017", "must be a date; type one such as 31/12/2024"),
+    (["2004-01-01", "2004-01-02"], "01/02/2004", "such as 2024-12-31")])
+def test_a_cell_that_cannot_be_read_later_is_an_error_with_an_example(cells, cell, advice):
+    reading = column_of("the name", cells).reading
+    with pytest.raises(ValueError) as error:
+        convert("the name", reading, [cells[0], cell, cell])
+    assert str(error.value).startswith(f"row 3, column 'the name' is {cell!r}, but ") and advice in str(error.value)
+    convert("the name", reading, [reading.example()])           # the advice is good
+
+
+def test_later_a_unit_may_be_missing_and_a_category_new():
+    assert convert("x", column_of("x", ["8GB", "16GB"]).reading, ["4", "4 GB"]).values.tolist() == [4, 4]
+    assert convert("x", column_of("x", ["a", "b"]).reading, ["c", ""]).values == ["c", None]
+    assert convert("x", Reading("number"), []).values.shape == (0,)
+    assert days(["13/12/2017", "1/12/2017"]) == [
+        str(day)[:10] for day in convert("x", Reading("date", order="DMY"), ["2017-12-13", "1 Dec 2017"]).values]
+
+
+# What gives the target away
+
+
+def column(kind, values):
+    array = {"number": np.float64, "date": "datetime64[s]"}.get(kind)
+    return Column("x", kind, values if array is None else np.array(values, array), "", Reading("category"))
+
+
+def test_a_column_that_says_the_target_again_is_found():
+    survived = column("number", [0, 1, 1, 0, 0, 1])
+    assert gives_away(column("category", ["no", "yes", "yes", "no", "no", "yes"]), survived)
+    assert gives_away(column("category", ["no", None, None, "no", "no", None]), survived)
+    assert not gives_away(column("category", ["no", "yes", "yes", "no", "yes", "yes"]), survived)
+    assert not gives_away(column("category", ["a", "b", "c", "a", "a", "b"]), survived)
+
+
+def test_all_different_values_give_nothing_away():
+    price = column("number", [3.5, 1, 2, 9, 7])
+    assert not gives_away(column("category", list("abcde")), price)
+    assert not gives_away(column("number", [1, 2, 3, 4, 5]), price)
+    assert not gives_away(column("constant", ["a"] * 5), column("category", ["a"] * 5))
+
+
+@pytest.mark.parametrize("factor", [2.5, -1e-3, 1e90, 1e-200])
+def test_numbers_that_are_equal_up_to_a_factor_are_found(factor):
+    y = np.random.default_rng(0).normal(size=50)
+    assert gives_away(column("number", y * factor), column("number", y))
+    assert gives_away(column("number", np.where(np.arange(50) == 7, NAN, y * factor)), column("number", y))
+    assert not gives_away(column("number", (y + 1e-3 * np.sin(np.arange(50))) * factor), column("number", y))
+
+
+def test_too_few_numbers_give_nothing_away():
+    y = column("number", [1.0, 2.5, NAN, NAN, 4])
+    assert not gives_away(column("number", [3.0, 9, 4, 5, NAN]), y)
+    assert not gives_away(column("number", [NAN] * 5), y)
+    assert not gives_away(column("number", []), column("number", []))
