@@ -137,7 +137,7 @@ def real_array(name: str, values: object) -> Array:
 
     Python's numbers in an array of objects become float64, or int64 where all are integers.
     """
-    if np.ma.is_masked(values):
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
         raise TypeError(f"{name} is a masked array with masked values, but every value counts; fill or drop them")
     try:
         array = np.asarray(values)
@@ -304,6 +304,8 @@ def checked_count(name: str, value: object) -> int:
 
 def sequence(name: str, values: object, expected: str, hint: str = "") -> tuple[Any, ...]:
     """A tuple of the values, which must come in an order of their own; text is one value, and not its letters."""
+    if type(values) is tuple:           # at once, as a fit of a small network asks several times
+        return values
     try:
         if not isinstance(values, (str, bytes, bytearray, memoryview, Set, Mapping)):
             return tuple(values)        # type: ignore[arg-type]

@@ -204,9 +204,13 @@ def set_optimizer(network: Trainable, optimizer: AnyOptimizer, early_stopping: E
 
 def count_epoch(network: Trainable, optimizer: AnyOptimizer) -> None:
     """One more epoch of a network and of its optimizer is done: a copy has both counts, or neither."""
-    with at_rest(network):
+    engine = network._engine
+    engine.lock(False)          # not by at_rest, which takes longer than an epoch of a small network's steps
+    try:
         network._epochs_trained += 1
         optimizer.count_epoch()
+    finally:
+        engine.unlock()
 
 
 def checked_network(network: object) -> Network:

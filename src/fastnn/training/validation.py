@@ -37,6 +37,8 @@ def scores(network: Network, engine: Engine, metrics: Metrics, learned: Any, val
            ranks: Ranks) -> dict[str, Scored]:
     """{name in the History: function that takes the metric} of the validation rows, or without them of those to learn
     from: (X, y) or (X, y, sample_weight)."""
+    if isinstance(metrics, tuple) and not metrics:
+        return {}
     functions = checked_metrics(metrics, engine.loss, tells_classes(engine))
     if not functions:
         return {}
