@@ -35,12 +35,15 @@ bench: build    ## time fastnn beside whichever peers are installed (torch, jax,
 bench-kernels: build    ## time every kernel beside NumPy, and write benchmarks/record/kernels.md
 	$(BIN)/python -m pytest $(BENCH) --record
 
-bench-record: build     ## record the benchmark three times for each condition (an hour, on a quiet machine), then bench-tables
+RECORD = benchmarks/record/$(MACHINE)
+bench-record: build     ## MACHINE=amd-zen-5: record the benchmark three times for each condition (an hour, quiet), then bench-tables
+	@test -n "$(MACHINE)" || { echo "say which: make bench-record MACHINE=NAME, a name in benchmarks/tables.py" >&2; exit 1; }
+	mkdir -p $(RECORD)
 	for run in a b c; do \
-	    $(BIN)/python -m fastnn bench --json benchmarks/record/float32-1-thread-$$run.json && \
-	    $(BIN)/python -m fastnn bench --threads 2 --json benchmarks/record/float32-2-threads-$$run.json && \
-	    $(BIN)/python -m fastnn bench --isa avx2 --json benchmarks/record/float32-avx2-$$run.json && \
-	    $(BIN)/python -m fastnn bench --dtype float64 --json benchmarks/record/float64-1-thread-$$run.json || exit; \
+	    $(BIN)/python -m fastnn bench --json $(RECORD)/float32-1-thread-$$run.json && \
+	    $(BIN)/python -m fastnn bench --threads 2 --json $(RECORD)/float32-2-threads-$$run.json && \
+	    $(BIN)/python -m fastnn bench --isa avx2 --json $(RECORD)/float32-avx2-$$run.json && \
+	    $(BIN)/python -m fastnn bench --dtype float64 --json $(RECORD)/float64-1-thread-$$run.json || exit; \
 	done
 	$(BIN)/python benchmarks/tables.py
 

@@ -2,9 +2,10 @@
 
     python benchmarks/tables.py
 
-A file of results is named by its conditions and a letter for the run: float32-2-threads-b.json is a
-second run with two threads. A ratio is the median over the runs, a time the best of them. The best peer
-took part in every run of a cell, so that runs are compared with their like; rows that fastnn loses stay.
+A folder has the results of one kind of processor. A file of them is named by its conditions and a letter for the run:
+float32-2-threads-b.json is a second run with two threads. A ratio is the median over the runs, a time the best of them.
+The best peer took part in every run of a cell, so that runs are compared with their like; rows that fastnn loses stay,
+and a processor without results is NOT MEASURED.
 """
 
 import json
@@ -18,14 +19,17 @@ from fastnn.bench.contenders import CONTENDERS, FastNN
 
 ROOT = Path(__file__).parent.parent
 BEGIN, END = "<!-- {name}: written by benchmarks/tables.py -->", "<!-- end of {name} -->"
-ADAM = {"float32": 0.34e-9, "float64": 0.68e-9}       # seconds a parameter: a square root and a division
+MACHINES = {"amd-zen-5": "AMD Zen 5", "amd-zen-4": "AMD Zen 4", "intel": "Intel"}     # README's table is the first's
+# Seconds a parameter: a square root and a division.
+ADAM = {"amd-zen-5": {"float32": 0.11e-9, "float64": 0.22e-9}, "amd-zen-4": {"float32": 0.34e-9, "float64": 0.68e-9}}
 CONDITIONS = {"float32-1-thread": "one thread", "float32-2-threads": "two threads", "float32-avx2": "AVX2, one thread",
               "float64-1-thread": "float64, one thread"}
 
 
-def runs_of(conditions):
-    """The runs under these conditions, each the data of one file."""
-    return [json.loads(path.read_text()) for path in sorted((ROOT / "benchmarks/record").glob(f"{conditions}-?.json"))]
+def runs_of(machine, conditions):
+    """The runs on a machine under these conditions, each the data of one file."""
+    files = (ROOT / "benchmarks/record" / machine).glob(f"{conditions}-?.json")
+    return [json.loads(path.read_text()) for path in sorted(files)]
 
 
 def by_cell(runs):
@@ -60,23 +64,26 @@ def share_of_peak(records, threads):
     return records[0]["flops"] / best(records, FastNN.name) / peak
 
 
-def floor(name, records, dtype, threads):
+def floor(machine, name, records, dtype, threads):
     """Seconds that the products take at the measured peak, and Adam's arithmetic."""
     cell = next(cell for cell in CELLS if cell.name == name)
     parameters = sum((n_in + 1) * n_out for n_in, n_out in pairwise(cell.sizes)) if cell.optimizer == "Adam" else 0
     peak = median(record["peak"] for record in records) * 1e9
-    return (cell.flops / peak + parameters * ADAM[dtype]) / threads
+    return (cell.flops / peak + parameters * ADAM[machine][dtype]) / threads
 
 
 def summary():
-    """One row a cell: fastnn and its best peer on one thread, and how far ahead it is under the other conditions."""
-    cells = {conditions: by_cell(runs_of(conditions)) for conditions in CONDITIONS}
-    lines = ["| work | fastnn | best peer | peer ÷ fastnn | of the peak | two threads | AVX2 | float64 |",
-             "|---|---|---|---|---|---|---|---|"]
+    """One row a cell: fastnn and its best peer on one thread of the first machine, and how far ahead it is under the
+    other conditions, and on the other machines."""
+    first, *others = MACHINES
+    cells = {conditions: by_cell(runs_of(first, conditions)) for conditions in CONDITIONS}
+    elsewhere = [by_cell(runs_of(machine, "float32-1-thread")) for machine in others]
+    lines = ["| work | fastnn | best peer | peer ÷ fastnn | of the peak | two threads | AVX2 | float64 | "
+             f"{' | '.join(MACHINES[machine] for machine in others)} |", "|---" * (8 + len(others)) + "|"]
     for name, records in cells["float32-1-thread"].items():
         lead, peer = best_peer(records)
-        others = [cells[other].get(name) for other in list(CONDITIONS)[1:]]
-        ratios = [f"{best_peer(other)[0]:.2f}" if other else "–" for other in others]
+        ratios = [f"{best_peer(run[name])[0]:.2f}" if name in run else "–" if run else "NOT MEASURED"
+                  for run in [*(cells[other] for other in list(CONDITIONS)[1:]), *elsewhere]]
         lines.append(
             f"| {records[0]['title']} | {report.duration(best(records, FastNN.name))} "
             f"| {report.duration(best(records, peer))} ({peer}) | **{lead:.2f}** "
@@ -95,17 +102,20 @@ def commits(runs):
 
 def columns_from():
     """What the summary's caption cannot say of all columns: how many runs they are from, and of which commits."""
-    columns = [(name.split(",")[0], runs_of(conditions)) for conditions, name in CONDITIONS.items()]
-    parts = [f"{name}: {counted(runs)} ({commits(runs)})" for name, runs in columns if runs]
+    first, *others = MACHINES
+    columns = [(name.split(",")[0], runs_of(first, conditions)) for conditions, name in CONDITIONS.items()]
+    columns += [(MACHINES[machine], runs_of(machine, "float32-1-thread")) for machine in others]
+    parts = [f"{name}: {counted(runs)} ({commits(runs)}; {runs[0]['date']})" for name, runs in columns if runs]
     return f"Runs and their commits: {'; '.join(parts)}. Where one is called dirty, files had changed since."
 
 
-def everybody(conditions):
-    """All contenders' times under some conditions."""
-    runs = runs_of(conditions)
+def everybody(machine, conditions):
+    """All contenders' times on a machine under some conditions."""
+    title, runs = f"### {MACHINES[machine]}, {CONDITIONS[conditions]}", runs_of(machine, conditions)
+    if not runs:
+        return [title, "", "NOT MEASURED.", ""]
     threads = runs[0]["threads"]
-    title = CONDITIONS[conditions]
-    lines = [f"### {title[0].upper()}{title[1:]}", "",
+    lines = [title, "",
              f"{counted(runs)}. {report.caption({**runs[0], 'commit': commits(runs)})}", "",
              f"| work | {' | '.join(CONTENDERS)} | peer ÷ fastnn, each run | of the peak | floor |",
              "|---" * (len(CONTENDERS) + 4) + "|"]
@@ -114,7 +124,7 @@ def everybody(conditions):
         ratios = ", ".join(f"{record['ratio']:.2f}" for record in records)
         lines.append(f"| {records[0]['title']} | {' | '.join(report.duration(t) if t else '–' for t in times)} "
                      f"| {ratios} | {share_of_peak(records, threads):.0%} "
-                     f"| {report.duration(floor(name, records, runs[0]['dtype'], threads))} |")
+                     f"| {report.duration(floor(machine, name, records, runs[0]['dtype'], threads))} |")
     return [*lines, ""]
 
 
@@ -126,11 +136,11 @@ def replace(path, name, lines):
 
 
 def main():
-    runs = runs_of("float32-1-thread")
+    runs = runs_of(next(iter(MACHINES)), "float32-1-thread")
     where = report.caption({**runs[0], "commit": commits(runs)})
     replace(ROOT / "README.md", "summary", [where, "", *summary(), "", columns_from()])
     replace(ROOT / "docs/performance.md", "results",
-            [line for conditions in CONDITIONS if runs_of(conditions) for line in everybody(conditions)])
+            [line for machine in MACHINES for conditions in CONDITIONS for line in everybody(machine, conditions)])
 
 
 if __name__ == "__main__":
