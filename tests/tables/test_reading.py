@@ -4,6 +4,7 @@ Each test writes a small file of one kind and compares its columns with what the
 """
 
 import bz2
+import contextlib
 import gzip
 import lzma
 import os
@@ -113,6 +114,17 @@ def test_half_a_compressed_file_is_refused(compress):
     data = compress(joined(",", ROWS * 200).encode())
     with pytest.raises(ValueError, match="t is compressed, but not whole: .*; copy it again"):
         cells(data[:len(data) // 2])
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress, lambda data: zipped(data, "t")],
+                         ids=["gzip", "bz2", "xz", "zip"])
+def test_a_changed_byte_of_a_compressed_file_is_refused_or_changes_nothing(compress):
+    data = compress(joined(",", ROWS * 20).encode())
+    whole = cells(data)
+    for place in range(6, len(data)):
+        for value in (0, data[place] ^ 0x55):
+            with contextlib.suppress(ValueError):
+                assert cells(data[:place] + bytes([value]) + data[place + 1:]) == whole
 
 
 def test_an_archive_of_several_files_is_refused():

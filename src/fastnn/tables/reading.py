@@ -13,7 +13,9 @@ import lzma
 import os
 import re
 import stat
+import struct
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -35,6 +37,10 @@ SEPARATORS = ";", "\t", "|", ",", SPACES        # the first comes first: a comma
 CONSISTENT = 0.9            # the share of rows that must have as many cells as most have
 IN_SPACES = re.compile(r'"((?:[^"]|"")*)"(?=\s|$)|(\S+)')
 GAPS = {"", "?", "-", ".", "na", "n/a", "nan", "null", "none"}      # which are no names, and say nothing of a column
+
+DAMAGED = OSError, EOFError, lzma.LZMAError, zlib.error      # what a compressed file that is not whole raises
+# And a zip archive: one that is encrypted, of another method, or whose names and sizes are spoiled.
+NO_ARCHIVE = zipfile.BadZipFile, RuntimeError, NotImplementedError, IndexError, UnicodeDecodeError, struct.error
 
 Row = list[str]
 
@@ -140,7 +146,7 @@ def unpacked(path: str, data: bytes) -> bytes:
             try:
                 with opener(io.BytesIO(data)) as file:
                     return at_most(path, file)
-            except (OSError, EOFError, lzma.LZMAError) as error:
+            except DAMAGED as error:
                 raise ValueError(f"{path} is compressed, but not whole: {error}; copy it again") from None
     return from_archive(path, data) if data.startswith(b"PK\x03\x04") else data
 
@@ -158,7 +164,7 @@ def from_archive(path: str, data: bytes) -> bytes:
                                  "one; unpack it and pass one of them")
             with archive.open(names[0]) as file:
                 return at_most(path, file)
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:     # encrypted, or of another method
+    except (*DAMAGED, *NO_ARCHIVE) as error:
         raise ValueError(f"{path} is a zip archive that cannot be unpacked: {error}; unpack it yourself") from None
 
 
