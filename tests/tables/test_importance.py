@@ -1,4 +1,4 @@
-"""Permutation importance finds the columns that a model reads, asks about rows as it promised, and takes bounded time."""
+"""Permutation importance finds the columns that a model reads, asks only what it promised, and takes bounded time."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -40,11 +40,11 @@ def class_scores(y: ArrayLike, probabilities: ArrayLike) -> dict[str, float]:
     A class without rows, or without others, has no AUC; where that is so of all classes, `auc` is left out.
     """
     labels, p = checked_classes(y, probabilities)
-    scores = {"accuracy": float(accuracy(labels, p)), "log_loss": log_loss(labels, p)}
-    occur = [1] if p.shape[1] == 2 else np.unique(labels).tolist()
-    if len(np.unique(labels)) > 1:
-        scores["auc"] = math.fsum(auc(labels == label, p[:, label]) for label in occur) / len(occur)
-    return scores
+    scores, occur = {"accuracy": float(accuracy(labels, p))}, np.unique(labels).tolist()
+    if len(occur) > 1:
+        compared = [1] if p.shape[1] == 2 else occur
+        scores["auc"] = math.fsum(auc(labels == label, p[:, label]) for label in compared) / len(compared)
+    return {**scores, "log_loss": log_loss(labels, p)}
 
 
 def class_baseline(y: ArrayLike, classes: int) -> dict[str, float]:
