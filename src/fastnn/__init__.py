@@ -23,6 +23,7 @@ from .training.lbfgs import LBFGS
 
 if TYPE_CHECKING:
     from . import diagnostics, distributed, interchange, plot
+    from .tables.model import TableClassifier, TableRegressor
 
 __all__ = [
     "LBFGS",
@@ -41,6 +42,8 @@ __all__ = [
     "Network",
     "RMSprop",
     "Rprop",
+    "TableClassifier",
+    "TableRegressor",
     "__version__",
     "activations",
     "diagnostics",
@@ -72,6 +75,9 @@ def __getattr__(name: str) -> Any:
             import fastnn.interchange
         case "plot":
             import fastnn.plot
+        case "TableClassifier" | "TableRegressor":
+            import fastnn.tables.model
+            return getattr(fastnn.tables.model, name)
         case "sklearn":
             return import_module("fastnn.sklearn")
         case _:

@@ -445,8 +445,8 @@ def explains(function: Callable[P, R]) -> Callable[P, R]:
     @wraps(function)
     def explained(*args: P.args, **kwargs: P.kwargs) -> R:
         if kwargs and not kwargs.keys() <= known:
-            raise TypeError(unknown_argument(described.__qualname__.removesuffix(".__init__"),
-                                             next(word for word in kwargs if word not in known), arguments))
+            call = type(args[0]).__name__ if described.__name__ == "__init__" else described.__qualname__
+            raise TypeError(unknown_argument(call, next(word for word in kwargs if word not in known), arguments))
         return function(*args, **kwargs)
 
     return explained

@@ -1,6 +1,5 @@
 """Tables with text, dates and gaps: what columns are taken for, learned from and predicted, and what a model keeps."""
 
-import copy
 import csv
 import re
 from pathlib import Path
@@ -10,8 +9,6 @@ import pytest
 
 import fastnn
 from fastnn.__main__ import main
-from fastnn.cli import tables
-from fastnn.tables.reading import read_table
 
 pytestmark = pytest.mark.any_isa
 NAMES = ["id", "day", "size", "colour", "note", "copy", "y"]
@@ -62,29 +59,10 @@ def test_each_column_is_said_and_what_is_of_no_use_is_left_out(model):
 
 
 def test_it_learns_from_text_and_gaps(model, capsys):
-    assert float(re.search(r"r2 (\S+),", model)[1]) > 0.8
+    assert float(re.search(r"r2 +(\S+)", model)[1]) > 0.8
     assert run(capsys, "predict", "m", "t.csv", "--out", "p.csv")[0] == 0
     predicted, y = np.loadtxt("p.csv", skiprows=1), np.array([row[-1] for row in rows()])
     assert np.corrcoef(predicted, y)[0, 1] > 0.9
-
-
-def test_a_saved_model_predicts_the_same(model):
-    table = read_table("t.csv")
-    trained = tables.train(table, "y", epochs=2)
-    trained.network.save("n")
-    assert list(tables.predictions(fastnn.load("n"), table)) == list(tables.predictions(trained.network, table))
-
-
-def test_rows_held_out_decide_nothing(model):
-    """Neither medians nor categories: with other cells there, the same network is learned."""
-    table = read_table("t.csv")
-    order = fastnn.core.random_order(60, 0, 0)
-    other = copy.deepcopy(table.cells)
-    for row in order[:12]:
-        other["size"][row], other["colour"][row] = "3000", "violet"
-    one, two = (tables.train(each, "y", drop=["id", "note", "copy"], epochs=2).network
-                for each in (table, type(table)("t.csv", other)))
-    assert one.get_parameters().tobytes() == two.get_parameters().tobytes()
 
 
 def test_predicting_meets_gaps_unseen_text_and_other_order(model, capsys):
@@ -128,7 +106,7 @@ def test_rows_without_a_target_are_not_learned_from(capsys):
         cells[row][-1] = ""
     write("t.csv", NAMES, cells)
     code, out, _ = run(capsys, "train", "t.csv", "--target", "y", "--epochs", 1)
-    assert code == 0 and "trained on 40 rows" in out and "10 rows held out" in out
+    assert code == 0 and "on 50 rows with 3 columns" in out
     write("t.csv", NAMES, [[*row[:-1], "yes" if row[-1] == "" or row[-1] > 3 else ""] for row in cells])
     code, _, err = run(capsys, "train", "t.csv", "--target", "y", "--epochs", 1)
     assert code == 1 and "column 'y' is 'yes' in each row, but there must be two classes" in err
@@ -149,24 +127,6 @@ def test_a_target_may_have_a_unit(capsys):
     assert 3000 < np.loadtxt("p.csv", skiprows=1).mean() < 9000
 
 
-def test_info_tells_columns_and_export_says_why_not(model, capsys):
-    assert "columns         day, size, colour" in run(capsys, "info", "m")[1]
-    code, _, err = run(capsys, "export", "m", "--to", "c")
-    assert code == 1 and not Path("m.h").exists()
-    assert err == ("fastnn: error: the model reads columns that are not all numbers without gaps (day: date, "
-                   "size: number, colour: category), which no export can hold yet; use fastnn predict, or train with "
-                   "--drop\n")
-
-
-@pytest.mark.parametrize("change", [
-    lambda inputs: inputs.pop("readings"), lambda inputs: inputs.update(readings=3),
-    lambda inputs: inputs["readings"].pop(), lambda inputs: inputs["readings"].append({"kind": "number"}),
-    lambda inputs: inputs["readings"][1].update(kind="date"), lambda inputs: inputs.update(encoding=[]),
-    lambda inputs: inputs["encoding"]["columns"].pop(), lambda inputs: inputs["encoding"]["columns"].reverse(),
-    lambda inputs: inputs["encoding"]["columns"][1].update(scale=0.0)])
-def test_a_recipe_that_fastnn_did_not_write_is_refused(model, change):
-    network = fastnn.load("m")
-    inputs = network.metadata[tables.KEY]["inputs"]
-    change(inputs)
-    with pytest.raises(ValueError, match="what the model says of its table is not what fastnn writes: "):
-        list(tables.predictions(network, read_table("t.csv")))
+def test_info_tells_columns_and_the_report(model, capsys):
+    out = run(capsys, "info", "m")[1]
+    assert re.search("^columns +day, size, colour$", out, re.MULTILINE) and "Out of fold" in out

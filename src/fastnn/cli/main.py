@@ -1,4 +1,4 @@
-"""The commands: each parses its arguments and prints its results; tables.py, interchange/ and bench/ do the work.
+"""The commands: each parses its arguments and prints its results; tables/, interchange/ and bench/ do the work.
 
 Results go to standard output, everything else to standard error. The exit status is 0; 1 after an error, which is one
 line; 2 for wrong arguments; 130 after Ctrl-C. Text from a file is escaped where it is printed, so that no name in it
@@ -7,7 +7,6 @@ can control a terminal.
 
 import argparse
 import csv
-import importlib.util
 import io
 import json
 import os
@@ -17,15 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from .._version import __version__
-from ..callbacks import Callback
+from .._checks import library
 from ..core.config import show_config
-from ..network import load
-from ..scaling import Scaling
+from ..network import Network
 from ..storage.model_file import check_target, printable, replace_file
 from ..tables.columns import KINDS
+from ..tables.model import TableClassifier, TableRegressor, opened
 from ..tables.reading import read_table
-from ..training.fit import Fit
-from ..training.progress import is_terminal, say
+from ..tables.task import MOST_CLASSES, task_of
+from ..training.progress import say
 from . import tables
 
 MOST_LINES = 40             # about columns
@@ -57,20 +56,24 @@ def add_train(commands: Any) -> None:
         "train", help="learn a column of a table from its others",
         usage="fastnn train data.csv --target COLUMN [options]",
         description="Learns one column of a table from the others: classes, if it holds text or at most "
-                    f"{tables.MOST_CLASSES} different whole numbers, else a number. A fifth of the rows is held out, "
-                    "and what the model makes of them is reported.")
+                    f"{MOST_CLASSES} different whole numbers, else a number. Several networks learn, each from all rows "
+                    "but its own part; what they make of these parts is reported.")
     add_reading(parser)
     parser.add_argument("--target", required=True, metavar="COLUMN", help="what to learn")
     parser.add_argument("--out", default="model.safetensors", metavar="FILE", help="the model (model.safetensors)")
+    parser.add_argument("--report", metavar="FILE.html", help="write the report as a page with pictures, too")
     parser.add_argument("--drop", nargs="+", default=[], metavar="COLUMN", help="columns to leave out")
     parser.add_argument("--as", nargs="+", type=kind_of_column, default=[], metavar="COLUMN=KIND", dest="kinds",
                         help=f"what a column is: {', '.join(KINDS)} or drop (found out)")
     parser.add_argument("--missing", nargs="+", default=[], metavar="TEXT",
                         help="cells that are gaps, such as -200 (empty ones are; NA, ? and their kin among numbers)")
     parser.add_argument("--task", choices=("classification", "regression"), help="what the target is (found out)")
-    parser.add_argument("--hidden", nargs="+", type=int, default=[64, 32], metavar="N", help="hidden layers (64 32)")
-    parser.add_argument("--epochs", type=int, default=500, metavar="N", help="passes over the rows, at most (500)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of weights, order and rows held out (0)")
+    parser.add_argument("--members", type=int, default=8, metavar="N",
+                        help="networks, whose mean is the answer; 1 for a quick look (8)")
+    parser.add_argument("--hidden", nargs="+", type=int, metavar="N", help="hidden layers (by the size of the table)")
+    parser.add_argument("--epochs", type=int, metavar="N", help="passes over the rows (by the size of the table)")
+    parser.add_argument("--time-budget", type=float, metavar="SECONDS", help="train for so long at most")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of weights, order and parts of the rows (0)")
     parser.set_defaults(run=train)
 
 
@@ -123,35 +126,36 @@ def print_result(line: str) -> None:
 
 def train(options: argparse.Namespace) -> None:
     check_out(options.out, options.data)
+    if options.report is not None:
+        library("matplotlib", "Matplotlib", "plot", "--report")
+        check_out(options.report, options.data, options.out)
     table = read_table(options.data, options.separator, False if options.no_header else None)
-    bar = is_terminal() and importlib.util.find_spec("tqdm") is not None
     kinds = dict(options.kinds)
     drop = [*options.drop, *(name for name, kind in kinds.items() if kind == "drop")]
-    trained = tables.train(
-        table, options.target, drop=drop, task=options.task, missing=options.missing,
-        kinds={name: kind for name, kind in kinds.items() if kind != "drop"}, hidden=options.hidden,
-        epochs=options.epochs, seed=options.seed, progress=bar, callbacks=[] if bar else [ProgressLines()])
-    trained.network.save(options.out)
-    recipe = trained.recipe
-    what = "a number" if recipe.labels is None else f"one of {len(recipe.labels)} classes ({listed(recipe.labels)})"
+    task = task_of(table, options.target, options.task, drop=drop, missing=options.missing,
+                   kinds={name: kind for name, kind in kinds.items() if kind != "drop"})
+    kind = TableRegressor if task.recipe.classes is None else TableClassifier
+    model = kind(options.members, hidden=options.hidden, epochs=options.epochs, time_budget=options.time_budget,
+                 seed=options.seed, progress=True)
+    model.settings(task)        # which checks all that was said, before the first line
+    classes = task.recipe.classes
+    what = "a number" if classes is None else f"one of {len(classes)} classes ({listed(list(map(str, classes)))})"
     print_result(f"{table.path}: {len(table)} rows, {len(table.cells)} columns; {table.said}")
-    for line in trained.said[:MOST_LINES]:
+    for line in task.said[:MOST_LINES]:
         print_result(f"  {line}")
-    if len(trained.said) > MOST_LINES:
-        print_result(f"  … and {len(trained.said) - MOST_LINES} more")
-    print_result(f"{recipe.target}: {what}, from {len(recipe.columns)} columns")
-    print_result(f"trained on {trained.rows} rows for {trained.epochs} epochs; {trained.held_out} rows held out:")
-    print_result("  " + ", ".join(f"{name} {value:.4g}" for name, value in trained.scores.items()))
+    if len(task.said) > MOST_LINES:
+        print_result(f"  … and {len(task.said) - MOST_LINES} more")
+    print_result(f"{options.target}: {what}, from {len(task.columns)} columns")
+    sys.stdout.flush()
+    model.fit_task(task, len(table.cells) - 1)
+    model.save(options.out)
+    for line in model.report_.text().splitlines():
+        print_result(line)
     print_result(f"saved {options.out}")
-
-
-class ProgressLines(Callback):
-    """Prints a line for every tenth of the epochs, where there is no terminal for a progress bar."""
-
-    def on_epoch_end(self, fit: Fit) -> None:
-        if fit.epoch % max(1, fit.epochs // 10) == 0 or fit.history.stopped_by is not None:
-            values = ", ".join(f"{name} {value:.4g}" for name, value in fit.history.last().items() if "loss" in name)
-            say(f"epoch {fit.epoch}/{fit.epochs}: {values}")
+    if options.report is not None:
+        from ..tables.page import page
+        replace_file(options.report, page(model.report_).encode())
+        print_result(f"saved {options.report}")
 
 
 def add_predict(commands: Any) -> None:
@@ -168,11 +172,13 @@ def add_predict(commands: Any) -> None:
 def predict(options: argparse.Namespace) -> None:
     if options.out is not None:
         check_out(options.out, options.data, options.model)
-    network = load(options.model)
-    recipe = tables.Recipe.of(network)
+    model = opened(options.model)
+    if isinstance(model, Network):
+        raise ValueError(f"{options.model} learned from arrays, and does not know which columns it needs; load it with "
+                         "fastnn.load and call predict")
     table = read_table(options.data, options.separator, False if options.no_header else None,
-                       () if recipe is None else recipe.columns)
-    rows = list(tables.predictions(network, table))
+                       list(model.recipe_.readings))
+    rows = list(tables.predictions(model, table))
     if options.out is None:
         if sys.stdout.isatty():
             rows = [[printable(cell) for cell in row] for row in rows]
@@ -191,26 +197,32 @@ def add_info(commands: Any) -> None:
 
 
 def info(options: argparse.Namespace) -> None:
-    network = load(options.model)
-    recipe = tables.Recipe.of(network)
-    facts = {
-        "layers": " -> ".join(map(str, network.layer_sizes)), "activations": ", ".join(network.activations),
-        "loss": network.loss, "dtype": network.dtype, "parameters": f"{network.n_parameters:,}",
-        "epochs trained": network.epochs_trained, "optimizer": network.optimizer, "seed": network.seed}
-    if recipe is not None:
-        facts |= {"target": recipe.target, "columns": ", ".join(recipe.columns),
-                  "classes": None if recipe.labels is None else listed(recipe.labels)}
+    model = opened(options.model)
+    networks = [model] if isinstance(model, Network) else model.networks_
+    first = networks[0]
+    facts: dict[str, object] = {
+        "layers": " -> ".join(map(str, first.layer_sizes)), "activations": ", ".join(first.activations),
+        "loss": first.loss, "dtype": first.dtype, "parameters": f"{sum(each.n_parameters for each in networks):,}"}
+    if isinstance(model, Network):
+        facts |= {"epochs trained": model.epochs_trained, "optimizer": model.optimizer, "seed": model.seed}
+    else:
+        recipe = model.recipe_
+        facts |= {"networks": len(networks), "target": recipe.target, "columns": ", ".join(recipe.readings),
+                  "classes": None if recipe.classes is None else listed(list(map(str, recipe.classes)))}
     width = max(map(len, facts))
     for name, value in facts.items():
         if value is not None:
             print_result(f"{name:{width}}  {value}")
+    if not isinstance(model, Network) and model.report_ is not None:
+        for line in model.report_.text().splitlines():
+            print_result(line)
 
 
 def add_export(commands: Any) -> None:
     parser = commands.add_parser(
         "export", help="write a model for ONNX, C or PyTorch",
-        description="Writes the network for another tool. Its inputs are the model's columns as they come, in the "
-                    "order that `fastnn info` tells: scalings become part of the weights.")
+        description="Writes the model for another tool. That of a table goes to ONNX or C as a whole: it takes the "
+                    "columns' cells, also text and gaps.")
     parser.add_argument("model", help="a file that fastnn wrote")
     parser.add_argument("--to", required=True, choices=EXPORTS,
                         help="onnx; c: a C99 header; torch: a state_dict, and the module is printed")
@@ -219,19 +231,28 @@ def add_export(commands: Any) -> None:
 
 
 def export(options: argparse.Namespace) -> None:
-    from .. import interchange
-    from ..interchange.c_self_test import rows_to_record
-    network = load(options.model)
-    recipe = tables.Recipe.of(network)
-    network = network if recipe is None else recipe.folded(network)
+    model = opened(options.model)
     path = str(Path(options.model).with_suffix(EXPORTS[options.to])) if options.out is None else options.out
     check_out(path, options.model)
-    names = {} if recipe is None else {"columns": recipe.columns, "classes": recipe.labels}
-    if options.to == "onnx":
-        interchange.to_onnx(network, path, **names)
-    elif options.to == "c":
-        rows = rows_to_record(recipe.inputs, network) if recipe and isinstance(recipe.inputs, Scaling) else None
-        interchange.to_c(network, path, inputs=rows, **names)
+    if isinstance(model, Network):
+        export_network(model, options.to, path)
+    elif options.to == "torch":
+        raise ValueError(f"{options.model} is a table's model, which goes to ONNX or C as a whole: pass --to onnx or "
+                         "--to c")
+    else:
+        (model.to_onnx if options.to == "onnx" else model.to_c)(path)
+        print_result(f"inputs: {', '.join(model.recipe_.readings)}")
+        print_result(f"outputs: {', '.join(tables.outputs(model.recipe_))}")
+    print_result(f"saved {path}")
+
+
+def export_network(network: Network, to: str, path: str) -> None:
+    """Writes a network that learned from arrays."""
+    from .. import interchange
+    if to == "onnx":
+        interchange.to_onnx(network, path)
+    elif to == "c":
+        interchange.to_c(network, path)
     else:
         module = interchange.to_torch(network)
         import torch
@@ -239,10 +260,6 @@ def export(options: argparse.Namespace) -> None:
         torch.save(module.state_dict(), data)
         replace_file(path, data.getvalue())
         print(module)
-    if recipe is not None:
-        print_result(f"inputs: {', '.join(recipe.columns)}")
-        print_result(f"outputs: {', '.join(recipe.outputs())}")
-    print_result(f"saved {path}")
 
 
 def add_config(commands: Any) -> None:

@@ -318,6 +318,9 @@ def understood(description: Description) -> Description:
 def load(kind: type[Network], path: Path, loss: LossFunction | None) -> Network:
     """The network that `save` wrote."""
     description, tensors = read_model(path)
+    if "network" not in description:
+        raise FormatError(f"{path} holds a model of a table, but a network was expected: load it with "
+                          "fastnn.TableClassifier.load or fastnn.TableRegressor.load")
     try:
         put_back(description, tensors)
         network = understood(description)["network"]

@@ -40,6 +40,7 @@ SMALLEST = 1e-100       # a scale below it counts as 0
 SOFT = 3.0              # scaled numbers stay within ±3
 FARTHEST = 1e9          # scaled numbers beyond it are SOFT anyway
 BINS = 16               # of a column of numbers, at most
+MOST_BINS = 4096        # of all columns of numbers together
 MOST_CATEGORIES = 64    # of a column that have a feature of their own
 FEWEST_ROWS = 2         # that a category needs for a feature of its own
 LONGEST = 1000          # characters of such a category: the recipe must stay small
@@ -76,14 +77,14 @@ class Number:
     edges: tuple[float, ...]    # of the bins, rising: one more than bins, or none
 
     @classmethod
-    def of(cls, name: str, values: ArrayLike) -> "Number":
+    def of(cls, name: str, values: ArrayLike, bins: int = BINS) -> "Number":
         """That of the values in the rows that train; NaN is a gap."""
         x = checked_numbers(name, values)
         known = np.sort(bounded(x[~np.isnan(x)]))
         gaps = len(known) < len(x)
         if not len(known):
             return cls(name, 0.0, 1.0, gaps, ())
-        edges = bin_edges(known)
+        edges = bin_edges(known, bins) if bins else ()
         return cls(name, quartile(known, 2), spread(known), gaps, edges if len(edges) > 1 else ())
 
     def names(self) -> list[str]:
@@ -245,7 +246,10 @@ class Encoding:
 
     @classmethod
     def of(cls, columns: Mapping[str, Column], rows: ArrayLike) -> "Encoding":
-        """That of the columns of these names, learned from the rows of these indices (n,) alone."""
+        """That of the columns of these names, learned from the rows of these indices (n,) alone.
+
+        Of many columns of numbers each has fewer bins, or none: a matrix of 17 times as many features would be large.
+        """
         if not columns:
             raise ValueError("columns is empty, but there must be one at least to learn from")
         for name, column in columns.items():
@@ -253,18 +257,25 @@ class Encoding:
                 raise ValueError(f"column {shown(name)} is of kind {shown(column.kind)}, which has no encoding; leave "
                                  f"it out, or make it one of {', '.join(KINDS)}")
         indices = checked_rows(rows, row_count(columns))
-        return cls(tuple(KINDS[column.kind].of(name, taken(column.values, indices))
-                         for name, column in columns.items()))
+        numbers = sum(column.kind == "number" for column in columns.values())
+        bins = min(BINS, MOST_BINS // max(numbers, 1))
+        encoded: list[Encoded] = []
+        for name, column in columns.items():
+            values = taken(column.values, indices)
+            encoded.append(Number.of(name, values, bins) if column.kind == "number" else
+                           KINDS[column.kind].of(name, values))
+        return cls(tuple(encoded))
 
     def names(self) -> list[str]:
         """Of the features, in the order of the matrix."""
         return [name for column in self.columns for name in column.names()]
 
-    def apply(self, columns: Mapping[str, Column],
-              dtype: Literal["float32", "float64"] = "float32") -> NDArray[np.floating]:
+    def apply(self, columns: Mapping[str, Column], dtype: Literal["float32", "float64"] = "float32",
+              rows: NDArray[np.intp] | None = None) -> NDArray[np.floating]:
         """The matrix (n, width) of a table that has these columns, in any order; it may have more.
 
-        No element is NaN or infinite, whatever the numbers are.
+        `rows` are the indices (n,) of those that are wanted, in their order; None is all. No element is NaN or
+        infinite, whatever the numbers are.
         """
         chosen = choose("dtype", dtype, ("float32", "float64"))
         missing = [encoded.name for encoded in self.columns if encoded.name not in columns]
@@ -276,12 +287,13 @@ class Encoding:
                 raise ValueError(f"column {shown(encoded.name)} is of kind {shown(used[encoded.name].kind)}, but was "
                                  f"{encoded.kind!r} in the rows that trained")
         n, widths = row_count(used), [len(encoded.names()) for encoded in self.columns]
+        wanted = np.arange(n) if rows is None else checked_rows(rows, n) if len(rows) else np.empty(0, np.intp)
         ends = np.cumsum(widths).tolist()
-        out = np.empty((n, ends[-1]), chosen)
-        for start in range(0, n, BLOCK):
-            rows = slice(start, start + BLOCK)
+        out = np.empty((len(wanted), ends[-1]), chosen)
+        for start in range(0, len(wanted), BLOCK):
+            some = wanted[start:start + BLOCK]
             for encoded, width, end in zip(self.columns, widths, ends, strict=True):
-                encoded.encode(out[rows, end - width:end], used[encoded.name].values[rows])
+                encoded.encode(out[start:start + BLOCK, end - width:end], taken(used[encoded.name].values, some))
         return out
 
     def as_metadata(self) -> Plain:
@@ -328,8 +340,8 @@ def spread(ordered: Floats) -> float:
     return deviation if deviation >= SMALLEST else 1.0
 
 
-def bin_edges(ordered: Floats) -> tuple[float, ...]:
-    """At most 17 different values of sorted numbers, rising: the edges of the bins.
+def bin_edges(ordered: Floats, bins: int = BINS) -> tuple[float, ...]:
+    """At most bins + 1 (17) different values of sorted numbers, rising: the edges of the bins.
 
     1. An atom is a value that has as many rows as an edge stands for: rows left / edges left, or more. It becomes an
        edge, and leaves with its rows. This is repeated until no atom is left.
@@ -341,7 +353,7 @@ def bin_edges(ordered: Floats) -> tuple[float, ...]:
     values, counts = np.unique(ordered, return_counts=True)
     edges: list[float] = []
     while True:
-        left = BINS + 1 - len(edges)
+        left = bins + 1 - len(edges)
         atoms = counts * left >= counts.sum()
         if not atoms.any():
             break

@@ -1,0 +1,19 @@
+"""How members are trained where the user does not say: by the size of the table.
+
+The values were chosen on eight development tables of 395 to 19,020 rows, none of which is among those that
+docs/howto/tables.md reports. Small tables need many small steps; large ones have enough of them in few epochs.
+"""
+
+from __future__ import annotations
+
+from .members import Settings
+
+# Up to so many rows: (rows a step, epochs). A member stops when a fifth of its epochs brought nothing.
+SIZES = ((2_500, 16, 100), (10_000, 32, 40), (40_000, 64, 30), (float("inf"), 128, 20))
+
+
+def settings_for(rows: int) -> Settings:
+    """Those for a table of so many rows that train."""
+    batch_size, epochs = next((batch, epochs) for most, batch, epochs in SIZES if rows <= most)
+    return Settings(hidden=(128, 128), epochs=epochs, patience=epochs // 5, batch_size=batch_size,
+                    learning_rate=2e-3, weight_decay=0.3)

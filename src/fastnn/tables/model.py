@@ -1,0 +1,418 @@
+"""TableClassifier and TableRegressor: models of tables as people have them.
+
+`fit` finds out what columns hold (task.py), trains the members (members.py), and reports what they are worth
+(report.py). The classes have scikit-learn's methods, and need no scikit-learn. The command line is their shell.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+from dataclasses import replace
+from itertools import pairwise
+from time import monotonic
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+
+import numpy as np
+
+from .._checks import checked_integer, number, sequence, shown, yes_or_no
+from .._words import explains
+from ..network import Network, load
+from ..storage.model_file import FormatError
+from ..training.metrics import r2
+from . import file
+from .defaults import settings_for
+from .frames import table_from
+from .importance import MOST_ROWS, importances
+from .members import Folds, Settings, Trained, built, in_time, train
+from .progress import Progress
+from .reading import Table, read_table
+from .recipe import Recipe, mean_outputs
+from .report import Report
+from .scores import some_rows
+from .task import Kind, Task, task_of, truth_of
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from .._types import Path
+    from .columns import Column
+
+Y = "y"                 # the name of a target that is passed beside the table
+MOST_MEMBERS = 1000
+
+T = TypeVar("T", bound="TableModel")
+
+
+class TableModel:
+    """What TableClassifier and TableRegressor share."""
+
+    kind: ClassVar[Kind]
+
+    recipe_: Recipe
+    networks_: list[Network]
+    report_: Report | None
+    n_features_in_: int
+
+    @explains
+    def __init__(self, members: int = 8, *, hidden: Sequence[int] | None = None, epochs: int | None = None,
+                 drop: Sequence[str] = (), kinds: Mapping[str, str] | None = None, missing: Sequence[str] = (),
+                 time_budget: float | None = None, seed: int = 0, progress: bool = False) -> None:
+        self.members = members
+        self.hidden = hidden
+        self.epochs = epochs
+        self.drop = drop
+        self.kinds = kinds
+        self.missing = missing
+        self.time_budget = time_budget
+        self.seed = seed
+        self.progress = progress
+
+    def fit(self, X: Any, y: Any) -> Self:
+        """Learns a column of a table from the others.
+
+        X is a path, a frame (pandas, polars, pyarrow), a dict of columns, or an array (n, columns). y is the name of
+        the column to learn, or the target itself, one value a row. Rows of a named target that hold nothing are left
+        out. ValueError for what nothing can be learned from; then the model is as it was.
+        """
+        table, target = table_and_target(X, y)
+        task = task_of(table, target, self.kind, drop=texts("drop", self.drop), kinds=self.kinds,
+                       missing=texts("missing", self.missing))
+        return self.fit_task(task, len(table.cells) - 1)
+
+    def fit_task(self, task: Task, n_features: int) -> Self:
+        """`fit` for a task that was found out already, of a table of so many columns beside the target."""
+        recipe, settings, start = task.recipe, self.settings(task), monotonic()
+        folds = Folds.of(len(task.rows), self.members, self.seed,
+                         None if recipe.classes is None else task.y)      # type: ignore[arg-type]
+        order = folds.repeated()
+        X = recipe.encoding.apply(task.columns, rows=task.rows[order])
+        y = targets_of(recipe, task.y)[order]
+        if self.time_budget is not None:
+            settings = in_time(X, y, folds, settings, recipe.n_outputs, self.time_budget)
+        progress = Progress(self.members, settings.epochs) if self.progress else None
+        try:
+            trained = train(X, y, folds, settings, recipe.n_outputs, self.seed, progress, self.time_budget)
+        finally:
+            if progress is not None:
+                progress.close()
+        self.report_ = report_of(task, folds, trained, X, settings, monotonic() - start)
+        self.recipe_, self.networks_, self.n_features_in_ = recipe, trained.networks, n_features
+        return self
+
+    def settings(self, task: Task) -> Settings:
+        """How the members will be trained: the defaults for this task, but for what the user says.
+
+        All arguments are checked here, and that a file can hold the model: before any work.
+        """
+        members = checked_integer("members", self.members, 1, MOST_MEMBERS)
+        checked_integer("seed", self.seed, 0, 2**64 - 1)
+        yes_or_no("progress", self.progress)
+        if self.time_budget is not None:
+            number("time_budget", self.time_budget, 0, open_low=True)
+        recipe, rows = task.recipe, len(task.rows)
+        if rows < 2 * members:
+            raise ValueError(f"there are {rows} rows to learn from, but {members} members need {2 * members}: pass "
+                             "fewer members")
+        width = len(recipe.encoding.names())
+        settings = settings_for(rows)
+        if self.hidden is not None:
+            hidden = sequence("hidden", self.hidden, "be the sizes of the hidden layers")
+            settings = replace(settings, hidden=tuple(checked_integer("hidden", size, 1) for size in hidden))
+        if self.epochs is not None:
+            epochs = checked_integer("epochs", self.epochs, 1)
+            settings = replace(settings, epochs=epochs, patience=max(settings.patience, epochs // 5))
+        file.check_saveable(recipe, [built(width, recipe.n_outputs, settings, 0)] * members)
+        return settings
+
+    def _columns(self, X: Any) -> dict[str, Column]:
+        """The columns of rows to predict."""
+        self._check_fitted()
+        if isinstance(X, str | os.PathLike):
+            return self.recipe_.columns(read_table(X, expected=list(self.recipe_.readings)))
+        return self.recipe_.columns(table_from(X))
+
+    def _check_fitted(self) -> None:
+        if not self.__sklearn_is_fitted__():
+            raise ValueError(f"this {type(self).__name__} has learned nothing yet: call fit first")
+
+    def _with_truth(self, X: Any, y: Any) -> tuple[dict[str, Column], NDArray[np.intp], NDArray[Any]]:
+        """(columns, the rows with a target, of these the number of the class, or the number itself)."""
+        self._check_fitted()
+        table, target = table_and_target(X, self.recipe_.target if y is None else y)
+        rows, truth = truth_of(self.recipe_, table, target)
+        return self.recipe_.columns(table), rows, truth
+
+    def answers(self, X: Any) -> NDArray[np.float64]:
+        """Probabilities (n, classes), or numbers (n,), for the rows of a table as `fit` takes it."""
+        columns = self._columns(X)
+        return self.recipe_.answers(self.networks_, columns)
+
+    def explain(self, X: Any = None, y: Any = None) -> dict[str, float]:
+        """How much each column matters, the most important first: {column: how much the loss grows without it}.
+
+        The loss is the mean log-loss for classes, and the mean squared error over the target's variance for numbers;
+        a column is taken away by shuffling it among the rows (permutation importance: Breiman, "Random Forests",
+        2001). Without arguments it is what `fit` measured out of fold; else it is measured on these rows.
+        """
+        self._check_fitted()
+        if X is None:
+            if self.report_ is None:
+                raise ValueError("the model's file has no report: pass rows and their target, explain(X, y)")
+            return dict(self.report_.importances)
+        columns, rows, truth = self._with_truth(X, y)
+        recipe = self.recipe_
+        known = np.flatnonzero(truth >= 0) if recipe.classes is not None else np.arange(len(rows))
+        some = known[some_rows(len(known), MOST_ROWS)]
+
+        def answers(features: NDArray[np.float32], _: NDArray[np.intp]) -> NDArray[np.float64]:
+            outputs = mean_outputs(self.networks_, features)
+            return outputs if recipe.classes is not None else recipe.numbers(outputs)
+
+        return importances(answers, recipe.encoding, recipe.encoding.apply(columns, rows=rows[some]), truth[some])
+
+    def save(self, path: Path) -> None:
+        """Writes the model to one file, in clear text but for the weights: no pickle, no code.
+
+        Whatever happens, the file is the old one or the new one. OSError where it cannot be written.
+        """
+        self._check_fitted()
+        report = None if self.report_ is None else self.report_.as_metadata()
+        file.save(path, self.recipe_, self.networks_, report)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """The model that `save` wrote. FormatError for any other file, and for a model of the other kind."""
+        return loaded(cls, file.load(path), path)
+
+    def to_onnx(self, path: Path) -> None:
+        """Writes the whole to an ONNX file: a column's cells go in, the answer comes out. See `tables.onnx`."""
+        self._check_fitted()
+        from .onnx import to_onnx
+        to_onnx(self.recipe_, self.networks_, path)
+
+    def to_c(self, path: Path) -> None:
+        """Writes the whole to one C99 header without dependencies. See `tables.c`."""
+        self._check_fitted()
+        from .c import to_c
+        to_c(self.recipe_, self.networks_, path)
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The arguments of the constructor, as scikit-learn's `clone` and searches ask for them."""
+        return {name: getattr(self, name) for name in self._names()}
+
+    def set_params(self, **params: Any) -> Self:
+        """Changes arguments of the constructor; ValueError for others."""
+        for name, value in params.items():
+            if name not in self._names():
+                raise ValueError(f"{name!r} is no parameter of {type(self).__name__}; it has "
+                                 f"{', '.join(self._names())}")
+            setattr(self, name, value)
+        return self
+
+    @classmethod
+    def _names(cls) -> list[str]:
+        return [name for name in inspect.signature(cls.__init__).parameters if name != "self"]
+
+    def __repr__(self) -> str:
+        defaults = inspect.signature(type(self).__init__).parameters
+        changed = [f"{name}={value!r}" for name, value in self.get_params().items()
+                   if value is not defaults[name].default and value != defaults[name].default]
+        return f"{type(self).__name__}({', '.join(changed)})"
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "recipe_")
+
+
+class TableClassifier(TableModel):
+    """Classes, learned from a table as it stands: text, dates, gaps and numbers in any column.
+
+    Columns are encoded (numbers also by piecewise-linear bins: Gorishniy et al., 2022; text and dates by features of
+    0 and 1), and `members` networks learn from them. Each is validated on its own part of the rows; the answer is the
+    mean of their probabilities.
+
+    Parameters
+    ----------
+    members : int
+        Networks: 8 are better by some 6 % than 1, and take eight times as long.
+    hidden : sequence of int, optional
+        The sizes of the hidden layers. None chooses by the size of the table, as for the next.
+    epochs : int, optional
+        Passes over the rows.
+    drop : sequence of str
+        Columns to leave out.
+    kinds : dict, optional
+        What columns are, {name: "number", "category", "date" or "text"}; found out otherwise. Text is left out.
+    missing : sequence of str
+        Texts that are gaps, such as "-200". Empty cells are, and among numbers also NA, ? and their kin.
+    time_budget : float, optional
+        Seconds within which training is to end. It has as many epochs as fit.
+    seed : int
+        Of weights, order and folds. The same seed gives the same bits on every machine, without a time budget.
+    progress : bool
+        Whether to show how far training is, and when it is likely to end.
+
+    Attributes
+    ----------
+    classes_ : array (n_classes,)
+        Labels, sorted. Whole numbers are integers, also where a file holds them as text.
+    report_ : Report
+        What the model is worth out of fold; `print(model.report_.text())`. None where a file has none.
+    recipe_ : Recipe
+        How columns are read and encoded.
+    networks_ : list of Network
+    n_features_in_ : int
+        Columns of the table that it was fitted on, without the target.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> table = {"petals": [5, 3, 5, 4, 3] * 8, "colour": ["red", "", "red", "blue", "white"] * 8}
+    >>> model = fastnn.TableClassifier(members=2, epochs=30).fit(table, "colour")
+    >>> model.predict({"petals": [5, 4]})
+    array(['red', 'blue'], dtype='<U5')
+    """
+
+    kind = "classification"
+
+    @property
+    def classes_(self) -> NDArray[Any]:
+        """The labels (n_classes,), sorted, in the order of `predict_proba`."""
+        self._check_fitted()
+        return np.array(self.recipe_.classes)
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """The likeliest class (n,) of each row of a table as `fit` takes it."""
+        return self.classes_[self.answers(X).argmax(axis=1)]
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """The probability (n, n_classes) of each class."""
+        return self.answers(X)
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """The accuracy: the share of rows whose class is right. Without y the table must have the target's column."""
+        columns, rows, truth = self._with_truth(X, y)
+        answers = self.recipe_.answers(self.networks_, columns)[rows]
+        return float(np.mean(answers.argmax(axis=1) == truth))
+
+    def __sklearn_tags__(self) -> Any:
+        return tags("classifier")
+
+
+class TableRegressor(TableModel):
+    """Numbers, learned from a table as it stands: text, dates, gaps and numbers in any column.
+
+    It is as `TableClassifier`, but for `predict`, which gives numbers, and `score`, which is r².
+
+    >>> import fastnn
+    >>> table = {"size": [1.0, 2.0, 3.0, None, 2.5] * 8, "price": [10.0, 20.0, 30.0, 20.0, 25.0] * 8}
+    >>> model = fastnn.TableRegressor(members=2).fit(table, "price")
+    >>> model.score(table) > 0.9
+    True
+    """
+
+    kind = "regression"
+
+    def predict(self, X: Any) -> NDArray[np.float64]:
+        """The number (n,) for each row of a table as `fit` takes it."""
+        return self.answers(X)
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """r²: 1 is perfect, 0 as good as the mean. Without y the table must have the target's column."""
+        columns, rows, truth = self._with_truth(X, y)
+        return float(r2(truth, self.recipe_.answers(self.networks_, columns)[rows, None]))
+
+    def __sklearn_tags__(self) -> Any:
+        return tags("regressor")
+
+
+def loaded(kind: type[T], contents: file.Contents, path: Path) -> T:
+    """A model of this class with what a file holds; FormatError for a file of the other class."""
+    if (contents.recipe.classes is None) != (kind.kind == "regression"):
+        other = TableRegressor if kind.kind == "classification" else TableClassifier
+        raise FormatError(f"{path} holds a {other.__name__}: load it with fastnn.{other.__name__}.load")
+    model = kind(members=len(contents.networks))
+    model.recipe_, model.networks_ = contents.recipe, contents.networks
+    model.n_features_in_ = len(contents.recipe.readings)
+    model.report_ = None if contents.report is None else Report.from_metadata(contents.report)
+    return model
+
+
+def opened(path: Path) -> TableClassifier | TableRegressor | Network:
+    """The model that a file holds, of whichever class."""
+    try:
+        contents = file.load(path)
+    except file.NoTable:
+        return load(path)
+    return loaded(TableRegressor if contents.recipe.classes is None else TableClassifier, contents, path)
+
+
+def table_of(X: Any, expected: Collection[str] = ()) -> Table:
+    """What a user passes as a table."""
+    return read_table(X, expected=expected) if isinstance(X, str | os.PathLike) else table_from(X)
+
+
+def table_and_target(X: Any, y: Any) -> tuple[Table, str]:
+    """A table that has the target as a column, and that column's name. y is the name, or holds one value a row."""
+    table = table_of(X)
+    if isinstance(y, str):
+        return table, y
+    if y is None:
+        raise TypeError("y is None, but must be the name of the column to learn, or one value a row")
+    values = np.asarray(y)
+    if values.ndim == 2 and values.shape[1] == 1:
+        y = values[:, 0]
+    elif values.ndim != 1:
+        raise ValueError(f"y has shape {values.shape}, but must hold one value a row")
+    goal = table_from({Y: y})
+    if len(goal) != len(table):
+        raise ValueError(f"y has {len(goal)} rows, but X has {len(table)}")
+    name = next(name for name in (Y, *map("y{}".format, range(len(table.cells) + 1))) if name not in table.cells)
+    return replace(table, cells={**table.cells, name: goal.cells[Y]}), name
+
+
+def targets_of(recipe: Recipe, y: NDArray[Any]) -> NDArray[Any]:
+    """What networks learn: numbers of classes (n,), or standardised numbers (n, 1)."""
+    return y if recipe.classes is not None else ((y - recipe.mean) / recipe.scale)[:, None].astype(np.float32)
+
+
+def texts(name: str, values: Any) -> tuple[str, ...]:
+    """A sequence of texts; a single one is a mistake, as it would be taken letter by letter."""
+    checked = sequence(name, values, "be a sequence of texts", "; a single text belongs in a list")
+    wrong = [value for value in checked if not isinstance(value, str)]
+    if wrong:
+        raise TypeError(f"{name} holds {shown(wrong[0])}, but must hold texts")
+    return checked
+
+
+def tags(kind: str) -> Any:
+    """What scikit-learn asks an estimator about itself. It alone calls this, so it is there."""
+    from sklearn.utils import ClassifierTags, InputTags, RegressorTags, Tags, TargetTags
+    return Tags(estimator_type=kind, target_tags=TargetTags(required=True),
+                classifier_tags=ClassifierTags() if kind == "classifier" else None,
+                regressor_tags=RegressorTags() if kind == "regressor" else None,
+                input_tags=InputTags(allow_nan=True, string=True, categorical=True))
+
+
+def report_of(task: Task, folds: Folds, trained: Trained, X: NDArray[np.float32], settings: Settings,
+              seconds: float) -> Report:
+    """What the members are worth out of fold. X is in the order of the folds."""
+    recipe, answered = task.recipe, folds.answered
+    classes, y = recipe.classes, task.y[folds.order[:answered]]
+    outputs = trained.outputs if classes is not None else recipe.numbers(trained.outputs)
+
+    def out_of_fold(some: NDArray[np.float32], rows: NDArray[np.intp]) -> NDArray[np.floating]:
+        """Each row's answer by the member that did not learn from it; rows rise, so folds follow each other."""
+        ends = np.searchsorted(rows, folds.starts[:folds.members + 1])
+        parts = [network.predict(some[start:end]) for network, (start, end)
+                 in zip(trained.networks, pairwise(ends), strict=True) if end > start]
+        result = np.concatenate(parts)
+        return result if classes is not None else recipe.numbers(result)
+
+    return Report.of(
+        recipe.target, y, outputs, classes=classes, rows=len(task.rows), columns=len(task.columns),
+        members=folds.members, said=task.said, losses=trained.losses, best_epochs=trained.best_epochs,
+        importances=importances(out_of_fold, recipe.encoding, X[:answered], y), settings=vars(settings),
+        seconds=seconds)

@@ -1,0 +1,173 @@
+"""A task: what is to be learned from a table. Which columns say something, what the target holds, which rows have one.
+
+`task_of` makes it, and with it the recipe that the model keeps. Nothing is trained here. Errors name the table, the
+row and the column.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, cast
+
+import numpy as np
+
+from ..scaling import Scaling
+from .columns import Column, column_of, columns_of, gives_away
+from .encoding import Encoding
+from .numerals import PLAIN, plain_number
+from .recipe import Label, Recipe
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from .reading import Table
+
+Kind = Literal["classification", "regression"]
+
+MOST_CLASSES = 20           # a target of at most so many different whole numbers holds classes, unless the user says no
+FEWEST_ROWS = 20
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is learned: a recipe, the columns, and the target in the rows that have one."""
+
+    recipe: Recipe
+    columns: dict[str, Column]      # those of the recipe
+    rows: NDArray[np.intp]          # indices (n,) of the rows with a target
+    y: NDArray[np.intp] | NDArray[np.float64]       # of these: the number of the class, or the number itself (n,)
+    said: list[str]                 # of each column of the table what it was taken for
+
+
+def task_of(table: Table, target: str, kind: Kind | None = None, *, drop: Sequence[str] = (),
+            kinds: Mapping[str, str] | None = None, missing: Sequence[str] = ()) -> Task:
+    """Finds out what can be learned of the column `target` from the others.
+
+    `kind` says whether it holds classes or numbers, `drop` which columns are left out, `kinds` what columns are, and
+    `missing` which cells are gaps; all are found out otherwise.
+    """
+    table.column(target)
+    columns, goal, said = columns_to_learn_from(table, target, drop, kinds or {}, missing)
+    if kind is None:
+        check_kind(table, goal)
+    rows = rows_with(goal, table)
+    labels = labels_of(goal, rows, table, kind)
+    readings = {name: column.reading for name, column in columns.items()}
+    encoding = Encoding.of(columns, rows)
+    if labels is None:
+        y = numbers_of(goal, rows, table)
+        mean, scale = (float(part[0]) for part in vars(Scaling.of(y[:, None])).values())
+        return Task(Recipe(target, readings, encoding, None, mean, scale), columns, rows, y, said)
+    classes, places = classes_of(labels, goal, table)
+    return Task(Recipe(target, readings, encoding, classes), columns, rows, places, said)
+
+
+def columns_to_learn_from(
+        table: Table, target: str, drop: Sequence[str], kinds: Mapping[str, str], missing: Sequence[str],
+        ) -> tuple[dict[str, Column], Column, list[str]]:
+    """(columns to learn from, the target, a line about each column).
+
+    The former are all but those in `drop`, those that nothing can be learned from, and those that say the target again.
+    Ids are taken where there is nothing else. ValueError where nothing is left.
+    """
+    for name in drop:
+        table.column(name)
+    if target in drop:
+        raise ValueError(f"the column {target!r} is the target, and cannot be dropped")
+    cells = {name: column for name, column in table.cells.items() if name not in drop}
+    try:
+        columns = columns_of(cells, target, kinds, missing, table.first_row)
+    except ValueError as error:
+        raise ValueError(f"{table.path}: {error}") from None
+    goal = columns.pop(target)
+    again = {name for name, column in columns.items() if name not in kinds and gives_away(column, goal)}
+    said = [f"{name}: left out, says {target} again ({column.said})" if name in again else f"{name}: {column.said}"
+            for name, column in columns.items()]
+    used = {name: column for name, column in columns.items() if not column.left_out and name not in again}
+    if not used:
+        used = {name: column_of(name, table.cells[name], "number", missing) for name, column in columns.items()
+                if column.kind == "id" and all(plain_number(cell) is not None for cell in table.cells[name])}
+        said = [f"{name}: {used[name].said}" for name in used] or said
+    if not used:
+        why = f": {'; '.join(said[:5])}" if said else ""
+        raise ValueError(f"{table.path} has no column left to learn from beside {target!r}{why}")
+    return used, goal, said
+
+
+def check_kind(table: Table, goal: Column) -> None:
+    """Refuses a target of numbers with text in less than half of the rows: these are more likely gaps than classes."""
+    if goal.kind != "category":
+        return
+    cells = table.column(goal.name)
+    text = [row for row, value in enumerate(goal.values) if value is not None and plain_number(cells[row]) is None]
+    if text and len(text) < len(cells) / 2:
+        raise ValueError(f"{table.path}: row {text[0] + table.first_row}, column {goal.name!r} is {cells[text[0]]!r}, "
+                         "but other rows hold numbers; leave the row out, say --missing with what it holds, or "
+                         "--task classification")
+
+
+def rows_with(goal: Column, table: Table) -> NDArray[np.intp]:
+    """The rows that hold a target; ValueError where they are too few."""
+    known = np.array([value is not None and value == value for value in goal.values], bool)     # NaN is a gap
+    if known.sum() < FEWEST_ROWS:
+        raise ValueError(f"{table.path} has {known.sum()} rows to learn from, but at least {FEWEST_ROWS} are needed")
+    return np.flatnonzero(known)
+
+
+def labels_of(goal: Column, rows: NDArray[np.intp], table: Table, kind: Kind | None) -> list[Label] | None:
+    """The label of each row, or None where the target holds numbers to predict.
+
+    Text means classes, and so do at most 20 different whole numbers, unless `kind` says otherwise. Numbers are labels
+    as numbers, if they were written as Python writes them.
+    """
+    if goal.kind != "number":
+        return None if kind == "regression" else [cast(Label, table.column(goal.name)[row]) for row in rows.tolist()]
+    values = cast("NDArray[np.float64]", goal.values)[rows]
+    whole = bool((values == np.floor(values)).all())
+    if kind == "regression" or (kind is None and not (whole and len(np.unique(values)) <= MOST_CLASSES)):
+        return None
+    if goal.reading.notation != PLAIN:
+        return [cast(Label, table.column(goal.name)[row]) for row in rows.tolist()]
+    return [int(value) for value in values.tolist()] if whole else values.tolist()
+
+
+def numbers_of(goal: Column, rows: NDArray[np.intp], table: Table) -> NDArray[np.float64]:
+    """The target as numbers; ValueError for a cell that is none."""
+    if goal.kind != "number":
+        cells = table.column(goal.name)
+        row = next(row for row in rows.tolist() if plain_number(cells[row]) is None)
+        raise ValueError(f"{table.path}: row {row + table.first_row}, column {goal.name!r} is {cells[row]!r}, but must "
+                         "be a finite number; fill it, or leave the row out")
+    return cast("NDArray[np.float64]", goal.values)[rows]
+
+
+def classes_of(labels: Sequence[Label], goal: Column, table: Table) -> tuple[tuple[Label, ...], NDArray[np.intp]]:
+    """(the classes, sorted; of each label its place among them). ValueError where these can hardly be classes."""
+    distinct = set(labels)
+    if distinct <= {"False", "True"}:           # as Python writes them
+        labels, distinct = [label == "True" for label in labels], {label == "True" for label in distinct}
+    if len(distinct) > len(labels) / 2:
+        raise ValueError(f"{table.path}: column {goal.name!r} has {len(distinct)} different values in {len(labels)} "
+                         "rows, which are too many to be classes")
+    if len(distinct) < 2:
+        raise ValueError(f"{table.path}: column {goal.name!r} is {next(iter(distinct))!r} in each row, but there must "
+                         "be two classes at least")
+    classes = tuple(sorted(distinct))      # type: ignore[type-var]  # all are of one type
+    places = {label: place for place, label in enumerate(classes)}
+    return classes, np.array([places[label] for label in labels], np.intp)
+
+
+def truth_of(recipe: Recipe, table: Table, target: str) -> tuple[NDArray[np.intp], NDArray[np.intp] | NDArray[np.float64]]:
+    """(the rows of another table that have a target; of these the number of the class, -1 for a class that the recipe
+    does not know, or the number itself)."""
+    goal = column_of(target, table.column(target), target=True, first_row=table.first_row)
+    rows = np.flatnonzero([value is not None and value == value for value in goal.values])
+    if not len(rows):
+        raise ValueError(f"{table.path}: column {target!r} is empty in each row, but must hold what is true")
+    labels = labels_of(goal, rows, table, "regression" if recipe.classes is None else "classification")
+    if labels is None:
+        return rows, numbers_of(goal, rows, table)
+    places = {str(label): place for place, label in enumerate(recipe.classes or ())}
+    return rows, np.array([places.get(str(label), -1) for label in labels], np.intp)

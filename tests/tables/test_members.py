@@ -1,0 +1,157 @@
+"""Members of a table's model: who learns from which rows, what is answered out of fold, and when training ends."""
+
+import threading
+
+import numpy as np
+import pytest
+
+import fastnn
+from fastnn.tables.members import Folds, Settings, in_time, train
+
+pytestmark = pytest.mark.any_isa
+SETTINGS = Settings((8,), epochs=6, patience=6, batch_size=16, learning_rate=0.01, weight_decay=0.01)
+
+
+def problem(n=100, classes=3, members=4, seed=0):
+    """(X, y, folds), the former two in the order of the folds."""
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(n, 5)).astype(np.float32)
+    y = (X[:, 0] + X[:, 1] > np.array([[-0.5], [0.7]])).sum(axis=0).astype(np.intp)[:n] % classes
+    folds = Folds.of(n, members, seed, y)
+    return X[folds.repeated()], y[folds.repeated()], folds
+
+
+@pytest.mark.parametrize("n, members", [(20, 8), (100, 4), (101, 7), (57, 1), (16, 8)])
+def test_each_row_is_in_one_fold_and_each_member_learns_from_all_others(n, members):
+    labels = np.arange(n) % 3
+    folds = Folds.of(n, members, 5, labels)
+    assert sorted(folds.order) == list(range(n))
+    sizes = np.diff(folds.starts)
+    assert sizes.max() - sizes.min() <= 1
+    order = folds.repeated()
+    for member in range(members):
+        own = folds.own(member)
+        others = order[own.stop:own.start + n] if members > 1 else order[own.stop:]
+        assert sorted([*order[own], *others]) == list(range(n))
+    assert folds.answered == (n if members > 1 else sizes[0])
+
+
+def test_folds_have_their_share_of_each_class():
+    labels = np.array([0] * 80 + [1] * 16 + [2] * 4)
+    folds = Folds.of(100, 4, 0, labels)
+    counts = np.array([np.bincount(labels[folds.order[folds.own(member)]], minlength=3) for member in range(4)])
+    assert (np.ptp(counts, axis=0) <= 1).all() and (counts[:, 2] == 1).all()
+
+
+def test_folds_depend_on_the_seed_alone():
+    first, again, other = (Folds.of(50, 5, seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first.order, again.order)
+    assert (first.order != other.order).any()
+
+
+@pytest.mark.parametrize("members", [1, 4])
+def test_answers_are_out_of_fold(members):
+    X, y, folds = problem(members=members)
+    trained = train(X, y, folds, SETTINGS, 3, 0)
+    assert len(trained.networks) == members and trained.outputs.shape == (folds.answered, 3)
+    for member, network in enumerate(trained.networks):
+        own = folds.own(member)
+        np.testing.assert_array_equal(trained.outputs[own], network.predict(X[own]))
+        losses = trained.losses[member]
+        assert len(losses) == 6 and trained.best_epochs[member] == np.argmin(losses) + 1
+        assert network.evaluate(X[own], y[own]) == pytest.approx(min(losses), rel=1e-6)
+        assert network.optimizer is None
+
+
+def test_a_member_does_not_learn_from_its_own_fold():
+    X, y, folds = problem()
+    settings = Settings((8,), 1, 1, 16, 0.01, 0.01)      # with one epoch, its fold cannot even choose
+    before = train(X, y, folds, settings, 3, 0).networks
+    changed, own = y.copy(), folds.own(2)
+    n = len(folds.order)
+    for place in range(own.start, own.stop):
+        for row in (place, place + n):
+            if row < len(changed):
+                changed[row] = (changed[row] + 1) % 3
+    after = train(X, changed, folds, settings, 3, 0).networks
+    same = [bool((old.get_parameters() == new.get_parameters()).all()) for old, new in zip(before, after, strict=True)]
+    assert same == [False, False, True, False]
+
+
+def test_the_bits_do_not_depend_on_how_many_threads_there_are():
+    X, y, folds = problem()
+    results = []
+    for threads in (1, 3):
+        fastnn.set_num_threads(threads)
+        try:
+            results.append(train(X, y, folds, SETTINGS, 3, 7))
+        finally:
+            fastnn.set_num_threads(None)
+    np.testing.assert_array_equal(results[0].outputs, results[1].outputs)
+    for one, other in zip(*(result.networks for result in results), strict=True):
+        np.testing.assert_array_equal(one.get_parameters(), other.get_parameters())
+
+
+def test_members_and_seeds_begin_with_other_weights():
+    X, y, folds = problem()
+    networks = [*train(X, y, folds, SETTINGS, 3, 0).networks, *train(X, y, folds, SETTINGS, 3, 1).networks]
+    assert len({network.weights[0].tobytes() for network in networks}) == 8
+
+
+def test_numbers_are_learned_by_one_output():
+    X, y, folds = problem()
+    trained = train(X, y[:, None].astype(np.float32), folds, SETTINGS, 1, 0)
+    assert trained.outputs.shape == (100, 1) and trained.networks[0].activations[-1] == "identity"
+
+
+class Listener:
+    """Writes down what it is told."""
+
+    def __init__(self, error=None):
+        self.epochs, self.ends, self.lock, self.error = [], 0, threading.Lock(), error
+
+    def on_epoch_end(self, fit):
+        assert self.lock.acquire(blocking=False)
+        self.epochs.append(fit.epoch)
+        self.lock.release()
+        if self.error is not None:
+            raise self.error
+
+    def on_fit_end(self, fit):
+        self.ends += 1
+
+
+def test_each_epoch_is_told_by_one_thread_at_a_time():
+    X, y, folds = problem()
+    listener = Listener()
+    train(X, y, folds, SETTINGS, 3, 0, listener)
+    assert sorted(listener.epochs) == sorted([*range(1, 7)] * 4) and listener.ends == 4
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_an_interrupt_stops_all_members(threads):
+    X, y, folds = problem()
+    listener = Listener(KeyboardInterrupt())
+    fastnn.set_num_threads(threads)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train(X, y, folds, Settings((8,), 10_000, 10_000, 16, 0.01, 0.01), 3, 0, listener)
+    finally:
+        fastnn.set_num_threads(None)
+    assert len(listener.epochs) <= 4       # each of those that had begun, once
+
+
+def test_a_member_stops_when_nothing_gets_better():
+    X, y, folds = problem()
+    settings = Settings((8,), 500, 3, 16, 0.05, 0.0)
+    trained = train(X, y, folds, settings, 3, 0)
+    for losses, best in zip(trained.losses, trained.best_epochs, strict=True):
+        assert len(losses) == best + 3 < 500
+
+
+def test_a_time_budget_lowers_the_number_of_epochs():
+    X, y, folds = problem()
+    many = Settings((8,), 10_000_000, 9, 16, 0.01, 0.01)
+    short, long = (in_time(X, y, folds, many, 3, budget) for budget in (1e-6, 1e6))
+    assert short.epochs == 1 and 1 < long.epochs <= many.epochs
+    assert in_time(X, y, folds, SETTINGS, 3, 1e6) == SETTINGS

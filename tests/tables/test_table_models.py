@@ -1,0 +1,248 @@
+"""TableClassifier and TableRegressor: what they take, what they answer, what a file keeps, and how they fit in."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+
+import fastnn
+from fastnn.storage.model_file import FormatError, read_model, write_model
+from fastnn.tables import file, model
+
+pytestmark = pytest.mark.any_isa
+QUICK = {"members": 2, "hidden": [8], "epochs": 5}
+
+
+def table(rows=60, seed=0):
+    """A dict of columns: y is 5 for green, and a little of the size; every seventh size is a gap."""
+    rng = np.random.default_rng(seed)
+    size = rng.uniform(1, 9, rows).round(2)
+    colour = [["red", "green", "blue"][number % 3] for number in range(rows)]
+    y = [5.0 * (name == "green") + 0.1 * float(each) for name, each in zip(colour, size, strict=True)]
+    sizes = [None if number % 7 == 0 else float(each) for number, each in enumerate(size)]
+    return {"size": sizes, "colour": colour, "y": y, "kind": ["good" if value > 2 else "bad" for value in y]}
+
+
+def without(columns, *names):
+    return {name: values for name, values in columns.items() if name not in names}
+
+
+@pytest.fixture(scope="module")
+def regressor():
+    return fastnn.TableRegressor(members=2, epochs=150).fit(without(table(), "kind"), "y")
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    return fastnn.TableClassifier(members=2, epochs=60).fit(without(table(), "y"), "kind")
+
+
+def test_numbers_are_learned(regressor):
+    other = without(table(seed=1), "kind")
+    assert regressor.score(other) > 0.9
+    answers = regressor.predict(without(other, "y"))
+    assert answers.shape == (60,) and answers.dtype == np.float64
+    assert 1 - np.square(answers - other["y"]).sum() / np.square(other["y"] - np.mean(other["y"])).sum() == (
+        pytest.approx(regressor.score(other)))
+
+
+def test_classes_are_learned(classifier):
+    other = without(table(seed=1), "y")
+    assert list(classifier.classes_) == ["bad", "good"]
+    assert classifier.score(other) == 1
+    probabilities = classifier.predict_proba(other)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-6)
+    assert list(classifier.predict(other)) == other["kind"]
+    assert list(classifier.classes_[probabilities.argmax(axis=1)]) == other["kind"]
+
+
+def test_the_answer_is_the_mean_over_members(classifier, regressor):
+    columns = classifier.recipe_.columns(model.table_of(table()))
+    X = classifier.recipe_.encoding.apply(columns)
+    mean = np.mean([network.predict(X).astype(np.float64) for network in classifier.networks_], axis=0)
+    np.testing.assert_allclose(classifier.predict_proba(table()), mean, rtol=1e-12)
+    X = regressor.recipe_.encoding.apply(regressor.recipe_.columns(model.table_of(table())))
+    mean = np.mean([network.predict(X).astype(np.float64)[:, 0] for network in regressor.networks_], axis=0)
+    np.testing.assert_allclose(regressor.predict(table()), regressor.recipe_.mean + regressor.recipe_.scale * mean,
+                               rtol=1e-12)
+
+
+def test_many_rows_are_answered_block_by_block(classifier, monkeypatch):
+    whole = classifier.predict_proba(table())
+    monkeypatch.setattr("fastnn.tables.recipe.ROWS_AT_ONCE", 7)
+    np.testing.assert_array_equal(classifier.predict_proba(table()), whole)
+
+
+def test_predicting_meets_gaps_unseen_text_and_other_order(classifier):
+    answers = classifier.predict_proba({"colour": ["violet", None, "green"], "size": [None, float("nan"), 3.0]})
+    assert np.isfinite(answers).all() and answers[2, 1] > 0.9
+
+
+def test_a_missing_column_is_named(classifier):
+    with pytest.raises(ValueError, match="no column 'size', which the model needs; it has 'colour'"):
+        classifier.predict({"colour": ["red"]})
+
+
+@pytest.mark.parametrize("labels, meant", [
+    ([0, 1], [0, 1]), ([False, True], [False, True]), (["b", "a"], ["b", "a"]), (["10", "9"], [10, 9]),
+    ([1.0, 2.0], [1, 2]), ([0.5, 1.5], [0.5, 1.5]), (["1", "one"], ["1", "one"]),
+])
+def test_labels_come_back_as_they_are_meant(labels, meant):
+    X = {"x": [number // 2 for number in range(40)]}
+    trained = fastnn.TableClassifier(**QUICK).fit(X, labels * 20)
+    assert trained.classes_.tolist() == sorted(meant)
+    assert {type(label) for label in trained.classes_.tolist()} == {type(label) for label in meant}
+    right = [answer == label for answer, label in zip(trained.predict(X).tolist(), meant * 20, strict=True)]
+    assert trained.score(X, labels * 20) == np.mean(right)
+
+
+def test_a_target_may_stand_beside_the_table():
+    columns = without(table(), "kind", "y")
+    beside = fastnn.TableRegressor(**QUICK).fit(columns, table()["y"])
+    within = fastnn.TableRegressor(**QUICK).fit({**columns, "y": table()["y"]}, "y")
+    np.testing.assert_array_equal(beside.predict(columns), within.predict(columns))
+    named = fastnn.TableRegressor(**QUICK).fit({"y": columns["size"], "colour": columns["colour"]}, table()["y"])
+    assert list(named.recipe_.readings) == ["y", "colour"]
+
+
+@pytest.mark.parametrize("arguments, message", [
+    ({"members": 0}, "members is 0, but must be at least 1"), ({"members": 31}, "31 members need 62"),
+    ({"epochs": 0}, "epochs is 0"), ({"hidden": [0]}, "hidden is 0"), ({"hidden": 8}, "hidden is 8"),
+    ({"seed": -1}, "seed is -1"), ({"time_budget": 0}, "time_budget is 0"), ({"drop": "size"}, "drop is 'size'"),
+    ({"missing": [-1]}, "missing holds -1"), ({"kinds": {"size": "big"}}, "said to be 'big'"),
+    ({"drop": ["nothing"]}, "no column 'nothing'"), ({"progress": "no"}, "progress is 'no'"),
+])
+def test_arguments_are_checked_before_anything_is_learned(arguments, message):
+    learner = fastnn.TableRegressor(**arguments)
+    with pytest.raises((TypeError, ValueError), match=message):
+        learner.fit(without(table(), "kind"), "y")
+    assert not hasattr(learner, "recipe_")
+
+
+def test_an_unknown_argument_is_answered():
+    with pytest.raises(TypeError, match="TableClassifier"):
+        fastnn.TableClassifier(n_members=3)
+
+
+@pytest.mark.parametrize("X, y, message", [
+    (table(10), "y", "has 10 rows to learn from, but at least 20"), (table(), "z", "has no column 'z'"),
+    (table(), [1, 2], "y has 2 rows, but X has 60"), (table(), None, "y is None"),
+    (without(table(), "y"), "kind", "must be a finite number"), (table(), np.ones((60, 2)), "y has shape"),
+])
+def test_what_cannot_be_learned_is_refused(X, y, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        fastnn.TableRegressor(**QUICK).fit(X, y)
+
+
+def test_a_refused_fit_leaves_the_model_as_it_was(classifier):
+    before = copy.deepcopy(classifier)
+    with pytest.raises(ValueError, match="no column"):
+        before.fit(table(), "nothing")
+    np.testing.assert_array_equal(before.predict_proba(table()), classifier.predict_proba(table()))
+
+
+def test_nothing_is_predicted_before_anything_is_learned():
+    for call in ("predict", "predict_proba", "score", "explain", "save"):
+        with pytest.raises(ValueError, match="call fit first"):
+            getattr(fastnn.TableClassifier(), call)(table())
+
+
+@pytest.mark.parametrize("kind, target", [(fastnn.TableClassifier, "kind"), (fastnn.TableRegressor, "y")])
+def test_a_model_is_saved_and_loaded(kind, target, tmp_path):
+    columns = without(table(), {"kind": "y", "y": "kind"}[target])
+    trained = kind(**QUICK).fit(columns, target)
+    trained.save(tmp_path / "m")
+    again = kind.load(tmp_path / "m")
+    np.testing.assert_array_equal(again.answers(columns), trained.answers(columns))
+    assert again.report_.as_metadata() == trained.report_.as_metadata() and again.explain() == trained.explain()
+    again.save(tmp_path / "n")
+    assert (tmp_path / "m").read_bytes() == (tmp_path / "n").read_bytes()
+    other = {fastnn.TableClassifier: fastnn.TableRegressor, fastnn.TableRegressor: fastnn.TableClassifier}[kind]
+    with pytest.raises(FormatError, match=f"load it with fastnn.{kind.__name__}.load"):
+        other.load(tmp_path / "m")
+    with pytest.raises(FormatError, match=r"fastnn\.TableClassifier\.load"):
+        fastnn.load(tmp_path / "m")
+
+
+def test_a_network_is_no_table_model(tmp_path):
+    fastnn.Network([1, 1]).save(tmp_path / "m")
+    with pytest.raises(FormatError, match=r"load it with fastnn\.load"):
+        fastnn.TableRegressor.load(tmp_path / "m")
+
+
+def test_the_file_is_clear_text_and_arrays(classifier, tmp_path):
+    classifier.save(tmp_path / "m")
+    description, tensors = read_model(tmp_path / "m")
+    assert description["table_model"]["recipe"]["target"] == "kind"
+    assert b'"categories"' in (tmp_path / "m").read_bytes().replace(b"\\", b"")
+    assert tensors["weights.0"].shape == (2, *classifier.networks_[0].weights[0].shape)
+
+
+CHANGES = [
+    lambda plain: plain["recipe"].pop("target"), lambda plain: plain["recipe"].update(target=3),
+    lambda plain: plain["recipe"].update(classes=["bad"]), lambda plain: plain["recipe"].update(classes=["bad", None]),
+    lambda plain: plain["recipe"].update(classes=["a", "b", "c"]), lambda plain: plain["recipe"].update(mean=0),
+    lambda plain: plain["recipe"].update(scale="1"), lambda plain: plain["recipe"]["readings"].pop(),
+    lambda plain: plain["recipe"]["encoding"]["columns"].pop(), lambda plain: plain.update(seeds=[]),
+    lambda plain: plain.update(seeds=[1, 2, 3]), lambda plain: plain.update(seeds=[-1, 0]),
+    lambda plain: plain.update(layer_sizes=[1, 2]), lambda plain: plain.update(layer_sizes="10"),
+    lambda plain: plain.update(report=3), lambda plain: plain.update(more=3),
+    lambda plain: plain["recipe"].update(more=1),
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_file_that_fastnn_did_not_write_is_refused(classifier, tmp_path, change):
+    classifier.save(tmp_path / "m")
+    description, tensors = read_model(tmp_path / "m")
+    change(description["table_model"])
+    write_model(tmp_path / "m", description, tensors)
+    with pytest.raises(FormatError, match="is not a valid model"):
+        fastnn.TableClassifier.load(tmp_path / "m")
+
+
+@pytest.mark.parametrize("change", [
+    lambda tensors: tensors.pop("biases.0"), lambda tensors: tensors.update(more=np.zeros(1)),
+    lambda tensors: tensors.update({"biases.0": tensors["biases.0"][:, :1]}),
+    lambda tensors: tensors.update({"biases.0": tensors["biases.0"].astype(np.float64)}),
+    lambda tensors: tensors["biases.0"].__setitem__((0, 0), np.nan),
+])
+def test_other_arrays_are_refused(classifier, tmp_path, change):
+    classifier.save(tmp_path / "m")
+    description, tensors = read_model(tmp_path / "m")
+    tensors = {name: array.copy() for name, array in tensors.items()}
+    change(tensors)
+    write_model(tmp_path / "m", description, tensors)
+    with pytest.raises(FormatError, match="is not a valid model"):
+        fastnn.TableClassifier.load(tmp_path / "m")
+
+
+def test_what_no_file_would_hold_is_refused_before_training(monkeypatch):
+    monkeypatch.setattr(model, "train", None)
+    names = {f"{number} {'x' * 1000}": [1, 2, 3, 5] * 10 for number in range(1200)}
+    with pytest.raises(ValueError, match="bytes, but must fit in"):
+        fastnn.TableRegressor(**QUICK).fit(names, [1.5, 2.5] * 20)
+
+
+def test_a_report_fits_into_the_room_that_is_kept_for_it(classifier):
+    assert len(str(classifier.report_.as_metadata())) < file.SPARE
+
+
+def test_pickles_and_copies_answer_the_same(classifier):
+    for again in (copy.deepcopy(classifier), pickle.loads(pickle.dumps(classifier))):
+        np.testing.assert_array_equal(again.predict_proba(table()), classifier.predict_proba(table()))
+
+
+def test_the_important_column_is_named(classifier):
+    assert next(iter(classifier.explain())) == "colour"
+    assert next(iter(classifier.explain(without(table(seed=2), "y")))) == "colour"
+
+
+def test_parameters_are_read_and_set():
+    learner = fastnn.TableClassifier(4, epochs=3)
+    assert repr(learner) == "TableClassifier(members=4, epochs=3)"
+    assert learner.get_params()["epochs"] == 3
+    assert learner.set_params(epochs=7) is learner and learner.epochs == 7
+    with pytest.raises(ValueError, match="'n_members' is no parameter of TableClassifier"):
+        learner.set_params(n_members=3)
