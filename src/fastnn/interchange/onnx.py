@@ -1,32 +1,26 @@
 """ONNX: a Network as a file, and a file that holds a chain of dense layers as a Network.
 
-spellings.py says which operators an activation is written as. Files are written for opset 13, the first one in
-which all of these operators have their present meaning (Softmax along the last axis). Every ONNX Runtime since 1.6
-reads them.
+onnx_graph.py makes the graph that is written. Files are written for opset 13, the first one in which all operators that
+spell activations have their present meaning (Softmax along the last axis). Every ONNX Runtime since 1.6 reads them.
 """
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .._checks import library
-from .._version import __version__
-from ..storage.model_file import replace_file
 from ..training.trainable import checked_network
-from .contents import checked_names, layers
+from .contents import checked_names
+from .onnx_graph import Graph, add_network, write
 from .onnx_reader import read_chain
-from .spellings import SPELLINGS, Step
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from .._types import AnyLoss, Array, LossName, Path
+    from .._types import AnyLoss, LossName, Path
     from ..network import Network
-
-OPSET, IR_VERSION = 13, 7       # of the same release, ONNX 1.8
 
 
 def to_onnx(network: Network, path: Path, *, columns: Iterable[object] | None = None,
@@ -61,46 +55,18 @@ def to_onnx(network: Network, path: Path, *, columns: Iterable[object] | None = 
     onnx = library("onnx", "ONNX", "onnx", "to_onnx")
     checked_network(network)
     names = checked_names(network, columns, classes)
-    model = onnx.helper.make_model(
-        graph_of(onnx, network), producer_name="fastnn", producer_version=__version__, ir_version=IR_VERSION,
-        opset_imports=[onnx.helper.make_opsetid("", OPSET)])
-    onnx.helper.set_model_props(model, {key: json.dumps(texts, ensure_ascii=False) for key, texts in names.items()})
-    replace_file(path, model.SerializeToString(deterministic=True))
+    write(onnx, path, graph_of(onnx, network), names)
 
 
 def graph_of(onnx: Any, network: Network) -> Any:
-    """A network as a GraphProto: for each layer a Gemm, then the steps of its activation."""
-    dtype = np.dtype(network.dtype)
-    nodes: list[Any] = []
-    constants: dict[str, Array] = {}
-
-    def constant(name: str, value: Any) -> str:
-        constants.setdefault(name, np.array(value, dtype))
-        return name
-
-    value = "input"
-    for index, (weights, biases, activation) in enumerate(layers(network)):
-        inputs = [value, constant(f"weights.{index}", weights), constant(f"biases.{index}", biases)]
-        z = value = f"layer.{index}"
-        nodes.append(onnx.helper.make_node("Gemm", inputs, [z], z))
-        for number, (operator, givens, attributes) in enumerate(steps(activation, network.dtype)):
-            inputs = [constant(f"constant.{given!r}", given) if isinstance(given, float) else
-                      z if given == "z" else f"{z}.{activation}.{given}" for given in givens]
-            value = f"{z}.{activation}.{number}"
-            nodes.append(onnx.helper.make_node(operator, inputs, [value], value, **attributes))
-    nodes[-1].output[0] = "output"
-    kind = onnx.helper.np_dtype_to_tensor_dtype(dtype)
+    """A network as a GraphProto."""
+    graph = Graph(onnx)
+    add_network(graph, network, "input")
+    graph.nodes[-1].output[0] = "output"
+    kind = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(network.dtype))
     sizes = {"input": network.layer_sizes[0], "output": network.layer_sizes[-1]}
-    ends = [[onnx.helper.make_tensor_value_info(name, kind, ["n", size])] for name, size in sizes.items()]
-    return onnx.helper.make_graph(
-        nodes, "fastnn", *ends, [onnx.numpy_helper.from_array(array, name) for name, array in constants.items()])
-
-
-def steps(activation: str, dtype: str) -> list[Step]:
-    """What computes the activation in this dtype."""
-    spelling = SPELLINGS[activation]
-    other = spelling.onnx_float64 if dtype == "float64" else None
-    return spelling.onnx if other is None else other
+    ends = ([onnx.helper.make_tensor_value_info(name, kind, ["n", size])] for name, size in sizes.items())
+    return graph.finished(*ends)
 
 
 def from_onnx(path: Path, *, loss: LossName | str | AnyLoss | None = None, seed: int = 0) -> Network:
