@@ -1,7 +1,9 @@
-"""What writers take from a network: its layers, all of one moment, and the names of its inputs and outputs."""
+"""What writers take from a network: its layers, all of one moment, and the names of its inputs and outputs. And what a
+file says of them, in JSON."""
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -49,3 +51,8 @@ def checked_names(network: Network, columns: Iterable[object] | None,
         if len(texts) != n:
             raise ValueError(f"{argument} has {len(texts)} names, but {n} were expected for the network's {what}")
     return result
+
+
+def in_json(value: object) -> str:
+    """A plain value in JSON that UTF-8 can hold: a lone surrogate is escaped."""
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()

@@ -6,14 +6,13 @@ operators an activation is written as. Nothing is read here.
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .._version import __version__
 from ..storage.model_file import replace_file
-from .contents import layers
+from .contents import in_json, layers
 from .spellings import SPELLINGS, Step
 
 if TYPE_CHECKING:
@@ -52,13 +51,20 @@ class Graph:
 
     def _anonymous(self, value: float | Array) -> str:
         """A constant without a name of its own; the same number is the same constant."""
-        what = len(self.constants) if isinstance(value, np.ndarray) else repr(value)
-        return self.constant(f"{self.prefix}constant.{what}", np.asarray(value))
+        name = f"array.{len(self.constants)}" if isinstance(value, np.ndarray) else f"constant.{value!r}"
+        return self.constant(self.prefix + name, np.asarray(value))
 
     def finished(self, inputs: list[Any], outputs: list[Any]) -> Any:
-        """The GraphProto, from these inputs to these outputs (ValueInfoProto)."""
-        tensors = [self.onnx.numpy_helper.from_array(array, name) for name, array in self.constants.items()]
-        return self.onnx.helper.make_graph(self.nodes, "fastnn", inputs, outputs, tensors)
+        """The GraphProto, from these inputs to these outputs (ValueInfoProto), without what no output depends on."""
+        needed = {value.name for value in outputs}
+        nodes = []
+        for node in reversed(self.nodes):
+            if node.output[0] in needed:
+                needed.update(node.input)
+                nodes.append(node)
+        tensors = [self.onnx.numpy_helper.from_array(array, name) for name, array in self.constants.items()
+                   if name in needed]
+        return self.onnx.helper.make_graph(nodes[::-1], "fastnn", inputs, outputs, tensors)
 
 
 def add_network(graph: Graph, network: Network, value: str, prefix: str = "") -> str:
@@ -95,8 +101,3 @@ def write(onnx: Any, path: Path, graph: Any, metadata: Mapping[str, Any], domain
                                    opset_imports=opsets)
     onnx.helper.set_model_props(model, {key: in_json(value) for key, value in metadata.items()})
     replace_file(path, model.SerializeToString(deterministic=True))
-
-
-def in_json(value: object) -> str:
-    """A plain value in JSON that UTF-8 can hold: a lone surrogate is escaped."""
-    return json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
