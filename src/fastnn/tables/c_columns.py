@@ -232,13 +232,15 @@ class Columns:
 
 def member_names(columns: Iterable[str]) -> list[str]:
     """A name in C for each column, each of its own."""
-    names: list[str] = []
+    names: dict[str, None] = {}         # in order
+    numbers: dict[str, int] = {}        # of the last column with such a name
+    reserved = set(TAKEN.split())
     for column in columns:
         name = identifier(column, "column")[:MOST_LETTERS]
         name = name.lower() if name == name.upper() else name
-        name += "_" if name in TAKEN.split() else ""
-        own, number = name, 2
+        name = own = f"{name}_" if name in reserved else name
         while own in names:
-            own, number = f"{name}_{number}", number + 1
-        names.append(own)
-    return names
+            numbers[name] = numbers.get(name, 1) + 1
+            own = f"{name}_{numbers[name]}"
+        names[own] = None
+    return list(names)

@@ -117,14 +117,14 @@ def utf8(text: str) -> str:
 def input_names(columns: Iterable[str]) -> list[str]:
     """Names of inputs, each of its own: those of the columns, but for names that are empty, hold a NUL character or a
     lone surrogate, or are those of outputs."""
-    columns = list(columns)
-    names: list[str] = []
-    for column in columns:
+    taken = dict.fromkeys(columns)
+    names: dict[str, None] = {}         # in order
+    for column in taken:
         name = utf8(column).replace("\0", "\\x00")
-        while not name or name in OUTPUTS or name in names or (name != column and name in columns):
+        while not name or name in OUTPUTS or name in names or (name != column and name in taken):
             name += "_"
-        names.append(name)
-    return names
+        names[name] = None
+    return list(names)
 
 
 def spellings(text: str, spelling: str) -> list[str]:
