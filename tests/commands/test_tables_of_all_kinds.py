@@ -2,12 +2,10 @@
 
 import csv
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-import fastnn
 from fastnn.__main__ import main
 
 pytestmark = pytest.mark.any_isa

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .._version import __version__
 from .._checks import library
+from .._version import __version__
 from ..core.config import show_config
 from ..network import Network
 from ..storage.model_file import check_target, printable, replace_file
@@ -56,8 +56,8 @@ def add_train(commands: Any) -> None:
         "train", help="learn a column of a table from its others",
         usage="fastnn train data.csv --target COLUMN [options]",
         description="Learns one column of a table from the others: classes, if it holds text or at most "
-                    f"{MOST_CLASSES} different whole numbers, else a number. Several networks learn, each from all rows "
-                    "but its own part; what they make of these parts is reported.")
+                    f"{MOST_CLASSES} different whole numbers, else a number. Several networks learn, each from all "
+                    "rows but its own part; what they make of these parts is reported.")
     add_reading(parser)
     parser.add_argument("--target", required=True, metavar="COLUMN", help="what to learn")
     parser.add_argument("--out", default="model.safetensors", metavar="FILE", help="the model (model.safetensors)")
@@ -103,14 +103,14 @@ def kind_of_column(text: str) -> tuple[str, str]:
     return name, kind
 
 
-def check_out(path: str, *sources: str) -> None:
+def check_out(path: str, *sources: str, option: str = "--out") -> None:
     """Refuses, before any work, a file that cannot be written, or that is one of the sources."""
     no_file = Path(path).exists() and not Path(path).is_file()     # a folder, a pipe, a device
     if not path or no_file or not Path(path).absolute().parent.is_dir():
-        raise ValueError(f"--out is {path!r}, which is no file in a folder that exists")
+        raise ValueError(f"{option} is {path!r}, which is no file in a folder that exists")
     for source in sources:
         if Path(path).exists() and Path(source).exists() and Path(path).samefile(source):
-            raise ValueError(f"--out is {path!r}, which is what is read; give another name")
+            raise ValueError(f"{option} is {path!r}, which is what is read; give another name")
     check_target(path)
 
 
@@ -128,7 +128,7 @@ def train(options: argparse.Namespace) -> None:
     check_out(options.out, options.data)
     if options.report is not None:
         library("matplotlib", "Matplotlib", "plot", "--report")
-        check_out(options.report, options.data, options.out)
+        check_out(options.report, options.data, options.out, option="--report")
     table = read_table(options.data, options.separator, False if options.no_header else None)
     kinds = dict(options.kinds)
     drop = [*options.drop, *(name for name, kind in kinds.items() if kind == "drop")]
@@ -149,12 +149,14 @@ def train(options: argparse.Namespace) -> None:
     sys.stdout.flush()
     model.fit_task(task, len(table.cells) - 1)
     model.save(options.out)
-    for line in model.report_.text().splitlines():
+    report = model.report_
+    assert report is not None
+    for line in report.text().splitlines():
         print_result(line)
     print_result(f"saved {options.out}")
     if options.report is not None:
         from ..tables.page import page
-        replace_file(options.report, page(model.report_).encode())
+        replace_file(options.report, page(report).encode())
         print_result(f"saved {options.report}")
 
 

@@ -141,7 +141,8 @@ def contents_of(description: dict[str, Any], tensors: dict[str, Array]) -> Conte
 
 def check_tensors(tensors: Mapping[str, Array], sizes: Sequence[int], members: int) -> None:
     """Refuses arrays of other names, shapes or dtypes, before a network is made for them."""
-    shapes = {f"weights.{layer}": (members, *shape) for layer, shape in enumerate(pairwise(sizes))}
+    shapes: dict[str, tuple[int, ...]] = {
+        f"weights.{layer}": (members, *shape) for layer, shape in enumerate(pairwise(sizes))}
     shapes |= {f"biases.{layer}": (members, n_out) for layer, n_out in enumerate(sizes[1:])}
     if tensors.keys() != shapes.keys():
         raise ValueError(f"there are the arrays {shown(sorted(tensors))}, but {shown(sorted(shapes))} were expected")

@@ -188,15 +188,15 @@ class TableModel:
         return loaded(cls, file.load(path), path)
 
     def to_onnx(self, path: Path) -> None:
-        """Writes the whole to an ONNX file: a column's cells go in, the answer comes out. See `tables.onnx`."""
+        """Writes the whole to an ONNX file: a column's cells go in, the answer comes out. See `fastnn.tables.onnx_export`."""
         self._check_fitted()
-        from .onnx import to_onnx
+        from .onnx_export import to_onnx
         to_onnx(self.recipe_, self.networks_, path)
 
     def to_c(self, path: Path) -> None:
-        """Writes the whole to one C99 header without dependencies. See `tables.c`."""
+        """Writes the whole to one C99 header without dependencies. See `fastnn.tables.c_export`."""
         self._check_fitted()
-        from .c import to_c
+        from .c_export import to_c
         to_c(self.recipe_, self.networks_, path)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
@@ -346,7 +346,9 @@ def opened(path: Path) -> TableClassifier | TableRegressor | Network:
         contents = file.load(path)
     except file.NoTable:
         return load(path)
-    return loaded(TableRegressor if contents.recipe.classes is None else TableClassifier, contents, path)
+    if contents.recipe.classes is None:
+        return loaded(TableRegressor, contents, path)
+    return loaded(TableClassifier, contents, path)
 
 
 def table_of(X: Any, expected: Collection[str] = ()) -> Table:

@@ -154,12 +154,13 @@ def classes_of(labels: Sequence[Label], goal: Column, table: Table) -> tuple[tup
     if len(distinct) < 2:
         raise ValueError(f"{table.path}: column {goal.name!r} is {next(iter(distinct))!r} in each row, but there must "
                          "be two classes at least")
-    classes = tuple(sorted(distinct))      # type: ignore[type-var]  # all are of one type
+    classes = tuple(sorted(distinct))       # all are of one type
     places = {label: place for place, label in enumerate(classes)}
     return classes, np.array([places[label] for label in labels], np.intp)
 
 
-def truth_of(recipe: Recipe, table: Table, target: str) -> tuple[NDArray[np.intp], NDArray[np.intp] | NDArray[np.float64]]:
+def truth_of(recipe: Recipe, table: Table,
+             target: str) -> tuple[NDArray[np.intp], NDArray[np.intp] | NDArray[np.float64]]:
     """(the rows of another table that have a target; of these the number of the class, -1 for a class that the recipe
     does not know, or the number itself)."""
     goal = column_of(target, table.column(target), target=True, first_row=table.first_row)
