@@ -63,7 +63,7 @@ class Report:
     points: tuple[tuple[float, ...], tuple[float, ...]]     # truth and prediction of some rows; empty for classes
     importances: tuple[tuple[str, float], ...]  # growth of the loss where a column is shuffled, the largest first
     losses: tuple[tuple[float | None, ...], ...]    # of the validation rows of each member; None for NaN and infinity
-    every: int                                  # losses are those of epochs every, 2 · every, …
+    every: int                                  # each of these losses is the smallest of so many epochs
     best_epochs: tuple[int, ...]                # of each member, from 1
     settings: dict[str, str]
     seconds: float | None = None                # that training took; no part of a file: equal models have equal files
@@ -84,11 +84,11 @@ class Report:
         chosen = sorted((importances or {}).items(), key=lambda pair: -pair[1])[:MOST_COLUMNS]
         for length in LENGTHS:
             report = cls(
-                target=shortened(target, length), rows=rows, columns=columns, members=members, every=every,
-                said=first_lines(said, 3 * length), seconds=seconds, **shortest(measured, length),
+                target=shortened(target, length), rows=int(rows), columns=int(columns), members=int(members),
+                every=every, said=first_lines(said, 3 * length), seconds=seconds, **shortest(measured, length),
                 importances=tuple((shortened(name, length), rounded(growth)) for name, growth in chosen),
-                losses=tuple(tuple(map(finite, each[every - 1::every])) for each in losses[:MOST_CURVES]),
-                best_epochs=tuple(best_epochs[:MOST_BEST]),
+                losses=tuple(thinned(each, every) for each in losses[:MOST_CURVES]),
+                best_epochs=tuple(map(int, best_epochs[:MOST_BEST])),
                 settings={shortened(name, length): shortened(as_text(value), length)
                           for name, value in list((settings or {}).items())[:MOST_SETTINGS]})
             if len(json.dumps(report.as_metadata())) <= LARGEST_SIZE:
@@ -121,7 +121,7 @@ class Report:
             values = {name: frozen(value) for name, value in plain.items()}     # type: ignore[attr-defined]
             report = cls(**{**values, "calibration": tuple(starmap(Bin, values["calibration"]))})
             good = report.seconds is None and report._is_consistent() and report.as_metadata() == plain
-        except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
+        except (AttributeError, LookupError, TypeError, ValueError, RecursionError):
             good = False
         if not good:
             raise ValueError(f"the report on a model is {shown(plain)}, but must be what fastnn writes to a model file")
@@ -140,13 +140,17 @@ class Report:
                   *(count for _, _, count in self.mixed)]
         texts = [self.target, *self.said, *(self.classes or ()), *(text for pair in self.mixed for text in pair[:2]),
                  *(name for name, _ in self.importances), *self.settings, *self.settings.values()]
-        return (all(is_float(value, -LARGEST, LARGEST) for value in measured)
+        lists = [self.said, self.mixed, self.calibration, self.importances, self.losses, self.best_epochs,
+                 () if self.classes is None else self.classes]
+        return (all(type(each) is tuple for each in lists)
+                and all(is_float(value, -LARGEST, LARGEST) for value in measured)
                 and all(type(count) is int and 0 <= count < 2**53 for count in counts)
                 and all(type(text) is str and text.isprintable() for text in texts)
                 and set(self.scores) in known and set(self.baseline) == known[-1] - {"r2"}
                 and 1 <= self.validated <= self.rows and self.members >= 1 and self.every >= 1
                 and len(self.confusion) == side and all(len(each) == side for each in self.confusion)
-                and len(self.points[0]) == len(self.points[1]))
+                and all(each.rows for each in self.calibration)
+                and len(self.points) == 2 and len(self.points[0]) == len(self.points[1]))
 
 
 # What the outputs say
@@ -216,9 +220,11 @@ def rounded(value: float, digits: int = 5) -> float:
     return float(f"{min(max(value, -LARGEST), LARGEST):.{digits}g}") + 0.0
 
 
-def finite(value: float) -> float | None:
-    """The same of a number that may be NaN or infinite, which JSON does not know."""
-    return rounded(value) if math.isfinite(value) else None
+def thinned(losses: Sequence[float], every: int) -> tuple[float | None, ...]:
+    """The smallest loss of each stretch of epochs; None where all are NaN or infinite, which JSON does not know."""
+    stretches = [losses[start:start + every] for start in range(0, len(losses), every)]
+    known = [[loss for loss in stretch if math.isfinite(loss)] for stretch in stretches]
+    return tuple(rounded(min(each)) if each else None for each in known)
 
 
 def shortened(text: str, most: int) -> str:

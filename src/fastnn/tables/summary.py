@@ -83,7 +83,8 @@ def confusion_lines(report: "Report") -> list[str]:
     if report.classes is None:
         return []
     if len(report.classes) > MOST_CLASSES:
-        mixed = [(true, "taken for", taken, counted(rows, "row")) for true, taken, rows in report.mixed]
+        mixed = [(cut(true, LONGEST_NAME), "taken for", cut(taken, LONGEST_NAME), counted(rows, "row"))
+                 for true, taken, rows in report.mixed]
         count = len(report.classes) + report.others
         return [f"of {count} classes, those confused most", *aligned(mixed, "<<<>")] if mixed else []
     names = [cut(name, max(6, 70 // len(report.classes))) for name in report.classes]
@@ -99,10 +100,10 @@ def importance_lines(report: "Report") -> list[str]:
     some, rest = report.importances[:MOST_COLUMNS], report.columns - MOST_COLUMNS
     if not some:
         return []
-    largest = max(some[0][1], 1e-300)
-    digits = 3 if largest >= 0.01 else 6
-    table = [(cut(name, LONGEST_NAME), f"{growth:.{digits}f}", "#" * max(0, round(BAR * growth / largest)))
-             for name, growth in some]
+    growths = [growth for _, growth in some]
+    bars = ["#" * round(BAR * max(growth, 0) / (max(growths) or 1)) for growth in growths]
+    table = [(cut(name, LONGEST_NAME), growth, bar)
+             for (name, _), growth, bar in zip(some, alike(growths), bars, strict=True)]
     more = [f"  … and {rest:,} more"] if rest > 0 else []
     return [f"most important columns: growth of the {growth_of(report)} where one is shuffled",
             *aligned(table, "<><"), *more]
@@ -141,9 +142,9 @@ def alike(values: Sequence[float], digits: int = 4) -> list[str]:
     """Numbers with equally many decimals: the largest has about so many digits."""
     largest = max(map(abs, values), default=0.0)
     if not 1e-4 <= largest < 1e9:
-        return [brief(value, digits) for value in values]
+        return [brief(value, digits - 1) for value in values]
     decimals = max(0, digits - 1 - math.floor(math.log10(largest)))
-    return [f"{value:,.{decimals}f}" for value in values]
+    return [f"{value:z,.{decimals}f}" for value in values]
 
 
 def counted(count: int, what: str) -> str:
