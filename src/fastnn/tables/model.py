@@ -188,7 +188,7 @@ class TableModel:
         return loaded(cls, file.load(path), path)
 
     def to_onnx(self, path: Path) -> None:
-        """Writes the whole to an ONNX file: a column's cells go in, the answer comes out. See `fastnn.tables.onnx_export`."""
+        """Writes the whole to an ONNX file: cells go in, the answer comes out. See `fastnn.tables.onnx_export`."""
         self._check_fitted()
         from .onnx_export import to_onnx
         to_onnx(self.recipe_, self.networks_, path)
