@@ -5,7 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from fastnn.tables.columns import Column, Reading, column_of, columns_of, convert, gives_away
+from fastnn.tables.columns import Column, Reading, adds_up, column_of, columns_of, convert, gives_away
+from fastnn.tables.dates import iso_moments, seconds
+from fastnn.tables.numerals import SEPARATORS, Notation
 
 pytestmark = pytest.mark.any_isa
 
@@ -59,6 +61,11 @@ def days(cells, **arguments):
     (["2 bedrooms", "1 bedroom", "3 bedrooms"], [2, 1, 3]),
     (["20 km/h", "5 km/h"], [20, 5]),
     (["−3.5kg", "2kg"], [-3.5, 2]),
+    (["−3", "2", "- 4"], [-3, 2, -4]),
+    (["(5.00)", "3.25", "0"], [-5, 3.25, 0]),           # as accounts write numbers below 0
+    (["(1,234.50)", "1,000"], [-1234.5, 1000]),
+    (["($5.50)", "$(3)", "$2"], [-5.5, -3, 2]),
+    (["(5 kg)", "2 kg"], [-5, 2]),
 ])
 def test_numbers_are_read_as_they_are_written(cells, expected):
     assert number(cells).values.tolist() == expected
@@ -88,6 +95,10 @@ def test_a_unit_may_be_missing_in_few_cells():
     ["1 2", "3 4"],
     ["0x10", "0x20"],
     ["1\x002", "1\x003"],
+    ["(-5)", "(+3)"],
+    ["(555) 123", "(556) 124"],
+    ["(1", "2)"],
+    ["((3))", "()"],
     ["\udc80", "1"],
 ])
 def test_what_only_looks_like_numbers_is_a_category(cells):
@@ -102,6 +113,40 @@ def test_usual_markers_are_gaps_among_numbers(gap, cells):
     column = number([*cells, gap])
     assert np.isnan(column.values).tolist() == [False] * len(cells) + [True]
     assert "1 gap" in column.said and (not gap.strip() or repr(gap) in column.said)
+
+
+@pytest.mark.parametrize("notation", [Notation(*pair, prefix, suffix) for pair in SEPARATORS for prefix, suffix in
+                                      [("", ""), ("$", ""), ("", "kg"), ("Rs.", ""), ("€", "m"), ("", "sq.ft")]])
+def test_many_numbers_are_read_as_one_is(notation):
+    """A cell that `numbers` reads has the value that `number` gives; what it does not read is left to that."""
+    cores = ["1", "1,5", "1.5", "1,234", "1.234", "1 234", "1\u00a0234", "1'234", "12,34,567", "1.234,5", "1,234.5",
+             ",5", ".5", "5.", "5,", "1e5", "1e99", "1e100", "1E-5", "", "x", "1_0", "1..2", "1,2,3", "9" * 59,
+             "9" * 61, "٣"]
+    cells = [template.format(core) for core in cores for template in (
+        "{}", "-{}", "−{}", "+{}", "${}", "-${}", "$-{}", "--{}", "-$-{}", "$ {}", "{}kg", "{} kg", "{}kgs", "{} m",
+        "{}ms", "Rs.{}", "Rs. {}", "€{}m", "{}sq.ft", "{} sq.fts", "({})", " {}", "{}\n", "{}kg5")]
+    read = 0
+    for cell in filter(None, cells):
+        array = notation.numbers([cell, "", cell], "".__eq__)
+        if array is not None:
+            read += 1
+            assert np.isnan(array).tolist() == [False, True, False]
+            assert array[0] == array[2] == notation.number(cell)
+    assert read > 20
+
+
+@pytest.mark.parametrize("place", [0, 1, 1999])
+def test_one_cell_in_thousands_may_decide_how_numbers_are_written(place):
+    cells = [f"{n},{n}" for n in range(100, 999)] * 3
+    assert number(cells).values[0] == 100_100
+    cells[place] = "12,5"
+    assert number(cells).values[2] == 102.102
+    assert number(cells, missing=["12,5"]).values[2] == 102_102
+    cells[place] = "?"
+    assert number(cells).values[2] == 102_102
+    cells[place] = "some"
+    with pytest.raises(ValueError, match=f"row {place + 2}, column 'x' is 'some'"):
+        column_of("x", cells)
 
 
 def test_a_numeric_gap_is_one_however_it_is_written():
@@ -227,6 +272,9 @@ def test_gaps_among_dates_and_faults():
     column = column_of("x", ["2004-03-10", "", "NaT", "?"])
     assert np.isnat(column.values).tolist() == [False, True, True, True]
     assert column.said == "date, 3 gaps ('?', 'NaT')"
+    assert column_of("x", ["NA", "2004-03-10", "2004-03-11 10:00"]).said == "date, 1 gap ('NA')"
+    column = column_of("x", ["1900-01-01", "2004-03-10", "2004-03-11 00:00:00"], missing=["2004-03-11", "1900-01-01"])
+    assert column.said == "date, 2 gaps ('1900-01-01', '2004-03-11 00:00:00')"
     many = [f"{1 + n % 28}/{1 + n % 12}/2004" for n in range(84)]
     with pytest.raises(ValueError, match=r"row 86, column 'x' is '30/2/2004', but the column holds dates in nearly"):
         column_of("x", [*many, "30/2/2004"])
@@ -240,6 +288,39 @@ def test_as_date_reads_what_would_be_numbers():
         column_of("x", ["2004-01-01", "soon"], "date")
     with pytest.raises(ValueError, match="row 2, column 'x' is 'soon'"):
         column_of("x", ["soon"], "date")
+
+
+@pytest.mark.parametrize("cells", [
+    ["2024-12-31", "0001-01-01", "9999-12-31"], ["2024-12-31 23:59", "2024-12-31T00:00:01", "1969-01-01"],
+    ["", "2024-02-29", ""]])
+def test_many_iso_dates_are_read_as_one_is(cells):
+    array = iso_moments(cells, "".__eq__)
+    assert array.dtype == "datetime64[s]"
+    assert [None if np.isnat(value) else value.astype(int) for value in array] == [
+        seconds(cell, "YMD") if cell else None for cell in cells]
+
+
+@pytest.mark.parametrize("cell", ["2024-02-30", "0000-01-01", "2024-1-1", "2024-01-01 24:00", "2024-01-01 10:00:60",
+                                  "2024-01-01Z", "NaT", " ", "2024-01", "20240101", "2024-01-01\n", "x",
+                                  "2024-01-01 10:00:00.5", "2024-01-01\n2024-01-01", "٢٠٢٤-01-01"])
+def test_other_dates_are_left_to_the_one_by_one(cell):
+    assert iso_moments(["2024-01-01", cell], "".__eq__) is None
+    assert iso_moments([cell, "2024-01-01"], "".__eq__) is None
+
+
+def test_days_as_workbooks_count_are_dates_if_the_user_says_so():
+    cells = ["45352", "45353.75", "", "25569"]
+    assert column_of("x", cells).kind == "number"
+    column = column_of("x", cells, "date")
+    assert column.said == "date, days as workbooks count, 1 gap"
+    assert days(cells, kind="date") == ["2024-03-01", "2024-03-02T18:00:00", "NaT", "1970-01-01"]
+    reading = Reading.from_metadata(json.loads(json.dumps(column.reading.as_metadata())))
+    assert convert("x", reading, np.array([45352.0, NAN])).values.tolist()[0] == column.values[0].item()
+    with pytest.raises(ValueError, match="row 3, column 'x' is 'soon', but must be a date; type one such as 45657"):
+        convert("x", reading, ["45352", "soon"])
+    for no_date in (["1", "2", "3"], ["-45352", "1"], ["9" * 100_000]):
+        with pytest.raises(ValueError, match="but the column was said to be a date"):
+            column_of("x", no_date, "date")
 
 
 # Categories, and what is left out
@@ -265,6 +346,25 @@ def test_numbers_as_categories_are_the_same_in_any_notation():
     assert column.values == ["1", "2", "3", None]
     assert convert("x", column.reading, ["1.0", "2.5", "x"]).values == ["1", "2.5", "x"]
     assert column_of("x", ["0", "00", "1"], "category").values == ["0", "00", "1"]      # codes that differ
+
+
+def test_codes_with_zeros_in_front_are_categories():
+    cells = ["00123", "01234", "10001", "00123", "", "90210"]
+    column = column_of("zip", cells)
+    assert (column.kind, column.said) == ("category", "category, 4 different, 1 gap, codes with zeros in front")
+    assert column.values == ["123", "1234", "10001", "123", None, "90210"]
+    for same in (["123", "1234", "10001", "123", "", "90210"], np.array([123, 1234, 10001, 123, NAN, 90210])):
+        assert convert("zip", column.reading, same).values == column.values
+    assert column_of("zip", cells, "number").values[0] == 123
+    assert column_of("zip", cells, target=True).kind == "number"
+    assert column_of("zip", ["007"] * 9).kind == "constant"
+
+
+@pytest.mark.parametrize("cells", [
+    ["00123", "1234", "99999"], ["0.12", "0.25"], ["01", "02", "12"], ["2015", "2016"], ["-012", "0123"],
+    ["0", "1"], ["0000.5", "000001"], ["1e5", "0e1"], ["00123", "NA ", "0012"], ["0" * 40, "1" * 40]])
+def test_other_numbers_stay_numbers(cells):
+    assert column_of("x", cells).kind == "number"
 
 
 def test_what_says_nothing_is_left_out():
@@ -384,6 +484,80 @@ def test_later_a_unit_may_be_missing_and_a_category_new():
         str(day)[:10] for day in convert("x", Reading("date", order="DMY"), ["2017-12-13", "1 Dec 2017"]).values]
 
 
+# Cells that come as numbers or dates
+
+
+@pytest.mark.parametrize("values", [
+    [1.5, NAN, 2], [0, 1, 2], [7, 7, 7], [NAN, NAN], [5, 3, 9, 12], [1, 2, 3.5], [-200, 1, NAN, 5], [1e11, 0], [3]])
+@pytest.mark.parametrize("name", ["x", "user_id"])
+@pytest.mark.parametrize("kind", [None, "number", "category", "text"])
+@pytest.mark.parametrize("target", [False, True])
+def test_numbers_are_taken_for_what_their_text_is(values, name, kind, target):
+    texts = ["" if value != value else f"{value:.12g}" for value in values]
+    typed, text = (column_of(name, cells, kind, ["-200"], target=target) for cells in (np.array(values, float), texts))
+    assert (typed.kind, typed.said, typed.reading) == (text.kind, text.said, text.reading)
+    np.testing.assert_array_equal(typed.values, text.values)
+
+
+@pytest.mark.parametrize("texts", [
+    ["2024-05-01", "", "2024-05-02 18:30:00"], ["2024-05-01"] * 3, ["", ""], ["1999-01-01", "2024-05-01", ""]])
+@pytest.mark.parametrize("kind", [None, "date", "category"])
+def test_dates_are_taken_for_what_their_text_is(texts, kind):
+    moments = np.array([text.replace(" ", "T") or "NaT" for text in texts], "datetime64[s]")
+    typed, text = (column_of("x", cells, kind, ["1999-01-01"]) for cells in (moments, texts))
+    assert typed.kind == text.kind and typed.said == text.said
+    np.testing.assert_array_equal(typed.values, text.values)
+
+
+def test_numbers_as_categories_have_canonical_text():
+    column = column_of("x", np.array([1.0, 2.5, NAN, 1.0, 3]), "category")
+    assert column.values == ["1", "2.5", None, "1", "3"]
+    assert convert("x", column.reading, ["1.0", "01", "2.50"]).values == ["1", "1", "2.5"]
+    exact = column_of("x", ["1", "01", "2"], "category").reading
+    assert convert("x", exact, np.array([1.0, 2, NAN])).values == ["1", "2", None]
+    lower = column_of("x", ["True", "False"]).reading
+    assert convert("x", lower, ["TRUE"]).values == ["true"]
+
+
+@pytest.mark.parametrize("cells", [["$1.5", "$2"], ["1,5", "2"], ["18:00", "19:00"], ["8GB", "1GB"]])
+def test_numbers_need_no_notation(cells):
+    reading = column_of("x", cells).reading
+    assert convert("x", reading, np.array([1.5, 64800])).values.tolist() == [1.5, 64800]
+
+
+def test_text_is_read_where_dates_were_learned_and_the_other_way_round():
+    moments = np.array(["2024-05-01", "NaT"], "datetime64[s]")
+    reading = column_of("x", moments).reading
+    assert reading == Reading("date", order="YMD")
+    np.testing.assert_array_equal(convert("x", reading, ["2024-05-01", ""]).values, moments)
+    np.testing.assert_array_equal(convert("x", Reading("date", order="DMY"), moments).values, moments)
+    assert convert("x", Reading("category"), moments).values == ["2024-05-01", None]
+
+
+def test_numbers_are_no_dates_and_dates_no_numbers():
+    with pytest.raises(ValueError, match="row 5, column 'x' is '1.5', but the column was said to be a date; correct"):
+        column_of("x", np.array([1.5, 2]), "date", first_row=5)
+    with pytest.raises(ValueError, match="row 0, column 'x' is '2024-05-01', but must be a number; type one such as"):
+        convert("x", Reading("number"), np.array(["2024-05-01"], "M8[s]"), 0)
+    with pytest.raises(ValueError, match="row 2, column 'x' is '5', but must be a date; type one such as 2024-12-31"):
+        convert("x", Reading("date", order="YMD"), np.array([5.0]))
+    assert str(column_of("x", np.array([20240310, 20240311.0]), "date").values[0]) == "2024-03-10T00:00:00"  # as text
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, 1e100, -1e300])
+def test_infinite_numbers_are_refused_as_in_text(value):
+    values = np.arange(30) / 4
+    values[7] = value
+    for kind in (None, "number"):
+        with pytest.raises(ValueError, match=r"row 9, column 'x' is '.*', but the column .*correct the cell, or say "
+                                             r"--missing=\S+ where it means a gap"):
+            column_of("x", values, kind)
+    with pytest.raises(ValueError, match="row 9, column 'x' is .*, but must be a number"):
+        convert("x", Reading("number"), values)
+    column = column_of("x", values, missing=[f"{value:g}"])
+    assert np.isnan(column.values).nonzero()[0].tolist() == [7]
+
+
 # What gives the target away
 
 
@@ -420,3 +594,51 @@ def test_too_few_numbers_give_nothing_away():
     assert not gives_away(column("number", [3.0, 9, 4, 5, NAN]), y)
     assert not gives_away(column("number", [NAN] * 5), y)
     assert not gives_away(column("number", []), column("number", []))
+
+
+def adding(n=300, **others):
+    """Columns of whole numbers of which none says anything of another."""
+    rng = np.random.default_rng(0)
+    return {name: column("number", rng.integers(0, 50, n)) for name in ("a", "b", "c", "d")} | others
+
+
+@pytest.mark.parametrize("formula", [np.add, np.subtract, lambda a, b: b - a, np.multiply, lambda a, b: -(b - a)])
+@pytest.mark.parametrize("factor", [1, 0.1, 1e-9, 1e40])
+def test_two_columns_that_make_the_target_are_found(formula, factor):
+    columns = adding()
+    a, b = (column("number", columns[name].values * factor) for name in "bd")
+    columns |= {"b": a, "d": b, "text": column("category", ["x"] * 300), "same": column("number", [7] * 300)}
+    target = formula(a.values, b.values)
+    assert adds_up(columns, column("number", target)) == ["b", "d"]
+    target[150] = 2 * target.max() - target[150]
+    assert adds_up(columns, column("number", target)) is None
+
+
+def test_gaps_say_nothing_of_a_sum():
+    columns = adding(gap=column("number", np.where(np.arange(300) % 3 == 0, NAN, np.arange(300))))
+    target = columns["a"].values + columns["gap"].values
+    assert adds_up(columns, column("number", target)) == ["a", "gap"]
+    target[::3] = 5
+    assert adds_up(columns, column("number", target)) == ["a", "gap"]
+    target[1] = 5
+    assert adds_up(columns, column("number", target)) is None
+    few = column("number", np.where(np.arange(300) < 20, np.arange(300), NAN))
+    assert adds_up(columns | {"few": few}, column("number", columns["a"].values + few.values)) is None
+
+
+def test_few_different_targets_or_none_add_up_to_nothing():
+    columns = adding()
+    bits = {name: column("number", columns[name].values % 2) for name in columns}
+    assert adds_up(bits, column("number", bits["a"].values * bits["b"].values)) is None     # to be learned
+    assert adds_up(columns, column("category", ["x"] * 300)) is None
+    assert adds_up({}, column("number", np.arange(300))) is None
+    assert adds_up(columns, column("number", [NAN] * 300)) is None
+    assert adds_up(adding(0), column("number", [])) is None
+    assert adds_up({"a": columns["a"]}, columns["b"]) is None
+
+
+def test_very_many_columns_are_tried_up_to_a_bound():
+    rng = np.random.default_rng(0)
+    columns = {f"c{n}": column("number", rng.normal(size=100)) for n in range(2000)}
+    for second, found in (("c199", ["c0", "c199"]), ("c1999", None)):
+        assert adds_up(columns, column("number", columns["c0"].values + columns[second].values)) == found

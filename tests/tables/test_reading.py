@@ -9,13 +9,18 @@ import gzip
 import lzma
 import os
 import threading
+import tracemalloc
 import zipfile
+from collections.abc import Sequence
+from datetime import date, datetime, time, timedelta
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fastnn.tables import reading
+from fastnn.tables.columns import column_of, columns_of
 from fastnn.tables.reading import read_table
 
 pytestmark = pytest.mark.any_isa
@@ -225,10 +230,19 @@ def test_a_pipe_is_read_and_a_device_is_not():
 
 def test_a_parquet_file():
     polars = pytest.importorskip("polars", reason="NOT TESTED: polars is not installed")
-    frame = polars.DataFrame({"name": ["a", None], "size": [1.0, 2.5], "on": [True, False], "n": [3, None]})
+    frame = polars.DataFrame({"name": ["a", None], "size": [1.0, 2.5], "on": [True, False], "n": [3, None],
+                              "1": [date(2024, 5, 1), None]})
     frame.write_parquet("t.parquet")
-    assert read_table("t.parquet").cells == {
-        "name": ["a", ""], "size": ["1", "2.5"], "on": ["True", "False"], "n": ["3", ""]}
+    table = read_table("t.parquet")
+    assert table.first_row == 0 and table.said == "Parquet, rows counted from 0"
+    assert {name: list(table.texts(name)) for name in table.cells} == {
+        "name": ["a", ""], "size": ["1", "2.5"], "on": ["True", "False"], "n": ["3", ""], "1": ["2024-05-01", ""]}
+    assert [getattr(cells, "dtype", "text") for cells in table.cells.values()] == [
+        "text", "float64", "text", "float64", "datetime64[s]"]
+    for bad, sentence in ((frame.clear(), "has no rows"), (polars.DataFrame({"x": [[1]]}), "row 0, column 'x' holds")):
+        bad.write_parquet("t.parquet")
+        with pytest.raises((TypeError, ValueError), match=f"t.parquet:? {sentence}"):
+            read_table("t.parquet")
 
 
 def test_an_excel_workbook():
@@ -239,14 +253,87 @@ def test_an_excel_workbook():
         "day": ["2024-03-01", "2024-03-02"], "size": ["28", "1.5"], "text": ["a", ""]}
 
 
+def test_dates_and_times_in_an_excel_workbook_are_dates_and_times():
+    pytest.importorskip("python_calamine", reason="NOT TESTED: python-calamine is not installed")
+    rows = [["day", "moment", "hour", "long", "serial"],
+            [date(2024, 3, 1), datetime(2024, 3, 1, 18, 30), time(18, 30), timedelta(hours=30), "45352"],
+            [date(2024, 3, 2), datetime(2024, 3, 2, 0, 0), time(6, 0, 5), timedelta(seconds=5), "45353.75"]]
+    Path("t.xlsx").write_bytes(workbook(rows))
+    table = read_table("t.xlsx")
+    assert table.cells["day"] == ["2024-03-01", "2024-03-02"] and table.cells["hour"] == ["18:30:00", "06:00:05"]
+    for name, first in (("day", np.datetime64("2024-03-01")), ("moment", np.datetime64("2024-03-01T18:30"))):
+        column = column_of(name, table.cells[name])
+        assert column.kind == "date" and column.values[0] == first
+    assert column_of("hour", table.cells["hour"]).values.tolist() == [66600, 21605]
+    assert column_of("long", table.cells["long"]).values.tolist() == [108000, 5]
+    assert column_of("serial", table.cells["serial"]).kind == "number"          # only the user knows that it is a date
+    assert list(map(str, column_of("serial", table.cells["serial"], "date").values)) == [
+        "2024-03-01T00:00:00", "2024-03-02T18:00:00"]
+
+
+# Much text in little memory
+
+
+def test_cells_are_a_sequence_over_several_blocks(monkeypatch):
+    monkeypatch.setattr(reading, "BLOCK", 7)        # 3 rows of 2 cells
+    texts = [f"{n}, {n}" * (n % 3) for n in range(299)]
+    column = cells("a;b\n" + "".join(f"{text};1\n" for text in texts))["a"]
+    assert isinstance(column, Sequence) and len(column) == 299 and list(column) == texts
+    assert [column[n] for n in range(299)] == texts and column[-1] == texts[-1] and column[5:200:7] == texts[5:200:7]
+    assert column == texts and column != texts[:-1] and column != "x" and list(reversed(column)) == texts[::-1]
+    assert column.count("") == texts.count("") and texts[4] in column and "none such" not in column
+    for outside in (299, -300):
+        with pytest.raises(IndexError):
+            column[outside]
+
+
+def test_a_file_takes_little_more_memory_than_its_size(monkeypatch):
+    monkeypatch.setattr(reading, "BLOCK", 1 << 10)
+    text = "a,b,c,day\n" + "".join(f"{n}.25,{n % 7},red,2024-03-{n % 28 + 1:02}\n" for n in range(20_000))
+    Path("t").write_text(text, encoding="utf-8")
+    tracemalloc.start()
+    table = read_table("t")
+    columns_of(table.cells, "a")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * len(text)     # with a list of rows it was 17 times
+
+
+@pytest.mark.parametrize("place", [5, 150, 250, 999])
+def test_a_row_of_another_length_is_named_wherever_it_is(place):
+    rows = [f"{n},{n}" for n in range(1000)]
+    rows[place] += ",1"
+    with pytest.raises(ValueError, match=f"t: row {place + 1} has 3 cells, but most rows have 2; mend it"):
+        cells("\n".join(rows))
+    rows[place] = "7"
+    with pytest.raises(ValueError, match=f"t: row {place + 1} has 1 cells, but most rows have 2; mend it"):
+        cells("\n".join(rows))
+
+
+def test_rows_without_names_have_as_many_cells_as_the_others():
+    with pytest.raises(ValueError, match="t: row 1 has 2 cells, but most rows have 3; mend it, or leave it out"):
+        cells("1,2\n1,2,3\n4,5,6\n", header=False)
+
+
 def workbook(rows):
     """The smallest Excel workbook with these cells: numbers where they look so, else text."""
     def cell(place, text):
         if not text:
             return ""
+        for style, kind in enumerate((datetime, date, time, timedelta), 1):
+            if isinstance(text, kind):
+                return f'<c r="{place}" s="{style}"><v>{serial(text)!r}</v></c>'
         if reading.is_number(text):
             return f'<c r="{place}"><v>{text}</v></c>'
         return f'<c r="{place}" t="inlineStr"><is><t>{text}</t></is></c>'
+
+    def serial(value):
+        """A date or a time as workbooks keep it: days since 1899-12-30."""
+        if isinstance(value, time):
+            value = timedelta(hours=value.hour, minutes=value.minute, seconds=value.second)
+        if isinstance(value, date):
+            value = datetime(*value.timetuple()[:6]) - datetime(1899, 12, 30)
+        return value / timedelta(days=1)
 
     lines = "".join(f'<row r="{i}">' + "".join(cell(f"{chr(65 + j)}{i}", text) for j, text in enumerate(row)) + "</row>"
                     for i, row in enumerate(rows, 1))
@@ -256,7 +343,8 @@ def workbook(rows):
     parts = {
         "[Content_Types].xml": f'<Types xmlns="{space}package/2006/content-types"><Default Extension="rels" '
         f'ContentType="{package}relationships+xml"/><Override PartName="/xl/workbook.xml" '
-        f'ContentType="{office}sheet.main+xml"/><Override PartName="/xl/worksheets/sheet1.xml" '
+        f'ContentType="{office}sheet.main+xml"/><Override PartName="/xl/styles.xml" ContentType="{office}styles+xml"/>'
+        f'<Override PartName="/xl/worksheets/sheet1.xml" '
         f'ContentType="{office}worksheet+xml"/></Types>',
         "_rels/.rels": f'<Relationships xmlns="{relations}"><Relationship Id="rId1" Type='
         f'"{space}officeDocument/2006/relationships/officeDocument" Target="xl/workbook.xml"/></Relationships>',
@@ -264,6 +352,8 @@ def workbook(rows):
         'relationships"><sheets><sheet name="Sheet1" sheetId="1" r:id="rId1"/></sheets></workbook>',
         "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{relations}"><Relationship Id="rId1" '
         f'Type="{space}officeDocument/2006/relationships/worksheet" Target="worksheets/sheet1.xml"/></Relationships>',
+        "xl/styles.xml": f'<styleSheet xmlns="{space}spreadsheetml/2006/main"><cellXfs>' + "".join(
+            f'<xf numFmtId="{number}"/>' for number in (0, 22, 14, 21, 46)) + "</cellXfs></styleSheet>",
         "xl/worksheets/sheet1.xml": f'<worksheet xmlns="{space}spreadsheetml/2006/main"><sheetData>{lines}</sheetData>'
         "</worksheet>"}
     file = BytesIO()

@@ -1,4 +1,4 @@
-"""Numbers as people write them: decimal commas, thousands separators, currency signs, units.
+"""Numbers as people write them: decimal commas, thousands separators, currency signs, units, (5.00) for minus 5.
 
 A `Notation` says how the numbers of one column are written, and reads them; `notation_of` finds it from a whole column.
 What a gap is, and what a column is for, stands in `columns.py`, the only caller.
@@ -6,14 +6,20 @@ What a gap is, and what a column is for, stands in `columns.py`, the only caller
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
 
 LARGEST = 1e100         # absolute value of a number; its square must be finite
 LONGEST = 60            # characters of a number with its unit
 SAMPLE = 100            # different texts that show that a column holds no numbers at all
 NEARLY_ALL = 0.95       # the share of a column's cells that decides what the column is
+FOR_NOTATION = 500      # cells that show how the others are written
+EXPONENT = r"(?:[eE][+-]?\d+)?"
 SPACES = str.maketrans({"\u00a0": " ", "\u202f": " ", "\u2009": " ", "\u2019": "'", "\u2212": "-"})
 CURRENCY = r"(?:[A-Za-z]{0,3}[$€£¥₹₩₽₺₪₫₴₱฿]|USD|EUR|GBP|CHF|INR|Rs\.?)"
 # Sign, currency, sign, digits with separators and exponent, unit. A unit holds no digit. A letter before the digits is
@@ -21,6 +27,7 @@ CURRENCY = r"(?:[A-Za-z]{0,3}[$€£¥₹₩₽₺₪₫₴₱฿]|USD|EUR|GBP|C
 SHAPE = re.compile(
     rf"([+-]?)({CURRENCY}?) ?([+-]?)((?:\d[\d., ']*|[.,]\d+)(?:[eE][+-]?\d+)?)"
     r' ?((?:[^\W\d_]|[%‰°"/$€£¥₹])[^\d+]{0,15})?')
+ACCOUNTS = re.compile(r"([^()\d]{0,4})\(([^()+-]+)\)")      # less than 0 in accounts: (5.00), ($5), $(5)
 
 
 def plain_number(text: str) -> float | None:
@@ -43,8 +50,9 @@ class Notation:
 
     def number(self, text: str) -> float | None:
         """The number that a cell holds, with the column's unit or without any, or None."""
-        if self == PLAIN:
-            return plain_number(text)
+        number = plain_number(text) if self == PLAIN else None
+        if number is not None:
+            return number
         parts = split(text)
         if parts is None or parts[1] not in ("", self.prefix) or parts[2] not in ("", singular(self.suffix)):
             return None
@@ -56,6 +64,32 @@ class Notation:
             return None
         return plain_number(core.replace(self.thousands, "").replace(self.decimal, "."))
 
+    def numbers(self, cells: Sequence[str], is_gap: Callable[[str], bool]) -> NDArray[np.float64] | None:
+        """The numbers of many cells at once, as `number` reads each, NaN for a gap; None where one is written in a way
+        that only `number` knows."""
+        texts = [cell if cell.isascii() else cell.translate(SPACES) for cell in cells]
+        match = _shape(self).fullmatch
+        for place, text in enumerate(texts):
+            if not match(text):
+                if not is_gap(cells[place]):
+                    return None
+                texts[place] = ""
+        text = "\n".join(texts)
+        for part in (self.prefix, f"{self.suffix}s", self.suffix, self.thousands):
+            text = text.replace(part, "") if part not in ("", "s") else text
+        array = np.array([float(number) if number else np.nan for number in
+                          text.replace(self.decimal, ".").split("\n")], np.float64)
+        return None if (np.abs(array) >= LARGEST).any() else array
+
+
+def notation_at_once(cells: Sequence[str], is_gap: Callable[[str], bool]) -> Notation | None:
+    """What `notation_of` finds for a whole column, if `numbers` then reads it all; found from some of its cells.
+
+    A notation that comes earlier would read all of these, too.
+    """
+    some = Counter(cells[::max(1, len(cells) // FOR_NOTATION)])
+    return notation_of({cell: count for cell, count in some.items() if not is_gap(cell)} or {"": 1})
+
 
 def _pattern(decimal: str, thousands: str) -> re.Pattern[str]:
     whole = r"\d+"
@@ -63,7 +97,20 @@ def _pattern(decimal: str, thousands: str) -> re.Pattern[str]:
         separator, group = re.escape(thousands), r"\d{2,3}" if thousands == "," else r"\d{3}"
         whole = rf"(?:\d+|[1-9]\d{{0,2}}(?:{separator}{group})*{separator}\d{{3}})"
     decimal = re.escape(decimal)
-    return re.compile(rf"[+-]?(?:{whole}(?:{decimal}\d*)?|{decimal}\d+)(?:[eE][+-]?\d+)?")
+    return re.compile(rf"[+-]?(?:{whole}(?:{decimal}\d*)?|{decimal}\d+){EXPONENT}")
+
+
+@cache
+def _shape(notation: Notation) -> re.Pattern[str]:
+    """What cells look like that `Notation.numbers` reads: a part of those that `Notation.number` does."""
+    core = PATTERNS[notation.decimal, notation.thousands].pattern
+    if not (notation.prefix or notation.suffix):
+        return re.compile(rf"(?=.{{1,{LONGEST}}}\Z){core}")
+    core = core.removesuffix(EXPONENT)          # its e may be in the unit
+    prefix, suffix = re.escape(notation.prefix), re.escape(notation.suffix)
+    before = rf"(?:[+-]?{prefix} ?(?![+-])|{prefix} ?)?" if prefix else ""
+    behind = rf"(?: ?{suffix}{'s?' if len(notation.suffix) > 1 else ''})?" if suffix else ""
+    return re.compile(rf"(?=.{{1,{LONGEST}}}\Z){before}{core}{behind}")
 
 
 PLAIN = Notation()
@@ -83,7 +130,9 @@ def split(text: str) -> tuple[str, str, str] | None:
     shape."""
     if len(text) > LONGEST:
         return None
-    match = SHAPE.fullmatch(text.translate(SPACES))
+    text = text.translate(SPACES)
+    account = ACCOUNTS.fullmatch(text)
+    match = SHAPE.fullmatch(text if account is None else f"-{account[1]}{account[2]}")
     if match is None:
         return None
     first, prefix, second, core, suffix = match.groups(default="")

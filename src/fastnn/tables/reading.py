@@ -1,8 +1,9 @@
-"""A table in a file, as it stands: columns of text cells.
+"""A table in a file, as it stands: its columns, of text cells unless the file holds arrays.
 
 Finds out what a file does not say: how it is compressed, its encoding, what separates its cells, whether its first row
 names the columns. What the cells mean is not known here. Errors name the row, as an editor counts them: row 1 is the
-first one that holds anything.
+first one that holds anything. Rows are read in blocks, of which only the text stays: a large file takes little more
+memory than its size.
 """
 
 import bz2
@@ -17,21 +18,24 @@ import struct
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from itertools import islice
+from itertools import chain, islice
 from os import PathLike
 from types import ModuleType
 from typing import IO, Any
 
 from .._checks import library
 from ..storage.model_file import printable
+from .cells import Cells, Texts, cells_of, texts_of, written
 
 # {how a file begins: its encoding in Python's words, and in people's}
 MARKS = {b"\xef\xbb\xbf": ("utf-8-sig", "UTF-8"), b"\xff\xfe": ("utf-16", "UTF-16"), b"\xfe\xff": ("utf-16", "UTF-16")}
 SAMPLE = 200                # rows from which the separator and the header are found
+BLOCK = 1 << 16             # cells that are read at a time
 MOST_BYTES = 1 << 32        # of text, unpacked: a small file may hold any amount
+PART = 1 << 20              # bytes that are read at a time
 SPACES = " "                # as a separator: one or more of them, or tabs
 SEPARATORS = ";", "\t", "|", ",", SPACES        # the first comes first: a comma between digits may be a decimal one
 CONSISTENT = 0.9            # the share of rows that must have as many cells as most have
@@ -42,29 +46,37 @@ DAMAGED = OSError, EOFError, lzma.LZMAError, zlib.error      # what a compressed
 # And a zip archive: one that is encrypted, of another method, or whose names and sizes are spoiled.
 NO_ARCHIVE = zipfile.BadZipFile, RuntimeError, NotImplementedError, IndexError, UnicodeDecodeError, struct.error
 
+EXCEL = b"\xd0\xcf\x11\xe0", b"PK\x03\x04"         # how files begin that hold no text
+PARQUET = b"PAR1"
+
 Row = list[str]
 
 
 @dataclass(frozen=True)
 class Table:
-    """The cells of a file, column by column, as text without spaces around it.
+    """The cells of a table, column by column: text without spaces around it, or arrays of numbers or dates.
 
-    `first_row` is the number of the first row of cells: 2 after a row of names. `said` is what was found out.
+    `path` is what an error calls it. `first_row` is the number of the first row of cells: 2 after a row of names.
+    `said` is what was found out.
     """
 
     path: str
-    cells: dict[str, list[str]]
+    cells: dict[str, Cells]
     first_row: int = 2
     said: str = ""
 
     def __len__(self) -> int:
         return len(next(iter(self.cells.values())))
 
-    def column(self, name: str) -> list[str]:
+    def column(self, name: str) -> Cells:
         """One column's cells."""
         if name not in self.cells:
             raise ValueError(f"{self.path} has no column {name!r}; it has {printable(', '.join(self.cells))}")
         return self.cells[name]
+
+    def texts(self, name: str) -> Sequence[str]:
+        """One column's cells, as text in any case."""
+        return texts_of(self.column(name))
 
 
 def read_table(path: str | PathLike[str], separator: str | None = None, header: bool | None = None,
@@ -75,34 +87,47 @@ def read_table(path: str | PathLike[str], separator: str | None = None, header: 
     ValueError where it is no table; OSError where it cannot be read; ImportError where a library is missing that its
     format needs.
     """
-    data = unpacked(str(path), contents(path))
-    for begin, read, form in BINARY:
-        if data.startswith(begin):
-            rows, said = read(str(path), data), form
-            break
+    name, data = str(path), unpacked(str(path), contents(path))
+    if data.startswith(PARQUET):
+        return Table(name, from_parquet(name, data), 0, "Parquet, rows counted from 0")
+    if data.startswith(EXCEL):
+        rows, said = from_workbook(name, data), "Excel, first sheet"
     else:
-        text, encoding = decoded(str(path), data)
+        text = decoded(name, data)
         if separator is None:
-            separator = found_separator(str(path), text)
-        rows = whole_rows(str(path), text, separator)
-        said = f"{encoding}, cells separated by {spoken(separator)}"
+            separator = found_separator(name, text)
+        rows, said = rows_of(name, text, separator), f"{text.said}, cells separated by {spoken(separator)}"
+    return table_of(name, rows, header, expected, said)
+
+
+def table_of(path: str, rows: Iterator[Row], header: bool | None, expected: Collection[str], said: str) -> Table:
+    """A Table of rows. The first one may lack the name of a column of row names."""
+    sample = list(islice(rows, SAMPLE))
+    width = usual_width(sample)
+    rows = equally_long(path, chain(sample, rows), width)
+    sample = list(islice(rows, SAMPLE))
     if header is None:
-        header = names_expected(rows[:1], expected) if expected else has_header(rows[:SAMPLE])
-    return table_of(str(path), rows, header, said)
-
-
-def table_of(path: str, rows: list[Row], header: bool, said: str) -> Table:
-    """A Table of rows that are equally long, or the first of which names all columns but one of row names."""
-    if len(rows) < 1 + header:
-        there_is = "no rows" if not rows else "one row, which names the columns, and none of cells"
+        header = names_expected(sample[:1], expected) if expected else has_header(sample)
+    if len(sample) < 1 + header:
+        there_is = "no rows" if not sample else "one row, which names the columns, and none of cells"
         raise ValueError(f"{path} has {there_is}, so there is nothing to learn from; pass another file")
-    width = len(rows[-1])
-    if header and len(rows[0]) == width - 1:
-        rows[0] = ["", *rows[0]]        # R writes the names of rows without a name above them
-    names = unique(rows[0]) if header else [str(number) for number in range(width)]
-    cells = zip(*(rows[1:] if header else rows), strict=True)
-    kept = {name: list(column) for name, column in zip(names, cells, strict=True)}
-    return Table(path, kept, 1 + header, f"{said}; {'row 1 names the columns' if header else 'no row of names'}")
+    if len(sample[0]) < width and not header:
+        raise other_length(path, 1, sample[0], width)
+    if len(sample[0]) < width:          # R writes the names of rows without a name above them
+        sample[0] = ["", *sample[0]]
+    names = unique(sample[0]) if header else [str(number) for number in range(width)]
+    cells = dict(zip(names, columns_of_rows(chain(sample[header:], rows), width), strict=True))
+    return Table(path, cells, 1 + header, f"{said}; {'row 1 names the columns' if header else 'no row of names'}")
+
+
+def columns_of_rows(rows: Iterator[Row], width: int) -> list[Cells]:
+    """The columns of rows that all have so many cells."""
+    size = max(1, BLOCK // width)
+    columns = [Texts(size) for _ in range(width)]
+    while block := list(islice(rows, size)):
+        for column, cells in zip(columns, zip(*block, strict=True), strict=True):
+            column.append(cells)
+    return list(columns)
 
 
 def unique(names: Iterable[str]) -> list[str]:
@@ -130,11 +155,14 @@ def contents(path: str | PathLike[str]) -> bytes:
 
 def at_most(path: str, file: IO[bytes]) -> bytes:
     """All bytes of an open file, unless they are too many."""
-    data = file.read(MOST_BYTES + 1)
-    if len(data) > MOST_BYTES:
-        raise ValueError(f"{path} holds more than {MOST_BYTES >> 30} GB, which is more than is read at once; pass a "
-                         "part of its rows")
-    return data
+    parts, size = [], 0
+    while part := file.read(PART):      # what is asked for takes memory at once, even where less is there
+        parts.append(part)
+        size += len(part)
+        if size > MOST_BYTES:
+            raise ValueError(f"{path} holds more than {MOST_BYTES >> 30} GB, which is more than is read at once; pass "
+                             "a part of its rows")
+    return b"".join(parts)
 
 
 def unpacked(path: str, data: bytes) -> bytes:
@@ -171,20 +199,33 @@ def from_archive(path: str, data: bytes) -> bytes:
 # From bytes to text
 
 
-def decoded(path: str, data: bytes) -> tuple[str, str]:
-    """(text, the name of its encoding): what a byte-order mark says, else UTF-8, else Windows-1252."""
-    encoding, name = next((found for mark, found in MARKS.items() if data.startswith(mark)), ("utf-8", "UTF-8"))
+@dataclass(frozen=True)
+class Text:
+    """The bytes of a file of text, and their encoding: in Python's words, and in people's."""
+
+    data: bytes
+    encoding: str
+    said: str
+
+    def lines(self) -> IO[str]:
+        """All lines, decoded as they are asked for."""
+        return io.TextIOWrapper(io.BytesIO(self.data), self.encoding, errors="replace", newline="")
+
+
+def decoded(path: str, data: bytes) -> Text:
+    """The text in bytes: in the encoding that a byte-order mark says, else UTF-8, else Windows-1252."""
+    encoding, said = next((found for mark, found in MARKS.items() if data.startswith(mark)), ("utf-8", "UTF-8"))
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
         if encoding != "utf-8":
-            raise ValueError(f"{path} begins as {name}, but byte {error.start} is not; save it as UTF-8") from None
-        # The five bytes that Windows-1252 leaves out are letters of no language.
-        text, name = data.decode("cp1252", errors="replace"), "Windows-1252"
+            raise ValueError(f"{path} begins as {said}, but byte {error.start} is not; save it as UTF-8") from None
+        # The five bytes that Windows-1252 leaves out are letters of no language: they are replaced.
+        text, encoding, said = data.decode("cp1252", errors="replace"), "cp1252", "Windows-1252"
     if "\0" in text:
         raise ValueError(f"{path} holds NUL characters, so it is no table of text: pass a CSV file, a Parquet file or "
                          "an Excel workbook")
-    return text, name
+    return Text(data, encoding, said)
 
 
 # From text to rows
@@ -194,12 +235,12 @@ def spoken(separator: str) -> str:
     return {"\t": "tabs", SPACES: "spaces", ",": "commas", ";": "semicolons"}.get(separator, repr(separator))
 
 
-def rows_of(path: str, text: str, separator: str) -> Iterator[Row]:
+def rows_of(path: str, text: Text, separator: str) -> Iterator[Row]:
     """The rows of a text that hold anything, without spaces around cells.
 
     A row that is one cell, in which the separator stands, was quoted as a whole: its text is read once more.
     """
-    lines = io.StringIO(text, newline="")
+    lines = text.lines()
     if separator == SPACES:
         rows: Iterable[Row] = ([quoted.replace('""', '"') or plain for quoted, plain in IN_SPACES.findall(line)]
                                for line in lines)
@@ -209,14 +250,15 @@ def rows_of(path: str, text: str, separator: str) -> Iterator[Row]:
         for row in rows:
             if len(row) == 1 and separator != SPACES and separator in row[0]:
                 row = next(csv.reader([row[0]], delimiter=separator), row)
-            if any(cell and not cell.isspace() for cell in row):
-                yield [cell.strip() for cell in row]
+            cells = list(map(str.strip, row))
+            if any(cells):
+                yield cells
     except csv.Error as error:
         raise ValueError(f"{path} cannot be read as cells separated by {spoken(separator)}: {error}; look for a quote "
                          'that is not closed (")') from None
 
 
-def found_separator(path: str, text: str) -> str:
+def found_separator(path: str, text: Text) -> str:
     """What separates cells: that by which most rows of a sample have equally many, and more than one.
 
     Of several the first in SEPARATORS is taken. Spaces are, if they find more cells than every other.
@@ -234,20 +276,31 @@ def found_separator(path: str, text: str) -> str:
     return best or ","          # one column
 
 
-def whole_rows(path: str, text: str, separator: str) -> list[Row]:
-    """Rows that are equally long. Empty cells at the end of a row do not count, and ones that are missing there are
-    made; but a row of other cells than the rest is refused."""
-    rows = list(rows_of(path, text, separator))
-    width = Counter(map(len, rows[1:SAMPLE] or rows)).most_common(1)[0][0] if rows else 0
-    while rows and width > len(rows[0]) and not any(any(row[width - 1:]) for row in rows):
-        width -= 1              # nothing but separators behind the last name
-    for number, row in enumerate(rows):
-        while len(row) > width and not row[-1]:
-            row.pop()
-        if len(row) != width and not (number == 0 and len(row) == width - 1):
-            raise ValueError(f"{path}: row {number + 1} has {len(row)} cells, but most rows have {width}; mend it, or "
-                             "leave it out")
-    return rows
+def usual_width(sample: list[Row]) -> int:
+    """The number of cells that most of the first rows have, without those that are empty in all rows and have no
+    name."""
+    width = Counter(map(len, sample[1:] or sample)).most_common(1)[0][0] if sample else 0
+    while sample and width > len(sample[0]) and not any(any(row[width - 1:]) for row in sample):
+        width -= 1
+    return width
+
+
+def equally_long(path: str, rows: Iterable[Row], width: int) -> Iterator[Row]:
+    """Rows of so many cells. Empty cells behind them do not count; any other length is refused, but the first row may
+    lack one cell."""
+    for number, row in enumerate(rows, 1):
+        if len(row) != width:
+            while len(row) > width and not row[-1]:
+                row.pop()
+            if len(row) != width and not (number == 1 and len(row) == width - 1):
+                raise other_length(path, number, row, width)
+        yield row
+
+
+def other_length(path: str, number: int, row: Row, width: int) -> ValueError:
+    """The error for a row that has not as many cells as the others."""
+    return ValueError(f"{path}: row {number} has {len(row)} cells, but most rows have {width}; mend it, or leave it "
+                      "out")
 
 
 # Whether there is a row of names
@@ -295,47 +348,48 @@ def is_number(cell: str) -> bool:
 # Files that hold no text
 
 
-def written(value: Any) -> str:
-    """A cell of a workbook or a Parquet file as text."""
-    if value is None or value != value:
-        return ""
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
-        return str(int(value))
-    return (value.isoformat(" ") if hasattr(value, "hour") else str(value)).strip()
-
-
-def from_workbook(path: str, data: bytes) -> list[Row]:
+def from_workbook(path: str, data: bytes) -> Iterator[Row]:
     """The rows of an Excel workbook's first sheet."""
     calamine = library("python_calamine", "python-calamine", "excel", "An Excel workbook")
     try:
         sheet = calamine.CalamineWorkbook.from_filelike(io.BytesIO(data)).get_sheet_by_index(0)
-        rows = [list(map(written, row)) for row in sheet.to_python()]
+        rows = sheet.to_python()
     except Exception as error:      # of Rust: it has a class for each fault, and no common one
         raise ValueError(f"{path} is no Excel workbook that can be read: {error}; save it as CSV") from None
-    return [row for row in rows if any(row)]
+    return (cells for row in rows if any(cells := list(map(written, row))))
 
 
-def from_parquet(path: str, data: bytes) -> list[Row]:
-    """The rows of a Parquet file, by whichever library is there."""
-    readers: dict[str, Callable[[ModuleType], dict[str, Iterable[Any]]]] = {
-        "pyarrow.parquet": lambda pyarrow: pyarrow.read_table(io.BytesIO(data)).to_pydict(),
-        "polars": lambda polars: polars.read_parquet(io.BytesIO(data)).to_dict(as_series=False),
-        "duckdb": lambda duckdb: by_column(duckdb.read_parquet(path))}
+def from_parquet(path: str, data: bytes) -> dict[str, Cells]:
+    """The columns of a Parquet file, by whichever library is there."""
+    readers: dict[str, Callable[[ModuleType], tuple[list[str], list[Any]]]] = {
+        "pyarrow.parquet": lambda pyarrow: of_arrow(pyarrow.read_table(io.BytesIO(data))),
+        "polars": lambda polars: of_polars(polars.read_parquet(io.BytesIO(data))),
+        "duckdb": lambda duckdb: of_duckdb(duckdb.read_parquet(path))}
     there = next((name for name in readers if find_spec(name.partition(".")[0])), "duckdb")     # else the lightest
     module = library(there, "duckdb, polars or pyarrow", "parquet", "A Parquet file")
     try:
-        columns = readers[there](module)
+        names, columns = readers[there](module)
     except Exception as error:      # each library has its own
         raise ValueError(f"{path} is no Parquet file that can be read: {error}; write it again") from None
-    return [list(columns), *map(list, zip(*(map(written, column) for column in columns.values()), strict=True))]
+    if not columns or not len(columns[0]):
+        raise ValueError(f"{path} has no rows, so there is nothing to learn from; pass another file")
+    try:
+        return {name: cells_of(name, column) for name, column in zip(unique(names), columns, strict=True)}
+    except TypeError as error:
+        raise TypeError(f"{path}: {error}") from None
 
 
-def by_column(relation: Any) -> dict[str, Iterable[Any]]:
-    """{name: values} of what duckdb read."""
-    columns: Iterable[Iterable[Any]] = zip(*relation.fetchall(), strict=True)
-    return dict(zip(relation.columns, columns, strict=True))
+def of_arrow(table: Any) -> tuple[list[str], list[Any]]:
+    """(names, columns) of an Arrow table."""
+    return list(table.column_names), list(table.columns)
 
 
-BINARY: tuple[tuple[bytes, Callable[[str, bytes], list[Row]], str], ...] = (
-    (b"\xd0\xcf\x11\xe0", from_workbook, "Excel, first sheet"), (b"PK\x03\x04", from_workbook, "Excel, first sheet"),
-    (b"PAR1", from_parquet, "Parquet"))
+def of_polars(frame: Any) -> tuple[list[str], list[Any]]:
+    """Those of a frame of polars."""
+    return list(frame.columns), frame.get_columns()
+
+
+def of_duckdb(relation: Any) -> tuple[list[str], list[Any]]:
+    """Those of what duckdb read."""
+    rows = relation.fetchall()
+    return list(relation.columns), [[row[place] for row in rows] for place in range(len(relation.columns))]

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Literal, cast
 import numpy as np
 
 from ..scaling import Scaling
-from .columns import Column, column_of, columns_of, gives_away
+from .columns import Column, column_of, columns_of
 from .encoding import Encoding
+from .giveaways import adds_up, gives_away
 from .numerals import PLAIN, plain_number
 from .recipe import Label, Recipe
 
@@ -82,13 +83,17 @@ def columns_to_learn_from(
     except ValueError as error:
         raise ValueError(f"{table.path}: {error}") from None
     goal = columns.pop(target)
-    again = {name for name, column in columns.items() if name not in kinds and gives_away(column, goal)}
-    said = [f"{name}: left out, says {target} again ({column.said})" if name in again else f"{name}: {column.said}"
-            for name, column in columns.items()]
+    again = {name: "" for name, column in columns.items() if name not in kinds and gives_away(column, goal)}
     used = {name: column for name, column in columns.items() if not column.left_out and name not in again}
+    together = adds_up({name: column for name, column in used.items() if name not in kinds}, goal)
+    if together is not None and len(used) > 2:
+        again |= {name: f" together with {other}" for name, other in zip(together, together[::-1], strict=True)}
+        used = {name: column for name, column in used.items() if name not in again}
+    said = [f"{name}: left out, says {target} again{again[name]} ({column.said})" if name in again else
+            f"{name}: {column.said}" for name, column in columns.items()]
     if not used:
         used = {name: column_of(name, table.cells[name], "number", missing) for name, column in columns.items()
-                if column.kind == "id" and all(plain_number(cell) is not None for cell in table.cells[name])}
+                if column.kind == "id" and all(plain_number(cell) is not None for cell in table.texts(name))}
         said = [f"{name}: {used[name].said}" for name in used] or said
     if not used:
         why = f": {'; '.join(said[:5])}" if said else ""
@@ -100,7 +105,7 @@ def check_kind(table: Table, goal: Column) -> None:
     """Refuses a target of numbers with text in less than half of the rows: these are more likely gaps than classes."""
     if goal.kind != "category":
         return
-    cells = table.column(goal.name)
+    cells = table.texts(goal.name)
     text = [row for row, value in enumerate(goal.values) if value is not None and plain_number(cells[row]) is None]
     if text and len(text) < len(cells) / 2:
         raise ValueError(f"{table.path}: row {text[0] + table.first_row}, column {goal.name!r} is {cells[text[0]]!r}, "
@@ -123,20 +128,26 @@ def labels_of(goal: Column, rows: NDArray[np.intp], table: Table, kind: Kind | N
     as numbers, if they were written as Python writes them.
     """
     if goal.kind != "number":
-        return None if kind == "regression" else [cast(Label, table.column(goal.name)[row]) for row in rows.tolist()]
+        return None if kind == "regression" else texts_in(table, goal, rows)
     values = cast("NDArray[np.float64]", goal.values)[rows]
     whole = bool((values == np.floor(values)).all())
     if kind == "regression" or (kind is None and not (whole and len(np.unique(values)) <= MOST_CLASSES)):
         return None
     if goal.reading.notation != PLAIN:
-        return [cast(Label, table.column(goal.name)[row]) for row in rows.tolist()]
+        return texts_in(table, goal, rows)
     return [int(value) for value in values.tolist()] if whole else values.tolist()
+
+
+def texts_in(table: Table, goal: Column, rows: NDArray[np.intp]) -> list[Label]:
+    """The target's cells in these rows, as they stand."""
+    cells: list[Label] = list(table.texts(goal.name))
+    return [cells[row] for row in rows.tolist()]
 
 
 def numbers_of(goal: Column, rows: NDArray[np.intp], table: Table) -> NDArray[np.float64]:
     """The target as numbers; ValueError for a cell that is none."""
     if goal.kind != "number":
-        cells = table.column(goal.name)
+        cells = table.texts(goal.name)
         row = next(row for row in rows.tolist() if plain_number(cells[row]) is None)
         raise ValueError(f"{table.path}: row {row + table.first_row}, column {goal.name!r} is {cells[row]!r}, but must "
                          "be a finite number; fill it, or leave the row out")
