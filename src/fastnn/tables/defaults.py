@@ -16,4 +16,4 @@ def settings_for(rows: int) -> Settings:
     """Those for a table of so many rows that train."""
     batch_size, epochs = next((batch, epochs) for most, batch, epochs in SIZES if rows <= most)
     return Settings(hidden=(128, 128), epochs=epochs, patience=epochs // 5, batch_size=batch_size,
-                    learning_rate=2e-3, weight_decay=0.3)
+                    learning_rate=2e-3, weight_decay=0.01)

@@ -130,9 +130,7 @@ class TableModel:
     def _columns(self, X: Any) -> dict[str, Column]:
         """The columns of rows to predict."""
         self._check_fitted()
-        if isinstance(X, str | os.PathLike):
-            return self.recipe_.columns(read_table(X, expected=list(self.recipe_.readings)))
-        return self.recipe_.columns(table_from(X))
+        return self.recipe_.columns(table_of(X, list(self.recipe_.readings)))
 
     def _check_fitted(self) -> None:
         if not self.__sklearn_is_fitted__():
@@ -353,6 +351,8 @@ def opened(path: Path) -> TableClassifier | TableRegressor | Network:
 
 def table_of(X: Any, expected: Collection[str] = ()) -> Table:
     """What a user passes as a table."""
+    if isinstance(X, Table):
+        return X
     return read_table(X, expected=expected) if isinstance(X, str | os.PathLike) else table_from(X)
 
 
