@@ -84,6 +84,13 @@ def test_questions_are_as_promised(n, repeats):
     assert (before == X).all()
 
 
+def test_repeats_differ():
+    columns, encoding, X = table(700)
+    asked = []
+    importances(lambda some, rows: asked.append(some.copy()) or np.zeros(700), encoding, X, np.arange(700.0))
+    assert len({some.tobytes() for some in asked}) == len(asked) == 7
+
+
 def test_the_row_that_is_asked_about_is_known():
     columns, encoding, X = table(2500)
     y = np.arange(2500.0)

@@ -262,10 +262,10 @@ def test_a_page_is_whole_and_needs_nothing(page, make, figures):
 
 def test_text_of_a_table_is_text_of_the_page(page):
     report = classified(classes=[EVIL, "b", "c"], said=[EVIL], settings={EVIL: EVIL}, importances={EVIL: 1.0})
-    found = Tags(page(replace(report, target=EVIL[:30])))
-    assert found.text.count("<script>") >= 6
-    color = Tags(page(classified(importances={'#0072b2 id="': 1.0})))
-    assert '#0072b2 id="' in color.text
+    text = page(replace(report, target=EVIL[:30]))
+    assert "<script" not in text and "<!--" not in text and Tags(text).text.count("<script>") >= 6
+    dollars = Tags(page(classified(classes=["$a$", "b", "c"], importances={'#0072b2 id="': 1.0}))).text
+    assert dollars.count("$a$") == 3 and '#0072b2 id="' in dollars
 
 
 def test_the_same_report_makes_the_same_page(page):

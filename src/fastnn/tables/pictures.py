@@ -64,7 +64,6 @@ def for_a_page(svg: str, name: str) -> str:
         for color, variable in COLORS.items():
             text = text.replace(color, variable)
         return text
-    svg = re.sub(r"<!--.*?-->", "", svg, flags=re.DOTALL)
     return re.sub(r"<[^>]*>", changed, re.sub(r"\n\s*", "\n", svg))
 
 

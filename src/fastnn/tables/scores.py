@@ -143,7 +143,7 @@ def bins_of(predicted: Floats, true: Floats) -> list[Bin]:
     n = len(predicted)
     bins = min(MOST_BINS, max(1, n // FEWEST_ROWS))
     cuts = np.arange(1, bins) * n // bins
-    place = np.searchsorted(np.unique(np.sort(predicted)[cuts]), predicted, side="right")
+    place = np.searchsorted(np.sort(predicted)[cuts], predicted, side="right")
     members = [np.flatnonzero(place == number) for number in range(bins)]
     return [Bin(math.fsum(predicted[rows].tolist()) / len(rows), math.fsum(true[rows].tolist()) / len(rows), len(rows))
             for rows in members if len(rows)]
