@@ -84,6 +84,15 @@ def test_questions_are_as_promised(n, repeats):
     assert (before == X).all()
 
 
+@pytest.mark.parametrize("values, most", [(2**40, 2000), (700, 700), (1, 200)])
+def test_wide_rows_are_fewer(values, most, monkeypatch):
+    columns, encoding, X = table(3000)
+    monkeypatch.setattr("fastnn.tables.importance.MOST_VALUES", X.shape[1] * values)
+    asked = []
+    importances(lambda some, rows: asked.append(some.shape) or np.zeros(len(some)), encoding, X, np.arange(3000.0))
+    assert asked == [(most, X.shape[1])] * 4
+
+
 def test_repeats_differ():
     columns, encoding, X = table(700)
     asked = []

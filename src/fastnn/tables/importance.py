@@ -3,10 +3,11 @@
 This is the permutation importance of Breiman (2001) and of Fisher, Rudin and Dominici (2019). It changes no network
 and knows none: the caller answers. Of columns that say the same, none seems to matter, as the others still say it.
 
-The time is bounded, however large the table is: at most 2,000 rows are asked about, at most 400 times. Up to 200
-columns are changed one by one. Of more columns, stretches of neighbours are changed together at first. The stretch
-that matters most is then halved, again and again, until 400 answers are given or nothing is left that matters. So the
-columns that matter most are found, and one that was never alone has no number.
+The time is bounded, however large the table is. At most 400 questions are asked, and each is about 2,000 rows at most.
+Where rows are wide there are fewer, down to 200. Up to 200 columns are changed one by one. Of more columns, stretches
+of neighbours are changed together at first. The stretch that matters most is then halved, again and again, until all
+questions are asked or nothing is left that matters. So the columns that matter most are found, and one that was never
+alone has no number.
 """
 
 import heapq
@@ -25,6 +26,8 @@ from .scores import Integers, log_loss, some_rows
 Answers = Callable[[NDArray[np.float32], Integers], NDArray[np.floating]]
 
 MOST_ROWS = 2000        # that one question is about
+MOST_VALUES = 2**24     # in these, which take 64 MB, …
+FEWEST_ROWS = 200       # … unless so few rows have more
 MOST_REPEATS = 5        # of a question, where rows are few and chance is large
 ALONE = 200             # columns that are changed one by one
 STRETCHES = 100         # of neighbours, where there are more
@@ -54,8 +57,10 @@ def importances(outputs_of: Answers, encoding: Encoding, X: NDArray[np.float32],
     if X.ndim != 2 or X.shape != (len(y), sum(widths)) or not len(y):
         raise ValueError(f"X has shape {X.shape} and y has shape {y.shape}, but must be (n, {sum(widths)}) and (n,), "
                          "with one row at least")
-    rows = some_rows(len(X), MOST_ROWS, seed)
-    growth = Growth(outputs_of, X[rows], y[rows], rows, np.cumsum([0, *widths]).tolist(), seed)
+    most = min(MOST_ROWS, max(FEWEST_ROWS, MOST_VALUES // sum(widths)))
+    rows = some_rows(len(X), most, seed)
+    orders = [random_order(len(rows), seed, 1 + repeat) for repeat in range(min(MOST_REPEATS, most // len(rows)))]
+    growth = Growth(outputs_of, X[rows], y[rows], rows, np.cumsum([0, *widths]).tolist(), orders)
     names = [column.name for column in encoding.columns]
     found = columns_that_matter(growth.of, len(names))
     return {names[column]: found[column] for column in sorted(found, key=lambda column: (-found[column], column))}
@@ -65,10 +70,8 @@ class Growth:
     """The growth of the loss, as a function of the columns that are shuffled; `edges` are those of their features."""
 
     def __init__(self, outputs_of: Answers, X: NDArray[np.float32], y: NDArray[np.generic], rows: Integers,
-                 edges: list[int], seed: int) -> None:
-        self.outputs_of, self.X, self.y, self.rows, self.edges = outputs_of, X, y, rows, edges
-        self.orders = [random_order(len(y), seed, 1 + repeat)
-                       for repeat in range(min(MOST_REPEATS, max(1, MOST_ROWS // len(y))))]
+                 edges: list[int], orders: list[Integers]) -> None:
+        self.outputs_of, self.X, self.y, self.rows, self.edges, self.orders = outputs_of, X, y, rows, edges, orders
         self.unshuffled = loss(y, outputs_of(X, rows))
 
     def of(self, first: int, stop: int) -> float:
