@@ -17,6 +17,7 @@ import fastnn
 from fastnn import schedules
 from fastnn.cli import tables
 from fastnn.core import dispatch
+from fastnn.tables.reading import Table
 
 FOLDER = Path(__file__).parent.parent / "tests" / "data" / "golden" / fastnn.__version__
 ROWS, BATCH, SIZES = 24, 10, [4, 6, 5, 3]
@@ -38,6 +39,8 @@ def fractions(*shape, start=1):
 
 X, Y = 2 * fractions(ROWS, SIZES[0]) - 1, fractions(ROWS, SIZES[-1], start=50)
 CELLS = {"length": [f"{4 * x:.2f}" for x in X[:, 0]], "width": [f"{x + 7:.3f}" for x in X[:, 1]],
+         "metal": [["tin", "zinc", ""][row % 3] for row in range(ROWS)],
+         "day": [f"2024-{1 + row % 12:02}-{1 + row:02}" for row in range(ROWS)],
          "colour": ["red" if x > 0 else "blue" for x in X[:, 0]]}
 
 
@@ -72,10 +75,10 @@ def main():
         history = network.fit(X, Y, batch_size=BATCH, optimizer=network.optimizer or fastnn.SGD(0.1),
                               validation_data=(X / 2, Y), early_stopping=network.early_stopping)
         record[name] = {"predictions": predictions, "next_loss": history.loss[0], "next_digest": digest(network)}
-    table = tables.Table("golden.csv", CELLS)
-    network = tables.train(table, "colour", hidden=[6], epochs=20).network
-    network.save(FOLDER / "table.safetensors")
-    record["table"] = {"cells": CELLS, "predictions": list(tables.predictions(network, table))}
+    table = Table("golden.csv", CELLS)
+    model = fastnn.TableClassifier(2, hidden=[6], epochs=20).fit(table, "colour")
+    model.save(FOLDER / "table.safetensors")
+    record["table"] = {"cells": CELLS, "predictions": list(tables.predictions(model, table))}
     lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(value)}" for name, value in record.items())
     (FOLDER / "record.json").write_text(f"{{\n{lines}\n}}\n", encoding="utf-8")
 
