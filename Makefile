@@ -37,7 +37,7 @@ bench-kernels: build    ## time every kernel beside NumPy, and write benchmarks/
 
 RECORD = benchmarks/record/$(MACHINE)
 bench-record: build     ## MACHINE=amd-zen-5: record the benchmark three times for each condition (an hour, quiet), then bench-tables
-	@test -n "$(MACHINE)" || { echo "say which: make bench-record MACHINE=NAME, a name in benchmarks/tables.py" >&2; exit 1; }
+	@test -n "$(MACHINE)" || { echo "say which: make bench-record MACHINE=NAME, a name in benchmarks/speed_tables.py" >&2; exit 1; }
 	mkdir -p $(RECORD)
 	for run in a b c; do \
 	    $(BIN)/python -m fastnn bench --json $(RECORD)/float32-1-thread-$$run.json && \
@@ -45,10 +45,10 @@ bench-record: build     ## MACHINE=amd-zen-5: record the benchmark three times f
 	    $(BIN)/python -m fastnn bench --isa avx2 --json $(RECORD)/float32-avx2-$$run.json && \
 	    $(BIN)/python -m fastnn bench --dtype float64 --json $(RECORD)/float64-1-thread-$$run.json || exit; \
 	done
-	$(BIN)/python benchmarks/tables.py
+	$(BIN)/python benchmarks/speed_tables.py
 
 bench-tables: build     ## write the tables of README.md and docs/performance.md from benchmarks/record
-	$(BIN)/python benchmarks/tables.py
+	$(BIN)/python benchmarks/speed_tables.py
 
 sweep: build    ## time widths and batches, and draw docs/sweep.png
 	FASTNN_NUM_THREADS=1 $(BIN)/python benchmarks/sweep.py

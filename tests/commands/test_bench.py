@@ -195,7 +195,7 @@ def test_a_mistake_is_one_sentence(capsys, arguments, complaint):
 
 
 def test_the_best_peer_of_the_tables_took_part_in_every_run():
-    spec = spec_from_file_location("tables", ROOT / "benchmarks/tables.py")
+    spec = spec_from_file_location("speed_tables", ROOT / "benchmarks/speed_tables.py")
     tables = module_from_spec(spec)
     spec.loader.exec_module(tables)
     runs = [{"seconds": {"fastnn": [1.0], "numpy": [1.5], "jax": [1.2]}},

@@ -1,6 +1,6 @@
 """Writes the tables of README.md and docs/performance.md from the results in record/.
 
-    python benchmarks/tables.py
+    python benchmarks/speed_tables.py
 
 A folder has the results of one kind of processor. A file of them is named by its conditions and a letter for the run:
 float32-2-threads-b.json is a second run with two threads. A ratio is the median over the runs, a time the best of them.
@@ -18,7 +18,7 @@ from fastnn.bench.cells import CELLS
 from fastnn.bench.contenders import CONTENDERS, FastNN
 
 ROOT = Path(__file__).parent.parent
-BEGIN, END = "<!-- {name}: written by benchmarks/tables.py -->", "<!-- end of {name} -->"
+BEGIN, END = "<!-- {name}: written by benchmarks/speed_tables.py -->", "<!-- end of {name} -->"
 MACHINES = {"amd-zen-5": "AMD Zen 5", "amd-zen-4": "AMD Zen 4", "intel": "Intel"}     # README's table is the first's
 # Seconds a parameter: a square root and a division.
 ADAM = {"amd-zen-5": {"float32": 0.11e-9, "float64": 0.22e-9}, "amd-zen-4": {"float32": 0.34e-9, "float64": 0.68e-9}}
