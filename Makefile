@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 BENCH := -q benchmarks --benchmark-quiet --benchmark-max-time=0.2 --benchmark-min-rounds=3
 
-.PHONY: help build test nightly bench bench-kernels bench-record bench-tables sweep instructions lint docs wheel sanitize emulate \
+.PHONY: help build test nightly bench bench-kernels bench-record bench-tables compare-tables sweep instructions lint docs wheel sanitize emulate \
     valgrind free-threaded races refcounts open-mpi coverage seeded-bugs golden polynomials clean
 
 help:           ## print this list
@@ -49,6 +49,12 @@ bench-record: build     ## MACHINE=amd-zen-5: record the benchmark three times f
 
 bench-tables: build     ## write the tables of README.md and docs/performance.md from benchmarks/record
 	$(BIN)/python benchmarks/speed_tables.py
+
+compare-tables: build   ## DATA=FOLDER MACHINE=amd-zen-5: compare models of tables with the peers that are installed, record it, write it into docs (hours, quiet)
+	@test -n "$(DATA)" -a -n "$(MACHINE)" || { echo "say where tables are, and on what this is: make compare-tables DATA=FOLDER MACHINE=NAME" >&2; exit 1; }
+	mkdir -p $(DATA) $(RECORD)
+	$(BIN)/python benchmarks/tables/compare.py --data $(DATA) --json $(RECORD)/tables-a.json
+	$(BIN)/python benchmarks/tables/page.py
 
 sweep: build    ## time widths and batches, and draw docs/sweep.png
 	FASTNN_NUM_THREADS=1 $(BIN)/python benchmarks/sweep.py
