@@ -21,11 +21,11 @@ def over_all(compared):
     """One row a method, the best first: what counts over all tables."""
     summary = over_tables(compared)
     most = max((row["tables"] for row in summary.values()), default=0)
-    lines = ["| method | error | fit time | mean rank |", "|---|---|---|---|"]
+    lines = ["| method | error | fit time | mean rank | rows predicted a second |", "|---|---|---|---|---|"]
     for method, row in summary.items():
-        fewer = f" ({row['tables']} tables)" if row["tables"] < most else ""
+        fewer = f" ({row['tables']} of {most} tables)" if row["tables"] < most else ""
         lines.append(f"| {METHODS[method].title}{fewer} | {row['error_ratio']:.3f} | {row['fit_ratio']:.3g} "
-                     f"| {row['rank']:.1f} |")
+                     f"| {row['rank']:.1f} | {round(row['rows_a_second'], -3):,.0f} |")
     return lines
 
 

@@ -23,7 +23,8 @@ pytestmark = pytest.mark.any_isa
 
 
 def result(table, method, error, fit=1.0, split=0):
-    return {"table": table, "split": split, "method": method, "error": error, "fit": fit, "predict": 0.1}
+    return {"table": table, "split": split, "method": method, "error": error, "fit": fit, "predict": 0.1,
+            "test_rows": 1234}
 
 
 def test_two_classes_have_the_share_of_pairs_in_the_wrong_order():
@@ -65,9 +66,9 @@ def test_the_summary_has_geometric_means_and_mean_ranks_over_tables():
                result("y", scores.REFERENCE, 10.0, 2.0), result("y", "a", 20.0, 2.0)]
     summary = scores.over_tables(scores.relative(results))
     assert summary["a"] == {"error_ratio": pytest.approx(1.0), "fit_ratio": pytest.approx(2.0), "rank": 1.5,
-                            "tables": 2}
+                            "rows_a_second": pytest.approx(12340), "tables": 2}
     assert summary["b"] == {"error_ratio": pytest.approx(2.0), "fit_ratio": pytest.approx(0.5), "rank": 3,
-                            "tables": 1}
+                            "rows_a_second": pytest.approx(12340), "tables": 1}
     assert summary[scores.REFERENCE]["error_ratio"] == 1 and list(summary)[-1] == "b"
 
 
@@ -76,8 +77,8 @@ def test_the_page_shows_the_least_error_in_bold_and_what_is_missing():
                {**result("x", "linear", 0.1, 0.5), "rows": 1000, "columns": 3},
                {**result("y", scores.REFERENCE, 20_000.0), "rows": 50, "columns": 3}]
     compared = scores.relative(results)
-    assert page.over_all(compared)[2:] == ["| logistic, ridge (1 tables) | 0.500 | 0.5 | 1.0 |",
-                                           "| HistGradientBoosting | 1.000 | 1 | 1.5 |"]
+    assert page.over_all(compared)[2:] == ["| logistic, ridge (1 of 2 tables) | 0.500 | 0.5 | 1.0 | 12,000 |",
+                                           "| HistGradientBoosting | 1.000 | 1 | 1.5 | 12,000 |"]
     assert page.per_table(compared)[2:] == ["| x | 1,000 × 3 | **0.1** (0.50) | 0.2 (1.00) |",
                                             "| y | 50 × 3 | – | **20,000** (1.00) |"]
 
