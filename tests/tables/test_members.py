@@ -1,15 +1,17 @@
 """Members of a table's model: who learns from which rows, what is answered out of fold, and when training ends."""
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import fastnn
+from fastnn.tables import members
 from fastnn.tables.members import Folds, Settings, in_time, train
 
 pytestmark = pytest.mark.any_isa
-SETTINGS = Settings((8,), epochs=6, patience=6, batch_size=16, learning_rate=0.01, weight_decay=0.01)
+SETTINGS = Settings((8,), epochs=6, patience=6, batch_size=16, learning_rate=0.01, weight_decay=0.01, memory=0.5)
 
 
 def problem(n=100, classes=3, members=4, seed=0):
@@ -63,9 +65,27 @@ def test_answers_are_out_of_fold(members):
         assert network.optimizer is None
 
 
+@pytest.mark.parametrize("memory", [0.0, 0.75])
+def test_what_is_kept_is_the_running_mean_of_the_parameters(memory, monkeypatch):
+    X, y, folds = problem(members=1)
+    seen = []
+    on_epoch_end = members.RunningMean.on_epoch_end
+
+    def watched(self, fit):
+        seen.append(fit.network.get_parameters().astype(np.float64))
+        on_epoch_end(self, fit)
+
+    monkeypatch.setattr(members.RunningMean, "on_epoch_end", watched)
+    trained = train(X, y, folds, replace(SETTINGS, memory=memory), 3, 0)
+    epochs = trained.best_epochs[0]
+    shares = memory ** np.arange(epochs)[::-1]
+    mean = sum(share * each for share, each in zip(shares, seen, strict=False)) / shares.sum()
+    np.testing.assert_allclose(trained.networks[0].get_parameters(), mean, rtol=1e-6)
+
+
 def test_a_member_does_not_learn_from_its_own_fold():
     X, y, folds = problem()
-    settings = Settings((8,), 1, 1, 16, 0.01, 0.01)      # with one epoch, its fold cannot even choose
+    settings = Settings((8,), 1, 1, 16, 0.01, 0.01, 0.5)      # with one epoch, its fold cannot even choose
     before = train(X, y, folds, settings, 3, 0).networks
     changed, own = y.copy(), folds.own(2)
     n = len(folds.order)
@@ -110,15 +130,16 @@ class Listener:
     def __init__(self, error=None):
         self.epochs, self.ends, self.lock, self.error = [], 0, threading.Lock(), error
 
-    def on_epoch_end(self, fit):
+    def on_epoch_end(self, epoch, loss):
         assert self.lock.acquire(blocking=False)
-        self.epochs.append(fit.epoch)
+        self.epochs.append(epoch)
         self.lock.release()
         if self.error is not None:
             raise self.error
 
-    def on_fit_end(self, fit):
+    def on_fit_end(self, left):
         self.ends += 1
+        self.left = left
 
 
 def test_each_epoch_is_told_by_one_thread_at_a_time():
@@ -135,7 +156,7 @@ def test_an_interrupt_stops_all_members(threads):
     fastnn.set_num_threads(threads)
     try:
         with pytest.raises(KeyboardInterrupt):
-            train(X, y, folds, Settings((8,), 10_000, 10_000, 16, 0.01, 0.01), 3, 0, listener)
+            train(X, y, folds, Settings((8,), 10_000, 10_000, 16, 0.01, 0.01, 0.5), 3, 0, listener)
     finally:
         fastnn.set_num_threads(None)
     assert len(listener.epochs) <= 4       # each of those that had begun, once
@@ -143,7 +164,7 @@ def test_an_interrupt_stops_all_members(threads):
 
 def test_a_member_stops_when_nothing_gets_better():
     X, y, folds = problem()
-    settings = Settings((8,), 500, 3, 16, 0.05, 0.0)
+    settings = Settings((8,), 500, 3, 16, 0.05, 0.0, 0.5)
     trained = train(X, y, folds, settings, 3, 0)
     for losses, best in zip(trained.losses, trained.best_epochs, strict=True):
         assert len(losses) == best + 3 < 500
@@ -151,7 +172,7 @@ def test_a_member_stops_when_nothing_gets_better():
 
 def test_a_time_budget_lowers_the_number_of_epochs():
     X, y, folds = problem()
-    many = Settings((8,), 10_000_000, 9, 16, 0.01, 0.01)
+    many = Settings((8,), 10_000_000, 9, 16, 0.01, 0.01, 0.5)
     short, long = (in_time(X, y, folds, many, 3, budget) for budget in (1e-6, 1e6))
     assert short.epochs == 1 and 1 < long.epochs <= many.epochs
     assert in_time(X, y, folds, SETTINGS, 3, 1e6) == SETTINGS

@@ -12,8 +12,8 @@ from .members import Settings
 SIZES = ((2_500, 16, 100), (10_000, 32, 40), (40_000, 64, 30), (float("inf"), 128, 20))
 
 
-def settings_for(rows: int) -> Settings:
-    """Those for a table of so many rows that train."""
+def settings_for(rows: int, members: int) -> Settings:
+    """Those for a table of so many rows that train. Members average each other, so each remembers less."""
     batch_size, epochs = next((batch, epochs) for most, batch, epochs in SIZES if rows <= most)
     return Settings(hidden=(128, 128), epochs=epochs, patience=epochs // 5, batch_size=batch_size,
-                    learning_rate=2e-3, weight_decay=0.01)
+                    learning_rate=2e-3, weight_decay=0.01, memory=0.75 if members == 1 else 0.5)

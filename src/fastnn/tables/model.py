@@ -117,7 +117,7 @@ class TableModel:
             raise ValueError(f"there are {rows} rows to learn from, but {members} members need {2 * members}: pass "
                              "fewer members")
         width = len(recipe.encoding.names())
-        settings = settings_for(rows)
+        settings = settings_for(rows, members)
         if self.hidden is not None:
             hidden = sequence("hidden", self.hidden, "be the sizes of the hidden layers")
             settings = replace(settings, hidden=tuple(checked_integer("hidden", size, 1) for size in hidden))

@@ -9,12 +9,9 @@ import importlib.util
 import sys
 from contextlib import suppress
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..training.progress import is_terminal, say
-
-if TYPE_CHECKING:
-    from ..training.fit import Fit
 
 
 class Progress:
@@ -23,28 +20,30 @@ class Progress:
     def __init__(self, members: int, epochs: int) -> None:
         self.total, self.done, self.start = members * epochs, 0, monotonic()
         self.what = f"{members} networks of {epochs} epochs" if members > 1 else f"{epochs} epochs"
+        self.loss = float("nan")
         self.bar: Any = None
         if (is_terminal() or "ipykernel" in sys.modules) and importlib.util.find_spec("tqdm") is not None:
             from tqdm.auto import tqdm
             with suppress(Exception):       # as where there is no console
                 self.bar = tqdm(total=self.total, unit="epoch", dynamic_ncols=True, desc=self.what)
 
-    def on_epoch_end(self, fit: Fit) -> None:
+    def on_epoch_end(self, epoch: int, loss: float) -> None:
         """Counts an epoch of a member."""
-        self._count(1, fit)
+        self.loss = loss
+        self._count(1)
 
-    def on_fit_end(self, fit: Fit) -> None:
-        """Counts the epochs that a member left out, as it had stopped before them."""
-        self._count(fit.epochs - fit.epoch, fit)
+    def on_fit_end(self, left: int) -> None:
+        """Counts the epochs that a member left out."""
+        self._count(left)
 
-    def _count(self, epochs: int, fit: Fit) -> None:
+    def _count(self, epochs: int) -> None:
         before, self.done = self.done, self.done + epochs
         if self.bar is not None:
             with suppress(Exception):
                 self.bar.update(epochs)
         elif before * 10 // self.total < self.done * 10 // self.total:
             left = (monotonic() - self.start) / self.done * (self.total - self.done)
-            say(f"{self.done / self.total:4.0%} of {self.what}: validation loss {fit.history.validation_loss[-1]:.4g}, "
+            say(f"{self.done / self.total:4.0%} of {self.what}: validation loss {self.loss:.4g}, "
                 f"about {left:.0f} s left")
 
     def close(self) -> None:
