@@ -4,6 +4,7 @@ import builtins
 import contextlib
 import io
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,8 +26,9 @@ def test_example():
 @pytest.mark.any_isa
 def test_every_block_of_python_runs(tmp_path, monkeypatch):
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
     names = {}
     output = io.StringIO()
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(io.StringIO()):
@@ -44,6 +46,8 @@ def test_every_block_of_python_runs(tmp_path, monkeypatch):
     X = names["X"] / 16
     assert (names["again"].predict(X) == names["net"].predict(X)).all()
     assert names["mlp"].score(X, names["y"]) > 0.98
+    assert names["model"].report_.scores["accuracy"] > 0.95
+    assert Path("flowers.safetensors").exists() and Path("flowers.h").exists()
 
 
 def numbers(text):

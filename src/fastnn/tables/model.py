@@ -71,11 +71,18 @@ class TableModel:
         self.progress = progress
 
     def fit(self, X: Any, y: Any) -> Self:
-        """Learns a column of a table from the others.
+        """Learns a column of a table from the others, and returns itself.
 
-        X is a path, a frame (pandas, polars, pyarrow), a dict of columns, or an array (n, columns). y is the name of
-        the column to learn, or the target itself, one value a row. Rows of a named target that hold nothing are left
-        out. ValueError for what nothing can be learned from; then the model is as it was.
+        A fit begins anew. TypeError for what is no table, ValueError for one from which nothing can be learned, such
+        as fewer than 20 rows with a target; OSError for a file that cannot be read. Then the model is as it was.
+
+        Parameters
+        ----------
+        X : path, frame, dict of columns, array (n, columns) or list of rows
+            A file is CSV or its kin, also compressed, Excel or Parquet; a frame is of pandas, polars or pyarrow.
+            Cells are numbers, text, dates or gaps. Columns without names are called "0", "1", …
+        y : str, or sequence (n,)
+            The name of the column to learn, or the target itself. Rows in which it is a gap are left out.
         """
         table, target = table_and_target(X, y)
         task = task_of(table, target, self.kind, drop=texts("drop", self.drop), kinds=self.kinds,
@@ -153,7 +160,8 @@ class TableModel:
 
         The loss is the mean log-loss for classes, and the mean squared error over the target's variance for numbers;
         a column is taken away by shuffling it among the rows (permutation importance: Breiman, "Random Forests",
-        2001). Without arguments it is what `fit` measured out of fold; else it is measured on these rows.
+        2001). Without arguments it is what `fit` measured out of fold, of the 30 most important columns. Else it is
+        measured on up to 2,000 of these rows, which are passed as to `score`.
         """
         self._check_fitted()
         if X is None:
@@ -172,7 +180,7 @@ class TableModel:
         return importances(answers, recipe.encoding, recipe.encoding.apply(columns, rows=rows[some]), truth[some])
 
     def save(self, path: Path) -> None:
-        """Writes the model to one file, in clear text but for the weights: no pickle, no code.
+        """Writes model and report to one safetensors file, in clear text but for the weights: no pickle, no code.
 
         Whatever happens, the file is the old one or the new one. OSError where it cannot be written.
         """
@@ -182,17 +190,30 @@ class TableModel:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """The model that `save` wrote. FormatError for any other file, and for a model of the other kind."""
+        """The model that `save` or `fastnn train` wrote.
+
+        FormatError for any other file, and for a model of the other class. Of the constructor's arguments a file
+        knows `members` alone: a fit of the loaded model has the defaults of the others.
+        """
         return loaded(cls, file.load(path), path)
 
     def to_onnx(self, path: Path) -> None:
-        """Writes the whole to an ONNX file: cells go in, the answer comes out. See `fastnn.tables.onnx_export`."""
+        """Writes the whole to an ONNX file: values of columns go in, the answer comes out (`pip install onnx`).
+
+        Each column is an input (n, 1) of its name: double for a number (NaN is a gap) and a date (seconds since 1970),
+        string for text (empty is a gap), without spaces around it. Outputs are "prediction" (n, 1), double; or "label"
+        (n,), int64 or string, and "probabilities" (n, n_classes), float. It needs opset 13 and ai.onnx.ml 2.
+        """
         self._check_fitted()
         from .onnx_export import to_onnx
         to_onnx(self.recipe_, self.networks_, path)
 
     def to_c(self, path: Path) -> None:
-        """Writes the whole to one C99 header without dependencies. See `fastnn.tables.c_export`."""
+        """Writes the whole to one header of C99, which C++ takes too, without dependencies.
+
+        A row is a struct with a member for each column: double for a number or a date (seconds since 1970; NAN is a
+        gap), `const char *` for text (NULL is a gap). The comment at its head says how to call it, and it tests itself.
+        """
         self._check_fitted()
         from .c_export import to_c
         to_c(self.recipe_, self.networks_, path)
@@ -227,42 +248,46 @@ class TableModel:
 class TableClassifier(TableModel):
     """Classes, learned from a table as it stands: text, dates, gaps and numbers in any column.
 
-    Columns are encoded (numbers also by piecewise-linear bins: Gorishniy et al., 2022; text and dates by features of
-    0 and 1), and `members` networks learn from them. Each is validated on its own part of the rows; the answer is the
-    mean of their probabilities.
+    Columns are encoded: numbers scaled and in piecewise-linear bins (Gorishniy, Rubachev, Babenko, "On Embeddings for
+    Numerical Features in Tabular Deep Learning", 2022), categories by features of 0 and 1, dates by days and parts of
+    the calendar. `members` networks learn from them, by AdamW under a cosine. Each is validated on its own part of the
+    rows, and the answer is the mean of their probabilities. It is scikit-learn's kind of estimator, without needing it.
 
     Parameters
     ----------
     members : int
-        Networks: 8 are better by some 6 % than 1, and take eight times as long.
+        Networks: 8 have some 9 % less error than 1, and take eight times as long. 1 has a part of its own, too.
     hidden : sequence of int, optional
-        The sizes of the hidden layers. None chooses by the size of the table, as for the next.
+        The sizes of the hidden layers. None is (128, 128).
     epochs : int, optional
-        Passes over the rows.
+        Passes over the rows, at most: a member keeps its best one, and stops when a fifth of them brought nothing.
+        None is 100 for small tables, down to 20 for large ones.
     drop : sequence of str
         Columns to leave out.
     kinds : dict, optional
         What columns are, {name: "number", "category", "date" or "text"}; found out otherwise. Text is left out.
     missing : sequence of str
-        Texts that are gaps, such as "-200". Empty cells are, and among numbers also NA, ? and their kin.
+        Texts that are gaps, such as "-200". Empty cells are, and among numbers and dates also NA, ? and their kin.
     time_budget : float, optional
-        Seconds within which training is to end. It has as many epochs as fit.
+        Seconds within which training is to end. It has as many epochs as fit into them.
     seed : int
-        Of weights, order and folds. The same seed gives the same bits on every machine, without a time budget.
+        Of weights, order and folds, from 0. The same seed gives the same bits on every machine and for any number of
+        threads, without a time budget.
     progress : bool
-        Whether to show how far training is, and when it is likely to end.
+        Whether to show how far training is, and when it is likely to end: a bar of tqdm, or lines on standard error.
 
     Attributes
     ----------
     classes_ : array (n_classes,)
         Labels, sorted. Whole numbers are integers, also where a file holds them as text.
     report_ : Report
-        What the model is worth out of fold; `print(model.report_.text())`. None where a file has none.
+        What the model is worth out of fold: `print(model.report_)`.
     recipe_ : Recipe
-        How columns are read and encoded.
+        How columns are read, `recipe_.readings`, and encoded: `recipe_.encoding.names()` are the features.
     networks_ : list of Network
+        The members, in float32: from features (n, width) to probabilities.
     n_features_in_ : int
-        Columns of the table that it was fitted on, without the target.
+        Columns of the table that it was fitted on, without the target; of a loaded model, those it learned from.
 
     Examples
     --------
@@ -271,6 +296,10 @@ class TableClassifier(TableModel):
     >>> model = fastnn.TableClassifier(members=2, epochs=30).fit(table, "colour")
     >>> model.predict({"petals": [5, 4]})
     array(['red', 'blue'], dtype='<U5')
+    >>> model.predict_proba({"petals": [5, 4, None]}).shape
+    (3, 3)
+    >>> model.report_.rows, sorted(model.report_.scores)
+    (32, ['accuracy', 'auc', 'log_loss'])
     """
 
     kind = "classification"
@@ -282,15 +311,22 @@ class TableClassifier(TableModel):
         return np.array(self.recipe_.classes)
 
     def predict(self, X: Any) -> NDArray[Any]:
-        """The likeliest class (n,) of each row of a table as `fit` takes it."""
+        """The likeliest class (n,) of each row of a table, of `classes_`.
+
+        X is as in `fit`, with or without the target and other columns. ValueError where a column is missing or a cell
+        cannot be read; gaps, and categories that no row had before, are answered for.
+        """
         return self.classes_[self.answers(X).argmax(axis=1)]
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
-        """The probability (n, n_classes) of each class."""
+        """The probability (n, n_classes) of each class, in the order of `classes_`, float64. X is as in `predict`."""
         return self.answers(X)
 
     def score(self, X: Any, y: Any = None) -> float:
-        """The accuracy: the share of rows whose class is right. Without y the table must have the target's column."""
+        """The accuracy: the share of rows whose class is right, of those with a target.
+
+        y is as in `fit`; without it the table must have the target's column. A class that `fit` never saw is wrong.
+        """
         columns, rows, truth = self._with_truth(X, y)
         answers = self.recipe_.answers(self.networks_, columns)[rows]
         return float(np.mean(answers.argmax(axis=1) == truth))
@@ -302,11 +338,17 @@ class TableClassifier(TableModel):
 class TableRegressor(TableModel):
     """Numbers, learned from a table as it stands: text, dates, gaps and numbers in any column.
 
-    It is as `TableClassifier`, but for `predict`, which gives numbers, and `score`, which is r².
+    It has the parameters and attributes of `fastnn.TableClassifier`, but for `classes_`. `predict` gives numbers: mean
+    + scale times the mean of the members' outputs, as they learn the target with mean 0 and deviation 1 (`recipe_.mean`
+    and `recipe_.scale`) by its mean squared error.
 
+    Examples
+    --------
     >>> import fastnn
-    >>> table = {"size": [1.0, 2.0, 3.0, None, 2.5] * 8, "price": [10.0, 20.0, 30.0, 20.0, 25.0] * 8}
+    >>> table = {"size": [1.0, 2.0, 3.0, None] * 10, "price": [10.0, 20.0, 30.0, 20.0, 11.0, 19.0, 31.0, 21.0] * 5}
     >>> model = fastnn.TableRegressor(members=2).fit(table, "price")
+    >>> model.predict({"size": [2.0, None]}).shape
+    (2,)
     >>> model.score(table) > 0.9
     True
     """
@@ -314,11 +356,18 @@ class TableRegressor(TableModel):
     kind = "regression"
 
     def predict(self, X: Any) -> NDArray[np.float64]:
-        """The number (n,) for each row of a table as `fit` takes it."""
+        """The number for each row of a table, (n,) float64.
+
+        X is as in `fit`, with or without the target and other columns. ValueError where a column is missing or a cell
+        cannot be read; gaps, and categories that no row had before, are answered for.
+        """
         return self.answers(X)
 
     def score(self, X: Any, y: Any = None) -> float:
-        """r²: 1 is perfect, 0 as good as the mean. Without y the table must have the target's column."""
+        """r² of the rows with a target: 1 is perfect, 0 as good as the mean.
+
+        y is as in `fit`; without it the table must have the target's column.
+        """
         columns, rows, truth = self._with_truth(X, y)
         return float(r2(truth, self.recipe_.answers(self.networks_, columns)[rows, None]))
 

@@ -44,7 +44,8 @@ NUMBER_SCORES = ({"rmse", "mae", "r2"},)
 class Report:
     """How well a table model predicts rows that did not train the network that predicts them.
 
-    Printed, a report is some lines. Numbers are rounded: scores to 6 digits, all others to 5.
+    Printed, a report is some lines. Numbers are rounded: scores to 6 digits, all others to 5. `fit` makes it; it is not
+    changed afterwards.
     """
 
     target: str
