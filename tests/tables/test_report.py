@@ -283,13 +283,14 @@ def test_a_report_from_a_file_makes_the_page_without_the_seconds(page):
 
 def test_settings_of_matplotlib_do_not_matter_and_do_not_change(page):
     import matplotlib
+    from matplotlib import pyplot
+    figures = pyplot.get_fignums()      # of other tests
     expected = page(classified())
     with matplotlib.rc_context({"font.size": 20, "axes.facecolor": "red", "text.usetex": True, "axes.grid": True}):
         before = dict(matplotlib.rcParams)
         assert page(classified()) == expected
         assert dict(matplotlib.rcParams) == before
-    pyplot = sys.modules.get("matplotlib.pyplot")
-    assert pyplot is None or not pyplot.get_fignums()
+    assert pyplot.get_fignums() == figures
 
 
 def test_without_matplotlib_there_is_a_sentence(monkeypatch):
