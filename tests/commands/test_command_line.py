@@ -418,3 +418,27 @@ def test_ctrl_c(folder, capsys, monkeypatch):
     monkeypatch.setattr(fastnn.TableClassifier, "fit_task", interrupted)
     code, _, err = run(capsys, "train", "flowers.csv", "--target", "species")
     assert (code, err, Path("model.safetensors").exists()) == (130, "fastnn: interrupted\n", False)
+
+
+def test_a_report_does_not_take_the_place_of_the_model(folder, capsys):
+    for out, page in (("m", "m"), ("m", "./m"), (str(Path("m").absolute()), "m")):
+        code, _, err = run(capsys, "train", "flowers.csv", "--target", "species", "--out", out, "--report", page)
+        assert code == 1 and f"--report is '{page}', which is --out, too; give another name" in err
+        assert not Path("m").exists()
+
+
+def test_a_model_that_finds_its_disk_full_is_saved_elsewhere(folder, capsys, monkeypatch):
+    save = fastnn.TableClassifier.save
+
+    def full(model, path):
+        if path == "m":
+            raise OSError(28, "No space left on device", path)
+        save(model, path)
+
+    monkeypatch.setattr(fastnn.TableClassifier, "save", full)
+    code, _, err = run(capsys, "train", "flowers.csv", "--target", "species", "--out", "m", "--members", "1",
+                       "--epochs", "1")
+    other = err.splitlines()[-1].rpartition("; the model was saved as ")[2]
+    assert code == 1 and "No space left on device" in err and fastnn.TableClassifier.load(other).classes_.size == 3
+    Path(other).unlink()
+    Path(other).parent.rmdir()

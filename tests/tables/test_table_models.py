@@ -246,3 +246,26 @@ def test_parameters_are_read_and_set():
     assert learner.set_params(epochs=7) is learner and learner.epochs == 7
     with pytest.raises(ValueError, match="'n_members' is no parameter of TableClassifier"):
         learner.set_params(n_members=3)
+
+
+def test_a_model_is_kept_where_its_report_fails(monkeypatch, tmp_path):
+    def fails(*arguments):
+        raise ValueError("y or predictions hold NaN")
+
+    monkeypatch.setattr(model, "report_of", fails)
+    learner = fastnn.TableRegressor(**QUICK)
+    with pytest.warns(UserWarning, match="trained, but there is no report: y or predictions hold NaN"):
+        learner.fit(without(table(), "kind"), "y")
+    learner.save(tmp_path / "m")
+    assert fastnn.TableRegressor.load(tmp_path / "m").report_ is None
+
+
+def test_another_report_is_refused_as_a_file_is(classifier, tmp_path):
+    classifier.save(tmp_path / "m")
+    description, tensors = read_model(tmp_path / "m")
+    for report in ({}, {**description["table_model"]["report"], "rows": -1}):
+        description["table_model"]["report"] = report
+        write_model(tmp_path / "m", description, tensors)
+        for load in (fastnn.TableClassifier.load, model.opened):
+            with pytest.raises(FormatError, match="m is not a valid model: the report"):
+                load(tmp_path / "m")

@@ -11,6 +11,7 @@ import io
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -128,7 +129,9 @@ def train(options: argparse.Namespace) -> None:
     check_out(options.out, options.data)
     if options.report is not None:
         library("matplotlib", "Matplotlib", "plot", "--report")
-        check_out(options.report, options.data, options.out, option="--report")
+        check_out(options.report, options.data, option="--report")
+        if os.path.realpath(options.report) == os.path.realpath(options.out):
+            raise ValueError(f"--report is {options.report!r}, which is --out, too; give another name")
     table = read_table(options.data, options.separator, False if options.no_header else None)
     kinds = dict(options.kinds)
     drop = [*options.drop, *(name for name, kind in kinds.items() if kind == "drop")]
@@ -148,16 +151,25 @@ def train(options: argparse.Namespace) -> None:
     print_result(f"{options.target}: {what}, from {len(task.columns)} columns")
     sys.stdout.flush()
     model.fit_task(task, len(table.cells) - 1)
-    model.save(options.out)
+    save(model, options.out)
     report = model.report_
-    assert report is not None
-    for line in report.text().splitlines():
+    for line in [] if report is None else report.text().splitlines():
         print_result(line)
     print_result(f"saved {options.out}")
-    if options.report is not None:
+    if options.report is not None and report is not None:
         from ..tables.page import page
         replace_file(options.report, page(report).encode())
         print_result(f"saved {options.report}")
+
+
+def save(model: TableClassifier | TableRegressor, path: str) -> None:
+    """Saves what was trained; elsewhere, where the disk has become full or the folder is gone meanwhile."""
+    try:
+        model.save(path)
+    except OSError as error:
+        other = Path(tempfile.mkdtemp(prefix="fastnn-")) / Path(path).name
+        model.save(other)
+        raise OSError(f"{error}; the model was saved as {other}") from None
 
 
 def add_predict(commands: Any) -> None:
@@ -180,10 +192,10 @@ def predict(options: argparse.Namespace) -> None:
                          "fastnn.load and call predict")
     table = read_table(options.data, options.separator, False if options.no_header else None,
                        list(model.recipe_.readings))
-    rows = list(tables.predictions(model, table))
+    rows = tables.predictions(model, table)
     if options.out is None:
         if sys.stdout.isatty():
-            rows = [[printable(cell) for cell in row] for row in rows]
+            rows = ([printable(cell) for cell in row] for row in rows)
         csv.writer(sys.stdout, lineterminator="\n").writerows(rows)
         sys.stdout.flush()          # here: if the reader of a pipe has ended, `main` handles the error
     else:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import inspect
 import os
+import sys
+import warnings
 from dataclasses import replace
 from itertools import pairwise
 from time import monotonic
@@ -105,8 +107,12 @@ class TableModel:
         finally:
             if progress is not None:
                 progress.close()
-        self.report_ = report_of(task, folds, trained, X, settings, monotonic() - start)
         self.recipe_, self.networks_, self.n_features_in_ = recipe, trained.networks, n_features
+        self.report_ = None
+        try:
+            self.report_ = report_of(task, folds, trained, X, settings, monotonic() - start)
+        except (ArithmeticError, MemoryError, ValueError) as error:     # a model is worth more than its report
+            warnings.warn(f"the model is trained, but there is no report: {error}", stacklevel=2)
         return self
 
     def settings(self, task: Task) -> Settings:
@@ -141,7 +147,9 @@ class TableModel:
 
     def _check_fitted(self) -> None:
         if not self.__sklearn_is_fitted__():
-            raise ValueError(f"this {type(self).__name__} has learned nothing yet: call fit first")
+            learn = sys.modules.get("sklearn.exceptions")       # whoever catches its error has imported it
+            raise (ValueError if learn is None else learn.NotFittedError)(
+                f"this {type(self).__name__} has learned nothing yet: call fit first")
 
     def _with_truth(self, X: Any, y: Any) -> tuple[dict[str, Column], NDArray[np.intp], NDArray[Any]]:
         """(columns, the rows with a target, of these the number of the class, or the number itself)."""
@@ -383,7 +391,10 @@ def loaded(kind: type[T], contents: file.Contents, path: Path) -> T:
     model = kind(members=len(contents.networks))
     model.recipe_, model.networks_ = contents.recipe, contents.networks
     model.n_features_in_ = len(contents.recipe.readings)
-    model.report_ = None if contents.report is None else Report.from_metadata(contents.report)
+    try:
+        model.report_ = None if contents.report is None else Report.from_metadata(contents.report)
+    except ValueError as error:
+        raise FormatError(f"{path} is not a valid model: {error}") from None
     return model
 
 
