@@ -85,16 +85,29 @@ def test_a_missing_column_is_named(classifier):
 
 
 @pytest.mark.parametrize("labels, meant", [
-    ([0, 1], [0, 1]), ([False, True], [False, True]), (["b", "a"], ["b", "a"]), (["10", "9"], [10, 9]),
-    ([1.0, 2.0], [1, 2]), ([0.5, 1.5], [0.5, 1.5]), (["1", "one"], ["1", "one"]),
+    ([0, 1], [0, 1]), ([False, True], [False, True]), (["b", "a"], ["b", "a"]), (["10", "9"], ["10", "9"]),
+    ([1.0, 2.0], [1, 2]), ([0.5, 1.5], [0.5, 1.5]), (["1", "one"], ["1", "one"]), (["007", "7"], ["007", "7"]),
+    (["True", "False"], ["True", "False"]), (["NA", "x"], ["NA", "x"]), ([2**60, 2**60 + 1], [str(2**60), str(2**60 + 1)]),
+    (np.array(["1", "2"]), ["1", "2"]), (np.array(["1", "2"], object), ["1", "2"]),
 ])
 def test_labels_come_back_as_they_are_meant(labels, meant):
     X = {"x": [number // 2 for number in range(40)]}
-    trained = fastnn.TableClassifier(**QUICK).fit(X, labels * 20)
+    labels = list(labels) * 20 if isinstance(labels, list) else np.tile(labels, 20)
+    trained = fastnn.TableClassifier(**QUICK).fit(X, labels)
     assert trained.classes_.tolist() == sorted(meant)
     assert {type(label) for label in trained.classes_.tolist()} == {type(label) for label in meant}
     right = [answer == label for answer, label in zip(trained.predict(X).tolist(), meant * 20, strict=True)]
-    assert trained.score(X, labels * 20) == np.mean(right)
+    assert trained.score(X, labels) == np.mean(right)
+
+
+def test_labels_of_a_named_column_are_numbers_where_they_are_written_so(tmp_path):
+    X = {"x": [number // 2 for number in range(40)]}
+    for column, classes in ((["10", "9"], [9, 10]), (["True", "False"], [False, True]), (["a", "NA"], ["NA", "a"])):
+        (tmp_path / "t.csv").write_text("x,t\n" + "".join(map("{},{}\n".format, X["x"], column * 20)))
+        for source in ({**X, "t": column * 20}, tmp_path / "t.csv"):
+            trained = fastnn.TableClassifier(**QUICK).fit(source, "t")
+            assert trained.classes_.tolist() == classes and type(trained.classes_.tolist()[0]) is type(classes[0])
+            assert trained.score(source) > 0.2
 
 
 def test_a_target_may_stand_beside_the_table():

@@ -23,6 +23,7 @@ from ..network import Network, load
 from ..storage.model_file import FormatError
 from ..training.metrics import r2
 from . import file
+from .cells import is_missing
 from .defaults import settings_for
 from .frames import table_from
 from .importance import MOST_ROWS, importances
@@ -87,7 +88,10 @@ class TableModel:
             The name of the column to learn, or the target itself. Rows in which it is a gap are left out.
         """
         table, target = table_and_target(X, y)
-        task = task_of(table, target, self.kind, drop=texts("drop", self.drop), kinds=self.kinds,
+        kinds = dict(self.kinds or {})
+        if self.kind == "classification" and not isinstance(y, str) and holds_texts(y):
+            kinds.setdefault(target, "category")        # labels come back as they came: "1" is no 1
+        task = task_of(table, target, self.kind, drop=texts("drop", self.drop), kinds=kinds,
                        missing=texts("missing", self.missing))
         return self.fit_task(task, len(table.cells) - 1)
 
@@ -287,7 +291,8 @@ class TableClassifier(TableModel):
     Attributes
     ----------
     classes_ : array (n_classes,)
-        Labels, sorted. Whole numbers are integers, also where a file holds them as text.
+        Labels, sorted: texts where y holds texts. Of a named column whole numbers are integers, also where a file
+        holds them as text.
     report_ : Report
         What the model is worth out of fold: `print(model.report_)`.
     recipe_ : Recipe
@@ -433,6 +438,13 @@ def table_and_target(X: Any, y: Any) -> tuple[Table, str]:
         raise ValueError(f"y has {len(goal)} rows, but X has {len(table)}")
     name = next(name for name in (Y, *map("y{}".format, range(len(table.cells) + 1))) if name not in table.cells)
     return replace(table, cells={**table.cells, name: goal.cells[Y]}), name
+
+
+def holds_texts(values: Any) -> bool:
+    """Whether these are texts, and perhaps gaps."""
+    array = np.asarray(values)
+    known = [value for value in array.ravel().tolist() if not is_missing(value)] if array.dtype.kind == "O" else []
+    return array.dtype.kind in "UST" or (len(known) > 0 and all(isinstance(value, str) for value in known))
 
 
 def targets_of(recipe: Recipe, y: NDArray[Any]) -> NDArray[Any]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, cast
 import numpy as np
 
 from ..scaling import Scaling
+from .cells import WHOLE
 from .columns import Column, column_of, columns_of
 from .encoding import Encoding
 from .giveaways import adds_up, gives_away
@@ -61,6 +62,8 @@ def task_of(table: Table, target: str, kind: Kind | None = None, *, drop: Sequen
         y = numbers_of(goal, rows, table)
         mean, scale = (float(part[0]) for part in vars(Scaling.of(y[:, None])).values())
         return Task(Recipe(target, readings, encoding, None, mean, scale), columns, rows, y, said)
+    if target not in (kinds or {}) and set(labels) <= {"False", "True"}:     # as Python writes them
+        labels = [label == "True" for label in labels]
     classes, places = classes_of(labels, goal, table)
     return Task(Recipe(target, readings, encoding, classes), columns, rows, places, said)
 
@@ -133,7 +136,7 @@ def labels_of(goal: Column, rows: NDArray[np.intp], table: Table, kind: Kind | N
     whole = bool((values == np.floor(values)).all())
     if kind == "regression" or (kind is None and not (whole and len(np.unique(values)) <= MOST_CLASSES)):
         return None
-    if goal.reading.notation != PLAIN:
+    if goal.reading.notation != PLAIN or np.abs(values).max() > WHOLE:      # beyond it different ones are equal
         return texts_in(table, goal, rows)
     return [int(value) for value in values.tolist()] if whole else values.tolist()
 
@@ -157,8 +160,6 @@ def numbers_of(goal: Column, rows: NDArray[np.intp], table: Table) -> NDArray[np
 def classes_of(labels: Sequence[Label], goal: Column, table: Table) -> tuple[tuple[Label, ...], NDArray[np.intp]]:
     """(the classes, sorted; of each label its place among them). ValueError where these can hardly be classes."""
     distinct = set(labels)
-    if distinct <= {"False", "True"}:           # as Python writes them
-        labels, distinct = [label == "True" for label in labels], {label == "True" for label in distinct}
     if len(distinct) > len(labels) / 2:
         raise ValueError(f"{table.path}: column {goal.name!r} has {len(distinct)} different values in {len(labels)} "
                          "rows, which are too many to be classes")
@@ -174,7 +175,9 @@ def truth_of(recipe: Recipe, table: Table,
              target: str) -> tuple[NDArray[np.intp], NDArray[np.intp] | NDArray[np.float64]]:
     """(the rows of another table that have a target; of these the number of the class, -1 for a class that the recipe
     does not know, or the number itself)."""
-    goal = column_of(target, table.column(target), target=True, first_row=table.first_row)
+    texts = recipe.classes is not None and all(isinstance(label, str) for label in recipe.classes)
+    goal = column_of(target, table.column(target), "category" if texts else None, target=True,
+                     first_row=table.first_row)
     rows = np.flatnonzero([value is not None and value == value for value in goal.values])
     if not len(rows):
         raise ValueError(f"{table.path}: column {target!r} is empty in each row, but must hold what is true")
