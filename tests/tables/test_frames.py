@@ -200,15 +200,16 @@ def test_names_become_text_each_of_its_own():
     ([], "the list has no rows"), ([[]], "the list has no columns"), (np.zeros((0, 3)), "the ndarray has no rows"),
     (np.zeros((3, 0)), "the ndarray has no columns"), (np.zeros(0, "f4, i4"), "the ndarray has no rows"),
     ({"a": [1, 2], "b": [1]}, "the dict: column 'b' has 1 cells, but column 'a' has 2; all must have as many"),
-    ([[1, 2], [3]], "the list: row 1 has 1 cells, but row 0 has 2; all must have as many")])
+    ([[1, 2], [3]], "the list: row 1 has 1 cells, but row 0 has 2; all must have as many"),
+    (np.zeros(3), r"the ndarray has shape \(3,\), but a table has rows and columns"),
+    (np.zeros((2, 2, 2)), r"the ndarray has shape \(2, 2, 2\)")])
 def test_a_table_without_cells_or_of_uneven_columns_is_refused(data, sentence):
     with pytest.raises(ValueError, match=f"^{sentence}"):
         table_from(data)
 
 
 @pytest.mark.parametrize("data, sentence", [
-    (np.zeros(3), r"the ndarray has shape \(3,\), but a table has rows and columns"),
-    (np.zeros((2, 2, 2)), r"the ndarray has shape \(2, 2, 2\)"), (5, "the int is no table"),
+    (5, "the int is no table"),
     (None, "the NoneType is no table; pass an array, a list or a frame"), ({1, 2}, "the set is no table; pass a list"),
     (b"a,b", "the bytes is no table"), (iter([[1]]), "the list_iterator is no table"),
     ([{"a": 1}], r"the list: row 0 is {'a': 1}, but must be a list of cells; pass pandas.DataFrame\(it\)"),
@@ -346,3 +347,28 @@ def test_a_frame_and_its_file_are_read_the_same(pandas, tmp_path, monkeypatch):
                 again = convert(name, learned.reading, table.cells[name])
                 if not learned.left_out:
                     np.testing.assert_array_equal(again.values, text.values)
+
+
+class Wrapped:
+    """What NumPy can read, and has no other method."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def __array__(self, dtype=None, copy=None):
+        return self.array
+
+
+def test_what_numpy_can_read_is_a_table_and_a_column():
+    data = np.array([[1.0, 2.0], [3.0, 4.0]])
+    assert table_from(Wrapped(data)).cells["1"].tolist() == [2, 4]
+    assert table_from({"a": Wrapped(data[0])}).cells["a"].tolist() == [1, 2]
+    with pytest.raises(TypeError, match="the Wrapped is no table"):
+        table_from(Wrapped(data[0]))
+
+
+@pytest.mark.parametrize("form", ["csr", "coo", "dok"])
+def test_a_sparse_array_is_refused(form):
+    sparse = pytest.importorskip("scipy.sparse", reason="NOT TESTED: SciPy is not installed")
+    with pytest.raises(TypeError, match=rf"the {form}_array is sparse, which is no table; pass it.toarray\(\)"):
+        table_from(sparse.eye_array(3).asformat(form))

@@ -14,6 +14,9 @@ pytestmark = pytest.mark.any_isa
 QUICK = {"members": 2, "hidden": [8], "epochs": 5}
 
 
+DAYS = np.arange("2020-01-01", "2020-01-31", dtype="datetime64[D]")
+
+
 def table(rows=60, seed=0):
     """A dict of columns: y is 5 for green, and a little of the size; every seventh size is a gap."""
     rng = np.random.default_rng(seed)
@@ -87,7 +90,8 @@ def test_a_missing_column_is_named(classifier):
 @pytest.mark.parametrize("labels, meant", [
     ([0, 1], [0, 1]), ([False, True], [False, True]), (["b", "a"], ["b", "a"]), (["10", "9"], ["10", "9"]),
     ([1.0, 2.0], [1, 2]), ([0.5, 1.5], [0.5, 1.5]), (["1", "one"], ["1", "one"]), (["007", "7"], ["007", "7"]),
-    (["True", "False"], ["True", "False"]), (["NA", "x"], ["NA", "x"]), ([2**60, 2**60 + 1], [str(2**60), str(2**60 + 1)]),
+    (["True", "False"], ["True", "False"]), (["NA", "x"], ["NA", "x"]),
+    ([2**60, 2**60 + 1], [str(2**60), str(2**60 + 1)]),
     (np.array(["1", "2"]), ["1", "2"]), (np.array(["1", "2"], object), ["1", "2"]),
 ])
 def test_labels_come_back_as_they_are_meant(labels, meant):
@@ -141,7 +145,10 @@ def test_an_unknown_argument_is_answered():
 @pytest.mark.parametrize("X, y, message", [
     (table(10), "y", "has 10 rows to learn from, but at least 20"), (table(), "z", "has no column 'z'"),
     (table(), [1, 2], "y has 2 rows, but X has 60"), (table(), None, "y is None"),
-    (without(table(), "y"), "kind", "must be a finite number"), (table(), np.ones((60, 2)), "y has shape"),
+    (without(table(), "y"), "kind", "must be a finite number"),
+    ({"x": range(30), "y": [1.5] * 30}, "y", "'y' is 1.5 in each row, so there is nothing to learn; pass"),
+    ({"x": [1, 2, 3] * 10, "y": DAYS}, "y", "column 'y' holds dates, but must hold numbers; make it the days"),
+    ({"x": [1], "y": [2]}, "y", "has 1 row to learn from, but at least 20"), (table(), np.ones((60, 2)), "y has shape"),
 ])
 def test_what_cannot_be_learned_is_refused(X, y, message):
     with pytest.raises((TypeError, ValueError), match=message):
@@ -282,3 +289,37 @@ def test_another_report_is_refused_as_a_file_is(classifier, tmp_path):
         for load in (fastnn.TableClassifier.load, model.opened):
             with pytest.raises(FormatError, match="m is not a valid model: the report"):
                 load(tmp_path / "m")
+
+
+@pytest.mark.parametrize("y, advice", [
+    (DAYS, "make it the days since a day"), (np.arange(30) / 7, "learn it as a number"),
+    ([f"name {row}" for row in range(30)], "group its values, or learn another column")])
+def test_too_many_classes_are_refused_with_advice(y, advice):
+    with pytest.raises(ValueError, match=f"30 different values in 30 rows, which are too many to be classes; {advice}"):
+        fastnn.TableClassifier(**QUICK).fit({"x": [1, 2, 3] * 10}, y)
+
+
+def test_a_column_that_says_the_target_is_taken_where_there_is_nothing_else():
+    """As whoever passes a single column wants just that."""
+    trained = fastnn.TableClassifier(**QUICK).fit({"x": [1, 2] * 20, "same": [7] * 40}, ["a", "b"] * 20)
+    assert list(trained.recipe_.readings) == ["x"]
+    assert trained.report_.said == ("x: number; says y again, but nothing else is there",)
+
+
+def test_the_error_before_fit_is_the_one_that_scikit_learn_knows():
+    exceptions = pytest.importorskip("sklearn.exceptions")
+    with pytest.raises(exceptions.NotFittedError, match="learned nothing yet: call fit first"):
+        fastnn.TableRegressor().predict(table())
+
+
+def test_an_array_of_more_columns_is_refused():
+    """They have no names: all might have moved."""
+    rng = np.random.default_rng(0)
+    X = np.column_stack([rng.normal(size=(40, 3)), np.ones(40)])
+    trained = fastnn.TableRegressor(**QUICK).fit(X, X[:, 0] ** 3)
+    for other in (np.ones((2, 5)), [[1.0] * 5], np.ones((2, 3))):
+        with pytest.raises(ValueError, match=f"has {np.shape(other)[1]} columns, but the model learned from one of 4"):
+            trained.predict(other)
+    np.testing.assert_array_equal(trained.predict(X.tolist()), trained.predict(X))
+    named = fastnn.TableRegressor(**QUICK).fit(np.column_stack([X, X[:, 0] ** 3]), "4")
+    assert named.predict(X).shape == named.predict(np.column_stack([X, X[:, 0]])).shape == (40,)

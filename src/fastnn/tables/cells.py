@@ -147,6 +147,8 @@ def listed(name: str, values: Any) -> list[Any]:
         values = getattr(values, method)()
     elif isinstance(values, Sequence) and not isinstance(values, str | bytes):
         values = list(values)
+    elif hasattr(values, "__array__"):
+        values = np.asarray(values).tolist()
     if not isinstance(values, list):
         raise TypeError(f"column {name!r} is {shown(values)}, but must be a list, an array or a Series of cells")
     return values

@@ -19,7 +19,7 @@ def table_from(data: object) -> Table:
     """The table of a path, a frame, a dictionary of columns, or rows: a 2-D array, a structured one, or lists.
 
     Columns of rows are called "0", "1", …; an index does not count. ValueError where it has no rows, no columns or
-    columns of several lengths; TypeError where it is no table, or holds what is no cell.
+    columns of several lengths, or another shape; TypeError where it is no table, or holds what is no cell.
     """
     if isinstance(data, str | PathLike):
         return read_table(data)
@@ -44,6 +44,8 @@ def table_from(data: object) -> Table:
 
 def columns_in(path: str, data: Any) -> tuple[list[str], list[Any]]:
     """(names, columns) of anything but a file."""
+    if hasattr(data, "toarray"):                        # of SciPy; some of these are also mappings
+        raise TypeError(f"{path} is sparse, which is no table; {instead('it', data)}")
     if hasattr(data, "iloc") and hasattr(data, "columns"):                  # pandas; names may occur twice
         return [*map(written, data.columns)], [data.iloc[:, place] for place in range(len(data.columns))]
     if hasattr(data, "get_columns") and hasattr(data, "columns"):                                        # polars
@@ -56,6 +58,9 @@ def columns_in(path: str, data: Any) -> tuple[list[str], list[Any]]:
         return columns_of_array(path, data)
     if isinstance(data, Sequence) and not isinstance(data, str | bytes):
         return columns_of_rows(path, data)
+    array = np.asarray(data) if hasattr(data, "__array__") and not hasattr(data, "detach") else None
+    if array is not None and array.ndim == 2:
+        return columns_of_array(path, array)
     raise TypeError(f"{path} is no table; {instead('it', data)}")
 
 
@@ -66,7 +71,7 @@ def columns_of_array(path: str, data: np.ndarray[Any, Any]) -> tuple[list[str], 
     if data.dtype.names is not None and data.ndim == 1:
         return list(data.dtype.names), [data[name] for name in data.dtype.names]
     if data.ndim != 2:
-        raise TypeError(f"{path} has shape {data.shape}, but a table has rows and columns; pass an array of two "
+        raise ValueError(f"{path} has shape {data.shape}, but a table has rows and columns; pass an array of two "
                         "dimensions")
     return [str(place) for place in range(data.shape[1])], list(data.T)
 

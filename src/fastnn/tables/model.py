@@ -147,7 +147,12 @@ class TableModel:
     def _columns(self, X: Any) -> dict[str, Column]:
         """The columns of rows to predict."""
         self._check_fitted()
-        return self.recipe_.columns(table_of(X, list(self.recipe_.readings)))
+        table = table_of(X, list(self.recipe_.readings))
+        features = getattr(self, "n_features_in_", len(table.cells))
+        if isinstance(X, np.ndarray | list) and self.recipe_.target not in table.cells and len(table.cells) != features:
+            raise ValueError(f"{table.path} has {len(table.cells)} columns, but the model learned from one of "
+                             f"{features}, and columns without names must be the same")
+        return self.recipe_.columns(table)
 
     def _check_fitted(self) -> None:
         if not self.__sklearn_is_fitted__():
@@ -300,7 +305,7 @@ class TableClassifier(TableModel):
     networks_ : list of Network
         The members, in float32: from features (n, width) to probabilities.
     n_features_in_ : int
-        Columns of the table that it was fitted on, without the target; of a loaded model, those it learned from.
+        Columns of the table that it was fitted on, without the target. A file does not tell.
 
     Examples
     --------
@@ -395,7 +400,6 @@ def loaded(kind: type[T], contents: file.Contents, path: Path) -> T:
         raise FormatError(f"{path} holds a {other.__name__}: load it with fastnn.{other.__name__}.load")
     model = kind(members=len(contents.networks))
     model.recipe_, model.networks_ = contents.recipe, contents.networks
-    model.n_features_in_ = len(contents.recipe.readings)
     try:
         model.report_ = None if contents.report is None else Report.from_metadata(contents.report)
     except ValueError as error:

@@ -30,6 +30,9 @@ Kind = Literal["classification", "regression"]
 
 MOST_CLASSES = 20           # a target of at most so many different whole numbers holds classes, unless the user says no
 FEWEST_ROWS = 20
+NO_DATES = "make it the days since a day, such as its first one"
+# {kind of a target: what to do where its values are too many to be classes}
+INSTEAD = {"number": "learn it as a number", "date": NO_DATES, "category": "group its values, or learn another column"}
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ def task_of(table: Table, target: str, kind: Kind | None = None, *, drop: Sequen
     `missing` which cells are gaps; all are found out otherwise.
     """
     table.column(target)
+    check_rows(len(table), table)
     columns, goal, said = columns_to_learn_from(table, target, drop, kinds or {}, missing)
     if kind is None:
         check_kind(table, goal)
@@ -98,6 +102,9 @@ def columns_to_learn_from(
         used = {name: column_of(name, table.cells[name], "number", missing) for name, column in columns.items()
                 if column.kind == "id" and all(plain_number(cell) is not None for cell in table.texts(name))}
         said = [f"{name}: {used[name].said}" for name in used] or said
+    if not used:            # whoever passes nothing else wants just that
+        used = {name: columns[name] for name in again if not columns[name].left_out}
+        said = [f"{name}: {used[name].said}; says {target} again, but nothing else is there" for name in used] or said
     if not used:
         why = f": {'; '.join(said[:5])}" if said else ""
         raise ValueError(f"{table.path} has no column left to learn from beside {target!r}{why}")
@@ -119,9 +126,15 @@ def check_kind(table: Table, goal: Column) -> None:
 def rows_with(goal: Column, table: Table) -> NDArray[np.intp]:
     """The rows that hold a target; ValueError where they are too few."""
     known = np.array([value is not None and value == value for value in goal.values], bool)     # NaN is a gap
-    if known.sum() < FEWEST_ROWS:
-        raise ValueError(f"{table.path} has {known.sum()} rows to learn from, but at least {FEWEST_ROWS} are needed")
+    check_rows(int(known.sum()), table)
     return np.flatnonzero(known)
+
+
+def check_rows(count: int, table: Table) -> None:
+    """Refuses a table with too few rows to learn from."""
+    if count < FEWEST_ROWS:
+        raise ValueError(f"{table.path} has {count} row{'s' * (count != 1)} to learn from, but at least {FEWEST_ROWS} "
+                         "are needed; add rows, or fill their target")
 
 
 def labels_of(goal: Column, rows: NDArray[np.intp], table: Table, kind: Kind | None) -> list[Label] | None:
@@ -149,12 +162,18 @@ def texts_in(table: Table, goal: Column, rows: NDArray[np.intp]) -> list[Label]:
 
 def numbers_of(goal: Column, rows: NDArray[np.intp], table: Table) -> NDArray[np.float64]:
     """The target as numbers; ValueError for a cell that is none."""
+    if goal.kind == "date":
+        raise ValueError(f"{table.path}: column {goal.name!r} holds dates, but must hold numbers; {NO_DATES}")
     if goal.kind != "number":
         cells = table.texts(goal.name)
         row = next(row for row in rows.tolist() if plain_number(cells[row]) is None)
         raise ValueError(f"{table.path}: row {row + table.first_row}, column {goal.name!r} is {cells[row]!r}, but must "
                          "be a finite number; fill it, or leave the row out")
-    return cast("NDArray[np.float64]", goal.values)[rows]
+    values = cast("NDArray[np.float64]", goal.values)[rows]
+    if values.min() == values.max():
+        raise ValueError(f"{table.path}: column {goal.name!r} is {values[0]:.12g} in each row, so there is nothing to "
+                         "learn; pass rows with other values, or learn another column")
+    return values
 
 
 def classes_of(labels: Sequence[Label], goal: Column, table: Table) -> tuple[tuple[Label, ...], NDArray[np.intp]]:
@@ -162,7 +181,7 @@ def classes_of(labels: Sequence[Label], goal: Column, table: Table) -> tuple[tup
     distinct = set(labels)
     if len(distinct) > len(labels) / 2:
         raise ValueError(f"{table.path}: column {goal.name!r} has {len(distinct)} different values in {len(labels)} "
-                         "rows, which are too many to be classes")
+                         f"rows, which are too many to be classes; {INSTEAD[goal.kind]}")
     if len(distinct) < 2:
         raise ValueError(f"{table.path}: column {goal.name!r} is {next(iter(distinct))!r} in each row, but there must "
                          "be two classes at least")
