@@ -8,6 +8,7 @@ import contextlib
 import gzip
 import lzma
 import os
+import re
 import threading
 import tracemalloc
 import zipfile
@@ -33,9 +34,13 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def cells(text, encoding="utf-8", **options):
+def read(text, encoding="utf-8", **options):
     Path("t").write_bytes(text if isinstance(text, bytes) else text.encode(encoding))
-    return read_table("t", **options).cells
+    return read_table("t", **options)
+
+
+def cells(*arguments, **options):
+    return read(*arguments, **options).cells
 
 
 def joined(separator, rows=ROWS, end="\n"):
@@ -186,7 +191,7 @@ def test_names_of_rows_without_a_name_above_them_are_a_column():
 
 
 def test_spaces_around_cells_and_rows_of_nothing_do_not_count():
-    assert cells(" a , b \n\n1 ,  2\n , \n3,4\n\n") == {"a": ["1", "3"], "b": ["2", "4"]}
+    assert cells(" a , b \n\n1 ,  2\n\n3,4\n\n , \n\n") == {"a": ["1", "3"], "b": ["2", "4"]}
 
 
 def test_empty_cells_at_the_end_of_rows_are_dropped_and_other_lengths_refused():
@@ -361,3 +366,34 @@ def workbook(rows):
         for name, text in parts.items():
             archive.writestr(name, text)
     return file.getvalue()
+
+
+def test_a_row_of_gaps_is_a_row_between_others():
+    """As it is in a frame: each row gets its own prediction."""
+    assert cells(",\na,b\n1,2\n,\n\n3,4\n , \n,\n\n") == {"a": ["1", "", "3"], "b": ["2", "", "4"]}
+    assert cells("a,b,c\n1,2,3\n,\n3,4,5\n") == {"a": ["1", "", "3"], "b": ["2", "", "4"], "c": ["3", "", "5"]}
+    with pytest.raises(ValueError, match="t: row 5 has 3 cells"):
+        cells("a,b\n1,2\n,\n3,4\n5,6,7\n")
+
+
+def test_more_columns_than_a_model_holds_are_refused_at_their_first_row():
+    with pytest.raises(ValueError, match="t has a row of 131073 cells, which are more than 131072; keep the columns"):
+        cells("a" + ",a" * 131_072 + "\n" + "not read")
+
+
+@pytest.mark.parametrize("name, hint", [
+    ("ziel wert", "; did you mean 'Ziel Wert'?"), (" ZielWert", "; did you mean 'Ziel Wert'?"),
+    ("groesse", "; did you mean 'Grösse'?"), ("y", ""), ("x" * 10_000, "")])
+def test_an_unknown_name_is_answered_with_a_known_one(name, hint):
+    with pytest.raises(ValueError, match=re.escape(f"t has no column {name!r}; it has Ziel Wert, Grösse{hint}") + "$"):
+        read("Ziel Wert,Grösse\n1,2\n").column(name)
+
+
+def test_few_of_many_names_are_listed():
+    with pytest.raises(ValueError, match=r"c0, c1, .*c19, …; did you mean 'c5000'\?$"):
+        read(",".join(f"c{i}" for i in range(6000)) + "\n" + "1," * 6000).column("C5000")
+
+
+@pytest.mark.parametrize("data, header", [("A,B\n1,x\n2,y\n", True), ("1,x\n2,y\n", False)])
+def test_a_first_row_of_other_names_than_expected_is_judged_as_any(data, header):
+    assert read(data, expected=["a", "b"]).first_row == 1 + header

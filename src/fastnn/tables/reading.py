@@ -20,6 +20,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from importlib.util import find_spec
 from itertools import chain, islice
 from os import PathLike
@@ -33,6 +34,8 @@ from .cells import Cells, Texts, cells_of, texts_of, written
 # {how a file begins: its encoding in Python's words, and in people's}
 MARKS = {b"\xef\xbb\xbf": ("utf-8-sig", "UTF-8"), b"\xff\xfe": ("utf-16", "UTF-16"), b"\xfe\xff": ("utf-16", "UTF-16")}
 SAMPLE = 200                # rows from which the separator and the header are found
+MOST_NAMES = 20             # of columns, in a sentence
+MOST_COLUMNS = 1 << 17      # twice as many as a model file has room for
 BLOCK = 1 << 16             # cells that are read at a time
 MOST_BYTES = 1 << 32        # of text, unpacked: a small file may hold any amount
 PART = 1 << 20              # bytes that are read at a time
@@ -71,12 +74,27 @@ class Table:
     def column(self, name: str) -> Cells:
         """One column's cells."""
         if name not in self.cells:
-            raise ValueError(f"{self.path} has no column {name!r}; it has {printable(', '.join(self.cells))}")
+            raise ValueError(f"{self.path} has no column {name!r}; it has {listed(self.cells)}"
+                             f"{did_you_mean(name, self.cells)}")
         return self.cells[name]
 
     def texts(self, name: str) -> Sequence[str]:
         """One column's cells, as text in any case."""
         return texts_of(self.column(name))
+
+
+def listed(names: Collection[str]) -> str:
+    """The first names, separated by commas."""
+    return printable(", ".join(islice(names, MOST_NAMES))) + (", …" if len(names) > MOST_NAMES else "")
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """What to add to a sentence where one of the names is nearly this one: with other capitals or spaces, or misspelt."""
+    alike = {"".join(other.casefold().split()): other for other in names}
+    plain = "".join(name.casefold().split())
+    short = [other for other in islice(alike, SAMPLE) if len(other) <= SAMPLE] if len(plain) <= SAMPLE else []
+    found = [plain] if plain in alike else get_close_matches(plain, short, 1)
+    return f"; did you mean {alike[found[0]]!r}?" if found else ""
 
 
 def read_table(path: str | PathLike[str], separator: str | None = None, header: bool | None = None,
@@ -91,12 +109,12 @@ def read_table(path: str | PathLike[str], separator: str | None = None, header: 
     if data.startswith(PARQUET):
         return Table(name, from_parquet(name, data), 0, "Parquet, rows counted from 0")
     if data.startswith(EXCEL):
-        rows, said = from_workbook(name, data), "Excel, first sheet"
+        rows, said = without_empty_ends(from_workbook(name, data)), "Excel, first sheet"
     else:
         text = decoded(name, data)
         if separator is None:
             separator = found_separator(name, text)
-        rows, said = rows_of(name, text, separator), f"{text.said}, cells separated by {spoken(separator)}"
+        rows, said = without_empty_ends(rows_of(name, text, separator)), f"{text.said}, cells separated by {spoken(separator)}"
     return table_of(name, rows, header, expected, said)
 
 
@@ -107,7 +125,7 @@ def table_of(path: str, rows: Iterator[Row], header: bool | None, expected: Coll
     rows = equally_long(path, chain(sample, rows), width)
     sample = list(islice(rows, SAMPLE))
     if header is None:
-        header = names_expected(sample[:1], expected) if expected else has_header(sample)
+        header = names_expected(sample, expected) if expected else has_header(sample)
     if len(sample) < 1 + header:
         there_is = "no rows" if not sample else "one row, which names the columns, and none of cells"
         raise ValueError(f"{path} has {there_is}, so there is nothing to learn from; pass another file")
@@ -231,12 +249,27 @@ def decoded(path: str, data: bytes) -> Text:
 # From text to rows
 
 
+def without_empty_ends(rows: Iterable[Row]) -> Iterator[Row]:
+    """The rows from the first to the last one that holds anything.
+
+    Between them a row of gaps is a row, as it is predicted like others; an empty line is none.
+    """
+    empty: list[Row] | None = None
+    for row in rows:
+        if any(row):
+            yield from empty or ()
+            yield row
+            empty = []
+        elif empty is not None and len(row) > 1:
+            empty.append(row)
+
+
 def spoken(separator: str) -> str:
     return {"\t": "tabs", SPACES: "spaces", ",": "commas", ";": "semicolons"}.get(separator, repr(separator))
 
 
 def rows_of(path: str, text: Text, separator: str) -> Iterator[Row]:
-    """The rows of a text that hold anything, without spaces around cells.
+    """The rows of a text, without spaces around cells.
 
     A row that is one cell, in which the separator stands, was quoted as a whole: its text is read once more.
     """
@@ -248,11 +281,12 @@ def rows_of(path: str, text: Text, separator: str) -> Iterator[Row]:
         rows = csv.reader(lines, delimiter=separator)
     try:
         for row in rows:
+            if len(row) > MOST_COLUMNS:
+                raise ValueError(f"{path} has a row of {len(row)} cells, which are more than {MOST_COLUMNS}; keep the "
+                                 "columns that matter")
             if len(row) == 1 and separator != SPACES and separator in row[0]:
                 row = next(csv.reader([row[0]], delimiter=separator), row)
-            cells = list(map(str.strip, row))
-            if any(cells):
-                yield cells
+            yield list(map(str.strip, row))
     except csv.Error as error:
         raise ValueError(f"{path} cannot be read as cells separated by {spoken(separator)}: {error}; look for a quote "
                          'that is not closed (")') from None
@@ -266,7 +300,8 @@ def found_separator(path: str, text: Text) -> str:
     best, widest = "", 1
     for separator in SEPARATORS:
         try:
-            widths = Counter(map(len, islice(rows_of(path, text, separator), SAMPLE)))
+            sample = islice(without_empty_ends(rows_of(path, text, separator)), SAMPLE)
+            widths = Counter(map(len, sample))
         except ValueError:      # quotes that this one does not close
             continue
         width, count = widths.most_common(1)[0] if widths else (1, 0)
@@ -289,6 +324,8 @@ def equally_long(path: str, rows: Iterable[Row], width: int) -> Iterator[Row]:
     """Rows of so many cells. Empty cells behind them do not count; any other length is refused, but the first row may
     lack one cell."""
     for number, row in enumerate(rows, 1):
+        if not any(row):
+            row = [""] * width
         if len(row) != width:
             while len(row) > width and not row[-1]:
                 row.pop()
@@ -333,6 +370,8 @@ def counts_up(row: Row) -> bool:
 def names_expected(rows: list[Row], expected: Collection[str]) -> bool:
     """Whether the first row names expected columns. Names that are numbers may be cells: then it must have them all."""
     found = set(expected).intersection(rows[0]) if rows else set()
+    if not found and len(rows) > 1 and not all(map(str.isdecimal, expected)):
+        return has_header(rows)         # none is there: an error will tell the names
     return len(found) == len(set(expected)) or not all(map(str.isdecimal, found))
 
 
@@ -356,7 +395,7 @@ def from_workbook(path: str, data: bytes) -> Iterator[Row]:
         rows = sheet.to_python()
     except Exception as error:      # of Rust: it has a class for each fault, and no common one
         raise ValueError(f"{path} is no Excel workbook that can be read: {error}; save it as CSV") from None
-    return (cells for row in rows if any(cells := list(map(written, row))))
+    return (list(map(written, row)) for row in rows)
 
 
 def from_parquet(path: str, data: bytes) -> dict[str, Cells]:

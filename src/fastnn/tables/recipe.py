@@ -15,6 +15,7 @@ from .._checks import shown
 from ..storage.model_file import printable
 from .columns import Column, Reading, convert
 from .encoding import Encoding
+from .reading import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -54,7 +55,7 @@ class Recipe:
         missing = [name for name in self.readings if name not in table.cells]
         if missing:
             raise ValueError(f"{table.path} has no column {listed(missing)}, which the model needs; it has "
-                             f"{printable(listed(list(table.cells)))}")
+                             f"{printable(listed(list(table.cells)))}{did_you_mean(missing[0], table.cells)}")
         try:
             return {name: convert(name, reading, table.cells[name], table.first_row)
                     for name, reading in self.readings.items()}
