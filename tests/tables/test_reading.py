@@ -397,3 +397,8 @@ def test_few_of_many_names_are_listed():
 @pytest.mark.parametrize("data, header", [("A,B\n1,x\n2,y\n", True), ("1,x\n2,y\n", False)])
 def test_a_first_row_of_other_names_than_expected_is_judged_as_any(data, header):
     assert read(data, expected=["a", "b"]).first_row == 1 + header
+
+
+def test_a_table_without_rows_is_nothing_to_predict():
+    with pytest.raises(ValueError, match="none of cells, so there is nothing to predict; pass another file"):
+        read("a,b\n", expected=["a"])

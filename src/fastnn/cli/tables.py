@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ..tables.model import TableClassifier, TableRegressor
 
 if TYPE_CHECKING:
@@ -39,5 +41,5 @@ def predictions(model: TableClassifier | TableRegressor, table: Table) -> Iterat
         return
     yield [as_cell(recipe.target), *outputs(recipe)]
     cells = [as_cell(label) for label in recipe.classes]
-    for best, row in zip(answers.argmax(axis=1).tolist(), answers.tolist(), strict=True):
+    for best, row in zip(answers.argmax(axis=1).tolist(), map(np.ndarray.tolist, answers), strict=True):
         yield [cells[best], *(f"{share:.6f}" for share in row)]

@@ -89,7 +89,7 @@ def listed(names: Collection[str]) -> str:
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """What to add to a sentence where one of the names is nearly this one: with other capitals or spaces, or misspelt."""
+    """What to add to a sentence where one of the names is nearly this one: in other capitals, spaces or letters."""
     alike = {"".join(other.casefold().split()): other for other in names}
     plain = "".join(name.casefold().split())
     short = [other for other in islice(alike, SAMPLE) if len(other) <= SAMPLE] if len(plain) <= SAMPLE else []
@@ -114,7 +114,8 @@ def read_table(path: str | PathLike[str], separator: str | None = None, header: 
         text = decoded(name, data)
         if separator is None:
             separator = found_separator(name, text)
-        rows, said = without_empty_ends(rows_of(name, text, separator)), f"{text.said}, cells separated by {spoken(separator)}"
+        rows, said = without_empty_ends(rows_of(name, text, separator)), (
+            f"{text.said}, cells separated by {spoken(separator)}")
     return table_of(name, rows, header, expected, said)
 
 
@@ -128,7 +129,8 @@ def table_of(path: str, rows: Iterator[Row], header: bool | None, expected: Coll
         header = names_expected(sample, expected) if expected else has_header(sample)
     if len(sample) < 1 + header:
         there_is = "no rows" if not sample else "one row, which names the columns, and none of cells"
-        raise ValueError(f"{path} has {there_is}, so there is nothing to learn from; pass another file")
+        use = "predict" if expected else "learn from"
+        raise ValueError(f"{path} has {there_is}, so there is nothing to {use}; pass another file")
     if len(sample[0]) < width and not header:
         raise other_length(path, 1, sample[0], width)
     if len(sample[0]) < width:          # R writes the names of rows without a name above them
