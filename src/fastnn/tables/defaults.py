@@ -1,19 +1,24 @@
-"""How members are trained where the user does not say: by the size of the table.
+"""How members are trained where the user does not say: by the size of the table, and whether there are several.
 
-The values were chosen on eight development tables of 395 to 19,020 rows, none of which is among those that
-docs/howto/tables.md reports. Small tables need many small steps; large ones have enough of them in few epochs.
+The values were chosen on nineteen development tables of 395 to 30,000 rows, none of which is among those that
+docs/performance.md reports. Small tables need many small steps; large ones have enough of them in few epochs.
 """
 
 from __future__ import annotations
 
 from .members import Settings
 
-# Up to so many rows: (rows a step, epochs). A member stops when a fifth of its epochs brought nothing.
+# Up to so many rows: (rows a step, epochs).
 SIZES = ((2_500, 16, 100), (10_000, 32, 40), (40_000, 64, 30), (float("inf"), 128, 20))
 
 
 def settings_for(rows: int, members: int) -> Settings:
-    """Those for a table of so many rows that train. Members average each other, so each remembers less."""
+    """Those for a table of so many rows that train.
+
+    A member stops when a fifth of its epochs brought nothing. Several members average each other; a single one has
+    more epochs, and a longer running mean.
+    """
     batch_size, epochs = next((batch, epochs) for most, batch, epochs in SIZES if rows <= most)
+    epochs, memory = (epochs, 0.5) if members > 1 else (epochs * 3 // 2, 0.85)
     return Settings(hidden=(128, 128), epochs=epochs, patience=epochs // 5, batch_size=batch_size,
-                    learning_rate=2e-3, weight_decay=0.01, memory=0.75 if members == 1 else 0.5)
+                    learning_rate=2e-3, weight_decay=0.01, memory=memory)
