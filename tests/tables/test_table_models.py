@@ -146,7 +146,7 @@ def test_an_unknown_argument_is_answered():
     (table(10), "y", "has 10 rows to learn from, but at least 20"), (table(), "z", "has no column 'z'"),
     (table(), [1, 2], "y has 2 rows, but X has 60"), (table(), None, "y is None"),
     (without(table(), "y"), "kind", "must be a finite number"),
-    ({"x": range(30), "y": [1.5] * 30}, "y", "'y' is 1.5 in each row, so there is nothing to learn; pass"),
+    ({"x": range(30), "y": [1.5] * 30}, "y", "'y' is 1.5 in each row: nothing is to be learned; add"),
     ({"x": [1, 2, 3] * 10, "y": DAYS}, "y", "column 'y' holds dates, but must hold numbers; make it the days"),
     ({"x": [1], "y": [2]}, "y", "has 1 row to learn from, but at least 20"), (table(), np.ones((60, 2)), "y has shape"),
 ])
@@ -323,3 +323,10 @@ def test_an_array_of_more_columns_is_refused():
     np.testing.assert_array_equal(trained.predict(X.tolist()), trained.predict(X))
     named = fastnn.TableRegressor(**QUICK).fit(np.column_stack([X, X[:, 0] ** 3]), "4")
     assert named.predict(X).shape == named.predict(np.column_stack([X, X[:, 0]])).shape == (40,)
+
+
+def test_what_is_true_may_be_the_same_in_each_row_or_unknown(classifier, regressor):
+    assert np.isfinite(regressor.score({"size": [3.0] * 2, "colour": ["red"] * 2}, [1.0, 1.0]))
+    assert classifier.score({"size": [3.0] * 2, "colour": ["red"] * 2}, ["other", "bad"]) == 0.5
+    with pytest.raises(ValueError, match="no row has a class that the model knows"):
+        classifier.explain({"size": [3.0] * 2, "colour": ["red"] * 2}, ["other", "another"])

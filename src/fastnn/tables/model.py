@@ -188,6 +188,8 @@ class TableModel:
         columns, rows, truth = self._with_truth(X, y)
         recipe = self.recipe_
         known = np.flatnonzero(truth >= 0) if recipe.classes is not None else np.arange(len(rows))
+        if not len(known):
+            raise ValueError("no row has a class that the model knows; pass some that do")
         some = known[some_rows(len(known), MOST_ROWS)]
 
         def answers(features: NDArray[np.float32], _: NDArray[np.intp]) -> NDArray[np.float64]:

@@ -64,6 +64,9 @@ def task_of(table: Table, target: str, kind: Kind | None = None, *, drop: Sequen
     encoding = Encoding.of(columns, rows)
     if labels is None:
         y = numbers_of(goal, rows, table)
+        if y.min() == y.max():
+            raise ValueError(f"{table.path}: column {target!r} is {y[0]:.12g} in each row: nothing is to be learned; "
+                             "add rows with other values, or learn another column")
         mean, scale = (float(part[0]) for part in vars(Scaling.of(y[:, None])).values())
         return Task(Recipe(target, readings, encoding, None, mean, scale), columns, rows, y, said)
     if target not in (kinds or {}) and set(labels) <= {"False", "True"}:     # as Python writes them
@@ -169,11 +172,7 @@ def numbers_of(goal: Column, rows: NDArray[np.intp], table: Table) -> NDArray[np
         row = next(row for row in rows.tolist() if plain_number(cells[row]) is None)
         raise ValueError(f"{table.path}: row {row + table.first_row}, column {goal.name!r} is {cells[row]!r}, but must "
                          "be a finite number; fill it, or leave the row out")
-    values = cast("NDArray[np.float64]", goal.values)[rows]
-    if values.min() == values.max():
-        raise ValueError(f"{table.path}: column {goal.name!r} is {values[0]:.12g} in each row, so there is nothing to "
-                         "learn; pass rows with other values, or learn another column")
-    return values
+    return cast("NDArray[np.float64]", goal.values)[rows]
 
 
 def classes_of(labels: Sequence[Label], goal: Column, table: Table) -> tuple[tuple[Label, ...], NDArray[np.intp]]:
