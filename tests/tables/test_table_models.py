@@ -9,6 +9,7 @@ import pytest
 import fastnn
 from fastnn.storage.model_file import FormatError, read_model, write_model
 from fastnn.tables import file, model
+from fastnn.tables.given import table_of
 
 pytestmark = pytest.mark.any_isa
 QUICK = {"members": 2, "hidden": [8], "epochs": 5}
@@ -61,11 +62,11 @@ def test_classes_are_learned(classifier):
 
 
 def test_the_answer_is_the_mean_over_members(classifier, regressor):
-    columns = classifier.recipe_.columns(model.table_of(table()))
+    columns = classifier.recipe_.columns(table_of(table()))
     X = classifier.recipe_.encoding.apply(columns)
     mean = np.mean([network.predict(X).astype(np.float64) for network in classifier.networks_], axis=0)
     np.testing.assert_allclose(classifier.predict_proba(table()), mean, rtol=1e-12)
-    X = regressor.recipe_.encoding.apply(regressor.recipe_.columns(model.table_of(table())))
+    X = regressor.recipe_.encoding.apply(regressor.recipe_.columns(table_of(table())))
     mean = np.mean([network.predict(X).astype(np.float64)[:, 0] for network in regressor.networks_], axis=0)
     np.testing.assert_allclose(regressor.predict(table()), regressor.recipe_.mean + regressor.recipe_.scale * mean,
                                rtol=1e-12)

@@ -7,43 +7,39 @@
 from __future__ import annotations
 
 import inspect
-import os
 import sys
 import warnings
 from dataclasses import replace
-from itertools import pairwise
 from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import numpy as np
 
-from .._checks import checked_integer, number, sequence, shown, yes_or_no
+from .._checks import checked_integer, number, sequence, yes_or_no
 from .._words import explains
 from ..network import Network, load
 from ..storage.model_file import FormatError
 from ..training.metrics import r2
 from . import file
-from .cells import is_missing
 from .defaults import settings_for
-from .frames import table_from
+from .given import holds_texts, table_and_target, table_of, texts
 from .importance import MOST_ROWS, importances
-from .members import Folds, Settings, Trained, built, in_time, train
+from .members import Folds, Settings, built, in_time, train
+from .out_of_fold import report_of
 from .progress import Progress
-from .reading import Table, read_table
 from .recipe import Recipe, mean_outputs
 from .report import Report
 from .scores import some_rows
 from .task import Kind, Task, task_of, truth_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from .._types import Path
     from .columns import Column
 
-Y = "y"                 # the name of a target that is passed beside the table
 MOST_MEMBERS = 1000
 
 T = TypeVar("T", bound="TableModel")
@@ -102,7 +98,7 @@ class TableModel:
                          None if recipe.classes is None else task.y)      # type: ignore[arg-type]
         order = folds.repeated()
         X = recipe.encoding.apply(task.columns, rows=task.rows[order])
-        y = targets_of(recipe, task.y)[order]
+        y = recipe.targets(task.y)[order]
         if self.time_budget is not None:
             settings = in_time(X, y, folds, settings, recipe.n_outputs, self.time_budget)
         progress = Progress(self.members, settings.epochs) if self.progress else None
@@ -420,53 +416,6 @@ def opened(path: Path) -> TableClassifier | TableRegressor | Network:
     return loaded(TableClassifier, contents, path)
 
 
-def table_of(X: Any, expected: Collection[str] = ()) -> Table:
-    """What a user passes as a table."""
-    if isinstance(X, Table):
-        return X
-    return read_table(X, expected=expected) if isinstance(X, str | os.PathLike) else table_from(X)
-
-
-def table_and_target(X: Any, y: Any) -> tuple[Table, str]:
-    """A table that has the target as a column, and that column's name. y is the name, or holds one value a row."""
-    table = table_of(X)
-    if isinstance(y, str):
-        return table, y
-    if y is None:
-        raise TypeError("y is None, but must be the name of the column to learn, or one value a row")
-    values = np.asarray(y)
-    if values.ndim == 2 and values.shape[1] == 1:
-        y = values[:, 0]
-    elif values.ndim != 1:
-        raise ValueError(f"y has shape {values.shape}, but must hold one value a row")
-    goal = table_from({Y: y})
-    if len(goal) != len(table):
-        raise ValueError(f"y has {len(goal)} rows, but X has {len(table)}")
-    name = next(name for name in (Y, *map("y{}".format, range(len(table.cells) + 1))) if name not in table.cells)
-    return replace(table, cells={**table.cells, name: goal.cells[Y]}), name
-
-
-def holds_texts(values: Any) -> bool:
-    """Whether these are texts, and perhaps gaps."""
-    array = np.asarray(values)
-    known = [value for value in array.ravel().tolist() if not is_missing(value)] if array.dtype.kind == "O" else []
-    return array.dtype.kind in "UST" or (len(known) > 0 and all(isinstance(value, str) for value in known))
-
-
-def targets_of(recipe: Recipe, y: NDArray[Any]) -> NDArray[Any]:
-    """What networks learn: numbers of classes (n,), or standardised numbers (n, 1)."""
-    return y if recipe.classes is not None else ((y - recipe.mean) / recipe.scale)[:, None].astype(np.float32)
-
-
-def texts(name: str, values: Any) -> tuple[str, ...]:
-    """A sequence of texts; a single one is a mistake, as it would be taken letter by letter."""
-    checked = sequence(name, values, "be a sequence of texts", "; a single text belongs in a list")
-    wrong = [value for value in checked if not isinstance(value, str)]
-    if wrong:
-        raise TypeError(f"{name} holds {shown(wrong[0])}, but must hold texts")
-    return checked
-
-
 def tags(kind: str) -> Any:
     """What scikit-learn asks an estimator about itself. It alone calls this, so it is there."""
     from sklearn.utils import ClassifierTags, InputTags, RegressorTags, Tags, TargetTags
@@ -474,25 +423,3 @@ def tags(kind: str) -> Any:
                 classifier_tags=ClassifierTags() if kind == "classifier" else None,
                 regressor_tags=RegressorTags() if kind == "regressor" else None,
                 input_tags=InputTags(allow_nan=True, string=True, categorical=True))
-
-
-def report_of(task: Task, folds: Folds, trained: Trained, X: NDArray[np.float32], settings: Settings,
-              seconds: float) -> Report:
-    """What the members are worth out of fold. X is in the order of the folds."""
-    recipe, answered = task.recipe, folds.answered
-    classes, y = recipe.classes, task.y[folds.order[:answered]]
-    outputs = trained.outputs if classes is not None else recipe.numbers(trained.outputs)
-
-    def out_of_fold(some: NDArray[np.float32], rows: NDArray[np.intp]) -> NDArray[np.floating]:
-        """Each row's answer by the member that did not learn from it; rows rise, so folds follow each other."""
-        ends = np.searchsorted(rows, folds.starts[:folds.members + 1])
-        parts = [network.predict(some[start:end]) for network, (start, end)
-                 in zip(trained.networks, pairwise(ends), strict=True) if end > start]
-        result = np.concatenate(parts)
-        return result if classes is not None else recipe.numbers(result)
-
-    return Report.of(
-        recipe.target, y, outputs, classes=classes, rows=len(task.rows), columns=len(task.columns),
-        members=folds.members, said=task.said, losses=trained.losses, best_epochs=trained.best_epochs,
-        importances=importances(out_of_fold, recipe.encoding, X[:answered], y), settings=vars(settings),
-        seconds=seconds)

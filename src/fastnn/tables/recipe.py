@@ -76,6 +76,10 @@ class Recipe:
         """What outputs (n, 1) say of the target (n,)."""
         return self.mean + self.scale * outputs[:, 0].astype(np.float64)
 
+    def targets(self, y: NDArray[Any]) -> NDArray[Any]:
+        """What networks learn of the target: numbers of classes (n,), or standardised numbers (n, 1)."""
+        return y if self.classes is not None else ((y - self.mean) / self.scale)[:, None].astype(np.float32)
+
     def as_metadata(self) -> dict[str, Any]:
         """Plain values, for a model file."""
         return {"target": self.target, "readings": [reading.as_metadata() for reading in self.readings.values()],
