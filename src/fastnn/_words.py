@@ -253,6 +253,11 @@ ARGUMENTS: dict[str, str] = {
     "schedule_or_rate": "rate learning_rate lr schedule scheduler target after",
     "function": "lr_lambda schedule fn func f",
     "q": "tau alpha level quantile",
+    "members": "n_members n_estimators ensemble_size n_ensemble n_networks n_models max_models n_folds cv",
+    "hidden": "hidden_layer_sizes hidden_layers hidden_sizes hidden_size layer_sizes layers n_hidden neurons units",
+    "kinds": "column_types dtypes feature_types types cat_features categorical_features categorical categories",
+    "missing": "na_values missing_values missing_value nan null_values",
+    "drop": "ignore exclude drop_columns ignore_columns",
     "gamma": "focusing focus",
 }
 # {call: entries that replace those of ARGUMENTS for this call}.

@@ -271,7 +271,8 @@ def test_arguments_of_all_libraries_are_answered():
 
 
 def all_calls():
-    yield from (getattr(fastnn, name) for name in ("Network", "EarlyStopping", "CheckpointEvery", "load", *OPTIMIZERS))
+    yield from (getattr(fastnn, name) for name in (
+        "Network", "EarlyStopping", "CheckpointEvery", "TableClassifier", "load", *OPTIMIZERS))
     yield from (getattr(fastnn.Network, name)
                 for name in ("fit", "evaluate", "score", "gradients", "save", "predict_classes"))
     yield from (kind for kind in vars(schedules).values() if isinstance(kind, type) and "__init__" in vars(kind)

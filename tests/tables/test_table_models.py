@@ -138,9 +138,12 @@ def test_arguments_are_checked_before_anything_is_learned(arguments, message):
     assert not hasattr(learner, "recipe_")
 
 
-def test_an_unknown_argument_is_answered():
-    with pytest.raises(TypeError, match="TableClassifier"):
-        fastnn.TableClassifier(n_members=3)
+@pytest.mark.parametrize("word, here", [
+    ("n_estimators", "members"), ("random_state", "seed"), ("hidden_layer_sizes", "hidden"),
+    ("cat_features", "kinds"), ("na_values", "missing"), ("max_iter", "epochs")])
+def test_an_unknown_argument_is_answered(word, here):
+    with pytest.raises(TypeError, match=rf"^TableClassifier\(\) got .* '{word}'; here it is called {here}"):
+        fastnn.TableClassifier(**{word: 3})
 
 
 @pytest.mark.parametrize("X, y, message", [

@@ -71,7 +71,7 @@ def add_train(commands: Any) -> None:
     parser.add_argument("--task", choices=("classification", "regression"), help="what the target is (found out)")
     parser.add_argument("--members", type=int, default=8, metavar="N",
                         help="networks, whose mean is the answer; 1 for a quick look (8)")
-    parser.add_argument("--hidden", nargs="+", type=int, metavar="N", help="hidden layers (by the size of the table)")
+    parser.add_argument("--hidden", nargs="+", type=int, metavar="N", help="hidden layers (128 128)")
     parser.add_argument("--epochs", type=int, metavar="N", help="passes over the rows (by the size of the table)")
     parser.add_argument("--time-budget", type=float, metavar="SECONDS", help="train for so long at most")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of weights, order and parts of the rows (0)")
