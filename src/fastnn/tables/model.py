@@ -10,6 +10,7 @@ import inspect
 import sys
 import warnings
 from dataclasses import replace
+from importlib import import_module
 from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
@@ -417,9 +418,13 @@ def opened(path: Path) -> TableClassifier | TableRegressor | Network:
 
 
 def tags(kind: str) -> Any:
-    """What scikit-learn asks an estimator about itself. It alone calls this, so it is there."""
-    from sklearn.utils import ClassifierTags, InputTags, RegressorTags, Tags, TargetTags
-    return Tags(estimator_type=kind, target_tags=TargetTags(required=True),
-                classifier_tags=ClassifierTags() if kind == "classifier" else None,
-                regressor_tags=RegressorTags() if kind == "regressor" else None,
-                input_tags=InputTags(allow_nan=True, string=True, categorical=True))
+    """What scikit-learn asks an estimator about itself. It alone calls this, so it is there.
+
+    A statement would bring it, SciPy and pandas into every frozen program.
+    """
+    utils = import_module("sklearn.utils")
+    return utils.Tags(
+        estimator_type=kind, target_tags=utils.TargetTags(required=True),
+        classifier_tags=utils.ClassifierTags() if kind == "classifier" else None,
+        regressor_tags=utils.RegressorTags() if kind == "regressor" else None,
+        input_tags=utils.InputTags(allow_nan=True, string=True, categorical=True))

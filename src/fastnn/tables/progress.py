@@ -11,6 +11,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import Any
 
+from .._checks import library
 from ..training.progress import is_terminal, say
 
 
@@ -23,9 +24,9 @@ class Progress:
         self.loss = float("nan")
         self.bar: Any = None
         if (is_terminal() or "ipykernel" in sys.modules) and importlib.util.find_spec("tqdm") is not None:
-            from tqdm.auto import tqdm
+            tqdm = library("tqdm.auto", "tqdm", "progress", "progress=True")
             with suppress(Exception):       # as where there is no console
-                self.bar = tqdm(total=self.total, unit="epoch", dynamic_ncols=True, desc=self.what)
+                self.bar = tqdm.tqdm(total=self.total, unit="epoch", dynamic_ncols=True, desc=self.what)
 
     def on_epoch_end(self, epoch: int, loss: float) -> None:
         """Counts an epoch of a member."""
