@@ -20,6 +20,7 @@ from .optimizers import SGD, Adagrad, Adam, AdamW, RMSprop, Rprop
 from .storage.model_file import FormatError
 from .training import DivergenceError, Fit, History
 from .training.lbfgs import LBFGS
+from .training.levenberg_marquardt import LevenbergMarquardt
 
 if TYPE_CHECKING:
     from . import diagnostics, distributed, interchange, plot
@@ -39,6 +40,7 @@ __all__ = [
     "FormatError",
     "Gradients",
     "History",
+    "LevenbergMarquardt",
     "Network",
     "RMSprop",
     "Rprop",

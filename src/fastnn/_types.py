@@ -24,6 +24,7 @@ from .training.early_stopping import EarlyStopping
 from .training.fit import Fit
 from .training.history import History
 from .training.lbfgs import LBFGS
+from .training.levenberg_marquardt import LevenbergMarquardt
 from .training.ranks import Ranks
 from .training.sources import Source
 
@@ -54,7 +55,7 @@ MetricFunction = Callable[[Array, Array], Float]                    # (y, output
 Metric = MetricName | str | MetricFunction
 Metrics = Metric | Sequence[Metric]
 LearningRate = float | Schedule | Callable[[int], float]
-AnyOptimizer: TypeAlias = Optimizer | LBFGS
+AnyOptimizer: TypeAlias = Optimizer | LBFGS | LevenbergMarquardt
 
 Communicator = Any                          # mpi4py's, which is optional, or distributed.DataParallel
 Batch = tuple[ArrayLike, ArrayLike] | tuple[ArrayLike, ArrayLike, ArrayLike | None]

@@ -91,6 +91,7 @@ NAMES: dict[str, dict[str, str]] = {
         "fastnn.Adagrad()": "adagrad",
         "fastnn.Rprop()": "rprop resilient",
         "fastnn.LBFGS()": "lbfgs bfgs lbfgsb",
+        "fastnn.LevenbergMarquardt()": "lm trainlm levenbergmarquardt levenberg marquardt leastsquares leastsq",
     },
     "a learning rate": {
         "fastnn.schedules.StepDecay(0.1, every=10)": "step steplr stepdecay piecewise piecewiseconstant multisteplr",
@@ -170,7 +171,10 @@ ABSENT: dict[str, dict[str, str]] = {
 }
 # For each kind {another library's name for what fastnn has, but not under a name of this kind: what to write}.
 ELSEWHERE: dict[str, dict[str, str]] = {
-    "solver": for_each("adamw rmsprop adagrad rprop", "pass the optimizer itself, such as solver=fastnn.AdamW()"),
+    "solver": {
+        **for_each("adamw rmsprop adagrad rprop", "pass the optimizer itself, such as solver=fastnn.AdamW()"),
+        **for_each("lm trainlm levenbergmarquardt", "pass the optimizer itself, solver=fastnn.LevenbergMarquardt()"),
+    },
     "metrics": {"loss": "the loss is recorded anyhow"},
     "mode": {"auto": "leave it out, and it is found from the name"},
     "learning_rate": for_each("float float32 float64 int", "pass a number as learning_rate_init=0.01, or in an "
@@ -230,8 +234,12 @@ ARGUMENTS: dict[str, str] = {
     "etas": "etaminus etaplus eta_minus eta_plus",
     "step_sizes": "step_size_min step_size_max delta_min delta_max",
     "history_size": "m maxcor n_corrections",
-    "tolerance_gradient": "tolerance_grad gtol pgtol tol",
+    "tolerance_gradient": "tolerance_grad gtol pgtol min_grad tol",
     "tolerance_change": "ftol factr",
+    "mu": "damping damping_factor initial_mu mu_init lambda_ lam tau",
+    "mu_factor": "mu_inc mu_dec damping_increase damping_decrease up_factor",
+    "mu_max": "max_mu max_damping",
+    "max_parameters": "max_params parameter_limit",
     "max_evaluations": "max_eval maxfun max_fun maxfev",
     "patience": "n_iter_no_change wait early_stopping_rounds",
     "min_change": "min_delta tol threshold delta",
@@ -299,6 +307,7 @@ PLACES: dict[str, str] = {
     "epsilon": "the optimizer: fastnn.Adam(epsilon=1e-8)", "clip_norm": "the optimizer: fastnn.Adam(clip_norm=1.0)",
     "clip_value": "the optimizer: fastnn.Adam(clip_value=1.0)",
     "max_evaluations": "the optimizer: fastnn.LBFGS(max_evaluations=…)",
+    "mu_max": "the optimizer: fastnn.LevenbergMarquardt(mu_max=1e10)",
     "history_size": "the optimizer: fastnn.LBFGS(history_size=10)",
     "learning_rate_decay": "a schedule: fastnn.SGD(fastnn.schedules.ExponentialDecay(0.1, factor=0.95))",
     "X": "fit(X, y)", "y": "fit(X, y)",
@@ -341,6 +350,7 @@ PUBLIC: dict[str, str] = {
            "fastnn.sklearn.MLPClassifier and fastnn.sklearn.MLPRegressor"),
     **for_each("RMSProp Rmsprop rmsprop", "fastnn.RMSprop"), "AdaGrad": "fastnn.Adagrad",
     "RProp": "fastnn.Rprop", "adam": "fastnn.Adam", "sgd": "fastnn.SGD", "L_BFGS": "fastnn.LBFGS",
+    **for_each("LM Levenberg levenberg_marquardt trainlm", "fastnn.LevenbergMarquardt"),
     **for_each("Momentum Nesterov", "fastnn.SGD(0.01, momentum=0.9)"),
     **for_each("Adamax Nadam NAdam Adadelta RAdam Lion Ftrl", "fastnn.Adam or fastnn.AdamW"),
     **for_each("optim Optimizer", "fastnn.SGD, fastnn.Adam … ; what they share is in fastnn.optimizers"),

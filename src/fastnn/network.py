@@ -286,7 +286,7 @@ class Network(Trainable):
             Passes over the rows. n calls of one epoch equal one call of n, bit for bit (but for
             LBFGS, which starts anew each time).
         batch_size : int or None
-            Rows a step; None is 32, for LBFGS all. The last batch of an epoch may be shorter.
+            Rows a step; None is 32, for LBFGS and LevenbergMarquardt all. The last batch of an epoch may be shorter.
         steps_per_epoch : int or None
             How many batches of an iterable make an epoch: for one that has no end, or is long. The next
             epoch goes on with the batch after these; an iterable that has come to its end begins anew
@@ -317,10 +317,10 @@ class Network(Trainable):
             Training stops after an epoch whose training loss is below it.
         early_stopping : EarlyStopping or None
         time_budget : float or None
-            Training stops after so many seconds and the step under way, or some 10 ms of steps; with LBFGS after the
-            iteration. The epoch ends there: it counts, and is validated and recorded as any other, its loss being
-            the mean over the rows that it has seen. The next fit begins another epoch. So what was learned,
-            bit for bit, depends on the machine's speed.
+            Training stops after so many seconds and the step under way, or some 10 ms of steps; with LBFGS and
+            LevenbergMarquardt after the iteration. The epoch ends there: it counts, and is validated and recorded as
+            any other, its loss being the mean over the rows that it has seen. The next fit begins another epoch. So
+            what was learned, bit for bit, depends on the machine's speed.
         callbacks : sequence of Callback
         progress : bool
             Whether to show a progress bar (needs tqdm); where the output is not a terminal, one

@@ -164,6 +164,11 @@ def rprop_update(w, g, last, size, shrink, growth, smallest, largest):
     return w - size * np.sign(g), g, size
 
 
+def levenberg_marquardt_update(p, jacobian, residuals, mu):
+    """The new p, for residuals (m,) with squares whose sum is minimised, and their Jacobian (m, n)"""
+    return p - np.linalg.solve(jacobian.T @ jacobian + mu * np.eye(len(p)), jacobian.T @ residuals)
+
+
 def clipped(gradients, clip_value=None, clip_norm=None):
     """A list of gradients, held to ±clip_value each element and then to the norm clip_norm all together"""
     if clip_value is not None:

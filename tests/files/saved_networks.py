@@ -12,8 +12,16 @@ X, Y = regression_data(30, 4, 2, seed=71)
 OPTIMIZERS = [
     fastnn.SGD(0.1, momentum=0.5), fastnn.Adam(schedules.CosineDecay(0.1, 5), clip_norm=1.0), fastnn.AdamW(),
     fastnn.RMSprop(momentum=0.1), fastnn.Adagrad(), fastnn.Rprop(), fastnn.LBFGS(history_size=5),
+    fastnn.LevenbergMarquardt(mu=0.1),
     fastnn.SGD(schedules.WarmUp(schedules.ReduceOnPlateau(0.1, patience=0), 3)),
 ]
+
+
+def goes_with(optimizer):
+    """A loss and a factor l1 that go with an optimizer."""
+    if isinstance(optimizer, fastnn.LevenbergMarquardt):
+        return {"loss": "half_mse", "l1": 0.0}
+    return {"loss": fastnn.losses.quantile(0.3), "l1": 0.1}
 
 
 def mse(outputs, targets):

@@ -14,7 +14,7 @@ from fastnn import schedules
 pytestmark = pytest.mark.any_isa
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS[:-2], ids=repr)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS[:-3], ids=repr)
 def test_an_optimizer_is_copied_without_its_network(optimizer):
     optimizer = copy.deepcopy(optimizer)
     fastnn.Network([4, 2]).fit(X, Y, optimizer=optimizer)

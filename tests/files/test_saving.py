@@ -13,7 +13,7 @@ import re
 import numpy as np
 import pytest
 from helpers import same_bits
-from saved_networks import OPTIMIZERS, X, Y, deep, mse
+from saved_networks import OPTIMIZERS, X, Y, deep, goes_with, mse
 
 import fastnn
 from fastnn import network as network_module
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.any_isa
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
 def test_a_network_comes_back_as_it_was(optimizer, dtype, tmp_path):
     network = fastnn.Network([4, 9, 3, 2], activation=["tanh", "gelu"], initializer="he_uniform", dtype=dtype, seed=7,
-                             l1=0.1, l2=0.2, loss=fastnn.losses.quantile(0.3))
+                             l2=0.2, **goes_with(optimizer))
     network.metadata = {"columns": ["a", "b"], "mean": [0.1, 1e300], "note": None}
     network.fit(X, Y, epochs=3, optimizer=copy.deepcopy(optimizer))
     network.save(tmp_path / "model.safetensors")

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from saved_networks import copied, deep, deeply_copied, everything, pickled, trained
+from saved_networks import copied, deep, deeply_copied, everything, goes_with, pickled, trained
 
 import fastnn
 from fastnn import schedules
@@ -16,6 +16,7 @@ from fastnn.losses import Loss
 
 pytestmark = pytest.mark.any_isa
 
+LM = fastnn.LevenbergMarquardt()
 NESTEROV = fastnn.SGD(0.1, momentum=0.9, nesterov=True)
 PARTS = {"network": lambda network: network, "optimizer": lambda network: network.optimizer,
          "early_stopping": lambda network: network.early_stopping, "loss": lambda network: network.loss,
@@ -42,6 +43,9 @@ PARTS = {"network": lambda network: network, "optimizer": lambda network: networ
     (fastnn.LBFGS(), "optimizer", "max_evaluations", 0, "max_evaluations is 0"),
     (fastnn.LBFGS(), "optimizer", "steps", -1, "steps is -1, but must be at least 0"),
     (fastnn.LBFGS(), "optimizer", "epochs", 2**62, "epochs is 4611686018427387904, which is too large"),
+    (LM, "optimizer", "mu", 0, "mu is 0"), (LM, "optimizer", "mu", 1e11, "mu is 100000000000.0, but must be at"),
+    (LM, "optimizer", "mu_max", 1e-30, "but must be at most mu_max, which is 1e-30"),
+    (LM, "optimizer", "mu_factor", 1, "mu_factor is 1"), (LM, "optimizer", "max_parameters", 0, "max_parameters is 0"),
     (None, "early_stopping", "patience", 0, "patience is 0"),
     (None, "early_stopping", "mode", "best", "mode is 'best'"),
     (None, "early_stopping", "min_change", -1, "min_change is -1"),
@@ -56,7 +60,7 @@ PARTS = {"network": lambda network: network, "optimizer": lambda network: networ
     (fastnn.SGD(schedules.StepDecay(0.1, 2)), "schedule", "rate", -1, "cannot assign"),
 ], ids=str)
 def test_what_load_would_refuse_cannot_be_set(optimizer, part, name, value, words, tmp_path):
-    network = trained(copy.copy(optimizer), loss=fastnn.losses.quantile(0.3))
+    network = trained(copy.copy(optimizer), **goes_with(optimizer))
     before, whole = getattr(PARTS[part](network), name), everything(network)
     with pytest.raises((AttributeError, TypeError, ValueError), match=words):
         setattr(PARTS[part](network), name, value)
@@ -118,12 +122,12 @@ def public_attributes(thing):
     ("network", None), ("early_stopping", None), ("loss", None),
     ("schedule", fastnn.SGD(schedules.ReduceOnPlateau(0.1))),
     *(("optimizer", optimizer) for optimizer in (NESTEROV, fastnn.Adam(), fastnn.RMSprop(momentum=0.5),
-                                                 fastnn.Adagrad(), fastnn.Rprop(), fastnn.LBFGS()))], ids=str)
+                                                 fastnn.Adagrad(), fastnn.Rprop(), fastnn.LBFGS(), LM))], ids=str)
 def test_whatever_is_set_is_refused_or_comes_back(part, optimizer, tmp_path, monkeypatch):
     """Every public attribute, set to odd values: each is refused when it is set, or at the latest by a save that
     leaves the file as it is, or is there again after loading and copying."""
     monkeypatch.setattr(os, "fsync", lambda file: None)      # the slowest part of a save
-    network, path, came_back = trained(copy.copy(optimizer), loss=fastnn.losses.quantile(0.3)), tmp_path / "model", 0
+    network, path, came_back = trained(copy.copy(optimizer), **goes_with(optimizer)), tmp_path / "model", 0
     path.write_text("old", encoding="utf-8")
     for name in public_attributes(PARTS[part](network)):
         before = getattr(PARTS[part](network), name)

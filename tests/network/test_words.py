@@ -74,6 +74,7 @@ def test_what_fastnn_has_in_another_way_is_said():
     assert meant("solver", "adamw", ("lbfgs", "sgd", "adam")) == (
         "pass the optimizer itself, such as solver=fastnn.AdamW(); ")
     assert meant("solver", "L-BFGS-B", ("lbfgs", "sgd", "adam")) == "here it is called 'lbfgs'; "
+    assert "solver=fastnn.LevenbergMarquardt()" in meant("solver", "lm", ("lbfgs", "sgd", "adam"))
     assert meant("loss", "mse", ("squared_error", "poisson")) == "here it is called 'squared_error'; "
     assert meant("loss", "cross_entropy", ("log_loss", "focal")) == "here it is called 'log_loss'; "
 
@@ -140,6 +141,8 @@ def test_objects_of_pytorch_are_named():
 @pytest.mark.parametrize("optimizer, right", [
     ("adam", "fastnn.Adam()"), ("Adam", "fastnn.Adam()"), ("sgd", "fastnn.SGD(0.01)"), ("adamw", "fastnn.AdamW()"),
     ("RMSprop", "fastnn.RMSprop()"), ("lbfgs", "fastnn.LBFGS()"), ("L-BFGS-B", "fastnn.LBFGS()"),
+    ("lm", "fastnn.LevenbergMarquardt()"), ("trainlm", "fastnn.LevenbergMarquardt()"),
+    ("levenberg_marquardt", "fastnn.LevenbergMarquardt()"), ("Levenberg-Marquardt", "fastnn.LevenbergMarquardt()"),
     ("nesterov", "fastnn.SGD(0.01, momentum=0.9, nesterov=True)"), ("nadam", "fastnn.Adam() or fastnn.AdamW()"),
     (fastnn.Adam, "fastnn.Adam()"), (0.1, "fastnn.SGD(0.1)"), ("no such", "fastnn.SGD(0.1)"),
 ])
@@ -175,7 +178,8 @@ def test_kerass_names_in_a_history():
 
 
 def test_names_of_other_libraries_modules():
-    for name, right in (("Dense", "fastnn.Network"), ("Sequential", "fastnn.Network"), ("RMSProp", "fastnn.RMSprop"),
+    for name, right in (("Dense", "fastnn.Network"), ("trainlm", "fastnn.LevenbergMarquardt"),
+                        ("Sequential", "fastnn.Network"), ("RMSProp", "fastnn.RMSprop"),
                         ("MLPClassifier", "fastnn.sklearn.MLPClassifier"),
                         ("ModelCheckpoint", "fastnn.CheckpointEvery")):
         assert right in message_of(lambda name=name: getattr(fastnn, name), AttributeError)
@@ -209,6 +213,9 @@ FIT = fastnn.Network([2, 1]).fit
     (fastnn.SGD, "nesterovs_momentum", "nesterov"), (fastnn.SGD, "params", "in fit"), (fastnn.SGD, "decay", "schedule"),
     (fastnn.RMSprop, "rho", "alpha"), (fastnn.Adagrad, "lr_decay", "learning_rate_decay"),
     (fastnn.LBFGS, "max_iter", "fit(epochs=…)"), (fastnn.LBFGS, "tolerance_grad", "tolerance_gradient"),
+    (fastnn.LevenbergMarquardt, "mu_inc", "mu_factor"), (fastnn.LevenbergMarquardt, "mu_dec", "mu_factor"),
+    (fastnn.LevenbergMarquardt, "min_grad", "tolerance_gradient"), (fastnn.LevenbergMarquardt, "damping", "mu"),
+    (fastnn.SGD, "mu", "here it is called momentum"),
     (fastnn.EarlyStopping, "min_delta", "min_change"), (fastnn.EarlyStopping, "n_iter_no_change", "patience"),
     (fastnn.EarlyStopping, "restore_best_weights", "restore_best"),
     (fastnn.CheckpointEvery, "filepath", "path"), (fastnn.CheckpointEvery, "save_freq", "epochs"),
@@ -272,7 +279,7 @@ def test_arguments_of_all_libraries_are_answered():
 
 def all_calls():
     yield from (getattr(fastnn, name) for name in (
-        "Network", "EarlyStopping", "CheckpointEvery", "TableClassifier", "load", *OPTIMIZERS))
+        "Network", "EarlyStopping", "CheckpointEvery", "TableClassifier", "load", "LevenbergMarquardt", *OPTIMIZERS))
     yield from (getattr(fastnn.Network, name)
                 for name in ("fit", "evaluate", "score", "gradients", "save", "predict_classes"))
     yield from (kind for kind in vars(schedules).values() if isinstance(kind, type) and "__init__" in vars(kind)

@@ -197,7 +197,7 @@ def test_best_parameters_of_another_shape_are_refused():
         assert same_bits(network.get_parameters(), before) and network.epochs_trained == 1
 
 
-@pytest.mark.parametrize("make", [fastnn.SGD, fastnn.LBFGS])
+@pytest.mark.parametrize("make", [fastnn.SGD, fastnn.LBFGS, fastnn.LevenbergMarquardt])
 def test_a_stop_iteration_reaches_the_caller_as_any_other_error(make):
     """SciPy takes one that its callback raises for the wish to end."""
     class Stops(fastnn.Callback):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..callbacks import Callback
-from .parameters import uses_lbfgs
+from .parameters import takes_all_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -90,7 +90,7 @@ class Bookkeeping(Callback):
             estimator.validation_loss_curve_.append(self.loss.validation(fit.history.validation_loss[-1]))
         if estimator.verbose:
             print(f"Iteration {estimator.n_iter_}, loss = {estimator.loss_:.8f}")
-        if uses_lbfgs(estimator.solver):
+        if takes_all_rows(estimator.solver):
             estimator.best_loss_ = min(estimator.loss_curve_)
             return
         estimator.t_ += fit.rows

@@ -27,7 +27,7 @@ from ..scaling import Scaling, folded
 from ..training import DivergenceError
 from ..training.sources import CHUNK_BYTES
 from .epochs import Bookkeeping, ForwardedCallbacks, HeldOut, ReportedLoss
-from .parameters import Parameters, uses_lbfgs
+from .parameters import Parameters, takes_all_rows
 from .rows import (
     Rows,
     SparseBatches,
@@ -158,7 +158,7 @@ class Multilayer(CallbackSupportMixin, Parameters):
             self._check_standardizable(rows, incremental)
             self._reset_fit(rows)
             initial = self._initial_parameters(random)
-        if self.early_stopping and not uses_lbfgs(self.solver) and held_out is None:
+        if self.early_stopping and not takes_all_rows(self.solver) and held_out is None:
             rows, held_out = self._split(rows, sample_weight, random)
         if first or not hasattr(self, "network_"):
             self._build_network(X, y, asks_for_double, seed=int(random.randint(2**31 - 1)))
@@ -226,7 +226,7 @@ class Multilayer(CallbackSupportMixin, Parameters):
 
     def _scored(self, validation: Rows | None) -> HeldOut | None:
         """The rows to validate with as `Bookkeeping` scores them, or None where the training loss decides."""
-        if validation is None or not self.early_stopping or uses_lbfgs(self.solver):
+        if validation is None or not self.early_stopping or takes_all_rows(self.solver):
             return None
         by_loss = not self._can_score(validation.codes, validation.weight)
         return HeldOut(*validation, score=self._score, by_loss=by_loss)
@@ -248,19 +248,20 @@ class Multilayer(CallbackSupportMixin, Parameters):
 
     def _arguments_of_fit(self, network: Network, rows: Rows, batch: int) -> dict[str, Any]:
         """The rows as `Network.fit` takes them: arrays, or batches of a sparse matrix."""
-        by_lbfgs = uses_lbfgs(self.solver)
-        if hasattr(rows.X, "toarray") and not by_lbfgs and not self.standardize:
+        at_once = takes_all_rows(self.solver)
+        if hasattr(rows.X, "toarray") and not at_once and not self.standardize:
             return {"X": SparseBatches(network, rows, batch, self.shuffle)}
         return {"X": self._scaled(rows.X), "y": self._scaled_targets(rows.codes), "sample_weight": rows.weight,
-                "batch_size": None if by_lbfgs else batch, "shuffle": self.shuffle}
+                "batch_size": None if at_once else batch, "shuffle": self.shuffle}
 
     def _warn_of_the_end(self, stopped_by: str | None, call: Call) -> None:
         """A ConvergenceWarning where a fit ended before it converged."""
-        if uses_lbfgs(self.solver) and stopped_by in (None, "evaluations", "line_search"):
+        if takes_all_rows(self.solver) and stopped_by in (None, "evaluations", "line_search"):
             reason = {None: f"max_iter={self.max_iter} is reached", "evaluations": f"max_fun={self.max_fun} is reached",
                       "line_search": "the line search found no better point"}[stopped_by]
-            warnings.warn(f"lbfgs failed to converge after {self.n_iter_} iteration(s): {reason}. Increase max_iter or "
-                          "max_fun, or scale the data.", ConvergenceWarning, stacklevel=call.stacklevel)
+            name = self.solver if isinstance(self.solver, str) else type(self.solver).__name__
+            warnings.warn(f"{name} failed to converge after {self.n_iter_} iteration(s): {reason}. Increase max_iter "
+                          "or max_fun, or scale the data.", ConvergenceWarning, stacklevel=call.stacklevel)
         elif stopped_by is None and not call.incremental:
             warnings.warn(f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization "
                           "hasn't converged yet.", ConvergenceWarning, stacklevel=call.stacklevel)

@@ -22,6 +22,7 @@ from ..losses import PARAMETERS, as_loss
 from ..optimizers import SGD, Adam
 from ..training.lbfgs import LBFGS
 from ..training.settings import checked_callbacks, is_optimizer
+from ..training.whole_batch import WholeBatchOptimizer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -169,7 +170,7 @@ class Parameters(BaseEstimator):
 
     def _rows_per_batch(self, rows: int, stacklevel: int) -> int:
         """The rows of a batch, of so many rows in all."""
-        if uses_lbfgs(self.solver):
+        if takes_all_rows(self.solver):
             return rows
         if self.batch_size == "auto":
             return min(200, rows)
@@ -198,13 +199,14 @@ def keep_arguments(estimator: Parameters, arguments: dict[str, Any]) -> None:
             setattr(estimator, name, value)
 
 
-def uses_lbfgs(solver: Any) -> bool:
-    return bool(solver == "lbfgs" or isinstance(solver, LBFGS))
+def takes_all_rows(solver: Any) -> bool:
+    """Whether a solver takes no batches: its iteration is over all rows."""
+    return bool(solver == "lbfgs" or isinstance(solver, WholeBatchOptimizer))
 
 
 def check_stochastic(estimator: Parameters) -> bool:
     """True where an estimator has partial_fit; else an AttributeError, as `available_if` wants it."""
-    if uses_lbfgs(estimator.solver):
+    if takes_all_rows(estimator.solver):
         raise AttributeError(
             f"partial_fit is only available for stochastic optimizers. {estimator.solver} is not stochastic.")
     return True

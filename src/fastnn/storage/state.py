@@ -25,6 +25,7 @@ from ..losses import Loss
 from ..optimizers import OPTIMIZERS, check_epsilon, remade
 from ..training.early_stopping import EarlyStopping, check_best, described, from_description
 from ..training.lbfgs import LBFGS
+from ..training.levenberg_marquardt import LevenbergMarquardt
 from ..training.trainable import (
     Progress,
     at_rest,
@@ -47,7 +48,7 @@ SPARE = 4096                # bytes that training may add to a description: an o
 LONG_LIST = 64              # floats or more in a list of metadata: it is an array in the file
 MOST_NUMBERS = 2**18        # floats in all these lists: in memory they take four times as much as in the file
 
-KINDS: dict[str, type[AnyOptimizer]] = OPTIMIZERS | {"LBFGS": LBFGS}
+KINDS: dict[str, type[AnyOptimizer]] = OPTIMIZERS | {"LBFGS": LBFGS, "LevenbergMarquardt": LevenbergMarquardt}
 
 # Errors that `restored` and `rebuilt` raise for what are no parts of a network.
 REFUSED = (AttributeError, LookupError, OverflowError, TypeError, ValueError)
@@ -218,7 +219,7 @@ def plain_parts(network: Network) -> tuple[Description, dict[str, Array], schedu
     loss = description["network"]["loss"]
     description["network"]["loss"] = asdict(loss) if isinstance(loss, Loss) else None
     lost: schedules.Schedule | None = None
-    rate = getattr(trained, "learning_rate", None)      # LBFGS has none
+    rate = getattr(trained, "learning_rate", None)      # those over all rows have none
     if isinstance(rate, schedules.Schedule):
         saved: Any = plain_schedule(rate)
         if saved is None:

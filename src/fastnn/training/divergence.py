@@ -32,10 +32,10 @@ class DivergenceError(ValueError):
     iterable: over its last batch), everything is as it was before the fit. (A loop of fits is not seen as one.)
     "Everything" is: parameters, the optimizer with its state and counts, what a schedule and an EarlyStopping
     remember, random numbers, `epochs_trained`; and before the first epoch also which optimizer and EarlyStopping the
-    network has. A loss of `LBFGS` never grows: it goes back to the last iteration.
+    network has. Losses of `LBFGS` and `LevenbergMarquardt` never grow: they go back to the last iteration.
 
     Attributes: `epoch` (counted since the network was built, from 1), `step` (within that
-    epoch, from 1), `learning_rate` (NaN for `LBFGS`, which has none), `single` (whether it was a
+    epoch, from 1), `learning_rate` (NaN where the optimizer has none), `single` (whether it was a
     `train_on_batch`; its epoch and step say nothing), `restored` (the network's `epochs_trained` now; None for
     `train_on_batch`), `overflow` (whether the loss or its gradient, squared, is beyond the dtype with the parameters
     that are back, too: then no learning rate is small enough).

@@ -76,7 +76,8 @@ class EarlyStopping(Settings, Callback):
     restored, and which takes one more pass forward. The batches of an iterable are not read again: if an
     epoch is one batch, the recorded loss is that of the parameters before it, and these are kept (with dropout or
     label smoothing, the last batch is looked at once more instead); if it is more, the recorded mean counts
-    for the parameters at the end. What `LBFGS` records is the loss of the parameters after the iteration.
+    for the parameters at the end. What `LBFGS` and `LevenbergMarquardt` record is the loss of the parameters after the
+    iteration.
 
     Attributes: `best`, the best value; `best_epoch`, after which epoch the best parameters were there, as
     `epochs_trained` counts; `waited`, epochs since the best value. They go on in the next fit with the same object

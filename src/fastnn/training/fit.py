@@ -1,9 +1,9 @@
 """A fit: what happens around and between its epochs, and the loop over them.
 
 `Network.fit` prepares settings, rows, validation and scores, and calls `train`. The optimizer says which loop it needs:
-`MinibatchOptimizer` has the one for steps on batches, lbfgs.py another one. A `Fit` is what callbacks see of it; the
-functions `recorded`, `latest` and `set_watched` are what early_stopping.py needs beyond that. Epochs themselves run in
-the compiled `core.Trainer`, without Python.
+`MinibatchOptimizer` has the one for steps on batches, lbfgs.py and levenberg_marquardt.py others. A `Fit` is what
+callbacks see of it; the functions `recorded`, `latest` and `set_watched` are what early_stopping.py needs beyond that.
+Epochs of steps run in the compiled `core.Trainer`, without Python.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ def train(network: Network, engine: Engine, settings: FitSettings, loop: Callabl
 
 
 class MinibatchOptimizer(CompiledOptimizer):
-    """How an optimizer trains that takes a step on each batch of rows. `LBFGS` has these methods, too."""
+    """How an optimizer trains that takes a step on each batch of rows. WholeBatchOptimizer has these, too."""
 
     learning_rate: float | Schedule
 
@@ -164,7 +164,7 @@ class MinibatchOptimizer(CompiledOptimizer):
         return partial(run, source(engine, X, y, sample_weight, settings, ranks), self)
 
     def for_single_steps(self) -> Self:
-        """This optimizer, which can train by `train_on_batch`; LBFGS refuses."""
+        """This optimizer, which can train by `train_on_batch`; others refuse."""
         return self
 
     def memory(self) -> tuple[Any, ...]:

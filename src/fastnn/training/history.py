@@ -26,12 +26,13 @@ class History:
     validation_loss : list of float
         Mean loss on the validation rows after the epoch; empty without these.
     learning_rate : list of float
-        That of the epoch's last step; empty for LBFGS, which has none.
+        That of the epoch's last step; empty for LBFGS and LevenbergMarquardt, which have none.
     seconds : list of float
         What the epoch took, validation and metrics included.
     stopped_by : str or None
-        What ended the fit: "tol", "early_stopping", "time_budget", "callback", for LBFGS "converged",
-        "evaluations" or "line_search" (it found no better point); None where it was just the number of epochs.
+        What ended the fit: "tol", "early_stopping", "time_budget", "callback"; for LBFGS and LevenbergMarquardt
+        "converged" or "line_search" (it found no better point), for LBFGS "evaluations"; None where it was just the
+        number of epochs.
 
     Each metric is a list too, under its name: `history.validation_accuracy`. Printed, a History is some lines, with the
     first, the best and the last value of each list; a notebook shows a table.

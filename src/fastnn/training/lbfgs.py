@@ -1,7 +1,7 @@
 """L-BFGS: SciPy's, driven by the network's own loss and gradients over all rows at once.
 
 Here SciPy has the loop, and an iteration is an epoch; everything between epochs is that of
-fit.py. `LBFGS` has the methods of `MinibatchOptimizer` there. SciPy is imported when it is used.
+fit.py, and what such optimizers share that of whole_batch.py. SciPy is imported when it is used.
 """
 
 from __future__ import annotations
@@ -9,16 +9,16 @@ from __future__ import annotations
 import math
 from enum import IntEnum
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from .._checks import Settings, checked_count, checked_integer, library, number, optional
+from .._checks import checked_integer, library, number, optional
 from .._words import explains
 from .divergence import DivergenceError
 from .fit import callbacks_begun
-from .rows import as_rows
 from .trainable import at_rest, engine_of
+from .whole_batch import WholeBatchOptimizer, whole_batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .settings import FitSettings
 
 
-class LBFGS(Settings):
+class LBFGS(WholeBatchOptimizer):
     """Limited-memory BFGS (Liu and Nocedal, 1989): few, expensive steps with all rows, for small problems.
 
     An epoch of `fit` is one iteration. There is no learning rate: a line search finds each
@@ -50,71 +50,30 @@ class LBFGS(Settings):
     True
     """
 
-    _checks: ClassVar = {
+    _checks: ClassVar = WholeBatchOptimizer._checks | {
         "history_size": partial(checked_integer, low=1),
         "tolerance_gradient": partial(number, low=0), "tolerance_change": partial(number, low=0),
         "max_evaluations": optional(partial(checked_integer, low=1)),
-        "steps": checked_count, "epochs": checked_count,
     }
+    _arguments = ("history_size", "tolerance_gradient", "tolerance_change", "max_evaluations")
 
     history_size: int
     tolerance_gradient: float
     tolerance_change: float
     max_evaluations: int | None
-    steps: int
-    epochs: int
 
     @explains
     def __init__(self, history_size: int = 10, tolerance_gradient: float = 1e-7, tolerance_change: float = 1e-9,
                  max_evaluations: int | None = None) -> None:
-        self.history_size = history_size
-        self.tolerance_gradient = tolerance_gradient
-        self.tolerance_change = tolerance_change
-        self.max_evaluations = max_evaluations
-        self.steps = self.epochs = 0
-
-    def arguments(self) -> dict[str, float]:
-        """The arguments that would make it again."""
-        return {name: getattr(self, name)
-                for name in ("history_size", "tolerance_gradient", "tolerance_change", "max_evaluations")}
-
-    def __repr__(self) -> str:
-        return f"LBFGS({', '.join(f'{name}={value!r}' for name, value in self.arguments().items())})"
-
-    @property
-    def state(self) -> tuple[()]:
-        """It keeps no blocks between fits."""
-        return ()
-
-    def bind(self, engine: Engine) -> None:
-        """Does nothing: it keeps nothing of a network, and so belongs to none."""
+        super().__init__(history_size=history_size, tolerance_gradient=tolerance_gradient,
+                         tolerance_change=tolerance_change, max_evaluations=max_evaluations)
 
     def loop(self, engine: Engine, X: object, y: object, sample_weight: object, settings: FitSettings,
              ranks: Ranks) -> Callable[[Fit, State], History]:
         """Checks the rows of a fit; returns the function that trains on them."""
-        rows = whole_batch(engine, X, y, sample_weight, settings, ranks)
+        rows = whole_batch("LBFGS", engine, X, y, sample_weight, settings, ranks)
         scipy_minimize()
         return partial(minimise, rows, self, ranks)
-
-    def for_single_steps(self) -> NoReturn:
-        """Refuses `train_on_batch`."""
-        raise ValueError("optimizer is LBFGS, which needs all rows at once: call fit, or pass another optimizer")
-
-    def memory(self) -> tuple[int, int]:
-        """What a fit changes, for `bring_back`."""
-        return self.steps, self.epochs
-
-    def bring_back(self, memory: tuple[int, int], engine: Engine) -> None:
-        """Makes it as it was."""
-        self.steps, self.epochs = memory
-
-    def count_epoch(self) -> None:
-        """One more iteration is done."""
-        self.steps += 1
-        self.epochs += 1
-
-    def observe(self, loss: float) -> None:
-        """Does nothing: there is no schedule that the loss would concern."""
 
 
 REASONS = "converged", "line_search", "evaluations"     # why SciPy ended: `history.stopped_by`
@@ -129,26 +88,6 @@ class Task(IntEnum):
 def scipy_minimize() -> Callable[..., Any]:
     """SciPy's `minimize`; an ImportError that says how to get it."""
     return library("scipy.optimize", "SciPy", "lbfgs", "LBFGS").minimize
-
-
-def whole_batch(engine: Engine, X: object, y: object, sample_weight: object, settings: FitSettings,
-                ranks: Ranks) -> Rows:
-    """All rows, which L-BFGS takes at once; refuses what it does not go with."""
-    if y is None:
-        raise ValueError("optimizer is LBFGS, which needs all rows at once, but X is an iterable of batches")
-    rows = as_rows(engine, X, y, sample_weight, settings.class_weight, ranks.size == 1, ranks)
-    if settings.steps_per_epoch is not None:
-        raise ValueError(f"steps_per_epoch is {settings.steps_per_epoch}, but an epoch of LBFGS is one iteration over "
-                         "all rows; leave it out")
-    if settings.batch_size is not None and settings.batch_size < len(rows):
-        raise ValueError(f"batch_size is {settings.batch_size}, but LBFGS takes all {len(rows)} rows at once; leave it "
-                         "out")
-    if engine.label_smoothing:
-        raise ValueError(f"label_smoothing is {engine.label_smoothing}, which LBFGS does not know; "
-                         "smooth y itself, or pass another optimizer")
-    if any(engine.dropout):
-        raise ValueError("optimizer is LBFGS, which needs a loss that stays the same, but the network has dropout")
-    return rows
 
 
 def minimise(rows: Rows, optimizer: LBFGS, ranks: Ranks, fit: Fit, _: State) -> History:

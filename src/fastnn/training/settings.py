@@ -18,8 +18,8 @@ from ..core.thread_count import MOST as MOST_THREADS
 from ..optimizers import Adam, Optimizer
 from .callback import Callback
 from .early_stopping import EarlyStopping
-from .lbfgs import LBFGS
 from .progress import ProgressBar
+from .whole_batch import WholeBatchOptimizer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -87,8 +87,8 @@ def checked_callbacks(callbacks: Iterable[Callback]) -> tuple[Callback, ...]:
 
 
 def is_optimizer(value: object) -> TypeGuard[AnyOptimizer]:
-    """Whether a value is an optimizer of either kind: of steps, or L-BFGS over all rows."""
-    return isinstance(value, (Optimizer, LBFGS))
+    """Whether a value is an optimizer of either kind: of steps, or of iterations over all rows."""
+    return isinstance(value, (Optimizer, WholeBatchOptimizer))
 
 
 def checked_optimizer(optimizer: object, last: AnyOptimizer | None) -> AnyOptimizer:
