@@ -48,8 +48,8 @@ class LevenbergMarquardt(WholeBatchOptimizer):
     optimizers, in noisy data the noise too, so hold rows out. `l2` and `sample_weight` are part of what it minimises.
 
     An epoch of `fit` is one iteration. There is no learning rate: `mu` damps a step, from Gauss-Newton's (0) to short
-    ones along the gradient. It is divided by `mu_factor` after a step that makes the loss smaller; a step that does not is
-    taken back, mu is multiplied, and the iteration tries again. The attribute is the present mu, with which the next
+    ones along the gradient. It is divided by `mu_factor` after a step that makes the loss smaller; a step that does not
+    is taken back, mu is multiplied, and the iteration tries again. The attribute is the present mu, with which the next
     fit goes on. A fit ends before its last epoch where the largest element of the gradient is below
     `tolerance_gradient`, or the loss changes by less than `tolerance_change` of itself ("converged" in
     `history.stopped_by`), or mu would be above `mu_max` ("line_search": it found no better point).
@@ -113,8 +113,8 @@ class LevenbergMarquardt(WholeBatchOptimizer):
 def check_network(engine: Engine, most: int) -> None:
     """Refuses a network whose objective is no sum of squares, or that has more than so many parameters."""
     if python_loss(engine) is not None:
-        raise ValueError("optimizer is LevenbergMarquardt, which needs the residuals of a squared loss, but the loss is "
-                         "a Python function; build the network with loss='mse', or pass fastnn.LBFGS()")
+        raise ValueError("optimizer is LevenbergMarquardt, which needs the residuals of a squared loss, but the loss "
+                         "is a Python function; build the network with loss='mse', or pass fastnn.LBFGS()")
     name = getattr(engine.loss, "name", None)
     if name not in SQUARED:
         raise ValueError(f"optimizer is LevenbergMarquardt, which goes with a squared loss ({', '.join(SQUARED)}), but "
@@ -125,7 +125,8 @@ def check_network(engine: Engine, most: int) -> None:
     parameters = engine.packed(engine.parameters).size
     if parameters > most:
         raise ValueError("optimizer is LevenbergMarquardt, whose steps take time with the cube of the parameters, but "
-                         f"the network has {parameters}, and max_parameters is {most}; pass fastnn.LBFGS(), or raise it")
+                         f"the network has {parameters}, and max_parameters is {most}; pass fastnn.LBFGS(), or raise "
+                         "it")
 
 
 def minimise(rows: Rows, optimizer: LevenbergMarquardt, fit: Fit, _: State) -> History:
