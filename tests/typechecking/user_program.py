@@ -65,7 +65,7 @@ def training(network: fastnn.Network) -> None:
                 | None)
     damped = fastnn.LevenbergMarquardt(mu=0.1, max_parameters=500)
     assert_type(damped.mu, float)
-    network.fit(X, y, optimizer=damped)
+    fastnn.Network([3, 1]).fit(X, y, optimizer=damped)
     network.fit(((X[i:i + 8], y[i:i + 8]) for i in range(0, 40, 8)), optimizer=optimizer, steps_per_epoch=3)
     fastnn.Network([3, 1]).fit(X.tolist(), y.tolist(), validation_data=(X, y), sample_weight=np.ones(40))
     assert_type(network.train_on_batch(X[0], y[0]), float)
