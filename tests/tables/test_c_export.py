@@ -156,35 +156,6 @@ def test_the_self_test_notices_mistakes(tmp_path):
         assert failures(tmp_path) > 0, right
 
 
-@needs_cc
-def test_the_self_test_records_given_rows(tmp_path):
-    """Eight of them, evenly spaced; infinities, gaps, and texts that C cannot hold."""
-    recipe, networks = tables.model(("no", "yes"))
-    rows = {name: column.values for name, column in tables.hard_columns().items()}
-    rows["class"] = ["abc\0d", *rows["class"][1:]]
-    to_c(recipe, networks, tmp_path / "model.h", rows=rows)
-    text = (tmp_path / "model.h").read_text(encoding="utf-8")
-    recorded = re.search(r"model_test_rows\[8\] = {\n(.*?)\n};", text, re.DOTALL)[1].splitlines()
-    assert len(recorded) == 8 and recorded[0].startswith('    {0.0, 0.0, ') and '"abc"' in recorded[0]
-    assert failures(tmp_path) == 0
-    to_c(recipe, networks, tmp_path / "model.h", rows={name: values[:1] for name, values in rows.items()})
-    assert "model_test_rows[1]" in (tmp_path / "model.h").read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize("spoil, error, words", [
-    (lambda rows: rows.pop("class"), ValueError, "rows has no column 'class', which the model needs"),
-    (lambda rows: rows.update({"class": ["a"]}), ValueError, "rows has columns of 1 to 60 rows, but all must have as"),
-    (lambda rows: rows.update(dict.fromkeys(rows, [])), ValueError, "and one at least"),
-    (lambda rows: rows.update({"class": [1] * 60}), TypeError, "column 'class' holds 1, but categories must be text"),
-    (lambda rows: rows.update({"age": ["x"] * 60}), ValueError, "could not convert")])
-def test_rows_that_cannot_be_recorded_are_refused(spoil, error, words, tmp_path):
-    rows = {name: column.values for name, column in tables.COLUMNS.items()}
-    spoil(rows)
-    with pytest.raises(error, match=words):
-        to_c(*tables.model(), tmp_path / "model.h", rows=rows)
-    assert not list(tmp_path.iterdir())
-
-
 def test_the_comment_holds_the_recipe(tmp_path):
     recipe, networks = tables.model(("no */ /* \u2028 ??/", "yes\ud800"))
     (tmp_path / "other").mkdir()

@@ -1,7 +1,7 @@
 """C: the model of a table as one header of C99, which C++ takes too, from a row's values to the answer.
 
 The templates below are filled with the pieces of interchange/c_pieces.py and with what c_columns.py makes of each
-column. The members' parameters stand in common arrays, and one loop goes over the members. c_rows.py gives the rows
+column. The members' parameters stand in common arrays, and one loop goes over the members. c_rows.py makes up the rows
 that the self-test records. A header's text depends on the arguments of `to_c` alone, and of the path on the file's name
 alone.
 """
@@ -35,7 +35,7 @@ from ..interchange.c_text import array, checked_file, commented, literal, string
 from ..interchange.contents import in_json
 from ..storage.model_file import replace_file
 from .c_columns import PARTS, Columns
-from .c_rows import made_up_rows, recorded_rows
+from .c_rows import made_up_rows
 from .exports import checked_members
 
 if TYPE_CHECKING:
@@ -113,8 +113,7 @@ RUN = """\
 ROUNDING = 4 * np.finfo(np.float64).eps     # of the mean of a target, which is added to outputs
 
 
-def to_c(recipe: Recipe, networks: Sequence[Network], path: Path, *,
-         rows: Mapping[str, Sequence[Any]] | None = None) -> None:
+def to_c(recipe: Recipe, networks: Sequence[Network], path: Path) -> None:
     """Writes the model to one C header that needs nothing but the standard library: see the comment on top of it.
 
     Names in C begin with the name of the file. titanic.h has the type `titanic_row`, whose members are called as the
@@ -122,28 +121,25 @@ def to_c(recipe: Recipe, networks: Sequence[Network], path: Path, *,
     char * in UTF-8 for categories (NULL or empty is a gap), without spaces around the text. `titanic_predict(&row,
     output)` fills TITANIC_OUTPUTS numbers of type double: probabilities, or the one number. It returns the place of the
     most probable class, whose name is `titanic_class(place)`. The recipe stands in the first comment, in JSON.
+    The self-test's rows are made up: nothing of a table gets into the file but the recipe.
 
     Parameters
     ----------
     recipe : Recipe
     networks : the members, all of one shape
     path : str or path
-    rows : dict of columns, optional
-        Values of rows as `convert` reads them, of which the self-test records eight at most. Otherwise eight rows are
-        made up, so that nothing of a table gets into the file but the recipe.
 
     Raises
     ------
     ValueError
         For networks that do not belong to the recipe, or are not finite; for a file that has the name of a header of
-        the C library, or one that no `#include` can name; for rows without a column, or that are none.
-    TypeError, OSError
-        For rows of other types; where the file cannot be written.
+        the C library, or one that no `#include` can name.
+    OSError
+        Where the file cannot be written.
     """
     file = checked_file(os.path.basename(os.fsdecode(path)))
     members = [finite_copy(member) for member in checked_members(recipe, networks)]
-    recorded = made_up_rows(recipe) if rows is None else recorded_rows(recipe, rows)
-    replace_file(path, header(recipe, members, file, recorded).encode())
+    replace_file(path, header(recipe, members, file, made_up_rows(recipe)).encode())
 
 
 def header(recipe: Recipe, members: Sequence[Network], file: str, recorded: Mapping[str, Column]) -> str:
@@ -210,8 +206,6 @@ def cell(column: Column, row: int, words: Mapping[str, str]) -> str:
         return string(value or "")
     if column.kind == "date":
         value = np.nan if np.isnat(value) else float(value.astype(np.int64))
-    if np.isinf(value):
-        return "HUGE_VAL" if value > 0 else "-HUGE_VAL"
     return "(double)NAN" if np.isnan(value) else literal(float(value), words)
 
 

@@ -1,6 +1,6 @@
-"""The rows that a header's self-test records: some of a table, or rows that are made up from the encoding.
+"""The rows that a header's self-test records. They are made up from the encoding: no row of a table gets into a file.
 
-c_export.py is the only caller. A row is recorded as C gets it, so the expected answer is that of the model for it.
+c_export.py is the only caller. Rows become text in C there, and the model's answers for them are recorded with them.
 """
 
 from __future__ import annotations
@@ -9,16 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._checks import shown
-from .checks import checked_numbers, checked_texts, checked_times
 from .columns import Column
-from .encoding import DAY, LONGEST, Category, Date, Number
-from .exports import gap_numbers
+from .encoding import DAY, Category, Date, Number
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable
 
-    from .columns import Reading
     from .recipe import Recipe
 
 N_ROWS = 8
@@ -71,36 +67,3 @@ def made_up_dates(encoded: Date, column: int) -> Any:
 
 MADE_UP: dict[type, Callable[[Any, int], Any]] = {
     Number: made_up_numbers, Category: made_up_texts, Date: made_up_dates}
-
-
-def recorded_rows(recipe: Recipe, rows: Mapping[str, Sequence[Any]]) -> dict[str, Column]:
-    """At most eight of a table's rows, evenly spaced. ValueError where a column is missing or another is longer."""
-    missing = [name for name in recipe.readings if name not in rows]
-    if missing:
-        raise ValueError(f"rows has no column {', '.join(map(shown, missing))}, which the model needs")
-    counts = {name: len(rows[name]) for name in recipe.readings}
-    n = min(counts.values())
-    if not n or n != max(counts.values()):
-        raise ValueError(f"rows has columns of {n} to {max(counts.values())} rows, but all must have as many, and one "
-                         "at least")
-    chosen = [index * (n - 1) // max(min(n, N_ROWS) - 1, 1) for index in range(min(n, N_ROWS))]
-    return {name: Column(name, reading.kind, values_of(name, reading, [rows[name][row] for row in chosen]), "", reading)
-            for name, reading in recipe.readings.items()}
-
-
-def values_of(name: str, reading: Reading, values: Sequence[Any]) -> Any:
-    """Some values of a column as the model reads them; what counts as a gap is one."""
-    if reading.kind == "category":
-        return [as_recorded(reading, text) for text in checked_texts(name, values)]
-    if reading.kind == "number":
-        numbers = checked_numbers(name, values)
-        return np.where(np.isin(numbers, gap_numbers(reading)), np.nan, numbers)
-    times = checked_times(name, np.array(values, "datetime64[s]"))
-    return np.where(np.isin(times.astype(np.int64), gap_numbers(reading)), np.datetime64("NaT"), times)
-
-
-def as_recorded(reading: Reading, text: str | None) -> str | None:
-    """A text as it comes to a model by way of C: up to a NUL character, and no longer than it takes to be no
-    category."""
-    text = (text or "").partition("\0")[0][:LONGEST + 1]
-    return None if reading.is_gap(text) else str(reading.value(text))
