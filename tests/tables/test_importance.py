@@ -106,11 +106,11 @@ def test_the_row_that_is_asked_about_is_known():
     assert set(importances(lambda some, rows: y[rows], encoding, X, y).values()) == {0}
 
 
-def test_the_seed_decides():
+def test_the_result_is_the_same_each_time():
     columns, encoding, X = table(2500)
     y = X[:, 0].astype(float)
-    once, again, other = (importances(lambda X, rows: X[:, 0], encoding, X, y, seed) for seed in (1, 1, 2))
-    assert once == again != other
+    once, again = (importances(lambda X, rows: X[:, 0], encoding, X, y) for _ in range(2))
+    assert once == again and once["a"] > 0
 
 
 def test_a_constant_target_divides_by_nothing():

@@ -118,12 +118,12 @@ def texts_of(cells: Cells) -> Sequence[str]:
 # Cells of what a library holds
 
 
-def cells_of(name: str, values: Any, first_row: int = 0) -> Cells:
+def cells_of(name: str, values: Any) -> Cells:
     """The cells of a column: a list, an array, or a Series of a frame.
 
     Numbers become float64, but text if one is an integer beyond 2**53. Dates become datetime64[s], in UTC where they
     have a time zone. Durations become seconds. All else becomes text: truth values, categories, mixtures.
-    TypeError where a value is no cell, such as a list.
+    TypeError where a value is no cell, such as a list; it counts rows from 0.
     """
     if isinstance(values, np.ma.MaskedArray):
         values = values.filled(np.nan) if values.dtype.kind == "f" else np.array(values.tolist(), object)
@@ -136,11 +136,11 @@ def cells_of(name: str, values: Any, first_row: int = 0) -> Cells:
             dtype.is_integer() and not values.null_count())):       # of polars; NumPy has no gaps among integers
         values = values.to_numpy()
     if isinstance(values, np.ndarray):
-        return of_array(name, values, first_row)
-    return of_objects(name, listed(name, values), first_row, text=hasattr(dtype, "categories"))
+        return of_array(name, values)
+    return of_objects(name, as_list(name, values), text=hasattr(dtype, "categories"))
 
 
-def listed(name: str, values: Any) -> list[Any]:
+def as_list(name: str, values: Any) -> list[Any]:
     """The values of a column as a list, by whichever method there is."""
     method = next((found for found in ("to_pylist", "to_list", "tolist") if hasattr(values, found)), None)
     if method is not None:
@@ -154,7 +154,7 @@ def listed(name: str, values: Any) -> list[Any]:
     return values
 
 
-def of_array(name: str, values: NDArray[Any], first_row: int) -> Cells:
+def of_array(name: str, values: NDArray[Any]) -> Cells:
     """The cells of an array."""
     kind = values.dtype.kind
     if values.ndim != 1:
@@ -169,15 +169,15 @@ def of_array(name: str, values: NDArray[Any], first_row: int) -> Cells:
         return values.astype("datetime64[s]", copy=False)
     if kind == "m":
         return np.asarray(values / np.timedelta64(1, "s"), np.float64)
-    return of_objects(name, values.tolist(), first_row)     # text, Python's objects
+    return of_objects(name, values.tolist())        # text, Python's objects
 
 
-def of_objects(name: str, values: list[Any], first_row: int, text: bool = False) -> Cells:
-    """The cells of a list. They stay text where all are to."""
+def of_objects(name: str, values: list[Any], text: bool = False) -> Cells:
+    """The cells of a list. With `text` all become text."""
     kinds = set(map(type, values))
     wrong = {kind for kind in kinds if issubclass(kind, NO_CELLS) and not issubclass(kind, str | bytes)}
     if wrong:
-        row, value = next((row, value) for row, value in enumerate(values, first_row) if type(value) in wrong)
+        row, value = next((row, value) for row, value in enumerate(values) if type(value) in wrong)
         raise TypeError(f"row {row}, column {name!r} holds the {type(value).__name__} {shown(value)}, but must hold a "
                         "number, text, a date or True or False; make it one, or leave the column out")
     if kinds == {str}:

@@ -35,7 +35,7 @@ MOST_CHANGES = 400
 
 
 def importances(outputs_of: Answers, encoding: Encoding, X: NDArray[np.float32], y: NDArray[np.generic],
-                seed: int = 0) -> dict[str, float]:
+                ) -> dict[str, float]:
     """How much the loss grows when a column is shuffled, {column: growth}, the largest first.
 
     The loss is the log-loss of classes; of numbers the mean squared error divided by the variance of `y`. Growth near
@@ -58,8 +58,8 @@ def importances(outputs_of: Answers, encoding: Encoding, X: NDArray[np.float32],
         raise ValueError(f"X has shape {X.shape} and y has shape {y.shape}, but must be (n, {sum(widths)}) and (n,), "
                          "with one row at least")
     most = min(MOST_ROWS, max(FEWEST_ROWS, MOST_VALUES // sum(widths)))
-    rows = some_rows(len(X), most, seed)
-    orders = [random_order(len(rows), seed, 1 + repeat) for repeat in range(min(MOST_REPEATS, most // len(rows)))]
+    rows = some_rows(len(X), most)
+    orders = [random_order(len(rows), 0, 1 + repeat) for repeat in range(min(MOST_REPEATS, most // len(rows)))]
     growth = Growth(outputs_of, X[rows], y[rows], rows, np.cumsum([0, *widths]).tolist(), orders)
     names = [column.name for column in encoding.columns]
     found = columns_that_matter(growth.of, len(names))

@@ -2,7 +2,8 @@
 
 Each function takes the truth and the outputs of the same rows, which should not have trained the network that answers.
 Classes are `y` (n,), integers from 0 to k-1, with `probabilities` (n, k); numbers are `y` (n,) with `predictions` (n,).
-No sum here depends on a BLAS. Networks, files and text never stand here: report.py makes sentences of what comes out.
+No sum here depends on a BLAS. Nothing here knows networks, files or text: report.py keeps what comes out, and
+summary.py makes sentences of it.
 """
 
 import math
@@ -149,6 +150,6 @@ def bins_of(predicted: Floats, true: Floats) -> list[Bin]:
             for rows in members if len(rows)]
 
 
-def some_rows(n: int, most: int, seed: int = 0) -> Integers:
-    """The indices, rising, of `most` of n rows, drawn by the seed; all of them where there are not more."""
-    return np.sort(random_order(n, seed, 0)[:most])
+def some_rows(n: int, most: int) -> Integers:
+    """The indices, rising, of `most` of n rows, drawn at random, each time the same; all where there are not more."""
+    return np.sort(random_order(n, 0, 0)[:most])

@@ -138,12 +138,12 @@ def brief(value: float, digits: int = 4) -> str:
     return f"{value:#.{digits}g}"
 
 
-def alike(values: Sequence[float], digits: int = 4) -> list[str]:
-    """Numbers with equally many decimals: the largest has about so many digits."""
+def alike(values: Sequence[float]) -> list[str]:
+    """Numbers with equally many decimals: the largest has about four digits."""
     largest = max(map(abs, values), default=0.0)
     if not 1e-4 <= largest < 1e9:
-        return [brief(value, digits - 1) for value in values]
-    decimals = max(0, digits - 1 - math.floor(math.log10(largest)))
+        return [brief(value, 3) for value in values]
+    decimals = max(0, 3 - math.floor(math.log10(largest)))
     return [f"{value:z,.{decimals}f}" for value in values]
 
 
