@@ -1,6 +1,6 @@
-"""What the command line says of a table's model: its predictions as rows of a CSV file.
+"""A table's model on the command line: its predictions as rows of a CSV file, and the names of its outputs.
 
-The models themselves, and all that is found out about tables, are in fastnn.tables.
+main.py is the caller. The models themselves, and all that is found out about tables, are in fastnn.tables.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..tables.reading import Table
     from ..tables.recipe import Label, Recipe
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r")      # begins with it, says a spreadsheet
+FORMULA = ("=", "+", "-", "@", "\t", "\r")      # how text begins that a spreadsheet takes for a formula
 
 
 def outputs(recipe: Recipe) -> list[str]:

@@ -1,7 +1,7 @@
 """Dates and times as people write them: ISO, day first, month first, English names of months, with a time or without.
 
 `seconds` reads a date, `clock` a time of the day, `order_of` finds over a whole column whether day or month comes
-first, `iso_moments` reads many dates at once. The only callers are `columns.py` and `readings.py`. Local rules of time
+first, `iso_moments` reads many dates at once. The only callers are `columns.py` and `kinds.py`. Local rules of time
 play no part: a time without a zone stays as it is written, one with an offset becomes UTC.
 """
 

@@ -4,8 +4,8 @@ An `Encoding` is learned from the rows that train, and from no other row. It is 
 model file as JSON, in clear text, and what is read back is checked. It has the same bits on every machine: all
 arithmetic is by element, quantiles come from sorting, and sums from math.fsum.
 
-What never stands here: files, the text of cells, and what kind a column is of. `columns.py` decides that; whoever
-trains or predicts from a table calls this module.
+This module reads no file and no text of a cell. What kind a column is of is decided in `columns.py`. Whoever trains or
+predicts from a table calls this module.
 """
 
 import math
@@ -78,7 +78,7 @@ class Number:
 
     @classmethod
     def of(cls, name: str, values: ArrayLike, bins: int = BINS) -> "Number":
-        """That of the values in the rows that train; NaN is a gap."""
+        """The encoding that the values of the rows that train give; NaN is a gap."""
         x = checked_numbers(name, values)
         known = np.sort(bounded(x[~np.isnan(x)]))
         gaps = len(known) < len(x)
@@ -88,7 +88,7 @@ class Number:
         return cls(name, quartile(known, 2), spread(known), gaps, edges if len(edges) > 1 else ())
 
     def names(self) -> list[str]:
-        """Of the features."""
+        """The names of the features."""
         return [self.name, *([f"{self.name} is a gap"] if self.gaps else []),
                 *(f"{self.name} from {short(low)} to {short(high)}" for low, high in pairwise(self.edges))]
 
@@ -140,7 +140,7 @@ class Category:
 
     @classmethod
     def of(cls, name: str, values: Sequence[str | None]) -> "Category":
-        """That of the values in the rows that train; None is a gap."""
+        """The encoding that the values of the rows that train give; None is a gap."""
         rows = Counter(checked_texts(name, values))
         gaps = rows.pop(None, 0) > 0
         counts = {str(text): count for text, count in rows.items() if text is not None}
@@ -149,7 +149,7 @@ class Category:
         return cls(name, tuple(sorted(frequent)), len(frequent) < len(counts), gaps)
 
     def names(self) -> list[str]:
-        """Of the features."""
+        """The names of the features."""
         return [*(f"{self.name} is {text!r}" for text in self.categories),
                 *([f"{self.name} is another"] if self.other else []), *([f"{self.name} is a gap"] if self.gaps else [])]
 
@@ -194,7 +194,7 @@ class Date:
 
     @classmethod
     def of(cls, name: str, values: Times) -> "Date":
-        """That of the values in the rows that train; NaT is a gap."""
+        """The encoding that the values of the rows that train give; NaT is a gap."""
         times = checked_times(name, values)
         known = times[~np.isnat(times)]
         first = int(known.astype(np.int64).min()) if len(known) else 0
@@ -203,7 +203,7 @@ class Date:
         return cls(name, first, tuple(part for part in learned if part.edges or part.name == "days"))
 
     def names(self) -> list[str]:
-        """Of the features."""
+        """The names of the features."""
         return [f"{self.name} {name}" for part in self.parts for name in part.names()]
 
     def encode(self, out: NDArray[np.floating], values: Times) -> None:
@@ -246,9 +246,10 @@ class Encoding:
 
     @classmethod
     def of(cls, columns: Mapping[str, Column], rows: ArrayLike) -> "Encoding":
-        """That of the columns of these names, learned from the rows of these indices (n,) alone.
+        """The encoding of these columns, learned from the rows of these indices (n,) alone.
 
-        Of many columns of numbers each has fewer bins, or none: a matrix of 17 times as many features would be large.
+        Where there are many columns of numbers, each has fewer bins, or none: a matrix of 17 times as many features
+        would be large. ValueError without columns, for a kind that has no encoding, and for indices that are no rows.
         """
         if not columns:
             raise ValueError("columns is empty, but there must be one at least to learn from")
@@ -267,7 +268,7 @@ class Encoding:
         return cls(tuple(encoded))
 
     def names(self) -> list[str]:
-        """Of the features, in the order of the matrix."""
+        """The names of the features, in the order of the matrix."""
         return [name for column in self.columns for name in column.names()]
 
     def apply(self, columns: Mapping[str, Column], dtype: Literal["float32", "float64"] = "float32",
@@ -275,7 +276,7 @@ class Encoding:
         """The matrix (n, width) of a table that has these columns, in any order; it may have more.
 
         `rows` are the indices (n,) of those that are wanted, in their order; None is all. No element is NaN or
-        infinite, whatever the numbers are.
+        infinite, whatever the numbers are. ValueError where a column is missing or is of another kind.
         """
         chosen = choose("dtype", dtype, ("float32", "float64"))
         missing = [encoded.name for encoded in self.columns if encoded.name not in columns]
@@ -403,7 +404,7 @@ def short(number: float) -> str:
 
 
 def row_count(columns: Mapping[str, Column]) -> int:
-    """Of all columns, which must have as many each."""
+    """The number of rows, which must be the same in all columns."""
     counts = {name: len(column.values) for name, column in columns.items()}
     (first, n), *others = counts.items()
     for name, count in others:

@@ -8,7 +8,7 @@ What a member keeps is no epoch's own parameters but their running mean over epo
 et al., "Averaging Weights Leads to Wider Optima and Better Generalization", 2018): on 19 development tables a single
 network's error is 4 % smaller with it, and that of eight 0.6 %.
 
-What never stands here: tables and columns. Rows come as a matrix, in the order of the folds.
+This module knows no tables and no columns. Rows come as a matrix, in the order of the folds.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from ..training.fit import Fit
 
 SINGLE_FOLDS = 8            # a single member is validated on one of so many folds
-FOLDS = 2**64 - 2           # in the place of an epoch's number: the order of rows that says which fold each is of
-SEEDS = 1_000_003           # apart are the seeds of two models, more than there are members
+FOLDS = 2**64 - 2           # stands for an epoch: its order of rows deals them out, and no epoch has that number
+SEEDS = 1_000_003           # how far the seeds of two models are apart: more than a model has members
 
 
 @dataclass(frozen=True)

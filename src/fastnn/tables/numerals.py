@@ -1,7 +1,8 @@
 """Numbers as people write them: decimal commas, thousands separators, currency signs, units, (5.00) for minus 5.
 
 A `Notation` says how the numbers of one column are written, and reads them; `notation_of` finds it from a whole column.
-What a gap is, and what a column is for, stands in `columns.py`, the only caller.
+`plain_number` reads a number in Python's notation, which whoever looks for numbers among texts calls, too. What a gap
+is stands in `kinds.py`, and what a column is for in `columns.py`.
 """
 
 import re

@@ -1,8 +1,8 @@
 """What a table model is worth, in a small record: lines for a terminal, plain values for the model's file.
 
 `Report.of` measures outputs, and shortens what would be long: a report takes less than 20 kB of JSON, whatever the
-table was. summary.py writes its lines, page.py makes a page of it. Which file was read, and what is printed about its
-columns, stays with the caller; a report keeps some of those lines. Networks never stand here.
+table was. summary.py writes its lines, page.py makes a page of it. out_of_fold.py is the caller: it asks the networks,
+which this module does not know. What columns were taken for comes as lines, of which a report keeps some.
 """
 
 import json
@@ -80,7 +80,7 @@ class Report:
         (n,) and None for `classes`. `rows` is how many rows have a target, n or more. `importances` come as the module
         of that name gives them. `losses` has a list for each member.
         """
-        every = max(1, *(math.ceil(len(each) / MOST_LOSSES) for each in losses), 1)
+        every = max([1, *(math.ceil(len(each) / MOST_LOSSES) for each in losses)])
         measured = of_numbers(y, outputs) if classes is None else of_classes(y, outputs, list(map(str, classes)))
         chosen = sorted((importances or {}).items(), key=lambda pair: -pair[1])[:MOST_COLUMNS]
         for length in LENGTHS:
@@ -158,7 +158,7 @@ class Report:
 
 
 def of_classes(y: ArrayLike, probabilities: ArrayLike, classes: Sequence[str]) -> dict[str, Any]:
-    """The fields of a report that are measured from outputs."""
+    """The fields of a report that are measured from probabilities (n, k)."""
     counts = measure.confusion_matrix(y, probabilities)
     if len(classes) != len(counts):
         raise ValueError(f"there are {len(classes)} classes, but probabilities of {len(counts)}")
@@ -171,7 +171,7 @@ def of_classes(y: ArrayLike, probabilities: ArrayLike, classes: Sequence[str]) -
 
 
 def of_numbers(y: ArrayLike, predictions: ArrayLike) -> dict[str, Any]:
-    """The fields of a report that are measured from outputs."""
+    """The fields of a report that are measured from predictions (n,)."""
     true, predicted = measure.checked_numbers(y, predictions)
     some = measure.some_rows(len(true), MOST_POINTS)
     return {"validated": len(true), "scores": measure.number_scores(true, predicted),
