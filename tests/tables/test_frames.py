@@ -11,6 +11,7 @@ import pytest
 
 from fastnn.tables.columns import column_of, convert
 from fastnn.tables.frames import table_from
+from fastnn.tables.given import table_of
 from fastnn.tables.reading import read_table
 
 pytestmark = pytest.mark.any_isa
@@ -164,8 +165,8 @@ def test_a_path_is_read(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("a,b\n1,x\n2,y\n")
     for given in (path, str(path)):
-        assert table_from(given).cells == read_table(path).cells == {"a": ["1", "2"], "b": ["x", "y"]}
-    assert table_from(path).first_row == 2
+        assert table_of(given).cells == read_table(path).cells == {"a": ["1", "2"], "b": ["x", "y"]}
+    assert table_of(path).first_row == 2
 
 
 def test_rows_have_numbers_as_names():

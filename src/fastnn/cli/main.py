@@ -23,12 +23,14 @@ from ..network import Network
 from ..storage.model_file import check_target, printable, replace_file
 from ..tables.columns import KINDS
 from ..tables.model import TableClassifier, TableRegressor, opened
-from ..tables.reading import read_table
+from ..tables.reading import listed, read_table
+from ..tables.recipe import Label
 from ..tables.task import MOST_CLASSES, task_of
 from ..training.progress import say
 from . import tables
 
 MOST_LINES = 40             # about columns
+MOST_NAMES = 10             # of classes, in a line
 EXPORTS = {"onnx": ".onnx", "c": ".h", "torch": ".pt"}
 
 
@@ -115,9 +117,9 @@ def check_out(path: str, *sources: str, option: str = "--out") -> None:
     check_target(path)
 
 
-def listed(names: list[str]) -> str:
-    """The first ten names, separated by commas."""
-    return ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
+def first_names(classes: Sequence[Label]) -> str:
+    """The first ten names of classes."""
+    return listed(list(map(str, classes)), MOST_NAMES)
 
 
 def print_result(line: str) -> None:
@@ -142,7 +144,7 @@ def train(options: argparse.Namespace) -> None:
                  seed=options.seed, progress=True)
     model.settings(task)        # which checks all that was said, before the first line
     classes = task.recipe.classes
-    what = "a number" if classes is None else f"one of {len(classes)} classes ({listed(list(map(str, classes)))})"
+    what = "a number" if classes is None else f"one of {len(classes)} classes ({first_names(classes)})"
     print_result(f"{table.path}: {len(table)} rows, {len(table.cells)} columns; {table.said}")
     for line in task.said[:MOST_LINES]:
         print_result(f"  {line}")
@@ -222,7 +224,7 @@ def info(options: argparse.Namespace) -> None:
     else:
         recipe = model.recipe_
         facts |= {"networks": len(networks), "target": recipe.target, "columns": ", ".join(recipe.readings),
-                  "classes": None if recipe.classes is None else listed(list(map(str, recipe.classes)))}
+                  "classes": None if recipe.classes is None else first_names(recipe.classes)}
     width = max(map(len, facts))
     for name, value in facts.items():
         if value is not None:

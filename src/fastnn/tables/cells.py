@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._checks import shown
+from .dates import EPOCH
 
 Cells = Sequence[str] | NDArray[np.float64] | NDArray[np.datetime64]    # "", NaN, NaT: a gap; datetime64[s]
 
 WHOLE = 2**53           # integers beyond it are not all float64s
 MISSING = ("NoneType", "NAType", "NaTType", "MaskedConstant")       # types of missing values in lists and frames
-EPOCH = date(1970, 1, 1).toordinal()
 NO_CELLS = Sized, Iterable, complex, np.complexfloating     # lists, arrays, frames; but text is a cell
 BETWEEN = "\0"          # cells of a block: files with it are no tables of text
 

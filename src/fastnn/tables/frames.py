@@ -1,28 +1,25 @@
 """A table from what a program holds: a frame of pandas or polars, an Arrow table, a dictionary of columns, an array.
 
-`table_from` is what the estimators call; it reads a file where a path comes. What came is told by its methods, so no
-library is imported. What values become stands in `cells.py`. Rows are counted from 0, as these libraries do.
+given.py calls `table_from` for whatever is no path. What came is told by its methods, so no library is imported. What
+values become stands in `cells.py`. Rows are counted from 0, as these libraries do.
 """
 
 from collections.abc import Mapping, Sequence
-from os import PathLike
 from typing import Any
 
 import numpy as np
 
 from .._checks import instead, shown
 from .cells import cells_of, written
-from .reading import Table, of_arrow, of_polars, read_table, unique
+from .reading import Table, of_arrow, of_polars, unique
 
 
 def table_from(data: object) -> Table:
-    """The table of a path, a frame, a dictionary of columns, or rows: a 2-D array, a structured one, or lists.
+    """The table of a frame, a dictionary of columns, or rows: a 2-D array, a structured one, or lists.
 
     Columns of rows are called "0", "1", …; an index does not count. ValueError where it has no rows, no columns or
     columns of several lengths, or another shape; TypeError where it is no table, or holds what is no cell.
     """
-    if isinstance(data, str | PathLike):
-        return read_table(data)
     path = f"the {type(data).__name__}"
     names, columns = columns_in(path, data)
     if not columns:

@@ -41,8 +41,6 @@ if TYPE_CHECKING:
     from .._types import Path
     from .columns import Column
 
-MOST_MEMBERS = 1000
-
 T = TypeVar("T", bound="TableModel")
 
 
@@ -121,7 +119,7 @@ class TableModel:
 
         All arguments are checked here, and that a file can hold the model: before any work.
         """
-        members = checked_integer("members", self.members, 1, MOST_MEMBERS)
+        members = checked_integer("members", self.members, 1, file.MOST_MEMBERS)
         checked_integer("seed", self.seed, 0, 2**64 - 1)
         yes_or_no("progress", self.progress)
         if self.time_budget is not None:

@@ -128,7 +128,7 @@ def figures(report: "Report") -> Iterable[str]:
     for name, svg in pictures.all_of(report):
         if name == "confusion" and pictures.is_wide(report) and report.mixed:
             pairs = [f"{true} taken for {taken}: {counted(rows, 'row')}" for true, taken, rows in report.mixed]
-            yield section("Confused most", listed(pairs))
+            yield section("Confused most", bullets(pairs))
         wide = " wide" if name == "confusion" and pictures.is_wide(report) else ""
         svg = svg.replace("<svg", f'<svg role="img" aria-label="{TITLES[name]}"', 1)
         yield (f'<figure class="card{wide}"><h2>{TITLES[name]}</h2>\n<div>{svg}</div>\n'
@@ -167,7 +167,7 @@ def calibration_caption(report: "Report") -> str:
 def lists(report: "Report") -> Iterable[str]:
     """What stands below the pictures: columns and settings."""
     if report.said:
-        yield section("What the columns were taken for", listed(report.said))
+        yield section("What the columns were taken for", bullets(report.said))
     if report.settings:
         yield section("Settings", "<dl>" + "".join(
             f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in report.settings.items()) + "</dl>")
@@ -177,7 +177,7 @@ def section(title: str, content: str) -> str:
     return element("section", "card", f"<h2>{title}</h2>\n{content}")
 
 
-def listed(texts: Iterable[str]) -> str:
+def bullets(texts: Iterable[str]) -> str:
     return element("ul", "lists", "".join(f"<li>{escape(text)}</li>" for text in texts))
 
 

@@ -83,9 +83,9 @@ class Table:
         return texts_of(self.column(name))
 
 
-def listed(names: Collection[str]) -> str:
+def listed(names: Collection[str], most: int = MOST_NAMES) -> str:
     """The first names, separated by commas."""
-    return printable(", ".join(islice(names, MOST_NAMES))) + (", …" if len(names) > MOST_NAMES else "")
+    return printable(", ".join(islice(names, most))) + (", …" if len(names) > most else "")
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
@@ -116,10 +116,10 @@ def read_table(path: str | PathLike[str], separator: str | None = None, header: 
             separator = found_separator(name, text)
         rows, said = without_empty_ends(rows_of(name, text, separator)), (
             f"{text.said}, cells separated by {spoken(separator)}")
-    return table_of(name, rows, header, expected, said)
+    return table_of_rows(name, rows, header, expected, said)
 
 
-def table_of(path: str, rows: Iterator[Row], header: bool | None, expected: Collection[str], said: str) -> Table:
+def table_of_rows(path: str, rows: Iterator[Row], header: bool | None, expected: Collection[str], said: str) -> Table:
     """A Table of rows. The first one may lack the name of a column of row names."""
     sample = list(islice(rows, SAMPLE))
     width = usual_width(sample)

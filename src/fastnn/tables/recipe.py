@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._checks import shown
-from ..storage.model_file import printable
 from .columns import Column, Reading, convert
 from .encoding import Encoding
-from .reading import did_you_mean
+from .reading import did_you_mean, listed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 Label = str | int | float | bool
 
 ROWS_AT_ONCE = 8192         # that are encoded and predicted: their features stay within some ten megabytes
-MOST_COLUMNS_SHOWN = 10
+MOST_SHOWN = 10             # columns, in a sentence
 
 
 @dataclass(frozen=True)
@@ -54,8 +53,9 @@ class Recipe:
         """The columns of a table, read as those that trained; ValueError where one is missing or cannot be read."""
         missing = [name for name in self.readings if name not in table.cells]
         if missing:
-            raise ValueError(f"{table.path} has no column {listed(missing)}, which the model needs; it has "
-                             f"{printable(listed(list(table.cells)))}{did_you_mean(missing[0], table.cells)}")
+            there = listed(list(map(repr, table.cells)), MOST_SHOWN)
+            raise ValueError(f"{table.path} has no column {listed(list(map(repr, missing)), MOST_SHOWN)}, which "
+                             f"the model needs; it has {there}{did_you_mean(missing[0], table.cells)}")
         try:
             return {name: convert(name, reading, table.cells[name], table.first_row)
                     for name, reading in self.readings.items()}
@@ -130,8 +130,3 @@ def checked_classes(plain: object) -> tuple[Label, ...] | None:
     if not all(isinstance(label, str | int | float) for label in plain):
         raise TypeError(f"classes are {shown(plain)}")
     return tuple(plain)
-
-
-def listed(names: Sequence[str]) -> str:
-    """The first ten names, separated by commas."""
-    return ", ".join(map(repr, names[:MOST_COLUMNS_SHOWN])) + (", …" if len(names) > MOST_COLUMNS_SHOWN else "")

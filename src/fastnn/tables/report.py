@@ -22,7 +22,7 @@ from . import scores as measure
 from .checks import is_float
 from .encoding import LARGEST
 from .scores import Bin, Integers
-from .summary import lines
+from .summary import cut, lines
 
 MOST_SAID = 20              # lines about columns
 MOST_CLASSES = 30           # in the confusion matrix; all others are one class
@@ -86,7 +86,7 @@ class Report:
         for length in LENGTHS:
             report = cls(
                 target=shortened(target, length), rows=int(rows), columns=int(columns), members=int(members),
-                every=every, said=first_lines(said, 3 * length), seconds=seconds, **shortest(measured, length),
+                every=every, said=first_lines(said, 3 * length), seconds=seconds, **condensed(measured, length),
                 importances=tuple((shortened(name, length), rounded(growth)) for name, growth in chosen),
                 losses=tuple(thinned(each, every) for each in losses[:MOST_CURVES]),
                 best_epochs=tuple(map(int, best_epochs[:MOST_BEST])),
@@ -113,13 +113,13 @@ class Report:
 
     def as_metadata(self) -> dict[str, Any]:
         """Plain values, for a model file: all but the seconds."""
-        return {field.name: listed(getattr(self, field.name)) for field in fields(self) if field.name != "seconds"}
+        return {field.name: as_lists(getattr(self, field.name)) for field in fields(self) if field.name != "seconds"}
 
     @classmethod
     def from_metadata(cls, plain: object) -> "Report":
         """The report that `as_metadata` wrote; ValueError for anything else."""
         try:
-            values = {name: frozen(value) for name, value in plain.items()}     # type: ignore[attr-defined]
+            values = {name: as_tuples(value) for name, value in plain.items()}     # type: ignore[attr-defined]
             report = cls(**{**values, "calibration": tuple(starmap(Bin, values["calibration"]))})
             good = report.seconds is None and report._is_consistent() and report.as_metadata() == plain
         except (AttributeError, LookupError, TypeError, ValueError, RecursionError):
@@ -202,7 +202,7 @@ def most_mixed(counts: Integers) -> list[tuple[int, int, int]]:
 # Small and plain
 
 
-def shortest(measured: Mapping[str, Any], length: int) -> dict[str, Any]:
+def condensed(measured: Mapping[str, Any], length: int) -> dict[str, Any]:
     """The measured fields as a report holds them."""
     classes = measured["classes"]
     return {**measured,
@@ -230,8 +230,7 @@ def thinned(losses: Sequence[float], every: int) -> tuple[float | None, ...]:
 
 def shortened(text: str, most: int) -> str:
     """Text in one line of at most so many characters."""
-    line = printable(text[:most + 1])
-    return line if len(line) <= most else f"{line[:most - 1]}…"
+    return cut(printable(text[:most + 1]), most)
 
 
 def first_lines(said: Sequence[str], most: int) -> tuple[str, ...]:
@@ -245,11 +244,11 @@ def as_text(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
-def listed(value: Any) -> Any:
+def as_lists(value: Any) -> Any:
     """Tuples as lists, however deep."""
-    return [listed(each) for each in value] if isinstance(value, tuple) else value
+    return [as_lists(each) for each in value] if isinstance(value, tuple) else value
 
 
-def frozen(value: Any) -> Any:
+def as_tuples(value: Any) -> Any:
     """Lists as tuples, however deep."""
-    return tuple(frozen(each) for each in value) if isinstance(value, list) else value
+    return tuple(as_tuples(each) for each in value) if isinstance(value, list) else value

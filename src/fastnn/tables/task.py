@@ -16,6 +16,7 @@ from .cells import WHOLE
 from .columns import Column, column_of, columns_of
 from .encoding import Encoding
 from .giveaways import adds_up, gives_away
+from .kinds import known_rows
 from .numerals import PLAIN, plain_number
 from .recipe import Label, Recipe
 
@@ -128,7 +129,7 @@ def check_kind(table: Table, goal: Column) -> None:
 
 def rows_with(goal: Column, table: Table) -> NDArray[np.intp]:
     """The rows that hold a target; ValueError where they are too few."""
-    known = np.array([value is not None and value == value for value in goal.values], bool)     # NaN is a gap
+    known = known_rows(goal)
     check_rows(int(known.sum()), table)
     return np.flatnonzero(known)
 
@@ -196,7 +197,7 @@ def truth_of(recipe: Recipe, table: Table,
     texts = recipe.classes is not None and all(isinstance(label, str) for label in recipe.classes)
     goal = column_of(target, table.column(target), "category" if texts else None, target=True,
                      first_row=table.first_row)
-    rows = np.flatnonzero([value is not None and value == value for value in goal.values])
+    rows = np.flatnonzero(known_rows(goal))
     if not len(rows):
         raise ValueError(f"{table.path}: column {target!r} is empty in each row, but must hold what is true")
     labels = labels_of(goal, rows, table, "regression" if recipe.classes is None else "classification")
