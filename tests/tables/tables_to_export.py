@@ -3,8 +3,9 @@
 import numpy as np
 
 import fastnn
-from fastnn.tables.columns import Column, Reading, convert
+from fastnn.tables.columns import convert
 from fastnn.tables.encoding import Encoding
+from fastnn.tables.kinds import Column, Reading
 from fastnn.tables.numerals import Notation
 from fastnn.tables.recipe import Recipe
 

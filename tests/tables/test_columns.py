@@ -5,8 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from fastnn.tables.columns import Column, Reading, adds_up, column_of, columns_of, convert, gives_away
+from fastnn.tables.columns import column_of, columns_of, convert
 from fastnn.tables.dates import iso_moments, seconds
+from fastnn.tables.giveaways import adds_up, gives_away
+from fastnn.tables.kinds import Column, Reading
 from fastnn.tables.numerals import SEPARATORS, Notation
 
 pytestmark = pytest.mark.any_isa

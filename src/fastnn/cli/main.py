@@ -21,7 +21,7 @@ from .._version import __version__
 from ..core.config import show_config
 from ..network import Network
 from ..storage.model_file import check_target, printable, replace_file
-from ..tables.columns import KINDS
+from ..tables.kinds import KINDS
 from ..tables.model import TableClassifier, TableRegressor, opened
 from ..tables.reading import listed, read_table
 from ..tables.recipe import Label

@@ -17,7 +17,7 @@ from .numerals import plain_number
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from .columns import Reading
+    from .kinds import Reading
     from .recipe import Recipe
 
 PARTS = ("days", *CALENDAR)         # of a date, in the order in which C holds them

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from .._types import Path
     from ..network import Network
-    from .columns import Column
+    from .kinds import Column
     from .recipe import Recipe
 
 COMMENT = """\

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .columns import Column
 from .encoding import DAY, Category, Date, Number
+from .kinds import Column
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -27,12 +27,8 @@ from numpy.typing import NDArray
 from .._checks import is_numeral, shown
 from .cells import Cells, blocks_of, texts_of
 from .dates import ISO, SERIAL, clock, iso_moments, order_of, seconds
-from .giveaways import adds_up, gives_away
-from .kinds import KINDS, LEFT_OUT, SHOWN, Column, Kind, Reading, Values, canonical, known_rows, quoted
+from .kinds import KINDS, SHOWN, Column, Kind, Reading, canonical, known_rows, quoted
 from .numerals import LARGEST, NEARLY_ALL, PLAIN, notation_at_once, notation_of, plain_number
-
-__all__ = ["KINDS", "LEFT_OUT", "Column", "Kind", "Reading", "Values", "adds_up", "canonical", "column_of",
-           "columns_of", "convert", "gives_away", "quoted"]
 
 WORDS = ({"true", "false"}, {"yes", "no"}, {"y", "n"}, {"t", "f"})      # the same in any spelling: True, TRUE
 FEW = 20                # a mixture of numbers and text with at most so many different values is a category

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -34,6 +34,7 @@ from .checks import (
     require,
     rises,
 )
+from .kinds import Column
 
 LARGEST = 1e100         # numbers beyond it count as it: no difference or square of two overflows
 SMALLEST = 1e-100       # a scale below it counts as 0
@@ -47,16 +48,6 @@ LONGEST = 1000          # characters of such a category: the recipe must stay sm
 BLOCK = 2048            # rows that are encoded at a time: they stay in the processor's cache
 DAY = 86_400            # seconds
 CALENDAR = ("year", "month", "weekday", "hour")
-
-
-class Column(Protocol):
-    """One column of a table: the `values` have the type that belongs to the `kind`."""
-
-    @property
-    def kind(self) -> str: ...      # "number", "category" or "date"; others have no encoding
-
-    @property
-    def values(self) -> Any: ...    # float64 and NaN; a list of str and None; datetime64 and NaT
 
 
 @dataclass(frozen=True)
@@ -235,7 +226,7 @@ class Date:
 
 
 Encoded = Number | Category | Date
-KINDS: dict[str, type[Encoded]] = {"number": Number, "category": Category, "date": Date}
+BY_KIND: dict[str, type[Encoded]] = {"number": Number, "category": Category, "date": Date}
 
 
 @dataclass(frozen=True)
@@ -254,9 +245,9 @@ class Encoding:
         if not columns:
             raise ValueError("columns is empty, but there must be one at least to learn from")
         for name, column in columns.items():
-            if column.kind not in KINDS:
+            if column.kind not in BY_KIND:
                 raise ValueError(f"column {shown(name)} is of kind {shown(column.kind)}, which has no encoding; leave "
-                                 f"it out, or make it one of {', '.join(KINDS)}")
+                                 f"it out, or make it one of {', '.join(BY_KIND)}")
         indices = checked_rows(rows, row_count(columns))
         numbers = sum(column.kind == "number" for column in columns.values())
         bins = min(BINS, MOST_BINS // max(numbers, 1))
@@ -264,7 +255,7 @@ class Encoding:
         for name, column in columns.items():
             values = taken(column.values, indices)
             encoded.append(Number.of(name, values, bins) if column.kind == "number" else
-                           KINDS[column.kind].of(name, values))
+                           BY_KIND[column.kind].of(name, values))
         return cls(tuple(encoded))
 
     def names(self) -> list[str]:
@@ -310,10 +301,10 @@ class Encoding:
         encoded = []
         for column in columns:
             kind = column.get("kind") if isinstance(column, dict) else None
-            if not isinstance(kind, str) or kind not in KINDS:
+            if not isinstance(kind, str) or kind not in BY_KIND:
                 raise ValueError(f"a column of the encoding is {shown(column)}, but must have a kind, one of "
-                                 f"{', '.join(KINDS)}")
-            encoded.append(KINDS[kind].from_metadata(column))
+                                 f"{', '.join(BY_KIND)}")
+            encoded.append(BY_KIND[kind].from_metadata(column))
         for name, count in Counter(column.name for column in encoded).items():
             if count > 1:
                 raise ValueError(f"the encoding has {count} columns {shown(name)}, but each must have its own name")

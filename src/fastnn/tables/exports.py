@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..network import Network
-    from .columns import Reading
+    from .kinds import Reading
     from .recipe import Recipe
 
 

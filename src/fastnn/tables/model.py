@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .._types import Path
-    from .columns import Column
+    from .kinds import Column
 
 T = TypeVar("T", bound="TableModel")
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from .._types import Path
     from ..network import Network
-    from .columns import Reading
+    from .kinds import Reading
     from .recipe import Recipe
 
 ML = "ai.onnx.ml"

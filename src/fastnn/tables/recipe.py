@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._checks import shown
-from .columns import Column, Reading, convert
+from .columns import convert
 from .encoding import Encoding
+from .kinds import Column, Reading
 from .reading import did_you_mean, listed
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ import numpy as np
 
 from ..scaling import Scaling
 from .cells import WHOLE
-from .columns import Column, column_of, columns_of
+from .columns import column_of, columns_of
 from .encoding import Encoding
 from .giveaways import adds_up, gives_away
-from .kinds import known_rows
+from .kinds import Column, known_rows
 from .numerals import PLAIN, plain_number
 from .recipe import Label, Recipe
 
