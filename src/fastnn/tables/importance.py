@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from ..core import random_order
 from ..training.metrics import mse
 from .encoding import Encoding
-from .scores import Integers, log_loss, some_rows
+from .scores import Integers, log_loss, mean, some_rows
 
 Answers = Callable[[NDArray[np.float32], Integers], NDArray[np.floating]]
 
@@ -90,8 +90,8 @@ def loss(y: NDArray[np.generic], outputs: NDArray[np.floating]) -> float:
     if outputs.ndim == 2:
         return log_loss(y.astype(np.intp), outputs.astype(np.float64))
     true = y.astype(np.float64)
-    mean = np.full((len(true), 1), math.fsum(true.tolist()) / len(true))
-    return float(mse(true, outputs[:, None])) / (float(mse(true, mean)) or 1.0)
+    variance = float(mse(true, np.full((len(true), 1), mean(true))))
+    return float(mse(true, outputs[:, None])) / (variance or 1.0)
 
 
 def columns_that_matter(growth: Callable[[int, int], float], columns: int) -> dict[int, float]:

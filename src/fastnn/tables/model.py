@@ -173,7 +173,8 @@ class TableModel:
         The loss is the mean log-loss for classes, and the mean squared error over the target's variance for numbers;
         a column is taken away by shuffling it among the rows (permutation importance: Breiman, "Random Forests",
         2001). Without arguments it is what `fit` measured out of fold, of the 30 most important columns. Else it is
-        measured on up to 2,000 of these rows, which are passed as to `score`.
+        measured on up to 2,000 of these rows, which are passed as to `score`. ValueError where the file that was loaded
+        has no report and no rows are passed, or where no row has a class that the model knows.
         """
         self._check_fitted()
         if X is None:
@@ -217,6 +218,8 @@ class TableModel:
         Each column is an input (n, 1) of its name: double for a number (NaN is a gap) and a date (seconds since 1970),
         string for text (empty is a gap), without spaces around it. Outputs are "prediction" (n, 1), double; or "label"
         (n,), int64 or string, and "probabilities" (n, n_classes), float. It needs opset 13 and ai.onnx.ml 2.
+
+        ImportError without ONNX; OSError where the file cannot be written.
         """
         self._check_fitted()
         from .onnx_export import to_onnx
@@ -227,6 +230,9 @@ class TableModel:
 
         A row is a struct with a member for each column: double for a number or a date (seconds since 1970; NAN is a
         gap), `const char *` for text (NULL is a gap). The comment at its head says how to call it, and it tests itself.
+
+        ValueError for a name of a file that C cannot include or that is a header of its library; OSError where the file
+        cannot be written.
         """
         self._check_fitted()
         from .c_export import to_c
@@ -237,7 +243,7 @@ class TableModel:
         return {name: getattr(self, name) for name in self._names()}
 
     def set_params(self, **params: Any) -> Self:
-        """Changes arguments of the constructor; ValueError for others."""
+        """Changes arguments of the constructor, and returns itself; ValueError for others. `fit` checks values."""
         for name, value in params.items():
             if name not in self._names():
                 raise ValueError(f"{name!r} is no parameter of {type(self).__name__}; it has "

@@ -58,7 +58,7 @@ def class_baseline(y: ArrayLike, classes: int) -> dict[str, float]:
 def log_loss(labels: Integers, probabilities: Floats) -> float:
     """The mean of -log(probability of the true class)."""
     true = np.maximum(probabilities[np.arange(len(labels)), labels], SMALLEST)
-    return 0.0 - math.fsum(np.log(true).tolist()) / len(labels)
+    return 0.0 - mean(np.log(true))
 
 
 def auc(positive: NDArray[np.bool_], values: Floats) -> float:
@@ -115,8 +115,8 @@ def number_scores(y: ArrayLike, predictions: ArrayLike) -> dict[str, float]:
 def number_baseline(y: ArrayLike) -> dict[str, float]:
     """The RMSE and MAE of always predicting the mean of `y`."""
     true, _ = checked_numbers(y, y)
-    mean = np.full((len(true), 1), math.fsum(true.tolist()) / len(true))
-    return {"rmse": float(rmse(true, mean)), "mae": float(mae(true, mean))}
+    always = np.full((len(true), 1), mean(true))
+    return {"rmse": float(rmse(true, always)), "mae": float(mae(true, always))}
 
 
 def number_calibration(y: ArrayLike, predictions: ArrayLike) -> list[Bin]:
@@ -139,6 +139,11 @@ def checked_numbers(y: ArrayLike, predictions: ArrayLike) -> tuple[Floats, Float
 # Both
 
 
+def mean(values: Floats) -> float:
+    """The mean of one number or more, whose sum is rounded once: it has the same bits on every machine."""
+    return math.fsum(values.tolist()) / len(values)
+
+
 def bins_of(predicted: Floats, true: Floats) -> list[Bin]:
     """At most ten bins of nearly as many rows each, by their prediction; equal predictions are in the same bin."""
     n = len(predicted)
@@ -146,8 +151,7 @@ def bins_of(predicted: Floats, true: Floats) -> list[Bin]:
     cuts = np.arange(1, bins) * n // bins
     place = np.searchsorted(np.sort(predicted)[cuts], predicted, side="right")
     members = [np.flatnonzero(place == number) for number in range(bins)]
-    return [Bin(math.fsum(predicted[rows].tolist()) / len(rows), math.fsum(true[rows].tolist()) / len(rows), len(rows))
-            for rows in members if len(rows)]
+    return [Bin(mean(predicted[rows]), mean(true[rows]), len(rows)) for rows in members if len(rows)]
 
 
 def some_rows(n: int, most: int) -> Integers:
