@@ -174,9 +174,7 @@ def points(report: "Report") -> str:
         ax.plot(ends, ends, "--", color=INK, alpha=0.5, linewidth=1)
         ax.plot(predicted, true, "o", color=BLUE, alpha=0.45, markersize=3.5, markeredgewidth=0)
         finished(ax, f"predicted {report.target}", f"true {report.target}")
-        ax.locator_params("x", nbins=6)
-        ax.xaxis.set_major_formatter(tick)
-        ax.yaxis.set_major_formatter(tick)
+        few_ticks(ax)
     return picture("points", draw)
 
 
@@ -191,10 +189,15 @@ def number_calibration(report: "Report") -> str:
         ax.vlines(x, 0, y, color=BLUE, alpha=0.6, linewidth=1.5)
         ax.plot(x, y, "o", color=BLUE, markersize=4.5)
         finished(ax, f"mean predicted {report.target}", "mean of truth − prediction")
-        ax.locator_params("x", nbins=6)
-        ax.xaxis.set_major_formatter(tick)
-        ax.yaxis.set_major_formatter(tick)
+        few_ticks(ax)
     return picture("calibration", draw)
+
+
+def few_ticks(ax: "Axes") -> None:
+    """Fewer ticks across, as their labels may be long numbers; labels as `tick` writes them."""
+    ax.locator_params("x", nbins=6)
+    ax.xaxis.set_major_formatter(tick)
+    ax.yaxis.set_major_formatter(tick)
 
 
 def tick(value: float, place: float) -> str:
