@@ -22,6 +22,7 @@ import pytest
 
 from fastnn.tables import reading
 from fastnn.tables.columns import column_of, columns_of
+from fastnn.tables.headers import is_number
 from fastnn.tables.reading import read_table
 
 pytestmark = pytest.mark.any_isa
@@ -328,7 +329,7 @@ def workbook(rows):
         for style, kind in enumerate((datetime, date, time, timedelta), 1):
             if isinstance(text, kind):
                 return f'<c r="{place}" s="{style}"><v>{serial(text)!r}</v></c>'
-        if reading.is_number(text):
+        if is_number(text):
             return f'<c r="{place}"><v>{text}</v></c>'
         return f'<c r="{place}" t="inlineStr"><is><t>{text}</t></is></c>'
 
@@ -402,3 +403,48 @@ def test_a_first_row_of_other_names_than_expected_is_judged_as_any(data, header)
 def test_a_table_without_rows_is_nothing_to_predict():
     with pytest.raises(ValueError, match="none of cells, so there is nothing to predict; pass another file"):
         read("a,b\n", expected=["a"])
+
+
+# Lines that are no rows, and more than one row of names
+
+
+@pytest.mark.parametrize("above", [
+    "# Results\n", "# Results, of 2015, and more\n#\n# from, there\n", "% weights; in g\n", "Results\n", "Results,,\n\n",
+    "Weights of all\nin 2015\n"])
+def test_comments_and_titles_above_a_table_are_no_rows(above):
+    for separator in (",", ";", "\t"):
+        table = read(above + joined(separator))
+        assert table.cells == COLUMNS
+        lines = sum(any(line.strip(",")) for line in above.splitlines())
+        assert table.first_row == lines + 2
+        assert f"row {lines + 1} names the columns, {lines} above the table and 0 below it are no rows" in table.said
+
+
+def test_a_comment_may_be_the_row_of_names():
+    assert cells("# x y\n1 2\n3 4\n") == {"x": ["1", "3"], "y": ["2", "4"]}
+    assert cells("# made today\n#x,y\n1,2\n3,4\n") == {"x": ["1", "3"], "y": ["2", "4"]}
+    assert cells("#,name\n1,red\n2,blue\n") == {"#": ["1", "2"], "name": ["red", "blue"]}
+
+
+def test_cells_that_begin_as_comments_do_are_cells():
+    assert cells("#ff0000,1\n#00ff00,2\n#0000ff,3\n", header=False)["0"] == ["#ff0000", "#00ff00", "#0000ff"]
+    assert cells("colour,n\n#ff0000,1\n#00ff00,2\n")["colour"] == ["#ff0000", "#00ff00"]
+
+
+def test_lines_below_a_table_are_no_rows():
+    table = read(joined(",") + "\nSource: the office\n")
+    assert table.cells == COLUMNS and "0 above the table and 1 below it are no rows" in table.said
+    with pytest.raises(ValueError, match="t: row 5 has 1 cells, but most rows have 3"):
+        cells(joined(",") + "note\nfourth,1,2\n")
+
+
+@pytest.mark.parametrize("first, second, names", [
+    ("time,T,p", "s,K,K", ["time", "T", "p"]),
+    (",X1,X2", "ID,age,pay", ["ID", "age", "pay"]),
+    ("n,,b", ",Yes,Response", ["n", "Yes", "b"])])
+def test_a_second_row_of_names_or_of_units_is_no_row(first, second, names):
+    rows = "".join(f"{n},{n}.5,{n % 7}\n" for n in range(20))
+    table = read(f"{first}\n{second}\n{rows}")
+    assert list(table.cells) == names and len(table) == 20 and table.first_row == 3
+    assert "rows 1 and 2 name the columns" in table.said
+    assert len(read(f"{first}\nx,1,y\n{rows}")) == 21       # a number among them: a row like others

@@ -30,6 +30,7 @@ from typing import IO, Any
 from .._checks import library
 from ..storage.model_file import printable
 from .cells import Cells, Texts, cells_of, texts_of, written
+from .headers import has_header, is_comment, lines_above, names_expected, names_in, without_comments, without_mark
 
 # {how a file begins: its encoding in Python's words, and in people's}
 MARKS = {b"\xef\xbb\xbf": ("utf-8-sig", "UTF-8"), b"\xff\xfe": ("utf-16", "UTF-16"), b"\xfe\xff": ("utf-16", "UTF-16")}
@@ -41,9 +42,8 @@ MOST_BYTES = 1 << 32        # of text, unpacked: a small file may hold any amoun
 PART = 1 << 20              # bytes that are read at a time
 SPACES = " "                # as a separator: one or more of them, or tabs
 SEPARATORS = ";", "\t", "|", ",", SPACES        # the first comes first: a comma between digits may be a decimal one
-CONSISTENT = 0.9            # the share of rows that must have as many cells as most have
+CONSISTENT = 0.9            # the share of rows, from the first such one on, that must have as many cells as most have
 IN_SPACES = re.compile(r'"((?:[^"]|"")*)"(?=\s|$)|(\S+)')
-GAPS = {"", "?", "-", ".", "na", "n/a", "nan", "null", "none"}      # which are no names, and say nothing of a column
 
 DAMAGED = OSError, EOFError, lzma.LZMAError, zlib.error      # what a compressed file that is not whole raises
 # And a zip archive: one that is encrypted, of another method, or whose names and sizes are spoiled.
@@ -122,8 +122,13 @@ def read_table(path: str | PathLike[str], separator: str | None = None, header: 
 def table_of_rows(path: str, rows: Iterator[Row], header: bool | None, expected: Collection[str], said: str) -> Table:
     """A Table of rows. The first one may lack the name of a column of row names."""
     sample = list(islice(rows, SAMPLE))
-    width = usual_width(sample)
-    rows = equally_long(path, chain(sample, rows), width)
+    width = usual_width(without_comments(sample))
+    above = lines_above(sample, width)
+    sample = sample[above:]
+    if len(sample) > 1 and is_comment(sample[0]) and not is_comment(sample[1]):
+        sample[0] = without_mark(sample[0], width)
+    notes: list[Row] = []
+    rows = equally_long(path, chain(sample, rows), width, above + 1, notes)
     sample = list(islice(rows, SAMPLE))
     if header is None:
         header = names_expected(sample, expected) if expected else has_header(sample)
@@ -132,12 +137,20 @@ def table_of_rows(path: str, rows: Iterator[Row], header: bool | None, expected:
         use = "predict" if expected else "learn from"
         raise ValueError(f"{path} has {there_is}, so there is nothing to {use}; pass another file")
     if len(sample[0]) < width and not header:
-        raise other_length(path, 1, sample[0], width)
+        raise other_length(path, above + 1, sample[0], width)
     if len(sample[0]) < width:          # R writes the names of rows without a name above them
         sample[0] = ["", *sample[0]]
-    names = unique(sample[0]) if header else [str(number) for number in range(width)]
-    cells = dict(zip(names, columns_of_rows(chain(sample[header:], rows), width), strict=True))
-    return Table(path, cells, 1 + header, f"{said}; {'row 1 names the columns' if header else 'no row of names'}")
+    names, taken = names_in(sample) if header else (list(map(str, range(width))), 0)
+    columns = columns_of_rows(chain(sample[taken:], rows), width)
+    said += f"; {said_of_names(above + 1, taken)}"
+    if above or notes:
+        said += f", {above} above the table and {len(notes)} below it are no rows"
+    return Table(path, dict(zip(unique(names), columns, strict=True)), above + taken + 1, said)
+
+
+def said_of_names(first: int, taken: int) -> str:
+    """Which rows name the columns."""
+    return ("no row of names", f"row {first} names the columns", f"rows {first} and {first + 1} name the columns")[taken]
 
 
 def columns_of_rows(rows: Iterator[Row], width: int) -> list[Cells]:
@@ -302,13 +315,13 @@ def found_separator(path: str, text: Text) -> str:
     best, widest = "", 1
     for separator in SEPARATORS:
         try:
-            sample = islice(without_empty_ends(rows_of(path, text, separator)), SAMPLE)
-            widths = Counter(map(len, sample))
+            sample = list(islice(without_empty_ends(rows_of(path, text, separator)), SAMPLE))
         except ValueError:      # quotes that this one does not close
             continue
-        width, count = widths.most_common(1)[0] if widths else (1, 0)
+        widths = list(map(len, without_comments(sample)))
+        width, count = Counter(widths).most_common(1)[0] if widths else (1, 0)
         wanted = not best or (separator == SPACES and width > widest)
-        if wanted and width > 1 and count >= CONSISTENT * widths.total():
+        if wanted and width > 1 and count >= CONSISTENT * (len(widths) - widths.index(width)):
             best, widest = separator, width
     return best or ","          # one column
 
@@ -322,16 +335,22 @@ def usual_width(sample: list[Row]) -> int:
     return width
 
 
-def equally_long(path: str, rows: Iterable[Row], width: int) -> Iterator[Row]:
-    """Rows of so many cells. Empty cells behind them do not count; any other length is refused, but the first row may
-    lack one cell."""
-    for number, row in enumerate(rows, 1):
-        if not any(row):
+def equally_long(path: str, rows: Iterable[Row], width: int, first: int, notes: list[Row]) -> Iterator[Row]:
+    """Rows of so many cells, the first of which has this number. Empty cells behind them do not count; any other length
+    is refused, but the first row may lack one cell. Lines of one cell below the last row become `notes`."""
+    for number, row in enumerate(rows, first):
+        if notes:
+            if len(row) > 1:
+                raise other_length(path, number - len(notes), notes[0], width)
+        elif not any(row):
             row = [""] * width
         if len(row) != width:
             while len(row) > width and not row[-1]:
                 row.pop()
-            if len(row) != width and not (number == 1 and len(row) == width - 1):
+            if len(row) == 1 and width > 2 and number > first:
+                notes.append(row)
+                continue
+            if len(row) != width and not (number == first and len(row) == width - 1):
                 raise other_length(path, number, row, width)
         yield row
 
@@ -340,50 +359,6 @@ def other_length(path: str, number: int, row: Row, width: int) -> ValueError:
     """The error for a row that has not as many cells as the others."""
     return ValueError(f"{path}: row {number} has {len(row)} cells, but most rows have {width}; mend it, or leave it "
                       "out")
-
-
-# Whether there is a row of names
-
-
-def has_header(rows: list[Row]) -> bool:
-    """Whether the first row names the columns, to judge by the others.
-
-    Text above a column of numbers says yes, and so do whole numbers that count up, such as years. Otherwise a number
-    above numbers says no. Where no column says anything, the row names them if none of its cells occurs below.
-    """
-    if len(rows) < 2 or len(rows[0]) != len(rows[1]):
-        return bool(rows)
-    text_above = number_above = repeated = False
-    for first, *others in zip(*rows, strict=True):
-        telling = [cell for cell in others if cell.lower() not in GAPS]
-        if telling and sum(map(is_number, telling)) >= CONSISTENT * len(telling) and first.lower() not in GAPS:
-            number_above |= is_number(first)
-            text_above |= not is_number(first)
-        repeated |= first in telling
-    return text_above or counts_up(rows[0]) or not (number_above or repeated)
-
-
-def counts_up(row: Row) -> bool:
-    """Whether the numbers in a row are whole, three at least, and each is the one before plus 1."""
-    numbers = [int(cell) for cell in row if cell.isdecimal()]
-    return len(numbers) > 2 and numbers == list(range(numbers[0], numbers[0] + len(numbers)))
-
-
-def names_expected(rows: list[Row], expected: Collection[str]) -> bool:
-    """Whether the first row names expected columns. Names that are numbers may be cells: then it must have them all."""
-    found = set(expected).intersection(rows[0]) if rows else set()
-    if not found and len(rows) > 1 and not all(map(str.isdecimal, expected)):
-        return has_header(rows)         # none is there: an error will tell the names
-    return len(found) == len(set(expected)) or not all(map(str.isdecimal, found))
-
-
-def is_number(cell: str) -> bool:
-    """Whether a cell is a number as people write it: with a point or a comma."""
-    try:
-        float(cell.replace(",", "."))
-    except ValueError:
-        return False
-    return True
 
 
 # Files that hold no text
