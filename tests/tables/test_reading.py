@@ -448,3 +448,36 @@ def test_a_second_row_of_names_or_of_units_is_no_row(first, second, names):
     assert list(table.cells) == names and len(table) == 20 and table.first_row == 3
     assert "rows 1 and 2 name the columns" in table.said
     assert len(read(f"{first}\nx,1,y\n{rows}")) == 21       # a number among them: a row like others
+
+
+ARFF = """% Flowers
+@RELATION flowers
+
+@attribute 'petal length' numeric
+@ATTRIBUTE	"colour"	{red, 'light blue'}
+@attribute it\\'s {yes,no}  % a comment
+@data
+1.5, red, yes
+% none
+?,'light blue',no
+3,?,yes
+"""
+
+
+def test_an_arff_file():
+    table = read(ARFF)
+    assert table.cells == {"petal length": ["1.5", "", "3"], "colour": ["red", "light blue", ""],
+                           "it's": ["yes", "no", "yes"]}
+    assert table.first_row == 2 and table.said == "ARFF, rows counted from @data"
+    assert read(ARFF, expected=["colour"]).cells == table.cells
+    assert read(ARFF.replace("'light blue',no", '"light blue",no').replace("1.5, red", '1.5, "red"')).cells == table.cells
+
+
+@pytest.mark.parametrize("rows, sentence", [
+    ("{0 1.5, 1 red}\n", "t is an ARFF file of sparse rows, which are not read; save it as CSV"),
+    ("1,red\n2,red,no\n2,red,no\n", "t: row 2 has 2 cells, but most rows have 3"),
+    ("", "t has one row, which names the columns"),
+    ("1,'" + "x" * 200_000, "t cannot be read as an ARFF file: field larger than field limit")])
+def test_an_arff_file_that_is_none_is_refused(rows, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        read(ARFF.partition("1.5")[0] + rows)

@@ -19,7 +19,7 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from importlib.util import find_spec
 from itertools import chain, islice
@@ -29,6 +29,7 @@ from typing import IO, Any
 
 from .._checks import library
 from ..storage.model_file import printable
+from .arff import is_arff, rows_of_arff
 from .cells import Cells, Texts, cells_of, texts_of, written
 from .headers import has_header, is_comment, lines_above, names_expected, names_in, without_comments, without_mark
 
@@ -112,6 +113,9 @@ def read_table(path: str | PathLike[str], separator: str | None = None, header: 
         rows, said = without_empty_ends(from_workbook(name, data)), "Excel, first sheet"
     else:
         text = decoded(name, data)
+        if is_arff(text.lines()):
+            table = table_of(name, rows_of_arff(name, text.lines()), True, expected, "")
+            return replace(table, said="ARFF, rows counted from @data")
         if separator is None:
             separator = found_separator(name, text)
         rows, said = without_empty_ends(rows_of(name, text, separator)), (
