@@ -253,7 +253,7 @@ def broken(line, column, cell):
 
 
 @pytest.mark.parametrize("change, arguments, message", [
-    (lambda: broken(9, 0, "tall"), "train broken.csv --target species",
+    (lambda: broken(9, 0, "tall"), "train broken.csv --target 'sepal length'",
      "broken.csv: row 9, column 'sepal length' is 'tall', but the column holds numbers in nearly all other rows; "
      "correct the cell, or say --missing=tall where it means a gap, or --as 'sepal length=category' where it is a"),
     (lambda: write("broken.csv", ["a", "b"], [[1, 2], [1, 2, 3]]), "train broken.csv --target a",

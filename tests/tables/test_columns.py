@@ -1,6 +1,7 @@
 """What a column is taken for, how its cells are read, and what a user is told. Real files are read elsewhere."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -137,6 +138,27 @@ def test_many_numbers_are_read_as_one_is(notation):
     assert read > 20
 
 
+def test_thousands_and_millions_may_be_letters():
+    column = number(["€110.5M", "€500K", "€0", "€1.2B", "?", "€7"])
+    assert column.values[[0, 1, 2, 3, 5]].tolist() == [110.5e6, 500e3, 0, 1.2e9, 7]
+    assert column.said == "number, in '€', k, M and B behind it are thousands, millions and billions, 1 gap ('?')"
+    assert number(["19M", "201k", "3.5M", "8.2 k"]).values.tolist() == [19e6, 201e3, 3.5e6, 8200]
+    assert Reading.from_metadata(column.reading.as_metadata()) == column.reading
+    assert number(["5K", "10K", "42K"]).values.tolist() == [5, 10, 42]      # all the same: a unit
+    assert column_of("x", ["2A", "3B", "1C", "2B"]).kind == "category"
+
+
+def test_numbers_without_a_currency_may_be_among_others():
+    assert number(["0"] * 90 + ["$4.99", "$1"]).values[[0, 90, 91]].tolist() == [0, 4.99, 1]
+    assert number(["10,000+", "500+", "1,000,000+"] * 10).values[:3].tolist() == [10_000, 500, 1_000_000]
+
+
+def test_durations_are_seconds():
+    column = number(["2h 50m", "19h", "45m", "1 hr 5 min"])
+    assert column.values.tolist() == [10_200, 68_400, 2700, 3900] and column.said == "number, seconds of a time"
+    assert number(["90 min", "45 min"]).values.tolist() == [90, 45]
+
+
 @pytest.mark.parametrize("place", [0, 1, 1999])
 def test_one_cell_in_thousands_may_decide_how_numbers_are_written(place):
     cells = [f"{n},{n}" for n in range(100, 999)] * 3
@@ -147,8 +169,8 @@ def test_one_cell_in_thousands_may_decide_how_numbers_are_written(place):
     cells[place] = "?"
     assert number(cells).values[2] == 102_102
     cells[place] = "some"
-    with pytest.raises(ValueError, match=f"row {place + 2}, column 'x' is 'some'"):
-        column_of("x", cells)
+    assert column_of("x", cells).said == (
+        f"number, ',' between thousands, 1 gap ('some'), of which 1 is no number: 'some' in row {place + 2}")
 
 
 def test_a_numeric_gap_is_one_however_it_is_written():
@@ -158,20 +180,39 @@ def test_a_numeric_gap_is_one_however_it_is_written():
     assert np.isnan(number(["1,5", "-200", "-200,0"], missing=["-200"]).values).tolist() == [False, True, True]
 
 
-def test_a_few_cells_that_are_no_numbers_are_an_error_that_says_what_to_do():
-    with pytest.raises(ValueError) as error:
-        column_of("size x", [*MANY, "un known", "un known"])
-    assert str(error.value) == (
-        "row 102, column 'size x' is 'un known' (and so in 2 rows), but the column holds numbers in nearly all other "
-        "rows; correct the cell, or say --missing='un known' where it means a gap, or --as 'size x=category' where it "
-        "is a value")
+def test_a_few_cells_that_are_no_numbers_are_gaps_and_said():
+    column = column_of("x", [*MANY, "2100 - 2850", "un known", "?"])
+    assert np.isnan(column.values).tolist() == [False] * len(MANY) + [True] * 3
+    assert column.said == ("number, 3 gaps ('2100 - 2850', '?', 'un known'), of which 2 are no numbers: "
+                           "'2100 - 2850' in row 102, …")
+    other = convert("x", column.reading, ["1", "30 - 40", "2", ""])
+    assert np.isnan(other.values).tolist() == [False, True, False, True]
     assert np.isnan(number([*MANY, "un known"], missing=["un known"]).values[-1])
     assert column_of("x", [*MANY[:50] * 2, "off"], "category").kind == "category"
 
 
+def test_a_reading_that_knows_faults_refuses_a_column_of_them():
+    reading = column_of("x", [*MANY, "some"]).reading
+    assert reading.lenient and Reading.from_metadata(reading.as_metadata()) == reading
+    with pytest.raises(ValueError, match="row 2, column 'x' is 'a', but must be a number"):
+        convert("x", reading, ["a", "b", "1"])
+    with pytest.raises(ValueError, match="row 3, column 'x' is 'some', but must be a number"):
+        convert("x", replace(reading, lenient=False), ["1", "some"])
+
+
+def test_a_few_cells_of_the_target_that_are_no_numbers_are_an_error_that_says_what_to_do():
+    with pytest.raises(ValueError) as error:
+        column_of("size x", [*MANY, "un known", "un known"], target=True)
+    assert str(error.value) == (
+        "row 102, column 'size x' is 'un known' (and so in 2 rows), but the column holds numbers in nearly all other "
+        "rows; correct the cell, or say --missing='un known' where it means a gap, or --as 'size x=category' where it "
+        "is a value")
+
+
 def test_one_text_in_half_of_the_rows_is_likely_a_gap():
+    assert np.isnan(column_of("x", MANY + ["unknown"] * 90).values).sum() == 90
     with pytest.raises(ValueError, match="--missing=unknown"):
-        column_of("x", MANY + ["unknown"] * 90)
+        column_of("x", MANY + ["unknown"] * 90, target=True)
     assert column_of("x", MANY + ["unknown", "missing"] * 45).kind == "category"
     assert column_of("x", [f"18:{n}" for n in range(10, 40)] + ["late"] * 40).kind == "category"
 
@@ -183,10 +224,11 @@ def test_few_different_values_with_text_among_them_are_categories():
 
 def test_long_cells_and_strange_ones_are_named_shortly():
     with pytest.raises(ValueError) as error:
-        column_of("x", [*MANY, "y" * 1_000_000])
+        column_of("x", [*MANY, "y" * 1_000_000], target=True)
+    assert len(column_of("x", [*MANY, "y" * 1_000_000]).said) < 300
     assert len(str(error.value)) < 300 and "--missing=TEXT" in str(error.value)
     with pytest.raises(ValueError) as error:
-        column_of("x", [*MANY, "\x1b[31m\udc80\n"])
+        column_of("x", [*MANY, "\x1b[31m\udc80\n"], target=True)
     assert str(error.value).isprintable()
 
 
@@ -279,7 +321,8 @@ def test_gaps_among_dates_and_faults():
     assert column.said == "date, 2 gaps ('1900-01-01', '2004-03-11 00:00:00')"
     many = [f"{1 + n % 28}/{1 + n % 12}/2004" for n in range(84)]
     with pytest.raises(ValueError, match=r"row 86, column 'x' is '30/2/2004', but the column holds dates in nearly"):
-        column_of("x", [*many, "30/2/2004"])
+        column_of("x", [*many, "30/2/2004"], target=True)
+    assert np.isnat(column_of("x", [*many, "30/2/2004"]).values).tolist() == [False] * 84 + [True]
 
 
 def test_as_date_reads_what_would_be_numbers():

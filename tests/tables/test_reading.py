@@ -470,7 +470,8 @@ def test_an_arff_file():
                            "it's": ["yes", "no", "yes"]}
     assert table.first_row == 2 and table.said == "ARFF, rows counted from @data"
     assert read(ARFF, expected=["colour"]).cells == table.cells
-    assert read(ARFF.replace("'light blue',no", '"light blue",no').replace("1.5, red", '1.5, "red"')).cells == table.cells
+    double = ARFF.replace("'light blue',no", '"light blue",no').replace("1.5, red", '1.5, "red"')
+    assert read(double).cells == table.cells
 
 
 @pytest.mark.parametrize("rows, sentence", [

@@ -41,7 +41,8 @@ def rows_of_arff(path: str, lines: Iterable[str]) -> Iterator[Row]:
         for row in rows:
             yield ["" if cell.strip() == "?" else cell.strip() for cell in row]
     except csv.Error as error:
-        raise ValueError(f"{path} cannot be read as an ARFF file: {error}; look for a quote that is not closed") from None
+        raise ValueError(f"{path} cannot be read as an ARFF file: {error}; look for a quote that is not closed"
+                         ) from None
 
 
 def without_comments(lines: Iterable[str]) -> Iterator[str]:

@@ -43,7 +43,15 @@ Complaint = Callable[[int, str], str]   # says what is wrong with a row, counted
 
 
 def convert(name: str, reading: Reading, cells: Cells, first_row: int = 2) -> Column:
-    """The values of a column, read as they were when a model learnt; ValueError for a cell that cannot be."""
+    """The values of a column, read as they were when a model learnt; ValueError for a cell that cannot be.
+
+    Where a model learnt with faults as gaps, they are gaps, but not if most cells are faults: these are another column.
+    """
+    if reading.lenient and not isinstance(cells, np.ndarray):
+        strict = replace(reading, lenient=False)
+        counts = Counter(cell for cell in cells if not strict.is_gap(cell))
+        if 2 * sum(_faults(strict, counts).values()) > counts.total():
+            reading = strict
     return _column(name, reading, cells, lambda row, cell: (
         f"row {row + first_row}, column {name!r} is {quoted(cell)}, but must be a {reading.kind}; type one such as "
         f"{reading.example()}, or leave the cell empty"), _all_at_once(reading, cells))
@@ -153,13 +161,22 @@ def _said(reading: Reading, gaps: set[str], count: int, different: int | None = 
     return said
 
 
+def _said_of_faults(reading: Reading, cells: Sequence[str], first_row: int) -> str:
+    """How many of a column's gaps are faults, and the first one."""
+    wrong = _faults(reading, Counter(cell for cell in cells if not reading.is_gap(cell)))
+    row, cell = next((row, cell) for row, cell in enumerate(cells, first_row) if cell in wrong)
+    count = sum(wrong.values())
+    said = f"is no {reading.kind}" if count == 1 else f"are no {reading.kind}s"
+    return f", of which {count} {said}: {quoted(cell)} in row {row}" + (", …" if count > 1 else "")
+
+
 def column_of(name: str, cells: Cells, kind: str | None = None, missing: Iterable[str] = (), *,
               target: bool = False, first_row: int = 2) -> Column:
     """Finds out what a column is, and reads it.
 
     `kind` is what the user says it is: "category", "number", "date" or "text". `missing` are texts that are gaps
-    beside the usual ones. A column that is the `target` is never taken for an id, a constant or free text. ValueError
-    for a column of numbers or dates with a few cells that are none.
+    beside the usual ones. A column that is the `target` is never taken for an id, a constant or free text. A few cells
+    in a column of numbers or dates that are none are gaps; ValueError where they are in the target, or are the most.
     """
     if kind is not None and kind not in KINDS:
         raise ValueError(f"column {name!r} is said to be {shown(kind)}, but must be one of {', '.join(KINDS)}")
@@ -167,6 +184,8 @@ def column_of(name: str, cells: Cells, kind: str | None = None, missing: Iterabl
     reading, array, note = _found(cells, kind, gaps, target)
     column = _column(name, reading, cells, lambda row, cell: (
         _advice(name, kind, reading, texts_of(cells), row + first_row, cell)), array)
+    if reading.lenient:
+        note += _said_of_faults(replace(reading, lenient=False), texts_of(cells), first_row)
     column = replace(column, said=column.said + note)
     return column if target or kind is not None else _without_use(column, cells)
 
@@ -213,9 +232,10 @@ def _reading(cells: Sequence[str], counts: Mapping[str, int], kind: str | None, 
     filled = {cell: count for cell, count in counts.items() if not category.is_gap(cell)}
     for reading, note in _candidates(cells, counts, kind, gaps):
         values = {cell: count for cell, count in filled.items() if not reading.is_gap(cell)}
-        wrong = {cell: count for cell, count in values.items() if reading.value(cell) is None}
+        wrong = _faults(reading, values)
         if values and (not wrong or kind is not None or _is_slip(values, wrong)):
-            return reading, note
+            few = kind is None or 2 * sum(wrong.values()) < sum(values.values())
+            return replace(reading, lenient=bool(wrong) and few and not target), note
     if kind in ("number", "date"):
         return Reading("number", gaps) if kind == "number" else Reading("date", gaps, order="YMD"), ""
     if kind == "text":
@@ -241,6 +261,11 @@ def _candidates(cells: Sequence[str], counts: Mapping[str, int], kind: str | Non
         yield Reading("date", gaps, order="serial"), ""
     if kind != "date" and any(clock(cell) is not None for cell in list(values)[:FEW]):
         yield replace(number, clock=True), ""
+
+
+def _faults(reading: Reading, counts: Mapping[str, int]) -> dict[str, int]:
+    """The cells, none of which is a gap, that cannot be read, and how often each is there."""
+    return {cell: count for cell, count in counts.items() if reading.value(cell) is None}
 
 
 def _is_slip(values: Mapping[str, int], wrong: Mapping[str, int]) -> bool:

@@ -42,10 +42,15 @@ FIRST = date(1899, 12, 30).toordinal()                  # day 0 of a workbook
 BEFORE_TIME = re.compile(r"(?<=\d)(?:T|,?\s+)(?=\d{1,2}:|\d{6})")
 TIME = re.compile(r"(\d{1,4})(?P<by>[:.]?)(\d\d)(?:(?P=by)(\d\d)([.,]\d{1,9})?)?\s*([ap]\.?m\.?)?"
                   r"\s*(z|utc|gmt|[+-]\d\d:?\d\d)?", re.IGNORECASE)
+DURATION = re.compile(r"(?:(\d{1,5}) ?h(?:(?:ou)?rs?)?)?,? ?(?:(\d{1,5}) ?m(?:in(?:ute)?s?)?)?", re.IGNORECASE)
 
 
 def clock(text: str) -> float | None:
-    """The seconds since midnight of a time of the day, or those of a duration, such as 18:00, 6:00:01.5 PM; or None."""
+    """The seconds since midnight of a time of the day, or those of a duration, such as 18:00, 6:00:01.5 PM, 2h 50m; or
+    None."""
+    match = DURATION.fullmatch(text) if len(text) <= LONGEST else None
+    if match is not None and any(match.groups()):
+        return 3600.0 * int(match[1] or 0) + 60 * int(match[2] or 0)
     match = TIME.fullmatch(text) if len(text) <= LONGEST else None
     if match is None or not match["by"] or (match["by"] == "." and match[4] is None) or match[7]:
         return None

@@ -37,6 +37,7 @@ class Reading:
     notation: Notation = PLAIN      # of numbers
     clock: bool = False             # numbers are times of the day, and become seconds
     order: str = ""                 # of dates: YMD, DMY, MDY or serial
+    lenient: bool = False           # a cell that is no number or date is a gap, as some were when the model learnt
     spelling: Literal["exact", "lower", "number"] = "exact"     # of categories: which differences do not count
 
     def as_metadata(self) -> dict[str, Any]:
@@ -69,8 +70,12 @@ class Reading:
     def _is_consistent(self) -> bool:
         """Whether all parts are of their types and belong to the kind."""
         notation = self.notation
-        texts = (self.kind, *self.gaps, *vars(notation).values(), self.order, self.spelling)
-        return (all(type(text) is str for text in texts) and type(self.clock) is bool and self.kind in KINDS
+        texts = (self.kind, *self.gaps, notation.decimal, notation.thousands, notation.prefix, notation.suffix,
+                 self.order, self.spelling)
+        return (all(type(text) is str for text in texts)
+                and type(self.clock) is type(self.lenient) is type(notation.magnitudes) is bool
+                and not (notation.magnitudes and notation.suffix)
+                and self.kind in KINDS and (self.kind in ("number", "date") or not self.lenient)
                 and (notation.decimal, notation.thousands) in SEPARATORS
                 and (self.kind == "number" or (notation == PLAIN and not self.clock)) and not (
                     self.clock and notation != PLAIN)
@@ -80,7 +85,8 @@ class Reading:
     def is_gap(self, cell: str) -> bool:
         """Whether a cell says that there is no value."""
         text = cell.strip()
-        return not text or text in self.gaps or (self.kind in ("number", "date") and text.casefold() in MARKERS)
+        return not text or text in self.gaps or (self.kind in ("number", "date") and (
+            text.casefold() in MARKERS or (self.lenient and self.value(cell) is None)))
 
     def value(self, cell: str) -> Value:
         """The value of a cell that is no gap: a number, seconds since 1970, or a text; None where it cannot be read."""
@@ -97,6 +103,8 @@ class Reading:
         notation, said = self.notation, []
         if notation.prefix or notation.suffix:
             said.append("in " + " and ".join(map(quoted, filter(None, (notation.prefix, notation.suffix)))))
+        if notation.magnitudes:
+            said.append("k, M and B behind it are thousands, millions and billions")
         if notation.decimal == ",":
             said.append("decimal comma")
         if notation.thousands:

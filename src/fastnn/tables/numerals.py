@@ -7,7 +7,7 @@ is stands in `kinds.py`, and what a column is for in `columns.py`.
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import islice
@@ -23,11 +23,12 @@ FOR_NOTATION = 500      # cells that show how the others are written
 EXPONENT = r"(?:[eE][+-]?\d+)?"
 SPACES = str.maketrans({"\u00a0": " ", "\u202f": " ", "\u2009": " ", "\u2019": "'", "\u2212": "-"})
 CURRENCY = r"(?:[A-Za-z]{0,3}[$€£¥₹₩₽₺₪₫₴₱฿]|USD|EUR|GBP|CHF|INR|Rs\.?)"
-# Sign, currency, sign, digits with separators and exponent, unit. A unit holds no digit. A letter before the digits is
-# no unit, as it often makes a code: A11, A12.
+MAGNITUDES = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9, "bn": 1e9}      # behind a number
+# Sign, currency, sign, digits with separators and exponent, unit. A unit holds no digit; + is one: 10,000+. A letter
+# before the digits is no unit, as it often makes a code: A11, A12.
 SHAPE = re.compile(
     rf"([+-]?)({CURRENCY}?) ?([+-]?)((?:\d[\d., ']*|[.,]\d+)(?:[eE][+-]?\d+)?)"
-    r' ?((?:[^\W\d_]|[%‰°"/$€£¥₹])[^\d+]{0,15})?')
+    r' ?(\+|(?:[^\W\d_]|[%‰°"/$€£¥₹])[^\d+]{0,15})?')
 ACCOUNTS = re.compile(r"([^()\d]{0,4})\(([^()+-]+)\)")      # less than 0 in accounts: (5.00), ($5), $(5)
 
 
@@ -48,6 +49,7 @@ class Notation:
     thousands: str = ""         # or ",", ".", " ", "'"
     prefix: str = ""            # such as "$"
     suffix: str = ""            # such as "kg"; one in the plural is the same
+    magnitudes: bool = False    # k, M and B behind a number are thousands, millions and billions
 
     def number(self, text: str) -> float | None:
         """The number that a cell holds, with the column's unit or without any, or None."""
@@ -55,9 +57,13 @@ class Notation:
         if number is not None:
             return number
         parts = split(text)
-        if parts is None or parts[1] not in ("", self.prefix) or parts[2] not in ("", singular(self.suffix)):
+        units = MAGNITUDES if self.magnitudes else ("", singular(self.suffix))
+        if parts is None or parts[1] not in ("", self.prefix) or parts[2] not in units:
             return None
-        return self._value(parts[0])
+        value = self._value(parts[0])
+        if self.magnitudes and value is not None:
+            value *= MAGNITUDES[parts[2]]
+        return value if value is None or abs(value) < LARGEST else None
 
     def _value(self, core: str) -> float | None:
         """The number in digits and separators."""
@@ -68,6 +74,8 @@ class Notation:
     def numbers(self, cells: Sequence[str], is_gap: Callable[[str], bool]) -> NDArray[np.float64] | None:
         """The numbers of many cells at once, as `number` reads each, NaN for a gap; None where one is written in a way
         that only `number` knows."""
+        if self.magnitudes:
+            return None
         texts = [cell if cell.isascii() else cell.translate(SPACES) for cell in cells]
         match = _shape(self).fullmatch
         for place, text in enumerate(texts):
@@ -153,10 +161,10 @@ def notation_of(counts: Mapping[str, int]) -> Notation | None:
     parts = {text: found for text in counts if (found := split(text))}
     if 2 * sum(counts[text] for text in parts) < total:
         return None
-    prefix, suffix = _unit(counts, parts)
+    prefix, suffixes = _units(counts, parts)
     bodies: Counter[str] = Counter()
     for text, (core, before, behind) in parts.items():
-        if before in ("", prefix) and behind in ("", singular(suffix)):
+        if before in ("", prefix) and behind in suffixes:
             bodies[core] += counts[text]
     best, most = PLAIN, 0
     for decimal, thousands in SEPARATORS:
@@ -164,15 +172,27 @@ def notation_of(counts: Mapping[str, int]) -> Notation | None:
         read = sum(count for core, count in bodies.items() if notation._value(core) is not None)
         if read > most:
             best, most = notation, read
-    return replace(best, prefix=prefix, suffix=suffix)
+    if suffixes is MAGNITUDES:
+        return replace(best, prefix=prefix, magnitudes=True)
+    return replace(best, prefix=prefix, suffix=max(suffixes))
 
 
-def _unit(counts: Mapping[str, int], parts: Mapping[str, tuple[str, str, str]]) -> tuple[str, str]:
-    """Currency and unit of a column: those that nearly all of its numbers have, or none."""
-    units: Counter[tuple[str, str]] = Counter()
+def _units(counts: Mapping[str, int], parts: Mapping[str, tuple[str, str, str]]) -> tuple[str, Collection[str]]:
+    """Currency and units of a column, "" with them: what nearly all of its numbers have, or none.
+
+    Numbers without a currency may stand between those with one: 0 and $5. Of units there is one, or all MAGNITUDES.
+    """
+    before: Counter[str] = Counter()
+    behind: Counter[str] = Counter()
     for text, (_, prefix, suffix) in parts.items():
-        units[prefix, suffix] += counts[text]
-    (prefix, suffix), count = units.most_common(1)[0]
-    if not (prefix or suffix) or count < NEARLY_ALL * units.total():
-        return "", ""
-    return prefix, suffix
+        before[prefix] += counts[text]
+        behind[suffix] += counts[text]
+    known = Counter({prefix: count for prefix, count in before.items() if prefix})
+    prefix, count = known.most_common(1)[0] if known else ("", 0)
+    if count < NEARLY_ALL * known.total():
+        prefix = ""
+    suffix, count = behind.most_common(1)[0]
+    if suffix and count >= NEARLY_ALL * behind.total():
+        return prefix, ("", suffix)
+    magnitudes = sum(behind[unit] for unit in MAGNITUDES)
+    return prefix, MAGNITUDES if magnitudes > behind[""] and magnitudes >= NEARLY_ALL * behind.total() else ("",)

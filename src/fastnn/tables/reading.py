@@ -154,7 +154,9 @@ def table_of_rows(path: str, rows: Iterator[Row], header: bool | None, expected:
 
 def said_of_names(first: int, taken: int) -> str:
     """Which rows name the columns."""
-    return ("no row of names", f"row {first} names the columns", f"rows {first} and {first + 1} name the columns")[taken]
+    if taken == 2:
+        return f"rows {first} and {first + 1} name the columns"
+    return f"row {first} names the columns" if taken else "no row of names"
 
 
 def columns_of_rows(rows: Iterator[Row], width: int) -> list[Cells]:
