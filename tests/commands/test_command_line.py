@@ -249,13 +249,14 @@ def quick(path):
 def broken(line, column, cell):
     rows = [row.split(",") for row in text("flowers.csv").splitlines()]
     rows[line - 1][column] = cell
-    write("broken.csv", rows[0], rows[1:])
+    write("broken.csv", ["petal", *rows[0][1:]], rows[1:])
 
 
 @pytest.mark.parametrize("change, arguments, message", [
-    (lambda: broken(9, 0, "tall"), "train broken.csv --target 'sepal length'",
-     "broken.csv: row 9, column 'sepal length' is 'tall', but the column holds numbers in nearly all other rows; "
-     "correct the cell, or say --missing=tall where it means a gap, or --as 'sepal length=category' where it is a"),
+    (lambda: broken(9, 0, "tall"), "train broken.csv --target petal",
+     "broken.csv: row 9, column 'petal' is 'tall', but the column holds numbers in nearly all other rows; correct the "
+     "cell, or say --missing=tall where it means a gap, --as petal=number where all that is no number does, or --as "
+     "petal=category where it is a value"),
     (lambda: write("broken.csv", ["a", "b"], [[1, 2], [1, 2, 3]]), "train broken.csv --target a",
      "broken.csv: row 3 has 3 cells, but most rows have 2; mend it, or leave it out"),
     (lambda: write("broken.csv", ["a", "b"], [[1, 2], [2, 3], [1, 4], [2, 3]]), "train broken.csv --target a",
@@ -286,7 +287,7 @@ def broken(line, column, cell):
     (lambda: None, "train flowers.csv --target species --drop species", "'species' is the target, and cannot be"),
     (lambda: None, "train flowers.csv --target species --seed -1", "seed is -1, but must be at least 0"),
     (lambda: None, "train flowers.csv --target species --epochs 0", "epochs is 0, but must be at least 1"),
-    (lambda: broken(9, 0, "1e300"), "train broken.csv --target species", "column 'sepal length' is '1e300', but the"),
+    (lambda: broken(9, 0, "1e300"), "train broken.csv --target petal", "column 'petal' is '1e300', but the"),
     (lambda: write("broken.csv", ["a", "b"], [[row % 7, row % 3] for row in range(30)] + [[1, "lost"]]),
      "train broken.csv --target b", "row 32, column 'b' is 'lost', but other rows hold numbers; leave the row out, "),
     (lambda: None, "train flowers.csv --target species --separator ;", "has no column 'species'; it has sepal length,"),

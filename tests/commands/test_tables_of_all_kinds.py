@@ -76,10 +76,12 @@ def test_predicting_meets_gaps_unseen_text_and_other_order(model, capsys):
 def test_rows_are_counted_as_an_editor_does(capsys):
     cells = [[f"{row}.5", f"{row % 13}.25"] for row in range(60)]
     cells[40][0] = "tall"
-    for names, target in ((["x", "y"], "y"), (["7.5", "0.25"], "1")):       # a row of names, or of cells
+    for names, other, target in ((["x", "y"], "y", "x"), (["7.5", "0.25"], "1", "0")):   # names, or cells
         write("t.csv", names, cells)
         code, _, err = run(capsys, "train", "t.csv", "--target", target)
         assert code == 1 and "t.csv: row 42, column " in err
+        code, out, _ = run(capsys, "train", "t.csv", "--target", other, "--epochs", 1)
+        assert code == 0 and f"  {target}: number, 1 gap ('tall'), of which 1 is no number: 'tall' in row 42\n" in out
 
 
 def test_what_columns_are_may_be_said(model, capsys):

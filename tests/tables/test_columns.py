@@ -205,14 +205,16 @@ def test_a_few_cells_of_the_target_that_are_no_numbers_are_an_error_that_says_wh
         column_of("size x", [*MANY, "un known", "un known"], target=True)
     assert str(error.value) == (
         "row 102, column 'size x' is 'un known' (and so in 2 rows), but the column holds numbers in nearly all other "
-        "rows; correct the cell, or say --missing='un known' where it means a gap, or --as 'size x=category' where it "
-        "is a value")
+        "rows; correct the cell, or say --missing='un known' where it means a gap, --as 'size x=number' where all that "
+        "is no number does, or --as 'size x=category' where it is a value")
+    assert np.isnan(column_of("size x", [*MANY, "un known"], "number", target=True).values[-1])
 
 
 def test_one_text_in_half_of_the_rows_is_likely_a_gap():
     assert np.isnan(column_of("x", MANY + ["unknown"] * 90).values).sum() == 90
     with pytest.raises(ValueError, match="--missing=unknown"):
         column_of("x", MANY + ["unknown"] * 90, target=True)
+    assert np.isnan(column_of("x", MANY + ["unknown"] * 30 + ["2 - 3"]).values).sum() == 31
     assert column_of("x", MANY + ["unknown", "missing"] * 45).kind == "category"
     assert column_of("x", [f"18:{n}" for n in range(10, 40)] + ["late"] * 40).kind == "category"
 

@@ -409,8 +409,8 @@ def test_a_table_without_rows_is_nothing_to_predict():
 
 
 @pytest.mark.parametrize("above", [
-    "# Results\n", "# Results, of 2015, and more\n#\n# from, there\n", "% weights; in g\n", "Results\n", "Results,,\n\n",
-    "Weights of all\nin 2015\n"])
+    "# Results\n", "# Results, of 2015, and more\n#\n# from, there\n", "% weights; in g\n", "Results\n",
+    "Results,,\n\n", "Weights of all\nin 2015\n"])
 def test_comments_and_titles_above_a_table_are_no_rows(above):
     for separator in (",", ";", "\t"):
         table = read(above + joined(separator))

@@ -176,7 +176,8 @@ def column_of(name: str, cells: Cells, kind: str | None = None, missing: Iterabl
 
     `kind` is what the user says it is: "category", "number", "date" or "text". `missing` are texts that are gaps
     beside the usual ones. A column that is the `target` is never taken for an id, a constant or free text. A few cells
-    in a column of numbers or dates that are none are gaps; ValueError where they are in the target, or are the most.
+    in a column of numbers or dates that are none are gaps; ValueError where they are the most, or in the target whose
+    kind was found out.
     """
     if kind is not None and kind not in KINDS:
         raise ValueError(f"column {name!r} is said to be {shown(kind)}, but must be one of {', '.join(KINDS)}")
@@ -235,7 +236,7 @@ def _reading(cells: Sequence[str], counts: Mapping[str, int], kind: str | None, 
         wrong = _faults(reading, values)
         if values and (not wrong or kind is not None or _is_slip(values, wrong)):
             few = kind is None or 2 * sum(wrong.values()) < sum(values.values())
-            return replace(reading, lenient=bool(wrong) and few and not target), note
+            return replace(reading, lenient=bool(wrong) and few and not (target and kind is None)), note
     if kind in ("number", "date"):
         return Reading("number", gaps) if kind == "number" else Reading("date", gaps, order="YMD"), ""
     if kind == "text":
@@ -271,11 +272,12 @@ def _faults(reading: Reading, counts: Mapping[str, int]) -> dict[str, int]:
 def _is_slip(values: Mapping[str, int], wrong: Mapping[str, int]) -> bool:
     """Whether the cells that are no numbers (or dates) are more likely faults or gaps than categories.
 
-    They are where at most 5 % are wrong, or at most half by one and the same text, and there are too many different
-    values for a category.
+    They are where at most 5 % are wrong beside one and the same text in at most half of the cells, and there are too
+    many different values for a category.
     """
-    share = sum(wrong.values()) / sum(values.values())
-    return len(values) > FEW and (share <= 1 - NEARLY_ALL or (len(wrong) == 1 and share <= 0.5))
+    total, count = sum(values.values()), sum(wrong.values())
+    same = max(wrong.values(), default=0)
+    return len(values) > FEW and 2 * same <= total and count - same <= (1 - NEARLY_ALL) * (total - same)
 
 
 def _spelling(filled: Mapping[str, int]) -> Literal["exact", "lower", "number"]:
@@ -292,8 +294,11 @@ def _advice(name: str, kind: str | None, reading: Reading, cells: Sequence[str],
     text = shlex.quote(cell) if len(cell) <= SHOWN and cell.isprintable() else "TEXT"
     count = sum(other == cell for other in cells)
     rows = "" if count == 1 else f" (and so in {count} rows)"
+    all_gaps = "" if kind is not None else (
+        f", --as {shlex.quote(f'{name}={reading.kind}')} where all that is no {reading.kind} does")
     return (f"row {row}, column {name!r} is {quoted(cell)}{rows}, but the column {others}; correct the cell, or say "
-            f"--missing={text} where it means a gap, or --as {shlex.quote(f'{name}=category')} where it is a value")
+            f"--missing={text} where it means a gap{all_gaps}, or --as {shlex.quote(f'{name}=category')} where it is a "
+            "value")
 
 
 def _without_use(column: Column, cells: Cells) -> Column:
