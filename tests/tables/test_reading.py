@@ -438,6 +438,13 @@ def test_lines_below_a_table_are_no_rows():
         cells(joined(",") + "note\nfourth,1,2\n")
 
 
+def test_the_row_of_names_once_more_is_a_row_of_gaps():
+    numbers = [str(n) for n in range(30)]
+    table = read("a,b\n" + "".join(f"{n},{n}\n" for n in numbers) + "a,b\n5,6\n")
+    assert table.cells == {"a": [*numbers, "", "5"], "b": [*numbers, "", "6"]}
+    assert read("a,b\na,b\na,c\n", header=False).cells == {"0": ["a", "a", "a"], "1": ["b", "b", "c"]}
+
+
 @pytest.mark.parametrize("first, second, names", [
     ("time,T,p", "s,K,K", ["time", "T", "p"]),
     (",X1,X2", "ID,age,pay", ["ID", "age", "pay"]),

@@ -145,7 +145,8 @@ def table_of_rows(path: str, rows: Iterator[Row], header: bool | None, expected:
     if len(sample[0]) < width:          # R writes the names of rows without a name above them
         sample[0] = ["", *sample[0]]
     names, taken = names_in(sample) if header else (list(map(str, range(width))), 0)
-    columns = columns_of_rows(chain(sample[taken:], rows), width)
+    again = sample[0] if header else None       # in files that were put together of several: a row of gaps
+    columns = columns_of_rows(([""] * width if row == again else row for row in chain(sample[taken:], rows)), width)
     said += f"; {said_of_names(above + 1, taken)}"
     if above or notes:
         said += f", {above} above the table and {len(notes)} below it are no rows"
