@@ -114,7 +114,7 @@ def read_table(path: str | PathLike[str], separator: str | None = None, header: 
     else:
         text = decoded(name, data)
         if is_arff(text.lines()):
-            table = table_of(name, rows_of_arff(name, text.lines()), True, expected, "")
+            table = table_of_rows(name, rows_of_arff(name, text.lines()), True, expected, "")
             return replace(table, said="ARFF, rows counted from @data")
         if separator is None:
             separator = found_separator(name, text)
