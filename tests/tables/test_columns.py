@@ -144,6 +144,9 @@ def test_thousands_and_millions_may_be_letters():
     assert column.said == "number, in '€', k, M and B behind it are thousands, millions and billions, 1 gap ('?')"
     assert number(["19M", "201k", "3.5M", "8.2 k"]).values.tolist() == [19e6, 201e3, 3.5e6, 8200]
     assert Reading.from_metadata(column.reading.as_metadata()) == column.reading
+    assert number(["19M"] * 99 + ["201k"]).values[[0, 99]].tolist() == [19e6, 201e3]
+    assert number(["7", "12", "1.2K"] * 9).values[:3].tolist() == [7, 12, 1200]
+    assert number(["5K"] * 99 + ["42"]).values[[0, 99]].tolist() == [5, 42]     # more likely a forgotten unit
     assert number(["5K", "10K", "42K"]).values.tolist() == [5, 10, 42]      # all the same: a unit
     assert column_of("x", ["2A", "3B", "1C", "2B"]).kind == "category"
 

@@ -180,7 +180,7 @@ def notation_of(counts: Mapping[str, int]) -> Notation | None:
 def _units(counts: Mapping[str, int], parts: Mapping[str, tuple[str, str, str]]) -> tuple[str, Collection[str]]:
     """Currency and units of a column, "" with them: what nearly all of its numbers have, or none.
 
-    Numbers without a currency may stand between those with one: 0 and $5. Of units there is one, or all MAGNITUDES.
+    Numbers without a currency may stand between those with one: 0 and $5. Of units there is one, or several MAGNITUDES.
     """
     before: Counter[str] = Counter()
     behind: Counter[str] = Counter()
@@ -192,7 +192,10 @@ def _units(counts: Mapping[str, int], parts: Mapping[str, tuple[str, str, str]])
     if count < NEARLY_ALL * known.total():
         prefix = ""
     suffix, count = behind.most_common(1)[0]
+    found = {unit: behind[unit] for unit in MAGNITUDES if behind[unit]}
+    several = len(found) > 1 and sum(found.values()) >= NEARLY_ALL * behind.total()
+    if several and (len(found) > 2 or "" not in found):
+        return prefix, MAGNITUDES
     if suffix and count >= NEARLY_ALL * behind.total():
         return prefix, ("", suffix)
-    magnitudes = sum(behind[unit] for unit in MAGNITUDES)
-    return prefix, MAGNITUDES if magnitudes > behind[""] and magnitudes >= NEARLY_ALL * behind.total() else ("",)
+    return prefix, MAGNITUDES if several else ("",)
