@@ -13,10 +13,11 @@ from .batch import Rows, called, random_bits, random_order, spread_order
 from .model import Model
 from .network import CompiledNetwork, Engine
 from .ops import Kernels
+from .population import PopulationEngine, PopulationRows
 from .runtime import aligned_zeros, team_size
 from .trainer import CompiledOptimizer, Trainer
 
 __all__ = [
-    "CompiledNetwork", "CompiledOptimizer", "Engine", "Kernels", "Model", "Rows", "Trainer", "aligned_zeros", "called",
-    "random_bits", "random_order", "spread_order", "team_size",
+    "CompiledNetwork", "CompiledOptimizer", "Engine", "Kernels", "Model", "PopulationEngine", "PopulationRows", "Rows",
+    "Trainer", "aligned_zeros", "called", "random_bits", "random_order", "spread_order", "team_size",
 ]

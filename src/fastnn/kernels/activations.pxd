@@ -231,6 +231,13 @@ cdef inline void describe_activation(int activation, ActivationFacts *facts) noe
     dispatch(activation, DESCRIBE, &args)
 
 
+cdef inline bint has_rows(int activation) noexcept nogil:
+    """Whether an activation's values depend on whole rows."""
+    cdef ActivationFacts facts
+    describe_activation(activation, &facts)
+    return facts.takes_row
+
+
 cdef inline vec activated(vec z, int activation) noexcept nogil:
     """activation(z), where one vector is not worth a loop of its own. Not for softmax, which takes a row."""
     cdef Arguments args
@@ -288,5 +295,9 @@ cdef inline void drop_out(
     cdef vec scale = fill(<real> (1 / (1 - dropout)))
     cdef Py_ssize_t i
     for i in range(count // LANES):
-        (<vec *> out)[i] = select_less(
-            random_lanes(key, first + i*LANES), bound, fill(0), scale * (<const vec *> values)[i])
+        (<vec *> out)[i] = dropped(random_lanes(key, first + i*LANES), bound, scale, (<const vec *> values)[i])
+
+
+cdef inline vec dropped(vec random, vec bound, vec scale, vec value) noexcept nogil:
+    """scale * value, or zero where the random number is below the bound."""
+    return select_less(random, bound, fill(0), scale * value)

@@ -13,6 +13,7 @@ from libc.string cimport memcpy, memset
 
 from .activations cimport IDENTITY, activation_backward, activation_forward, describe_activation, drop_out
 from .dense cimport dense_backward, dense_descend, dense_forward
+from .crowd cimport crowd_bytes, evaluate_crowd, predict_crowd, train_crowd
 from .gemm cimport choose_micro_kernel, multiply_add_chains, padded_row, worth_packing
 from .losses cimport describe_loss, loss_forward_backward
 from .random cimport dropout_key
@@ -472,6 +473,10 @@ cdef inline KernelTable kernel_table() noexcept nogil:
     table.gradients = gradients
     table.follow = follow
     table.train = train
+    table.train_crowd = train_crowd
+    table.evaluate_crowd = evaluate_crowd
+    table.predict_crowd = predict_crowd
+    table.crowd_bytes = crowd_bytes
     table.describe_activation = describe_activation
     table.describe_loss = describe_loss
     table.describe_optimizer = describe_optimizer

@@ -188,6 +188,34 @@ cdef inline void each_element(
         t += ld
 
 
+cdef inline void each_lane(
+        Element loss, bint of_output, real parameter, int activation, vec *d, double *losses, const vec *z, const vec *t,
+        const double *weights, const double *scales, Py_ssize_t m, Py_ssize_t n) noexcept nogil:
+    """each_element where each lane is a network: z, t and d are [m][n] without padding, weights (or NULL) and losses
+    [m][LANES], scales [LANES]. Columns are dealt to as many sums, so that each lane has the bits of its network alone.
+    """
+    cdef double sums[ROW_LANES * LANES]
+    cdef Py_ssize_t i, j, sums_of_row = min(<Py_ssize_t> ROW_LANES, n)
+    cdef vec value, factor
+    cdef int lane
+    for lane in range(LANES):
+        (<real *> &factor)[lane] = <real> scales[lane]
+    for i in range(m):
+        if weights != NULL:
+            for lane in range(LANES):
+                (<real *> &factor)[lane] = <real> (scales[lane] * weights[i*LANES + lane])
+        memset(sums, 0, sums_of_row * LANES * sizeof(double))
+        for j in range(n):
+            value = element(loss, of_output, parameter, activation, z[i*n + j], t[i*n + j], factor, &d[i*n + j])
+            add_as_doubles(&sums[j % ROW_LANES * LANES], value)
+        for lane in range(LANES):
+            losses[i*LANES + lane] = sums[lane]
+            for j in range(1, sums_of_row):
+                losses[i*LANES + lane] += sums[j*LANES + lane]
+            if weights != NULL:
+                losses[i*LANES + lane] *= weights[i*LANES + lane]
+
+
 cdef inline void softmax_cross_entropy(
         real *dz, double *losses, const real *z, const real *t, const double *weights,
         double scale, double _, Py_ssize_t m, Py_ssize_t n) noexcept nogil:
@@ -261,6 +289,7 @@ cdef enum Task:
     # What `dispatch` is asked for.
     ELEMENT                 # value and gradient of one vector of a and t
     ALL                     # losses and dz of rows
+    ALL_LANES               # the same where each lane is a network
     DESCRIBE                # facts := what is known of the loss
 
 cdef struct Arguments:
@@ -273,6 +302,7 @@ cdef struct Arguments:
     const real *all_t
     const double *weights
     double scale
+    const double *scales    # [LANES]
     Py_ssize_t m, n
     LossFacts *facts
 
@@ -295,6 +325,9 @@ cdef inline void of_elements(
     if task == ALL:
         each_element(loss, output[0] == 0, <real> args.parameter, args.activation, args.dz, args.losses, args.z,
                      args.all_t, args.weights, args.scale, args.m, args.n)
+    if task == ALL_LANES:
+        each_lane(loss, output[0] == 0, <real> args.parameter, args.activation, <vec *> args.dz, args.losses,
+                  <const vec *> args.z, <const vec *> args.all_t, args.weights, args.scales, args.m, args.n)
     if task == DESCRIBE:
         declare(args.facts, name, output, False, parameter, lowest, highest)
 
@@ -376,3 +409,23 @@ cdef inline void loss_forward_backward(
         if weights[i] == 0:
             losses[i] = 0
             memset(args.dz + i*padded_row(n), 0, padded_row(n) * sizeof(real))
+
+
+cdef inline void loss_lanes(
+        vec *dz, double *losses, const vec *z, const vec *t, const double *weights, const double *scales,
+        const Plan *plan, int activation, Py_ssize_t m, Py_ssize_t n) noexcept nogil:
+    """loss_forward_backward where each lane is a network, for the plan's loss, which is not one of rows; see
+    each_lane."""
+    cdef Arguments args
+    cdef Py_ssize_t i, j
+    args.dz, args.losses, args.z, args.all_t = <real *> dz, losses, <const real *> z, <const real *> t
+    args.weights, args.scales, args.parameter, args.activation = weights, scales, plan.loss_parameter, activation
+    args.m, args.n = m, n
+    dispatch(plan.loss.code, ALL_LANES, &args)
+    if weights == NULL:
+        return
+    for i in range(m * LANES):
+        if weights[i] == 0:
+            losses[i] = 0
+            for j in range(n):
+                args.dz[(i // LANES * n + j) * LANES + i % LANES] = 0

@@ -82,6 +82,9 @@ typedef int32_t fastnn_integer;
 #define FASTNN_SELECT_LESS(a, b, x, y) (((fastnn_bits)(x) & ((a) < (b))) | ((fastnn_bits)(y) & ~((a) < (b))))
 #endif
 
+/* With as many sums, a vector of each row and column and one more fit the registers. */
+#define FASTNN_LANE_TILE (FASTNN_TILE_VECTORS == 4 ? 4 : 3)
+
 #define FASTNN_LANES (FASTNN_VECTOR_BYTES / (int)sizeof(fastnn_real))
 #define FASTNN_LANE_BITS (FASTNN_LANES == 16 ? 4 : FASTNN_LANES == 8 ? 3 : FASTNN_LANES == 4 ? 2 : 1)
 
@@ -140,11 +143,27 @@ FASTNN_INLINE fastnn_words fastnn_mixed(fastnn_words x)
     x = (x ^ (x >> FASTNN_TYPED(15, 27))) * FASTNN_TYPED(0x846CA68Bu, 0x94D049BB133111EBu);
     return x ^ (x >> FASTNN_TYPED(16, 31));
 }
+FASTNN_INLINE fastnn_vec fastnn_random(fastnn_words counters, fastnn_words upper)
+{
+    fastnn_words bits = fastnn_mixed(fastnn_mixed(counters) ^ upper);
+    return (fastnn_vec)((bits >> FASTNN_TYPED(9, 12)) | FASTNN_TYPED(0x3F800000u, 0x3FF0000000000000u));
+}
 FASTNN_INLINE fastnn_vec fastnn_random_lanes(uint64_t key, uint64_t n)
 {
-    fastnn_words counters = *(const fastnn_words *)fastnn_lane_numbers + (fastnn_unsigned)(key + n);
-    fastnn_words bits = fastnn_mixed(fastnn_mixed(counters) ^ (fastnn_unsigned)(key >> 32));
-    return (fastnn_vec)((bits >> FASTNN_TYPED(9, 12)) | FASTNN_TYPED(0x3F800000u, 0x3FF0000000000000u));
+    return fastnn_random(*(const fastnn_words *)fastnn_lane_numbers + (fastnn_unsigned)(key + n),
+                         (fastnn_unsigned)(key >> 32) - (fastnn_words){0});
+}
+/* The same number for one counter and a key in each lane, of which both halves are given. */
+FASTNN_INLINE void fastnn_split_keys(const uint64_t *keys, fastnn_bits *lower, fastnn_bits *upper)
+{
+    for (int i = 0; i < FASTNN_LANES; i++) {
+        (*lower)[i] = (fastnn_integer)keys[i];
+        (*upper)[i] = (fastnn_integer)(fastnn_unsigned)(keys[i] >> 32);
+    }
+}
+FASTNN_INLINE fastnn_vec fastnn_random_of_keys(fastnn_bits lower, fastnn_bits upper, uint64_t n)
+{
+    return fastnn_random((fastnn_words)lower + (fastnn_unsigned)n, (fastnn_words)upper);
 }
 /* p[0], p[ld], p[2*ld] …, read and written one by one: what was just stored so can be loaded so at once. */
 #define FASTNN_PAIR(i) p[(i)*ld], p[((i) + 1)*ld]

@@ -18,6 +18,7 @@ cdef extern from "simd.h" nogil:
         FUSED "FASTNN_FUSED"                    # whether fma rounds once
         TILE_ROWS "FASTNN_TILE_ROWS"            # the micro-kernel's tile: rows of C …
         TILE_VECTORS "FASTNN_TILE_VECTORS"      # … by vectors of its columns
+        LANE_TILE "FASTNN_LANE_TILE"            # rows and columns of a tile of lanes.pxd
 
     vec fill "fastnn_fill"(real x)                          # x in every lane
     vec fma "fastnn_fma"(vec a, vec b, vec c)               # a * b + c, rounded once (sse2: twice)
@@ -29,6 +30,8 @@ cdef extern from "simd.h" nogil:
     vec copysign "fastnn_copysign"(vec size, vec sign)      # size >= 0, or it has the sign already
     void add_as_doubles "fastnn_add_as_doubles"(double *sums, vec x)    # sums[i] := sums[i] + x[i]
     vec random_lanes "fastnn_random_lanes"(uint64_t key, uint64_t n)    # in [1, 2), for the counters n, n + 1 …
+    void split_keys "fastnn_split_keys"(const uint64_t *keys, vec_bits *lower, vec_bits *upper)     # a key for each lane
+    vec random_of_keys "fastnn_random_of_keys"(vec_bits lower, vec_bits upper, uint64_t n)  # each lane's n-th number
     vec first_lane "fastnn_first_lane"(real x)              # x, 0, 0 …
     real lane "fastnn_lane"(vec a)                          # what first_lane put there
     vec first_lanes "fastnn_first_lanes"(Py_ssize_t n, vec x)   # x in the first n lanes, zero in the others
@@ -41,20 +44,26 @@ cdef extern from "simd.h" nogil:
     vec interleave_high "fastnn_interleave_high"(vec a, vec b)    # … from the upper halves
 
 
-cdef inline void load_transposed(
-        vec *columns, const real *source, Py_ssize_t ld, Py_ssize_t rows) noexcept nogil:
-    """columns[j][i] := source[i*ld + j] for a square of LANES x LANES; zero for i >= rows.
+cdef inline void transpose_square(vec *square) noexcept nogil:
+    """square[j][i] := square[i][j] for LANES x LANES.
 
     Interleaving row i with row i + LANES/2 moves one bit of an element's row number into
     its lane number; LANE_BITS rounds move them all.
     """
     cdef vec other[16]
     cdef int i, _
-    for i in range(LANES):
-        columns[i] = (<const vec *> (source + i*ld))[0] if i < rows else fill(0)
     for _ in range(LANE_BITS):
         for i in range(LANES // 2):
-            other[2*i] = interleave_low(columns[i], columns[i + LANES // 2])
-            other[2*i + 1] = interleave_high(columns[i], columns[i + LANES // 2])
+            other[2*i] = interleave_low(square[i], square[i + LANES // 2])
+            other[2*i + 1] = interleave_high(square[i], square[i + LANES // 2])
         for i in range(LANES):
-            columns[i] = other[i]
+            square[i] = other[i]
+
+
+cdef inline void load_transposed(
+        vec *columns, const real *source, Py_ssize_t ld, Py_ssize_t rows) noexcept nogil:
+    """columns[j][i] := source[i*ld + j] for a square of LANES x LANES; zero for i >= rows."""
+    cdef int i
+    for i in range(LANES):
+        columns[i] = (<const vec *> (source + i*ld))[0] if i < rows else fill(0)
+    transpose_square(columns)

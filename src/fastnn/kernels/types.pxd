@@ -130,7 +130,8 @@ cdef struct Update:
     double clip_value       # the largest size of a gradient's element; 0: any
     double clip_norm        # the largest norm of the whole gradient; 0: any
     long long step          # updates done so far; `begin_step` counts it, and sets the next two
-    double rate             # learning_rate, for Adam divided by 1 - beta1^step, for Adagrad by 1 + (step-1) rate_decay
+    double divisor          # of the learning rate: Adam's 1 - beta1^step, Adagrad's 1 + (step-1) rate_decay, else 1
+    double rate             # learning_rate / divisor
     double correction       # Adam's 1 / sqrt(1 - beta2^step)
     void *first             # the optimizer's state, laid out like the parameters (updates.pxd says what); or NULL
     void *second            # more of it; or NULL
@@ -195,6 +196,46 @@ cdef struct Job:
     double total                # `train` adds the losses of its rows
 
 
+cdef struct Member:
+    # One network of a population: its numbers without padding, and how far its training has come.
+    void *parameters            # [n_parameters]: W0, b0, W1, b1 … row by row
+    void *first                 # the optimizer's state, laid out likewise, or NULL
+    void *second
+    Update update               # its optimizer's constants and counts, without the state
+    Data data                   # its rows; `order` are the numbers of those that it learns from, or NULL: all
+    uint64_t seed               # of its rows' order and of dropout
+    long long step              # training steps since it was built
+    long long epoch             # and epochs
+    const double *dropout       # [n_layers]
+    double total                # of the losses of this epoch's rows
+    Py_ssize_t seen             # rows of this epoch
+    bint failed                 # whether a step's loss was not finite: it stopped before that step
+
+cdef struct Group:
+    # Members that go through the layers as lanes of the same vectors. Where one has no penalty, dropout or decay, none has.
+    Py_ssize_t first
+    Py_ssize_t count            # at most as many as a vector has lanes
+
+cdef struct Crowd:
+    # A call of the engine for the members of a population, which workers share without meeting.
+    # `job` comes first, so that a pointer to it is one to the Crowd. Its data have the order of shared rows; for
+    # `predict` also x and the number of rows.
+    Job job
+    Py_ssize_t x_stride         # for `predict`: reals from one member's x to the next one's; 0: they share it
+    Member *members
+    Group *groups
+    Py_ssize_t n_groups
+    bint in_lanes               # whether each group goes through the layers as lanes, or one member after the other
+    bint shared                 # whether all members see the same rows in the same order: x of the first, job.data.order
+    bint shuffled               # else: whether each takes its rows in a random order of its own
+    Plan *plans                 # [workers]: each with memory of its own for one member; [1] with in_lanes
+    void **states               # [workers][2]: blocks for that member's state
+    void **passed               # [workers][n_layers]: where its layers put what dropout leaves
+    char *memory                # [workers][memory_size]: for lanes, and for orders of rows
+    Py_ssize_t memory_size
+    Py_ssize_t most_rows        # of any member
+    double **losses             # [members]: what `evaluate` writes
+
 cdef struct Worker:
     # One of `count` threads on a Job. Between `wait` and `wait` none reads what another writes.
     int index
@@ -241,6 +282,11 @@ cdef struct KernelTable:
     void (*gradients)(Job *job, const Worker *worker) noexcept nogil
     void (*follow)(Job *job, const Worker *worker) noexcept nogil
     void (*train)(Job *job, const Worker *worker) noexcept nogil
+
+    void (*train_crowd)(Job *job, const Worker *worker) noexcept nogil
+    void (*evaluate_crowd)(Job *job, const Worker *worker) noexcept nogil
+    void (*predict_crowd)(Job *job, const Worker *worker) noexcept nogil
+    Py_ssize_t (*crowd_bytes)(const Crowd *crowd) noexcept nogil        # of memory that each worker needs
 
     void (*describe_activation)(int activation, ActivationFacts *facts) noexcept nogil
     void (*describe_loss)(int loss, LossFacts *facts) noexcept nogil

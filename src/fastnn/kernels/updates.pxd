@@ -14,7 +14,7 @@ from libc.math cimport sqrt as square_root
 from .gemm cimport padded_row, vectors_of
 from .simd cimport (LANES, VECTOR_BYTES, absolute, add_as_doubles, copysign, fill, first_lanes, fma, maximum, minimum,
                     real, select_less, sqrt, vec)
-from .types cimport ROW_BYTES, OptimizerFacts, Update
+from .types cimport ROW_BYTES, Constants, OptimizerFacts, Update
 
 cdef enum Optimizer:
     SGD, ADAM, ADAMW, RMSPROP, ADAGRAD, RPROP
@@ -35,6 +35,63 @@ cdef inline double power(double base, long long exponent) noexcept nogil:
     return result
 
 
+cdef enum Factor:
+    # What a step multiplies by; `scalar` says how each follows from an Update.
+    RATE, FRICTION, DECAY, KEPT, CORRECTION, GAIN1, GAIN2, KEEP2, OFFSET, GAIN, KEEP, SHRINK, GROWTH, SMALLEST, LARGEST
+    L1, L2, CLIP
+
+
+cdef inline real scalar(const Update *update, int factor) noexcept nogil:
+    """A factor, a literal, of one network's step."""
+    cdef const Constants *constants = &update.constants
+    if factor == RATE:
+        return <real> -update.rate
+    if factor == FRICTION:
+        return <real> constants.momentum
+    if factor == DECAY:
+        return <real> constants.weight_decay
+    if factor == KEPT:
+        return <real> (1 - update.learning_rate * constants.weight_decay)
+    if factor == CORRECTION:
+        return <real> update.correction
+    if factor == GAIN1:
+        return <real> (1 - constants.beta1)
+    if factor == GAIN2:
+        return <real> (1 - constants.beta2)
+    if factor == KEEP2:
+        return <real> constants.beta2
+    if factor == OFFSET:
+        return <real> constants.epsilon
+    if factor == GAIN:
+        return <real> (1 - constants.alpha)
+    if factor == KEEP:
+        return <real> constants.alpha
+    if factor == SHRINK:
+        return <real> constants.etas[0]
+    if factor == GROWTH:
+        return <real> constants.etas[1]
+    if factor == SMALLEST:
+        return <real> constants.step_sizes[0]
+    if factor == LARGEST:
+        return <real> constants.step_sizes[1]
+    if factor == L1:
+        return <real> update.l1
+    if factor == L2:
+        return <real> update.l2
+    return <real> update.clip_value
+
+
+cdef inline vec of(const Update *update, bint lanes, int factor) noexcept nogil:
+    """The factor in every lane; with `lanes`, a literal, that of each lane's own network: update[0 … LANES-1]."""
+    cdef vec result
+    cdef int i
+    if not lanes:
+        return fill(scalar(update, factor))
+    for i in range(LANES):
+        (<real *> &result)[i] = scalar(&update[i], factor)
+    return result
+
+
 cdef inline bint adjusts(const Update *update) noexcept nogil:
     """Whether gradients are changed before the optimizer sees them."""
     return update.l1 != 0 or update.l2 != 0 or update.clip_value != 0 or update.clip_norm != 0
@@ -46,25 +103,37 @@ cdef inline bint is_plain(const Update *update) noexcept nogil:
             and not adjusts(update))
 
 
-cdef inline vec adjusted(
-        bint l1, bint l2, bint clip_value, vec g, vec p, const Update *update) noexcept nogil:
-    """One vector of adjust_gradients; the first three, literals, say what there is to do."""
-    if l2:
-        g = fma(fill(<real> update.l2), p, g)
-    if l1:
-        g = g + select_less(fill(0), absolute(p), copysign(fill(<real> update.l1), p), fill(0))
-    if clip_value:
-        g = maximum(fill(<real> -update.clip_value), minimum(fill(<real> update.clip_value), g))
-    return g
-
-
 cdef inline void adjust_all(
-        bint l1, bint l2, bint clip_value, vec *g, const vec *p, const Update *update,
+        bint l1, bint l2, bint clip_value, vec *gradient, const vec *p, const Update *update, bint lanes,
         Py_ssize_t vectors) noexcept nogil:
-    """adjust_gradients but for the norm."""
+    """adjust_gradients but for the norm; the first three, literals, say what there is to do. For `lanes` see `of`."""
+    cdef vec sign_factor = of(update, lanes, L1), factor = of(update, lanes, L2), bound = of(update, lanes, CLIP)
+    cdef vec g
     cdef Py_ssize_t i
     for i in range(vectors):
-        g[i] = adjusted(l1, l2, clip_value, g[i], p[i], update)
+        g = gradient[i]
+        if l2:
+            g = fma(factor, p[i], g)
+        if l1:
+            g = g + select_less(fill(0), absolute(p[i]), copysign(sign_factor, p[i]), fill(0))
+        if clip_value:
+            g = maximum(-bound, minimum(bound, g))
+        gradient[i] = g
+
+
+cdef inline void penalise_and_clip(
+        vec *g, const vec *p, const Update *update, bint lanes, bint penalised, Py_ssize_t vectors) noexcept nogil:
+    """adjust_gradients but for the norm: a copy of its loop for each case, so that there is nothing to choose in it."""
+    if penalised and update.l1 != 0 and update.clip_value != 0:
+        adjust_all(True, True, True, g, p, update, lanes, vectors)
+    elif penalised and update.l1 != 0:
+        adjust_all(True, True, False, g, p, update, lanes, vectors)
+    elif penalised and update.clip_value != 0:
+        adjust_all(False, True, True, g, p, update, lanes, vectors)
+    elif penalised:
+        adjust_all(False, True, False, g, p, update, lanes, vectors)
+    elif update.clip_value != 0:
+        adjust_all(False, False, True, g, p, update, lanes, vectors)
 
 
 cdef inline void sum_squares(vec *squares, const vec *g, Py_ssize_t rows, Py_ssize_t blocks) noexcept nogil:
@@ -110,19 +179,7 @@ cdef inline void adjust_gradients(
     One order on every instruction set with fused multiply-add, for any number of threads.
     """
     cdef vec *g = <vec *> gradients
-    cdef const vec *p = <const vec *> parameters
-    cdef Py_ssize_t vectors = vectors_of(rows * ldw)
-    # A copy of the loop for each, so that there is nothing to choose in it.
-    if penalised and update.l1 != 0 and update.clip_value != 0:
-        adjust_all(True, True, True, g, p, update, vectors)
-    elif penalised and update.l1 != 0:
-        adjust_all(True, True, False, g, p, update, vectors)
-    elif penalised and update.clip_value != 0:
-        adjust_all(False, True, True, g, p, update, vectors)
-    elif penalised:
-        adjust_all(False, True, False, g, p, update, vectors)
-    elif update.clip_value != 0:
-        adjust_all(False, False, True, g, p, update, vectors)
+    penalise_and_clip(g, <const vec *> parameters, update, False, penalised, vectors_of(rows * ldw))
     if update.clip_norm != 0 and ldw < padded_row(n):
         sum_unpadded_squares(<vec *> squares, <const real *> gradients, rows, n)
     elif update.clip_norm != 0:
@@ -156,16 +213,17 @@ cdef inline void scale_gradients(void *gradients, double factor, Py_ssize_t coun
 
 
 cdef inline void sgd_update(
-        vec *p, const vec *gradient, vec *v, vec *_, const Update *update, Py_ssize_t vectors) noexcept nogil:
+        vec *p, const vec *gradient, vec *v, vec *_, const Update *update, bint lanes,
+        Py_ssize_t vectors) noexcept nogil:
     """g := gradient + weight_decay * p
     v := momentum * v + g;  g := g + momentum * v with Nesterov, else v
     p := p - learning_rate * g
 
     Without velocity (NULL) there is no momentum.
     """
-    cdef vec rate = fill(<real> -update.rate)
-    cdef vec friction = fill(<real> update.constants.momentum)
-    cdef vec decay = fill(<real> update.constants.weight_decay)
+    cdef vec rate = of(update, lanes, RATE)
+    cdef vec friction = of(update, lanes, FRICTION)
+    cdef vec decay = of(update, lanes, DECAY)
     cdef vec g
     cdef Py_ssize_t i
     if v == NULL and update.constants.weight_decay == 0:
@@ -181,7 +239,7 @@ cdef inline void sgd_update(
 
 
 cdef inline void adam_or_adamw_update(
-        vec *p, const vec *gradient, vec *m, vec *v, const Update *update, bint decoupled,
+        vec *p, const vec *gradient, vec *m, vec *v, const Update *update, bint lanes, bint decoupled,
         Py_ssize_t vectors) noexcept nogil:
     """m := beta1 * m + (1 - beta1) * g;  v := beta2 * v + (1 - beta2) * g^2, step = 1 the first time,
     p := p - learning_rate * m' / (sqrt(v') + epsilon),
@@ -189,13 +247,13 @@ cdef inline void adam_or_adamw_update(
 
     decoupled, a literal: p := p - learning_rate * weight_decay * p before  (Loshchilov and Hutter, 2017)
     """
-    cdef vec kept = fill(<real> (1 - update.learning_rate * update.constants.weight_decay))
-    cdef vec rate = fill(<real> -update.rate)
-    cdef vec correction = fill(<real> update.correction)
-    cdef vec gain1 = fill(<real> (1 - update.constants.beta1))
-    cdef vec gain2 = fill(<real> (1 - update.constants.beta2))
-    cdef vec keep2 = fill(<real> update.constants.beta2)
-    cdef vec offset = fill(<real> update.constants.epsilon)
+    cdef vec kept = of(update, lanes, KEPT)
+    cdef vec rate = of(update, lanes, RATE)
+    cdef vec correction = of(update, lanes, CORRECTION)
+    cdef vec gain1 = of(update, lanes, GAIN1)
+    cdef vec gain2 = of(update, lanes, GAIN2)
+    cdef vec keep2 = of(update, lanes, KEEP2)
+    cdef vec offset = of(update, lanes, OFFSET)
     cdef vec g
     cdef Py_ssize_t i
     for i in range(vectors):
@@ -206,19 +264,22 @@ cdef inline void adam_or_adamw_update(
 
 
 cdef inline void adam_update(
-        vec *p, const vec *gradient, vec *m, vec *v, const Update *update, Py_ssize_t vectors) noexcept nogil:
+        vec *p, const vec *gradient, vec *m, vec *v, const Update *update, bint lanes,
+        Py_ssize_t vectors) noexcept nogil:
     """adam_or_adamw_update, not decoupled"""
-    adam_or_adamw_update(p, gradient, m, v, update, False, vectors)
+    adam_or_adamw_update(p, gradient, m, v, update, lanes, False, vectors)
 
 
 cdef inline void adamw_update(
-        vec *p, const vec *gradient, vec *m, vec *v, const Update *update, Py_ssize_t vectors) noexcept nogil:
+        vec *p, const vec *gradient, vec *m, vec *v, const Update *update, bint lanes,
+        Py_ssize_t vectors) noexcept nogil:
     """adam_or_adamw_update, decoupled"""
-    adam_or_adamw_update(p, gradient, m, v, update, True, vectors)
+    adam_or_adamw_update(p, gradient, m, v, update, lanes, True, vectors)
 
 
 cdef inline void rmsprop_update(
-        vec *p, const vec *gradient, vec *v, vec *velocity, const Update *update, Py_ssize_t vectors) noexcept nogil:
+        vec *p, const vec *gradient, vec *v, vec *velocity, const Update *update, bint lanes,
+        Py_ssize_t vectors) noexcept nogil:
     """g := gradient + weight_decay * p
     v := alpha * v + (1 - alpha) * g^2
     velocity := momentum * velocity + g / (sqrt(v) + epsilon)
@@ -226,12 +287,12 @@ cdef inline void rmsprop_update(
 
     Without velocity (NULL) there is no momentum.
     """
-    cdef vec rate = fill(<real> -update.rate)
-    cdef vec friction = fill(<real> update.constants.momentum)
-    cdef vec decay = fill(<real> update.constants.weight_decay)
-    cdef vec gain = fill(<real> (1 - update.constants.alpha))
-    cdef vec keep = fill(<real> update.constants.alpha)
-    cdef vec offset = fill(<real> update.constants.epsilon)
+    cdef vec rate = of(update, lanes, RATE)
+    cdef vec friction = of(update, lanes, FRICTION)
+    cdef vec decay = of(update, lanes, DECAY)
+    cdef vec gain = of(update, lanes, GAIN)
+    cdef vec keep = of(update, lanes, KEEP)
+    cdef vec offset = of(update, lanes, OFFSET)
     cdef vec g
     cdef Py_ssize_t i
     for i in range(vectors):
@@ -244,14 +305,15 @@ cdef inline void rmsprop_update(
 
 
 cdef inline void adagrad_update(
-        vec *p, const vec *gradient, vec *total, vec *_, const Update *update, Py_ssize_t vectors) noexcept nogil:
+        vec *p, const vec *gradient, vec *total, vec *_, const Update *update, bint lanes,
+        Py_ssize_t vectors) noexcept nogil:
     """g := gradient + weight_decay * p;  total := total + g^2
     p := p - rate * g / (sqrt(total) + epsilon), rate as in adagrad_rate
                                                                 (Duchi, Hazan and Singer, 2011)
     """
-    cdef vec rate = fill(<real> -update.rate)
-    cdef vec decay = fill(<real> update.constants.weight_decay)
-    cdef vec offset = fill(<real> update.constants.epsilon)
+    cdef vec rate = of(update, lanes, RATE)
+    cdef vec decay = of(update, lanes, DECAY)
+    cdef vec offset = of(update, lanes, OFFSET)
     cdef vec g
     cdef Py_ssize_t i
     for i in range(vectors):
@@ -261,15 +323,16 @@ cdef inline void adagrad_update(
 
 
 cdef inline void rprop_update(
-        vec *p, const vec *gradient, vec *last, vec *size, const Update *update, Py_ssize_t vectors) noexcept nogil:
+        vec *p, const vec *gradient, vec *last, vec *size, const Update *update, bint lanes,
+        Py_ssize_t vectors) noexcept nogil:
     """size := size * etas[1] where gradient and last have one sign, * etas[0] where they have two, within step_sizes;
     g := gradient, 0 where they have two;  p := p - size * sign(g);  last := g  (Riedmiller and Braun, 1993)
     """
     cdef vec zero = fill(0)
-    cdef vec shrink = fill(<real> update.constants.etas[0])
-    cdef vec growth = fill(<real> update.constants.etas[1])
-    cdef vec smallest = fill(<real> update.constants.step_sizes[0])
-    cdef vec largest = fill(<real> update.constants.step_sizes[1])
+    cdef vec shrink = of(update, lanes, SHRINK)
+    cdef vec growth = of(update, lanes, GROWTH)
+    cdef vec smallest = of(update, lanes, SMALLEST)
+    cdef vec largest = of(update, lanes, LARGEST)
     cdef vec g, agreement
     cdef Py_ssize_t i
     for i in range(vectors):
@@ -288,27 +351,30 @@ cdef inline vec signed_one(vec x) noexcept nogil:
 
 cdef inline void plain_rate(Update *update) noexcept nogil:
     """rate := learning_rate"""
+    update.divisor = 1
 
 
 cdef inline void adam_rate(Update *update) noexcept nogil:
     """rate := learning_rate / (1 - beta1^step);  correction := 1 / sqrt(1 - beta2^step)"""
-    update.rate /= 1 - power(update.constants.beta1, update.step)
+    update.divisor = 1 - power(update.constants.beta1, update.step)
     update.correction = 1 / square_root(1 - power(update.constants.beta2, update.step))
 
 
 cdef inline void adagrad_rate(Update *update) noexcept nogil:
     """rate := learning_rate / (1 + (step - 1) * learning_rate_decay)"""
-    update.rate /= 1 + (update.step - 1) * update.constants.learning_rate_decay
+    update.divisor = 1 + (update.step - 1) * update.constants.learning_rate_decay
 
 
 ctypedef void (*Rate)(Update *update) noexcept nogil
 ctypedef void (*Rule)(
-    vec *p, const vec *gradient, vec *first, vec *second, const Update *update, Py_ssize_t vectors) noexcept nogil
+    vec *p, const vec *gradient, vec *first, vec *second, const Update *update, bint lanes,
+        Py_ssize_t vectors) noexcept nogil
 
 cdef enum Task:
     # What `dispatch` is asked for.
     BEGIN                   # what all parameters of a step share
     UPDATE                  # p and its state := those after the step
+    UPDATE_LANES            # the same where each lane is a network, with an Update of its own
     DESCRIBE                # facts := what is known of the optimizer
 
 cdef struct Arguments:
@@ -329,7 +395,9 @@ cdef inline void rule(
     if task == BEGIN:
         rate(args.begun)
     if task == UPDATE:
-        update(args.p, args.gradient, args.first, args.second, args.update, args.vectors)
+        update(args.p, args.gradient, args.first, args.second, args.update, False, args.vectors)
+    if task == UPDATE_LANES:
+        update(args.p, args.gradient, args.first, args.second, args.update, True, args.vectors)
     if task == DESCRIBE:
         args.facts.name, args.facts.state_blocks, args.facts.velocity = name, state_blocks, velocity
 
@@ -362,13 +430,30 @@ cdef inline void describe_optimizer(int optimizer, OptimizerFacts *facts) noexce
 cdef inline void begin_step(Update *update) noexcept nogil:
     """Counts the step, and computes what all its parameters share."""
     cdef Arguments args
+    count_step(update)
+    args.begun = update
+    dispatch(update.optimizer, BEGIN, &args)
+    set_rate(update)
+
+
+cdef inline void begin_alike(Update *update, const Update *begun) noexcept nogil:
+    """begin_step, where another step of the same number with the same constants has begun."""
+    count_step(update)
+    update.divisor, update.correction = begun.divisor, begun.correction
+    set_rate(update)
+
+
+cdef inline void count_step(Update *update) noexcept nogil:
     update.step += 1
     if update.rates != NULL:
         update.learning_rate = update.rates[0]
         update.rates += 1
+
+
+cdef inline void set_rate(Update *update) noexcept nogil:
     update.rate = update.learning_rate
-    args.begun = update
-    dispatch(update.optimizer, BEGIN, &args)
+    if update.divisor != 1:
+        update.rate /= update.divisor
 
 
 cdef inline void update_parameters(
@@ -380,3 +465,13 @@ cdef inline void update_parameters(
         <vec *> parameters, <const vec *> gradients, <vec *> first, <vec *> second)
     args.update, args.vectors = update, count // LANES
     dispatch(update.optimizer, UPDATE, &args)
+
+
+cdef inline void update_lanes(
+        vec *parameters, const vec *gradients, vec *first, vec *second, const Update *updates,
+        Py_ssize_t vectors) noexcept nogil:
+    """update_parameters where each lane is a network: updates[0 … LANES-1], which agree in optimizer and momentum."""
+    cdef Arguments args
+    args.p, args.gradient, args.first, args.second, args.vectors = parameters, gradients, first, second, vectors
+    args.update = updates
+    dispatch(updates.optimizer, UPDATE_LANES, &args)
