@@ -24,6 +24,7 @@ from .training.levenberg_marquardt import LevenbergMarquardt
 
 if TYPE_CHECKING:
     from . import diagnostics, distributed, interchange, plot
+    from .population.model import Population
     from .tables.model import TableClassifier, TableRegressor
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "History",
     "LevenbergMarquardt",
     "Network",
+    "Population",
     "RMSprop",
     "Rprop",
     "TableClassifier",
@@ -77,6 +79,9 @@ def __getattr__(name: str) -> Any:
             import fastnn.interchange
         case "plot":
             import fastnn.plot
+        case "Population":
+            import fastnn.population.model
+            return fastnn.population.model.Population
         case "TableClassifier" | "TableRegressor":
             import fastnn.tables.model
             return getattr(fastnn.tables.model, name)

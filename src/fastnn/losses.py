@@ -94,6 +94,11 @@ def focal(gamma: float = 2.0) -> Loss:
     return Loss("focal", CHECKS["focal"]("gamma", gamma))
 
 
+def as_named(loss: AnyLoss) -> str | AnyLoss:
+    """The name of a loss; a Loss where it has a parameter of its own, or the Python function."""
+    return loss.name if isinstance(loss, Loss) and as_loss(loss.name) == loss else loss
+
+
 def as_loss(loss: Any) -> AnyLoss:
     """A Loss from a name or a Loss; a Python function stays one."""
     if isinstance(loss, Loss):

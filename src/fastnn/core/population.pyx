@@ -1,7 +1,7 @@
 """Populations: networks of one shape that train, predict and are evaluated in one call, by kernels/crowd.pxd.
 
-`PopulationRows` are the rows of all members, as kernels read them. A `PopulationEngine` holds every member's parameters,
-state and counts. Both trust their caller, population/, which has checked every argument.
+`PopulationRows` are the rows of all members, as kernels read them. A `PopulationEngine` holds every member's
+parameters, state and counts. Both trust their caller, population/, which has checked every argument.
 """
 
 from time import perf_counter
@@ -13,7 +13,7 @@ from .runtime import aligned_zeros
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
 from libc.math cimport INFINITY
-from libc.stdint cimport uint64_t, uintptr_t
+from libc.stdint cimport uintptr_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memset
 
@@ -21,7 +21,7 @@ from ..kernels.types cimport ROW_BYTES, Crowd, Data, Group, Member, Plan
 from .batch cimport Workspace
 from .model cimport STEP_OPERATIONS, Model
 from .ops cimport weight_sum
-from .runtime cimport Pool, column, pointer, run, sum_in_order, threads_for
+from .runtime cimport Pool, column, float_state, pointer, run, sum_in_order, threads_for
 from .trainer cimport CompiledOptimizer
 
 cnp.import_array()
@@ -39,7 +39,7 @@ cdef class PopulationRows:
     """The rows of every member, as kernels read them.
 
     Each array is shared, or has an axis of members before the others: x (rows, k), targets (rows, n_outputs) or labels
-    (rows,), or both None, and weights (rows,) or None. `chosen` is None, or a list of the numbers of each member's rows.
+    (rows,), and weights (rows,) or None. `chosen` is None, or a list with the numbers of each member's rows.
     """
 
     cdef readonly tuple arrays
@@ -60,8 +60,8 @@ cdef class PopulationRows:
         self.most = 0
         self.same = x.ndim == 2 and chosen is None
         self.weights_of = np.empty(n)
-        cdef const char *inputs = <const char *> model.matrix("X", x.reshape(-1, k), rows * (n if x.ndim == 3 else 1), k)
-        cdef Py_ssize_t size = rows * k * model.itemsize if x.ndim == 3 else 0
+        cdef Py_ssize_t sets = n if x.ndim == 3 else 1, size = rows * k * model.itemsize if x.ndim == 3 else 0
+        cdef const char *inputs = <const char *> model.matrix("X", x.reshape(-1, k), sets * rows, k)
         for i in range(n):
             data = &self.data[i]
             data.x = inputs + i*size
@@ -128,6 +128,8 @@ cdef class CrowdMemory:
         cdef Workspace workspace = Workspace(model, batch, learning=True, gather=True, threads=1,
                                              gradients=aligned_zeros(model.size, model.dtype), dropping=True)
         cdef int index
+        if model.python_loss:
+            workspace.python_loss.float_state = float_state()
         self.workspaces.append(workspace)
         self.plans[worker] = workspace.plan
         for index in range(model.n_layers):
@@ -135,6 +137,14 @@ cdef class CrowdMemory:
         for index in range(len(engine.states)):
             self.blocks.append(aligned_zeros(model.size, model.dtype))
             self.states[2 * worker + index] = pointer(self.blocks[len(self.blocks) - 1])
+        return 0
+
+    cdef int check(self) except -1:
+        """Raises what a Python loss raised."""
+        cdef Workspace workspace
+        for workspace in self.workspaces:
+            if workspace.python_loss is not None:
+                workspace.python_loss.check()
         return 0
 
     cdef char *reserve(self, Py_ssize_t size) except NULL:
@@ -184,6 +194,11 @@ cdef class PopulationEngine:
 
     def __dealloc__(self):
         free(self.members)
+
+    @property
+    def lanes(self):
+        """How many members go through the layers together."""
+        return self.model.table.lanes
 
     def block(self):
         """Zeros (n, n_parameters), with some room to read behind them."""
@@ -330,9 +345,9 @@ cdef class PopulationEngine:
         cdef Py_ssize_t n_groups = len(groups), group, first, groups_a_visit, rows_a_visit, batch = crowd.job.batch
         cdef double members_a_group = max([many for _, many in groups], default=1)
         cdef double group_operations = row_operations * members_a_group
-        cdef int threads = threads_for(group_operations * rows * n_groups, self.most_threads), worker
+        cdef int threads = threads_for(group_operations * rows * n_groups, self.most_threads)
         cdef CrowdMemory memory
-        threads = max(1, min(threads, <int> min(n_groups, 1 << 20)))
+        threads = 1 if self.model.python_loss else max(1, min(threads, <int> min(n_groups, 1 << 20)))
         memory = self.lane_memory.take() if lanes else None
         if memory is None or memory.threads < threads:
             memory = CrowdMemory(self, threads, 0 if lanes else min(batch, rows))
@@ -353,6 +368,7 @@ cdef class PopulationEngine:
             for first in range(0, rows, rows_a_visit):
                 crowd.job.first, crowd.job.last = first, min(rows, first + rows_a_visit)
                 run(&crowd.job, threads)
+                memory.check()
                 PyErr_CheckSignals()
                 if deadline < INFINITY and perf_counter() >= deadline:
                     break
@@ -361,7 +377,7 @@ cdef class PopulationEngine:
         return 0
 
     def predict(self, cnp.ndarray x not None, list groups, cnp.ndarray out not None):
-        """out (n, rows, n_outputs) := the outputs of all members, as lanes, for x: (rows, k), or one for each member."""
+        """out (n, rows, n_outputs) := the outputs of all members, as lanes, for x (rows, k) or one x for each."""
         cdef Model model = self.model
         cdef Py_ssize_t rows = cnp.PyArray_DIM(out, 1), k = model.layers[0].n_in
         cdef bint shared = cnp.PyArray_NDIM(x) == 2

@@ -3,7 +3,8 @@
 
 from libc.string cimport memcpy
 
-from .lanes cimport Lanes, evaluate_group, lay_out, order_rows, predict_group, train_group
+from .lane_rows cimport Lanes, lay_out, order_rows
+from .lanes cimport evaluate_group, predict_group, train_group
 from .simd cimport real, vec
 from .types cimport Crowd, Group, Job, Layer, Member, Plan, Update, Worker
 
@@ -116,5 +117,5 @@ cdef inline void evaluate_crowd(Job *job, const Worker *worker) noexcept nogil:
 
 
 cdef inline void predict_crowd(Job *job, const Worker *worker) noexcept nogil:
-    """job.out := the outputs for rows job.first … job.last-1 of every member's, in lanes: [members][job.data.rows][n]."""
+    """job.out [members][job.data.rows][n] := outputs for rows job.first … job.last-1 of every member's, in lanes."""
     do_groups(predict_group, job, worker)

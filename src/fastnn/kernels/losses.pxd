@@ -189,8 +189,8 @@ cdef inline void each_element(
 
 
 cdef inline void each_lane(
-        Element loss, bint of_output, real parameter, int activation, vec *d, double *losses, const vec *z, const vec *t,
-        const double *weights, const double *scales, Py_ssize_t m, Py_ssize_t n) noexcept nogil:
+        Element loss, bint of_output, real parameter, int activation, vec *d, double *losses, const vec *z,
+        const vec *t, const double *weights, const double *scales, Py_ssize_t m, Py_ssize_t n) noexcept nogil:
     """each_element where each lane is a network: z, t and d are [m][n] without padding, weights (or NULL) and losses
     [m][LANES], scales [LANES]. Columns are dealt to as many sums, so that each lane has the bits of its network alone.
     """

@@ -30,7 +30,7 @@ cdef extern from "simd.h" nogil:
     vec copysign "fastnn_copysign"(vec size, vec sign)      # size >= 0, or it has the sign already
     void add_as_doubles "fastnn_add_as_doubles"(double *sums, vec x)    # sums[i] := sums[i] + x[i]
     vec random_lanes "fastnn_random_lanes"(uint64_t key, uint64_t n)    # in [1, 2), for the counters n, n + 1 …
-    void split_keys "fastnn_split_keys"(const uint64_t *keys, vec_bits *lower, vec_bits *upper)     # a key for each lane
+    void split_keys "fastnn_split_keys"(const uint64_t *keys, vec_bits *lower, vec_bits *upper)     # one a lane
     vec random_of_keys "fastnn_random_of_keys"(vec_bits lower, vec_bits upper, uint64_t n)  # each lane's n-th number
     vec first_lane "fastnn_first_lane"(real x)              # x, 0, 0 …
     real lane "fastnn_lane"(vec a)                          # what first_lane put there

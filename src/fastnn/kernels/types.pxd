@@ -212,7 +212,8 @@ cdef struct Member:
     bint failed                 # whether a step's loss was not finite: it stopped before that step
 
 cdef struct Group:
-    # Members that go through the layers as lanes of the same vectors. Where one has no penalty, dropout or decay, none has.
+    # Members that go through the layers as lanes of the same vectors. Where one has no penalty, dropout or decay, none
+    # has.
     Py_ssize_t first
     Py_ssize_t count            # at most as many as a vector has lanes
 
@@ -226,7 +227,7 @@ cdef struct Crowd:
     Group *groups
     Py_ssize_t n_groups
     bint in_lanes               # whether each group goes through the layers as lanes, or one member after the other
-    bint shared                 # whether all members see the same rows in the same order: x of the first, job.data.order
+    bint shared                 # whether all members take the same rows in the same order, job.data.order
     bint shuffled               # else: whether each takes its rows in a random order of its own
     Plan *plans                 # [workers]: each with memory of its own for one member; [1] with in_lanes
     void **states               # [workers][2]: blocks for that member's state

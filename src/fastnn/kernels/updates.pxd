@@ -368,7 +368,7 @@ cdef inline void adagrad_rate(Update *update) noexcept nogil:
 ctypedef void (*Rate)(Update *update) noexcept nogil
 ctypedef void (*Rule)(
     vec *p, const vec *gradient, vec *first, vec *second, const Update *update, bint lanes,
-        Py_ssize_t vectors) noexcept nogil
+    Py_ssize_t vectors) noexcept nogil
 
 cdef enum Task:
     # What `dispatch` is asked for.

@@ -309,19 +309,26 @@ def understood(description: Description) -> Description:
     network, optimizer = description["network"], description["optimizer"]
     network["loss"] = unknown_loss if network["loss"] is None else Loss(**network["loss"])
     if optimizer is not None and isinstance(saved := optimizer["arguments"].get("learning_rate"), dict):
-        schedule = schedules.from_settings(saved["settings"])
-        schedule.set_state(saved["state"])
-        optimizer["arguments"]["learning_rate"] = schedule
+        optimizer["arguments"]["learning_rate"] = schedule_of(saved)
     check_metadata(description.get("metadata", {}))
     return description
+
+
+def schedule_of(saved: Description) -> schedules.Schedule:
+    """The schedule that `plain_schedule` described."""
+    schedule = schedules.from_settings(saved["settings"])
+    schedule.set_state(saved["state"])
+    return schedule
 
 
 def load(kind: type[Network], path: Path, loss: LossFunction | None) -> Network:
     """The network that `save` wrote."""
     description, tensors = read_model(path)
     if "network" not in description:
-        raise FormatError(f"{path} holds a model of a table, but a network was expected: load it with "
-                          "fastnn.TableClassifier.load or fastnn.TableRegressor.load")
+        how = ("a population, but a network was expected: load it with fastnn.Population.load"
+               if "population" in description else "a model of a table, but a network was expected: load it with "
+               "fastnn.TableClassifier.load or fastnn.TableRegressor.load")
+        raise FormatError(f"{path} holds {how}")
     try:
         put_back(description, tensors)
         network = understood(description)["network"]

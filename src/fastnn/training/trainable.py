@@ -25,7 +25,7 @@ from .._checks import (
 from ..activations import ACTIVATIONS, HIDDEN
 from ..core import CompiledNetwork, Engine, dispatch
 from ..initializers import INITIALIZERS
-from ..losses import CLASSIFYING, Loss, as_loss, check_pair, default_loss
+from ..losses import CLASSIFYING, Loss, as_loss, as_named, check_pair, default_loss
 from ..storage.model_file import MOST_LAYERS
 
 if TYPE_CHECKING:
@@ -66,8 +66,7 @@ class Trainable(CompiledNetwork):
     @property
     def loss(self) -> str | AnyLoss:
         """The name of the loss; a Loss where it has a parameter of its own, or the Python function."""
-        loss = self._engine.loss
-        return loss.name if isinstance(loss, Loss) and as_loss(loss.name) == loss else loss
+        return as_named(self._engine.loss)
 
     @property
     def l1(self) -> float:

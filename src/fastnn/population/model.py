@@ -1,0 +1,366 @@
+"""Population: many networks of one shape, as one object. Checks what users pass, and hands arrays to the engine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._checks import checked_integer, checked_sizes, real_array, shown
+from .._words import explains
+from ..activations import ACTIVATIONS
+from ..core import Rows
+from ..initializers import draw
+from ..training.evaluation import mean_loss
+from ..training.metrics import METRICS, checked_metrics, measured
+from ..training.rows import tells_classes
+from ..training.settings import checked_settings
+from ..training.trainable import engine_of
+from . import file
+from .fit import Plan, Training
+from .given import Side, all_inputs, all_targets, all_weights, sides
+from .members import checked_dropout, checked_seeds, grouped
+from .optimizers import checked_optimizers
+from .state import PopulationState, penalties
+from .stopping import MemberStopping
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from .._types import (
+        ActivationName,
+        AnyLoss,
+        Array,
+        ArrayLike,
+        Callback,
+        DType,
+        EarlyStopping,
+        FloatArray,
+        HiddenName,
+        InitializerName,
+        Integers,
+        LossName,
+        Metrics,
+        Network,
+        Path,
+    )
+    from ..optimizers import Optimizer
+    from .history import PopulationHistory
+
+SHUFFLES = "own", "shared", False
+
+
+class Population(PopulationState):
+    """n networks of one shape, trained and asked in one call.
+
+    Small networks go through the layers side by side, each in a lane of the processor's vectors, which is several times
+    as fast as one after the other. Every member has the bits that it would have as a `Network` alone.
+
+    Parameters
+    ----------
+    layer_sizes, activation, output, loss, initializer, dtype, label_smoothing
+        As for a `Network`, the same for all members.
+    n : int
+        How many networks.
+    seeds : int, sequence of n int or None
+        Of initial weights, the order of rows and dropout; one number is the seed of all. None is 0, 1, … n-1.
+    dropout : float, array (n,) or array (n, hidden layers)
+        The share of hidden layers' outputs that a training step leaves out: one for all, one for each member, or one
+        for each of its hidden layers.
+    l1, l2 : float or array (n,)
+        Penalties, as for a `Network`; for all or for each member.
+
+    Attributes
+    ----------
+    layer_sizes, activations, loss, dtype, n, seeds, dropout, label_smoothing
+        What it was built with.
+    l1, l2 : arrays (n,)
+        May be set between fits, to a number or n of them.
+    parameters : array (n, n_parameters)
+        Every member's W0, b0, W1, b1, … row by row: the memory that training changes. `population.parameters = values`
+        sets and checks all of it; writing into it sets some.
+    n_parameters : int
+        Of one member.
+    optimizer : Optimizer, tuple of n, or None
+        That of the last fit.
+    epochs_trained : int
+        Epochs of the member that has done most; `epochs` is an array (n,) with those of each.
+
+    `population[i]` is a `Network` with member i's parameters and training state: a copy, which goes on by itself.
+    `len(population)` is n.
+
+    Examples
+    --------
+    >>> import numpy as np, fastnn
+    >>> x = np.linspace(-1, 1, 40)[:, None]
+    >>> ensemble = fastnn.Population([1, 16, 1], 8, activation="tanh")
+    >>> history = ensemble.fit(x, x**2, epochs=200, optimizer=fastnn.Adam(0.02))
+    >>> ensemble.predict(x).shape
+    (8, 40, 1)
+    >>> mean, deviation = ensemble.mean_std(x)
+    >>> float(np.abs(mean - x**2).max()) < 0.05
+    True
+    >>> np.array_equal(ensemble[3].predict(x), ensemble.predict(x)[3])
+    True
+    """
+
+    @explains
+    def __init__(self, layer_sizes: Sequence[int], n: int, activation: HiddenName | str | Sequence[str] = "relu",
+                 output: ActivationName | str = "identity", loss: LossName | str | AnyLoss | None = None,
+                 initializer: InitializerName | str | None = None, dtype: DType = "float32", *,
+                 seeds: int | Sequence[int] | None = None, dropout: ArrayLike = 0.0, l1: ArrayLike = 0.0,
+                 l2: ArrayLike = 0.0, label_smoothing: float = 0.0) -> None:
+        n = checked_integer("n", n, 1)
+        settings = {"layer_sizes": layer_sizes, "activation": activation, "output": output, "loss": loss,
+                    "initializer": initializer, "dtype": dtype, "label_smoothing": label_smoothing}
+        hidden = len(checked_sizes(layer_sizes)) - 2
+        self.build(settings, checked_seeds(seeds, n), checked_dropout(dropout, n, hidden), penalties("l1", l1, n),
+                   penalties("l2", l2, n))
+        for member, seed in enumerate(self.seeds):
+            for layer, (weights, _) in enumerate(self.layers(member)):
+                draw(weights, initializer or ACTIVATIONS[self.activations[layer]].initializer, seed, layer)
+
+    def __iter__(self) -> Iterator[Network]:
+        return (self[member] for member in range(self.n))
+
+    def __repr__(self) -> str:
+        return (f"Population({list(self.layer_sizes)}, n={self.n}, activation={list(self.activations[:-1])}, "
+                f"output={self.activations[-1]!r}, loss={self.loss!r}, dtype={self.dtype!r})")
+
+    def __getitem__(self, member: int) -> Network:
+        if not isinstance(member, (int, np.integer)):
+            raise TypeError(f"a member is {shown(member)}, but must be a number from 0 to {self.n - 1}; for several "
+                            "call select")
+        if not -self.n <= member < self.n:
+            raise IndexError(f"there is no member {member}: there are {self.n}")
+        return file.member(self, int(member) % self.n)
+
+    @explains
+    def select(self, members: ArrayLike) -> Population:
+        """Another population of these members, in this order, with all of their state; a member may come again.
+
+        For successive halving, `population.select(best)`; for population-based training, `population.select(parents)`
+        and then other learning rates.
+        """
+        chosen = real_array("members", members)
+        if chosen.dtype.kind == "b" and chosen.shape == (self.n,):
+            chosen = np.flatnonzero(chosen)
+        if chosen.ndim != 1 or chosen.dtype.kind not in "iu" or not len(chosen):
+            raise TypeError(f"members is {shown(members)}, but must be a 1-D array of numbers of members, or a mask of "
+                            f"{self.n}")
+        if chosen.min() < 0 or chosen.max() >= self.n:
+            wrong = chosen.min() if chosen.min() < 0 else chosen.max()
+            raise IndexError(f"members holds {wrong}, but there are members 0 to {self.n - 1}")
+        return file.chosen(self, chosen.astype(np.intp))
+
+    @explains
+    def fit(self, X: ArrayLike, y: ArrayLike, *, rows: Any = None, epochs: int = 1, batch_size: int | None = None,
+            optimizer: Optimizer | Sequence[Optimizer] | None = None, shuffle: str | bool = "own",
+            validation_data: Any = None, sample_weight: ArrayLike | None = None, metrics: Metrics = (),
+            tol: float | None = None, early_stopping: EarlyStopping | None = None, time_budget: float | None = None,
+            callbacks: Iterable[Callback] = (), progress: bool = False,
+            threads: int | None = None) -> PopulationHistory:
+        """Trains every member, and goes on where the last fit stopped.
+
+        Parameters
+        ----------
+        X : array (rows, n_inputs) or (n, rows, n_inputs)
+            The same rows for all members, or rows of each member's own.
+        y : array
+            As for `Network.fit`: shared, or with an axis of members before the others.
+        rows : None, int, or one entry for each member
+            Which rows each member learns from. None: all. An int: so many folds, dealt out at random, of which member
+            i leaves out fold i (and begins anew after the last one); an array (rows,) of whole numbers says the fold
+            of each row. A sequence of n arrays: numbers of rows, or masks, or pairs (learned, left out) as
+            scikit-learn's splitters give. An array (n, rows) of floats: how much each row counts.
+        epochs, batch_size, tol, time_budget, progress, threads
+            As for `Network.fit`, the same for all. Members are shared among threads.
+        optimizer : Optimizer, sequence of n Optimizers, or None
+            One for all, or one for each member, of one class: `[fastnn.Adam(rate) for rate in rates]`. None is that of
+            the last fit, else Adam(). Their state is the population's; what was passed stays as it was.
+        shuffle : "own", "shared" or False
+            Whether each member takes its rows in a random order of its own, as its network alone does; or all take the
+            same batches, which is faster; or rows come as they stand.
+        validation_data : "rest", (X, y), (X, y, sample_weight), float or None
+            "rest" are the rows that a member leaves out, with `rows`. Others are as for `Network.fit`, shared or with
+            an axis of members.
+        sample_weight : array (rows,), (n, rows) or None
+        metrics : sequence of str and callables
+            As for `Network.fit`, for every member.
+        early_stopping : EarlyStopping or None
+            Each member stops by itself. What it remembers is the population's.
+        callbacks : sequence of Callback
+            Called after each epoch with a fit whose `network` is the population, whose `history` a PopulationHistory,
+            whose `members` those that still train, and whose `stop(reason, members)` ends the training of some.
+
+        Returns
+        -------
+        PopulationHistory : arrays (epochs, n).
+
+        Raises
+        ------
+        DivergenceError
+            Where the loss of every member stops being finite. Where that of some does, these stop, with the parameters
+            of their last good epoch; `stopped_by` is "diverged" for them, and a RuntimeWarning names them.
+        ValueError, TypeError
+            For arguments that do not fit, before anything changes; the sentence names the member.
+        KeyboardInterrupt
+            On Ctrl-C: each member's parameters are those of a completed step.
+        """
+        engine = self.engine
+        settings = checked_settings(
+            epochs=epochs, batch_size=batch_size, shuffle=True, steps_per_epoch=None, tol=tol, time_budget=time_budget,
+            threads=threads, early_stopping=early_stopping, callbacks=callbacks, progress=progress, optimizer=None,
+            last_optimizer=None, class_weight=None)
+        if not any(shuffle is each or shuffle == each for each in SHUFFLES if not isinstance(shuffle, np.ndarray)):
+            raise ValueError(f"shuffle is {shown(shuffle)}, but must be 'own', 'shared' or False")
+        learned, validated = sides(engine, self.engine.model, self.seeds, X, y, rows, sample_weight, validation_data)
+        if shuffle == "shared" and len({learned.rows.count(member) for member in range(self.n)}) > 1:
+            raise ValueError("shuffle is 'shared', but members have different numbers of rows: pass shuffle='own'")
+        if shuffle == "shared" and learned.chosen is not None:
+            raise ValueError("shuffle is 'shared', but rows gives members different rows: pass shuffle='own'")
+        optimizers = checked_optimizers(optimizer, self.optimizers, self.n)
+        if not engine.all_finite(range(self.n)).all():
+            member = int(np.flatnonzero(~engine.all_finite(range(self.n)))[0])
+            raise ValueError(f"parameters of member {member} hold NaN or infinity, but must be finite; set them before "
+                             "training")
+        stopping = None
+        if settings.early_stopping is not None:
+            stopping = self.stopping
+            if stopping is None or stopping.settings is not settings.early_stopping:
+                stopping = MemberStopping(settings.early_stopping, engine)
+        plan = Plan(learned, validated, optimizers, settings.epochs, settings.batch_size or 32, shuffle,
+                    self._functions(metrics), settings.tol, stopping, settings.time_budget,
+                    tuple(callback for callback in settings.callbacks if callback is not settings.early_stopping))
+        return self._train(plan, settings.threads)
+
+    def _functions(self, metrics: Metrics) -> dict[str, Any]:
+        """{name: function} of metrics."""
+        if isinstance(metrics, tuple) and not metrics:
+            return {}
+        return checked_metrics(metrics, self.engine.model.loss, tells_classes(self.engine.model))
+
+    def _train(self, plan: Plan, threads: int | None) -> PopulationHistory:
+        """Runs a fit. An error before the first step leaves everything as it was."""
+        engine = self.engine
+        before = self.optimizers, self.stopping, engine.states, engine.counts()
+        engine.most_threads = threads or 0
+        try:
+            plan.optimizers.prepare(engine, plan.optimizers is not self.optimizers)
+            for member in range(self.n):
+                engine.set_penalties(member, self._l1[member], self._l2[member])
+            self.optimizers, self.stopping = plan.optimizers, plan.stopping or self.stopping
+            return Training(self, engine, plan).run()
+        except BaseException:
+            if np.array_equal(engine.counts()[:, :2], before[3][:, :2]):
+                self.optimizers, self.stopping = before[:2]
+                engine.set_states(before[2])
+                engine.set_counts(before[3])
+                if self.optimizers is not None:
+                    self.optimizers.prepare(engine, False)
+            raise
+        finally:
+            engine.most_threads = 0
+
+    @explains
+    def predict(self, X: ArrayLike) -> FloatArray:
+        """Every member's outputs for X (rows, n_inputs): (n, rows, n_outputs). For a 1-D X, one sample,
+        (n, n_outputs)."""
+        array = real_array("X", X)
+        single = array.ndim == 1
+        if array.ndim == 3:
+            raise ValueError(f"X has shape {array.shape}, but predict takes (rows, {self.layer_sizes[0]}) for all "
+                             "members; for rows of each member's own call predict_each")
+        outputs = self.outputs(all_inputs(self.engine.model, array[None] if single else array, self.n))
+        return outputs[:, 0] if single else outputs
+
+    @explains
+    def predict_each(self, X: ArrayLike) -> FloatArray:
+        """Member i's outputs for X[i]: X (n, rows, n_inputs) gives (n, rows, n_outputs), and X (n, n_inputs), one row
+        for each, gives (n, n_outputs).
+
+        >>> import numpy as np, fastnn
+        >>> policies = fastnn.Population([4, 32, 2], 512)
+        >>> policies.predict_each(np.zeros((512, 4), np.float32)).shape
+        (512, 2)
+        """
+        array = real_array("X", X)
+        if array.ndim not in (2, 3) or len(array) != self.n:
+            raise ValueError(f"X has shape {array.shape}, but must be ({self.n}, {self.layer_sizes[0]}), a row for "
+                             f"each member, or ({self.n}, rows, {self.layer_sizes[0]})")
+        outputs = self.outputs(all_inputs(self.engine.model, array[:, None] if array.ndim == 2 else array, self.n))
+        return outputs[:, 0] if array.ndim == 2 else outputs
+
+    @explains
+    def mean_std(self, X: ArrayLike) -> tuple[FloatArray, FloatArray]:
+        """The mean over members of their outputs for X (rows, n_inputs), and the standard deviation: an ensemble's
+        answer, and how much its members disagree (Lakshminarayanan, Pritzel and Blundell, 2017). Both
+        (rows, n_outputs), summed in float64 in the members' order, in the population's dtype."""
+        outputs = self.predict(X).astype(np.float64)
+        mean = np.add.reduce(outputs, axis=0) / self.n
+        deviation = np.sqrt(np.add.reduce((outputs - mean) ** 2, axis=0) / self.n)
+        return mean.astype(self.dtype), deviation.astype(self.dtype)
+
+    @explains
+    def evaluate(self, X: ArrayLike, y: ArrayLike, *, sample_weight: ArrayLike | None = None) -> Array:
+        """Every member's mean loss over the rows of X, float64 (n,). Rows are shared, or of each member's own as for
+        `fit`."""
+        return self.mean_losses(self._side(X, y, sample_weight), np.arange(self.n))
+
+    @explains
+    def score(self, X: ArrayLike, y: ArrayLike, *, sample_weight: ArrayLike | None = None) -> Array:
+        """Every member's `Network.score`, float64 (n,): accuracy for classes, else r²."""
+        side = self._side(X, y, sample_weight)
+        name, outputs = "accuracy" if tells_classes(self.engine.model) else "r2", self.outputs(side.X)
+        scores = []
+        for member in range(self.n):
+            targets, weights = side.of(member)
+            scores.append(measured(name, METRICS[name].function, targets, outputs[member], weights))
+        return np.array(scores)
+
+    def _side(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None) -> Side:
+        """Checked rows, all of which every member has."""
+        inputs = all_inputs(self.engine.model, X, self.n)
+        weights = all_weights("sample_weight", sample_weight, self.n, inputs.shape[-2])
+        return Side(self.engine, inputs, *all_targets(self.engine.model, y, self.n, inputs), weights, None)
+
+    def _groups(self) -> list[tuple[int, int]]:
+        """All members in groups that go through the layers together."""
+        lanes = self.engine.lanes
+        return [(first, min(lanes, self.n - first)) for first in range(0, self.n, lanes)]
+
+    def outputs(self, X: FloatArray) -> FloatArray:
+        """Every member's outputs for checked inputs, shared or for each; for the modules of population/."""
+        out = np.empty((self.n, X.shape[-2], self.layer_sizes[-1]), self.dtype)
+        if self.engine.fits_lanes(1):
+            self.engine.predict(X, self._groups(), out)
+            return out
+        engine = self.new_engine()
+        for member in range(self.n):
+            engine.unpack(self.parameters[member], engine.parameters)
+            engine.predict(X if X.ndim == 2 else X[member], out[member])
+        return out
+
+    def mean_losses(self, side: Side, members: Integers) -> Array:
+        """float64 (len(members),): the mean loss of these members over their rows; for the modules of population/."""
+        if self.engine.fits_lanes(1):
+            ordered, groups = grouped(members.tolist(), [-side.rows.count(member) for member in range(self.n)],
+                                      self.engine.lanes)
+            losses: Array = self.engine.evaluate(side.rows, ordered, groups)[np.argsort(ordered)]
+            return losses
+        return np.array([mean_loss(network, Rows(engine_of(network), *side.arrays_of(member)))
+                         for member, network in ((int(index), self[int(index)]) for index in members)])
+
+    @explains
+    def save(self, path: Path) -> None:
+        """Saves the population and the whole state of its training to one safetensors file, as `Network.save` does;
+        `Population.load(path)` reads it."""
+        file.save(self, path)
+
+    @classmethod
+    @explains
+    def load(cls, path: Path, *, loss: Any = None) -> Population:
+        """The population that `save` wrote. `loss` is the Python function that it learned with, which a file cannot
+        hold. FormatError for anything else."""
+        return file.load(cls, path, loss)
+
