@@ -109,14 +109,14 @@ cdef class Rows:
                 raise MemoryError(f"no memory for the order of {self.data.rows} rows")
         self.data.order = self.order
         with nogil:
-            shuffle_rows(self.order, self.data.rows, seed, epoch)
+            shuffle_rows(self.order, self.data.rows, seed, epoch, NULL)
         return 0
 
 
 def random_order(Py_ssize_t rows, uint64_t seed, uint64_t epoch):
     """The order in which an epoch takes its rows: a permutation of 0 … rows-1, of this seed and epoch alone."""
     order = np.empty(rows, np.intp)
-    shuffle_rows(<Py_ssize_t *> pointer(order), rows, seed, epoch)
+    shuffle_rows(<Py_ssize_t *> pointer(order), rows, seed, epoch, NULL)
     return order
 
 
@@ -147,7 +147,7 @@ def spread_order(Py_ssize_t first, Py_ssize_t last, Py_ssize_t rows, Py_ssize_t 
         count = rows * (stratum + 1) // batch - start
         numbers = drawn_values + (stratum - begin) * steps
         if shuffled:
-            shuffle_rows(numbers, count, counted_bits(key, stratum), epoch)
+            shuffle_rows(numbers, count, counted_bits(key, stratum), epoch, NULL)
         for step in range(steps):
             row = -1 if step >= count else start + (numbers[step] if shuffled else step)
             numbers[step] = row - first if first <= row < last else -1

@@ -291,11 +291,12 @@ cdef class PopulationEngine:
             self.members[i].update.clip_norm != 0 for i in range(self.n))
             and blocks * self.n_parameters + 2 * batch * units <= MOST_LANE_NUMBERS)
 
-    def train(self, PopulationRows rows not None, list members, list groups, Py_ssize_t batch, bint shuffled, order,
-              list rates):
+    def train(self, PopulationRows rows not None, list members, cnp.ndarray groups not None, Py_ssize_t batch,
+              bint shuffled, order, list rates):
         """An epoch of these members, in batches: each in a random order of its own if `shuffled`, or all in `order`
-        (None: as they stand). `groups` are numbers of members in `members` that go through together, `rates` the
-        learning rates of each member's steps, or None where they do not change.
+        (None: as they stand). `groups` (groups, 2) says which members go through together: the place of the first in
+        `members`, and how many; the first group has most. `rates` are the learning rates of each member's steps, or
+        None where they do not change.
 
         Returns float64 (len(members), 4): the sum of each member's losses, the rows and steps that it has done, and
         whether a step's loss was not finite. KeyboardInterrupt comes between two steps.
@@ -339,12 +340,13 @@ cdef class PopulationEngine:
             free(chosen)
         return result
 
-    cdef int run_crowd(self, Crowd *crowd, Py_ssize_t rows, list groups, bint lanes, double row_operations,
+    cdef int run_crowd(self, Crowd *crowd, Py_ssize_t rows, cnp.ndarray groups, bint lanes, double row_operations,
                        double deadline) except -1:
         """Does the crowd's job for that many rows of each member, in visits between which signals are handled."""
-        cdef Py_ssize_t n_groups = len(groups), group, first, groups_a_visit, rows_a_visit, batch = crowd.job.batch
-        cdef double members_a_group = max([many for _, many in groups], default=1)
-        cdef double group_operations = row_operations * members_a_group
+        cdef Py_ssize_t n_groups = cnp.PyArray_DIM(groups, 0), batch = crowd.job.batch
+        cdef Py_ssize_t group, first, groups_a_visit, rows_a_visit
+        cdef const Group *listed = <const Group *> pointer(groups)
+        cdef double group_operations = row_operations * listed[0].count       # no other group has more members
         cdef int threads = threads_for(group_operations * rows * n_groups, self.most_threads)
         cdef CrowdMemory memory
         threads = 1 if self.model.python_loss else max(1, min(threads, <int> min(n_groups, 1 << 20)))
@@ -355,7 +357,6 @@ cdef class PopulationEngine:
         crowd.in_lanes, crowd.most_rows = lanes, rows
         crowd.memory_size = (self.model.table.crowd_bytes(crowd) + ROW_BYTES - 1) // ROW_BYTES * ROW_BYTES
         crowd.memory = memory.reserve(crowd.memory_size * threads)
-        listed = np.array(groups, np.intp).reshape(-1, 2)
         groups_a_visit = n_groups
         if deadline == INFINITY:       # else all members do as many rows before the time is up
             groups_a_visit = max(<Py_ssize_t> threads, <Py_ssize_t> (
@@ -363,7 +364,7 @@ cdef class PopulationEngine:
         rows_a_visit = batch * (1 + <Py_ssize_t> (OPERATIONS_PER_VISIT * <double> threads / (
             group_operations * batch * min(groups_a_visit, n_groups) + 10_000)))
         for group in range(0, n_groups, groups_a_visit):
-            crowd.groups = (<Group *> pointer(listed)) + group
+            crowd.groups = listed + group
             crowd.n_groups = min(groups_a_visit, n_groups - group)
             for first in range(0, rows, rows_a_visit):
                 crowd.job.first, crowd.job.last = first, min(rows, first + rows_a_visit)
@@ -376,7 +377,7 @@ cdef class PopulationEngine:
             self.lane_memory.give(memory)
         return 0
 
-    def predict(self, cnp.ndarray x not None, list groups, cnp.ndarray out not None):
+    def predict(self, cnp.ndarray x not None, cnp.ndarray groups not None, cnp.ndarray out not None):
         """out (n, rows, n_outputs) := the outputs of all members, as lanes, for x (rows, k) or one x for each."""
         cdef Model model = self.model
         cdef Py_ssize_t rows = cnp.PyArray_DIM(out, 1), k = model.layers[0].n_in
@@ -395,7 +396,7 @@ cdef class PopulationEngine:
         crowd.members = self.members
         self.forward(&crowd, rows, groups, shared)
 
-    def evaluate(self, PopulationRows rows not None, list members, list groups):
+    def evaluate(self, PopulationRows rows not None, list members, cnp.ndarray groups not None):
         """float64 (len(members),): the mean loss of each member's rows, as lanes."""
         cdef Py_ssize_t count = len(members), i
         cdef Member *chosen = <Member *> calloc(max(count, 1), sizeof(Member))
@@ -419,7 +420,7 @@ cdef class PopulationEngine:
         return np.array([sum_in_order(<const double *> pointer(own), rows.count(member)) / self.model.divisor(
             rows.weights_of[member]) for member, own in zip(members, losses)])
 
-    cdef int forward(self, Crowd *crowd, Py_ssize_t rows, list groups, bint shared) except -1:
+    cdef int forward(self, Crowd *crowd, Py_ssize_t rows, cnp.ndarray groups, bint shared) except -1:
         """Does a job that changes nothing, in lanes."""
         crowd.job.batch = min(<Py_ssize_t> ROWS_AT_ONCE, rows)
         crowd.shared = shared

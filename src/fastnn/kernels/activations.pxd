@@ -11,7 +11,8 @@ from libc.stdint cimport uint64_t
 
 from .elementary cimport exp, expm1_negative, gelu, gelu_derivative, sigmoid, silu, silu_derivative, softplus, tanh
 from .gemm cimport padded_row, vectors_of
-from .simd cimport LANES, fill, first_lanes, fma, maximum, random_lanes, real, select_less, vec
+from .simd cimport (LANES, doubles, fill, fill_doubles, first_lanes, fma, maximum, random_lanes, real, select_less,
+                    to_doubles, vec)
 from .types cimport ActivationFacts
 
 cdef enum Activation:
@@ -111,6 +112,19 @@ cdef inline void softmax_row(
     total[0] = 0
     for j in range(n):
         total[0] += y[j]
+    largest[0] = top
+
+
+cdef inline void softmax_lanes(vec *y, const vec *z, Py_ssize_t n, vec *largest, doubles *total) noexcept nogil:
+    """softmax_row where each lane is a network: z and y are [n]."""
+    cdef Py_ssize_t j
+    cdef vec top = z[0]
+    for j in range(1, n):
+        top = select_less(top, z[j], z[j], top)
+    total[0] = fill_doubles(0)
+    for j in range(n):
+        y[j] = exp(z[j] - top)
+        total[0] = total[0] + to_doubles(y[j])
     largest[0] = top
 
 

@@ -63,7 +63,7 @@ cdef inline void train_member(const Crowd *crowd, Member *member, int worker) no
     if crowd.shared:
         job.data.order = crowd.job.data.order
     elif crowd.shuffled:
-        order_rows(order, &member.data, member, True)
+        order_rows(order, &member.data, member, True, NULL)
         job.data.order = order
     job.last = min(job.last, member.data.rows)
     job.seed, job.step, job.total = member.seed, member.step, member.total

@@ -6,9 +6,13 @@
 from libc.stdint cimport uint64_t
 from libc.string cimport memcpy, memset
 
-from .random cimport shuffle
-from .simd cimport LANES, fill, real, transpose_square, vec
+from .random cimport find_reciprocals, shuffle
+from .simd cimport LANES, fill, load_first, real, transpose_square, vec
 from .types cimport ROW_BYTES, Crowd, Data, Group, Layer, Member, Plan, Update, mean_elements
+
+
+cdef enum:
+    FEW_COLUMNS = 3             # that are gathered one by one, not by transposing a square
 
 
 cdef struct Lanes:
@@ -30,6 +34,7 @@ cdef struct Lanes:
     double *losses              # [batch][LANES]
     real *row                   # [batch][padded n], twice: one network's z and targets, where a loss takes whole rows
     Py_ssize_t *orders          # [LANES][most_rows]
+    uint64_t *reciprocals       # [most_rows], for shuffling
     Py_ssize_t *numbers         # [batch][LANES]: which row each lane takes
     Data data[16]               # each lane's rows
     Py_ssize_t rows[16]         # of the batch, for each lane; 0: it is frozen
@@ -37,7 +42,8 @@ cdef struct Lanes:
 
 
 cdef inline void load_lanes(vec *lanes, const real *const *sources, Py_ssize_t n) noexcept nogil:
-    """lanes[q] := sources[0][q], sources[1][q] …, for q < n. Beyond the n numbers of each source ROW_BYTES are read."""
+    """lanes[q] := sources[0][q], sources[1][q] …, for q < n rounded up to LANES: so many reals are read of each source,
+    and so many vecs are written."""
     cdef vec square[16]
     cdef Py_ssize_t q = 0
     cdef int i
@@ -45,30 +51,42 @@ cdef inline void load_lanes(vec *lanes, const real *const *sources, Py_ssize_t n
         for i in range(LANES):
             square[i] = (<const vec *> (sources[i] + q))[0]
         transpose_square(square)
-        for i in range(min(<Py_ssize_t> LANES, n - q)):
+        for i in range(LANES):
             lanes[q + i] = square[i]
         q += LANES
 
 
 cdef inline void store_lanes(real *const *targets, const vec *lanes, Py_ssize_t n, Py_ssize_t count) noexcept nogil:
-    """The other way round, for the first `count` lanes."""
+    """The other way round, for the first `count` lanes; no more than n reals are written of each."""
     cdef vec square[16]
     cdef Py_ssize_t q = 0
     cdef int i
     while q < n:
         for i in range(LANES):
-            square[i] = lanes[q + i] if q + i < n else fill(0)
+            square[i] = lanes[q + i]
         transpose_square(square)
-        for i in range(count):
-            memcpy(targets[i] + q, &square[i], min(<Py_ssize_t> LANES, n - q) * sizeof(real))
+        if count == LANES and q + LANES <= n:
+            for i in range(LANES):
+                (<vec *> (targets[i] + q))[0] = square[i]
+        else:
+            for i in range(count):
+                memcpy(targets[i] + q, &square[i], min(<Py_ssize_t> LANES, n - q) * sizeof(real))
         q += LANES
 
 
 cdef inline void gather_columns(vec *lanes, const real *const *sources, Py_ssize_t n) noexcept nogil:
     """load_lanes for rows of other people's memory, beyond which nothing can be read."""
+    cdef vec square[16]
     cdef Py_ssize_t whole = n // LANES * LANES, q
     cdef int i
     load_lanes(lanes, sources, whole)
+    if n - whole > FEW_COLUMNS:
+        for i in range(LANES):
+            square[i] = load_first(sources[i] + whole, n - whole)
+        transpose_square(square)
+        for i in range(LANES):
+            lanes[whole + i] = square[i]
+        return
     for q in range(whole, n):
         for i in range(LANES):
             (<real *> lanes)[q*LANES + i] = sources[i][q]
@@ -93,18 +111,19 @@ cdef inline Py_ssize_t lay_out(Lanes *lanes, const Crowd *crowd, const Plan *pla
     lanes.n_parameters = 0
     for index in range(plan.n_layers):
         lanes.n_parameters += (plan.layers[index].n_in + 1) * plan.layers[index].n_out
-    rows = lanes.n_parameters * sizeof(vec)
+    rows = (lanes.n_parameters + LANES) * sizeof(vec)       # load_lanes writes whole squares
     lanes.parameters = <vec *> take(&memory, rows)
     lanes.first = <vec *> take(&memory, rows)
     lanes.second = <vec *> take(&memory, rows)
     lanes.gradients = <vec *> take(&memory, rows)
     lanes.kept = <vec *> take(&memory, 3 * rows)
-    lanes.x = take(&memory, batch * plan.layers[0].n_in * sizeof(vec))
-    lanes.t = <vec *> take(&memory, batch * n_out * sizeof(vec))
+    lanes.x = take(&memory, (batch * plan.layers[0].n_in + LANES) * sizeof(vec))
+    lanes.t = <vec *> take(&memory, (batch * n_out + LANES) * sizeof(vec))
     lanes.weights = <double *> take(&memory, batch * LANES * sizeof(double))
     lanes.losses = <double *> take(&memory, batch * LANES * sizeof(double))
     lanes.row = <real *> take(&memory, 3 * batch * stride * sizeof(real) + 2 * batch * sizeof(double))
     lanes.orders = <Py_ssize_t *> take(&memory, LANES * crowd.most_rows * sizeof(Py_ssize_t))
+    lanes.reciprocals = <uint64_t *> take(&memory, crowd.most_rows * sizeof(uint64_t))
     lanes.numbers = <Py_ssize_t *> take(&memory, LANES * batch * sizeof(Py_ssize_t))
     for index in range(plan.n_layers):
         rows = batch * plan.layers[index].n_out * sizeof(vec)
@@ -185,11 +204,13 @@ cdef inline void end_group(Lanes *lanes) noexcept nogil:
         lanes.members[i].update = lanes.updates[i]
 
 
-cdef inline void order_rows(Py_ssize_t *order, const Data *data, const Member *member, bint shuffled) noexcept nogil:
+cdef inline void order_rows(
+        Py_ssize_t *order, const Data *data, const Member *member, bint shuffled,
+        const uint64_t *reciprocals) noexcept nogil:
     """order := the numbers of a member's rows, as they come in this epoch."""
     cdef Py_ssize_t i
     if shuffled:
-        shuffle(order, data.rows, member.seed, <uint64_t> member.epoch)
+        shuffle(order, data.rows, member.seed, <uint64_t> member.epoch, reciprocals)
     else:
         for i in range(data.rows):
             order[i] = i
@@ -204,9 +225,11 @@ cdef inline void order_group(Lanes *lanes, bint shuffled) noexcept nogil:
     cdef int lane
     if lanes.crowd.shared:
         return
+    if shuffled:
+        find_reciprocals(lanes.reciprocals, most)
     for lane in range(LANES):
         if lane < lanes.count:
-            order_rows(lanes.orders + lane*most, &lanes.data[lane], &lanes.members[lane], shuffled)
+            order_rows(lanes.orders + lane*most, &lanes.data[lane], &lanes.members[lane], shuffled, lanes.reciprocals)
         else:
             memcpy(lanes.orders + lane*most, lanes.orders + (lane - 1)*most, lanes.data[lane].rows * sizeof(Py_ssize_t))
 

@@ -94,9 +94,8 @@ cdef inline void output_losses(
     cdef double *row_weights = <double *> (dz + lanes.crowd.job.batch * stride)
     cdef double *losses = row_weights + lanes.crowd.job.batch
     cdef int lane
-    if not plan.loss.per_row:
-        loss_lanes(<vec *> layer.dz, lanes.losses, <const vec *> layer.z, lanes.t, weights, scales, plan,
-                   layer.activation, m, n)
+    if loss_lanes(<vec *> layer.dz, lanes.losses, <const vec *> layer.z, lanes.t, weights, scales, plan,
+                  layer.activation, m, n):
         return
     for lane in range(LANES):
         one_lane(z, stride, <const vec *> layer.z, lane, m, n)

@@ -8,14 +8,14 @@
 # A loss is declared once: its code in `Loss` and its two lines in `dispatch`. All else, here and in Python, asks
 # `dispatch`. CONTRIBUTING.md has the recipe.
 
-from libc.math cimport INFINITY, NAN, frexp, ldexp
+from libc.math cimport INFINITY, NAN, ldexp
 from libc.string cimport memset
 
-from .activations cimport IDENTITY, activated_with_slope, softmax_row
+from .activations cimport IDENTITY, activated_with_slope, softmax_lanes, softmax_row
 from .elementary cimport exp, exp_of_negative_size, log1p, sigmoid, softplus
 from .gemm cimport padded_row, vectors_of
-from .simd cimport (LANES, VECTOR_BYTES, absolute, add_as_doubles, copysign, fill, first_lanes, fma, maximum, real,
-                    select_less, vec)
+from .simd cimport (LANES, VECTOR_BYTES, absolute, add_as_doubles, copysign, doubles, fill, fill_doubles, first_lanes,
+                    fma, from_doubles, maximum, real, select_less, select_less_doubles, split_exponent, to_doubles, vec)
 from .types cimport ROW_BYTES, LossFacts, Plan
 
 cdef enum Loss:
@@ -26,6 +26,9 @@ cdef enum:
     ROW_LANES = LANES * ROW_BYTES // VECTOR_BYTES       # reals in the narrowest padded row
 
 ctypedef vec (*Element)(vec a, vec t, real parameter, vec *gradient) noexcept nogil
+ctypedef void (*LaneRows)(
+    vec *dz, double *losses, const vec *z, const vec *t, const double *weights, const double *scales,
+    Py_ssize_t m, Py_ssize_t n) noexcept nogil
 ctypedef void (*Rows)(
     real *dz, double *losses, const real *z, const real *t, const double *weights, double scale, double parameter,
     Py_ssize_t m, Py_ssize_t n) noexcept nogil
@@ -115,24 +118,30 @@ cdef inline vec element(
     return value
 
 
-cdef inline double natural_log(double x) noexcept nogil:
-    """log(x) for finite x > 0, the same bits on every platform, unlike libm's.
+cdef inline doubles log_lanes(doubles x) noexcept nogil:
+    """log(x) for finite normal x > 0, the same bits on every platform, unlike libm's.
 
     x = f 2^e with f in sqrt(1/2) … sqrt(2); log f = 2 artanh(s) = 2 (s + s^3/3 + s^5/5 + …) with
     s = (f - 1)/(f + 1), |s| < 0.172, so eleven terms reach 1e-18.
     """
-    cdef int e
-    cdef double f = frexp(x, &e)
-    cdef double s, square, series = 0
+    cdef doubles e
+    cdef doubles f = split_exponent(x, &e)
+    cdef doubles root = fill_doubles(0.70710678118654752)
+    cdef doubles s, square, series = fill_doubles(0)
     cdef int term
-    if f < 0.70710678118654752:
-        f *= 2
-        e -= 1
-    s = (f - 1) / (f + 1)
+    e = select_less_doubles(f, root, e - 1.0, e)
+    f = select_less_doubles(f, root, f * 2.0, f)
+    s = (f - 1.0) / (f + 1.0)
     square = s * s
     for term in range(21, 0, -2):
         series = series * square + 1.0 / term
-    return e * 0.69314718055994531 + 2 * s * series
+    return e * 0.69314718055994531 + s * 2.0 * series
+
+
+cdef inline double natural_log(double x) noexcept nogil:
+    """log_lanes of one number"""
+    cdef doubles result = log_lanes(fill_doubles(x))
+    return (<double *> &result)[0]
 
 
 cdef inline double natural_exp(double x) noexcept nogil:
@@ -247,6 +256,33 @@ cdef inline void softmax_cross_entropy(
         t += ld
 
 
+cdef inline void cross_entropy_lanes(
+        vec *dz, double *losses, const vec *z, const vec *t, const double *weights, const double *scales,
+        Py_ssize_t m, Py_ssize_t n) noexcept nogil:
+    """softmax_cross_entropy where each lane is a network; see each_lane for the shapes."""
+    cdef Py_ssize_t i, j
+    cdef doubles sum_exp, log_sum, row_total, sum_t, weight = fill_doubles(1)
+    cdef doubles scale = (<const doubles *> scales)[0]
+    cdef vec top, share, factor
+    for i in range(m):
+        if weights != NULL:
+            weight = (<const doubles *> (weights + i*LANES))[0]
+        softmax_lanes(dz, z, n, &top, &sum_exp)
+        log_sum = select_less_doubles(fill_doubles(0), sum_exp, log_lanes(sum_exp), sum_exp)    # NaN stays NaN
+        row_total = sum_t = fill_doubles(0)
+        for j in range(n):
+            row_total = row_total + to_doubles(t[j]) * (log_sum - (to_doubles(z[j]) - to_doubles(top)))
+            sum_t = sum_t + to_doubles(t[j])
+        share = from_doubles(sum_t / sum_exp)
+        factor = from_doubles(scale * weight)
+        for j in range(n):
+            dz[j] = factor * fma(share, dz[j], -t[j])
+        (<doubles *> (losses + i*LANES))[0] = weight * row_total
+        dz += n
+        z += n
+        t += n
+
+
 cdef inline double focal(double t, double a, double log_a, double gamma, double *h) noexcept nogil:
     """-t (1 - a)^gamma log a, and h := a times its derivative with respect to a."""
     cdef double rest = 1 - a, power
@@ -304,6 +340,7 @@ cdef struct Arguments:
     double scale
     const double *scales    # [LANES]
     Py_ssize_t m, n
+    bint done               # whether ALL_LANES is something that the loss knows
     LossFacts *facts
 
 
@@ -326,6 +363,7 @@ cdef inline void of_elements(
         each_element(loss, output[0] == 0, <real> args.parameter, args.activation, args.dz, args.losses, args.z,
                      args.all_t, args.weights, args.scale, args.m, args.n)
     if task == ALL_LANES:
+        args.done = True
         each_lane(loss, output[0] == 0, <real> args.parameter, args.activation, <vec *> args.dz, args.losses,
                   <const vec *> args.z, <const vec *> args.all_t, args.weights, args.scales, args.m, args.n)
     if task == DESCRIBE:
@@ -333,9 +371,14 @@ cdef inline void of_elements(
 
 
 cdef inline void of_rows(
-        int task, Arguments *args, const char *name, const char *output, Rows loss, double parameter,
+        int task, Arguments *args, const char *name, const char *output, Rows loss, LaneRows lanes, double parameter,
         double lowest, double highest) noexcept nogil:
-    """Does the task for a loss of whole rows, which knows no single elements."""
+    """Does the task for a loss of whole rows, which knows no single elements; without `lanes` (NULL) no lanes
+    either."""
+    if task == ALL_LANES and lanes != NULL:
+        args.done = True
+        lanes(<vec *> args.dz, args.losses, <const vec *> args.z, <const vec *> args.all_t, args.weights, args.scales,
+              args.m, args.n)
     if task == ALL:
         loss(args.dz, args.losses, args.z, args.all_t, args.weights, args.scale, args.parameter, args.m, args.n)
     if task == DESCRIBE:
@@ -359,13 +402,13 @@ cdef inline void dispatch(int loss, int task, Arguments *args) noexcept nogil:
     elif loss == BINARY_CROSS_ENTROPY:
         of_elements(task, args, b"binary_cross_entropy", b"sigmoid", sigmoid_cross_entropy, NAN, 0, 1)
     elif loss == CROSS_ENTROPY:
-        of_rows(task, args, b"cross_entropy", b"softmax", softmax_cross_entropy, NAN, 0, 1)
+        of_rows(task, args, b"cross_entropy", b"softmax", softmax_cross_entropy, cross_entropy_lanes, NAN, 0, 1)
     elif loss == QUANTILE:
         of_elements(task, args, b"quantile", b"", quantile, 0.5, -INFINITY, INFINITY)
     elif loss == SIGMOID_FOCAL:
         of_elements(task, args, b"focal", b"sigmoid", sigmoid_focal, 2, 0, 1)
     elif loss == SOFTMAX_FOCAL:
-        of_rows(task, args, b"focal", b"softmax", softmax_focal, 2, 0, 1)
+        of_rows(task, args, b"focal", b"softmax", softmax_focal, NULL, 2, 0, 1)
 
 
 cdef inline void describe_loss(int loss, LossFacts *facts) noexcept nogil:
@@ -411,21 +454,21 @@ cdef inline void loss_forward_backward(
             memset(args.dz + i*padded_row(n), 0, padded_row(n) * sizeof(real))
 
 
-cdef inline void loss_lanes(
+cdef inline bint loss_lanes(
         vec *dz, double *losses, const vec *z, const vec *t, const double *weights, const double *scales,
         const Plan *plan, int activation, Py_ssize_t m, Py_ssize_t n) noexcept nogil:
-    """loss_forward_backward where each lane is a network, for the plan's loss, which is not one of rows; see
-    each_lane."""
+    """loss_forward_backward of the plan's loss where each lane is a network, see each_lane; returns False, and does
+    nothing, where the loss knows no lanes."""
     cdef Arguments args
     cdef Py_ssize_t i, j
     args.dz, args.losses, args.z, args.all_t = <real *> dz, losses, <const real *> z, <const real *> t
     args.weights, args.scales, args.parameter, args.activation = weights, scales, plan.loss_parameter, activation
-    args.m, args.n = m, n
+    args.m, args.n, args.done = m, n, False
     dispatch(plan.loss.code, ALL_LANES, &args)
-    if weights == NULL:
-        return
-    for i in range(m * LANES):
-        if weights[i] == 0:
-            losses[i] = 0
-            for j in range(n):
-                args.dz[(i // LANES * n + j) * LANES + i % LANES] = 0
+    if weights != NULL and args.done:
+        for i in range(m * LANES):
+            if weights[i] == 0:
+                losses[i] = 0
+                for j in range(n):
+                    args.dz[(i // LANES * n + j) * LANES + i % LANES] = 0
+    return args.done

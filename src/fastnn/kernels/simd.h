@@ -123,6 +123,24 @@ FASTNN_INLINE void fastnn_add_as_doubles(double *sums, fastnn_vec x)
     *(fastnn_doubles *)sums += __builtin_convertvector(x, fastnn_doubles);
 }
 
+/* Doubles, one for each lane: the few operations that C's operators do not give them. */
+typedef int64_t fastnn_longs __attribute__((vector_size(FASTNN_LANES * 8), aligned(8), may_alias));
+FASTNN_INLINE fastnn_doubles fastnn_fill_doubles(double x) { return x - (fastnn_doubles){0}; }
+FASTNN_INLINE fastnn_doubles fastnn_to_doubles(fastnn_vec x) { return __builtin_convertvector(x, fastnn_doubles); }
+FASTNN_INLINE fastnn_vec fastnn_from_doubles(fastnn_doubles x) { return __builtin_convertvector(x, fastnn_vec); }
+FASTNN_INLINE fastnn_doubles fastnn_select_less_doubles(fastnn_doubles a, fastnn_doubles b, fastnn_doubles x,
+                                                        fastnn_doubles y)
+{
+    return (fastnn_doubles)(((fastnn_longs)x & (a < b)) | ((fastnn_longs)y & ~(a < b)));
+}
+/* f with x = f 2^e and f in 1/2 … 1, as C's frexp, for normal x > 0. 2^52 + e holds e in its lowest bits. */
+FASTNN_INLINE fastnn_doubles fastnn_split_exponent(fastnn_doubles x, fastnn_doubles *e)
+{
+    const fastnn_longs exponent = (fastnn_longs)x >> 52;
+    *e = (fastnn_doubles)(exponent | 0x4330000000000000) - 0x1p52 - 1022;
+    return (fastnn_doubles)(((fastnn_longs)x & 0x000FFFFFFFFFFFFF) | 0x3FE0000000000000);
+}
+
 FASTNN_INLINE fastnn_vec fastnn_first_lane(fastnn_real x) { return (fastnn_vec){x}; }
 FASTNN_INLINE fastnn_real fastnn_lane(fastnn_vec a) { return a[0]; }
 static const fastnn_integer fastnn_lane_numbers[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
@@ -130,6 +148,20 @@ static const fastnn_integer fastnn_lane_numbers[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8
 FASTNN_INLINE fastnn_vec fastnn_first_lanes(fastnn_integer n, fastnn_vec x)
 {
     return (fastnn_vec)((fastnn_bits)x & (*(const fastnn_bits *)fastnn_lane_numbers < n));
+}
+/* The first n reals at p, zero in the other lanes. Nothing beyond them is read. */
+FASTNN_INLINE fastnn_vec fastnn_load_first(const fastnn_real *p, intptr_t n)
+{
+#if FASTNN_VECTOR_BYTES == 64
+    return (fastnn_vec)FASTNN_OP(maskz_loadu)((FASTNN_TYPED(__mmask16, __mmask8))((1u << n) - 1), p);
+#elif FASTNN_VECTOR_BYTES == 32
+    const fastnn_bits mask = *(const fastnn_bits *)fastnn_lane_numbers < (fastnn_integer)n;
+    return (fastnn_vec)FASTNN_OP(maskload)(FASTNN_TYPED((const float *), (const double *))p, (__m256i)mask);
+#else
+    fastnn_vec x = {0};
+    memcpy(&x, p, n * sizeof(fastnn_real));
+    return x;
+#endif
 }
 /* Random numbers in [1, 2) from the counters n, n + 1, … and a key: a bijection of integers whose every bit
    depends on every other ("lowbias32" of Wellons, 2018; for doubles that of SplitMix64), taken twice so that

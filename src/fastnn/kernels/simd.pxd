@@ -9,6 +9,7 @@ cdef extern from "simd.h" nogil:
     ctypedef float real "fastnn_real"
     ctypedef float vec "fastnn_vec"
     ctypedef long vec_bits "fastnn_bits"
+    ctypedef double doubles "fastnn_doubles"                # one for each lane
 
     const char *INSTRUCTION_SET "FASTNN_INSTRUCTION_SET"
     enum:
@@ -29,12 +30,18 @@ cdef extern from "simd.h" nogil:
     vec absolute "fastnn_absolute"(vec a)
     vec copysign "fastnn_copysign"(vec size, vec sign)      # size >= 0, or it has the sign already
     void add_as_doubles "fastnn_add_as_doubles"(double *sums, vec x)    # sums[i] := sums[i] + x[i]
+    doubles fill_doubles "fastnn_fill_doubles"(double x)
+    doubles to_doubles "fastnn_to_doubles"(vec x)
+    vec from_doubles "fastnn_from_doubles"(doubles x)
+    doubles select_less_doubles "fastnn_select_less_doubles"(doubles a, doubles b, doubles x, doubles y)
+    doubles split_exponent "fastnn_split_exponent"(doubles x, doubles *e)       # x = result * 2^e; x > 0 is normal
     vec random_lanes "fastnn_random_lanes"(uint64_t key, uint64_t n)    # in [1, 2), for the counters n, n + 1 …
     void split_keys "fastnn_split_keys"(const uint64_t *keys, vec_bits *lower, vec_bits *upper)     # one a lane
     vec random_of_keys "fastnn_random_of_keys"(vec_bits lower, vec_bits upper, uint64_t n)  # each lane's n-th number
     vec first_lane "fastnn_first_lane"(real x)              # x, 0, 0 …
     real lane "fastnn_lane"(vec a)                          # what first_lane put there
     vec first_lanes "fastnn_first_lanes"(Py_ssize_t n, vec x)   # x in the first n lanes, zero in the others
+    vec load_first "fastnn_load_first"(const real *p, Py_ssize_t n)    # p[0] … p[n-1], zero in the other lanes
     vec column "fastnn_column"(const real *p, Py_ssize_t ld)    # p[0], p[ld], p[2*ld] …
     void store_column "fastnn_store_column"(real *p, Py_ssize_t ld, vec x)      # the other way round
     real fma_one "fastnn_fma_one"(real a, real b, real c)   # fma of numbers

@@ -224,7 +224,7 @@ cdef struct Crowd:
     Job job
     Py_ssize_t x_stride         # for `predict`: reals from one member's x to the next one's; 0: they share it
     Member *members
-    Group *groups
+    const Group *groups
     Py_ssize_t n_groups
     bint in_lanes               # whether each group goes through the layers as lanes, or one member after the other
     bint shared                 # whether all members take the same rows in the same order, job.data.order

@@ -19,12 +19,14 @@ from ..core import PopulationEngine
 from ..losses import Loss
 from ..network import Network
 from ..optimizers import OPTIMIZERS, remade
+from ..schedules import Schedule
 from ..storage import state
-from ..storage.model_file import FormatError, read_model, write_model
+from ..storage.model_file import FormatError, check_target, checked, read_model, write_model
 from ..training.early_stopping import EarlyStopping, described
 from ..training.trainable import checked_arguments
 from .members import checked_dropout, checked_seeds
 from .optimizers import MemberOptimizers, checked_optimizers
+from .state import PopulationState
 from .stopping import MemberStopping
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 KEY = "population"          # of the description
 PARTS = {"network", "seeds", "optimizers", "early_stopping"}
 MOST_MEMBERS = 2**15
+SPARE = 2**12               # characters that training may add to a description
 STOPPING = {"best": np.float64, "best_epoch": np.int64, "waited": np.int64}
 REFUSED = (AttributeError, LookupError, OverflowError, TypeError, ValueError)
 
@@ -106,52 +109,69 @@ def give_states(engine: PopulationEngine, values: list[Array]) -> None:
 
 
 def parts(population: Population) -> tuple[dict[str, Any], dict[str, Array]]:
-    """(description, tensors) of a population, as a file holds them."""
+    """(description, tensors) of a population; the description has its loss and schedules as objects."""
     engine, optimizers, stopping = population.engine, population.optimizers, population.stopping
-    plain = settings(population)
-    plain["loss"] = asdict(plain["loss"]) if isinstance(plain["loss"], Loss) else None
-    tensors = {"parameters": engine.parameters, "counts": engine.counts(), "dropout": population.dropout,
+    tensors = {"parameters": engine.parameters.copy(), "counts": engine.counts(), "dropout": population.dropout,
                "l1": population.l1, "l2": population.l2}
-    tensors |= {f"optimizer.{index}": block for index, block in enumerate(engine.states)}
+    tensors |= {f"optimizer.{index}": block.copy() for index, block in enumerate(engine.states)}
     if stopping is not None:
-        tensors |= {f"early_stopping.{name}": getattr(stopping, name) for name in (*STOPPING, "best_parameters")}
+        tensors |= {f"early_stopping.{name}": getattr(stopping, name).copy() for name in (*STOPPING, "best_parameters")}
     description = {
-        "network": plain, "seeds": list(population.seeds),
+        "network": settings(population), "seeds": list(population.seeds),
         "optimizers": None if optimizers is None else described_optimizers(optimizers),
         "early_stopping": None if stopping is None else stopping.settings.settings() | {"best_of": stopping.best_of}}
     return {KEY: description}, tensors
 
 
 def described_optimizers(optimizers: MemberOptimizers) -> list[dict[str, Any]]:
-    """The optimizers of all members, or the one that they share, as JSON holds them."""
+    """The optimizers of all members, or the one that they share. Where schedules remember losses, each has its own."""
     each = optimizers.given if isinstance(optimizers.given, tuple) else (optimizers.given,)
-    if optimizers.scheduled and any(rate.state() for rate in rates_of(optimizers)):
-        each = optimizers.own       # each schedule remembers losses of its own
-    result = []
-    for optimizer in each:
-        arguments = optimizer.arguments()
-        if not isinstance(arguments["learning_rate"], float):
-            arguments["learning_rate"] = state.plain_schedule(arguments["learning_rate"])
-            if arguments["learning_rate"] is None:
-                raise TypeError(f"learning_rate is {optimizer.learning_rate!r}, but a file cannot hold a Python "
-                                "function: set a number or a schedule of fastnn.schedules before you save")
-        result.append({"name": type(optimizer).__name__, "arguments": arguments})
-    return result
-
-
-def rates_of(optimizers: MemberOptimizers) -> list[Any]:
-    """The schedules of every member."""
-    return [optimizer.learning_rate for optimizer in optimizers.own if not isinstance(optimizer.learning_rate, float)]
+    if any(isinstance(own.learning_rate, Schedule) and own.learning_rate.state() for own in optimizers.own):
+        each = optimizers.own
+    return [{"name": type(own).__name__, "arguments": copy.copy(own).arguments()} for own in each]
 
 
 def save(population: Population, path: Path) -> None:
     """Writes a population."""
+    write_model(path, *checked_parts(population))
+
+
+@state.check_saveable.register(PopulationState)
+def check_saveable(population: Population, path: Path | None = None) -> None:
+    """Raises what `save` would raise for this population, now or after training, and for this path. Writes nothing."""
+    checked(*checked_parts(population), spare=SPARE)
+    if path is not None:
+        check_target(path)
+
+
+def checked_parts(population: Population) -> tuple[dict[str, Any], dict[str, Array]]:
+    """`parts` for a file, which the reader would take."""
     description, tensors = parts(population)
+    for optimizer in description[KEY]["optimizers"] or ():
+        rate = optimizer["arguments"]["learning_rate"]
+        if isinstance(rate, Schedule):
+            optimizer["arguments"]["learning_rate"] = state.plain_schedule(rate)
+            if optimizer["arguments"]["learning_rate"] is None:
+                raise TypeError(f"learning_rate is {rate!r}, but a file cannot hold a Python function: set a number or "
+                                "a schedule of fastnn.schedules before you save")
+    loss = description[KEY]["network"]["loss"]
+    description[KEY]["network"]["loss"] = asdict(loss) if isinstance(loss, Loss) else None
     try:
-        restored(type(population), json.loads(json.dumps(description)), dict(tensors), population.engine.model.loss)
+        rebuilt(type(population), understood(json.loads(json.dumps(description)), loss), dict(tensors))
     except REFUSED as error:
         raise ValueError(f"the population was not saved, as it could not be loaded again: {error}") from error
-    write_model(path, description, tensors)
+    return description, tensors
+
+
+def understood(description: dict[str, Any], loss: Any) -> dict[str, Any]:
+    """A description that came from JSON, with its Loss and its schedules as objects: what `rebuilt` takes."""
+    plain = description[KEY]
+    network = plain["network"]
+    network["loss"] = loss if network["loss"] is None else Loss(**network["loss"])
+    for optimizer in plain["optimizers"] or ():
+        if isinstance(rate := optimizer["arguments"]["learning_rate"], dict):
+            optimizer["arguments"]["learning_rate"] = state.schedule_of(rate)
+    return description
 
 
 def load(kind: type[Population], path: Path, loss: Any) -> Population:
@@ -160,22 +180,25 @@ def load(kind: type[Population], path: Path, loss: Any) -> Population:
     if KEY not in description:
         raise FormatError(f"{path} holds no population: load it with fastnn.load, or with TableClassifier.load or "
                           "TableRegressor.load if it learned from a table")
-    if description[KEY].get("network", {}).get("loss") is None and loss is None:
-        raise TypeError(f"loss is None, but the population in {path} learned with a Python function, which a file "
+    try:
+        needs_loss = description[KEY]["network"]["loss"] is None
+    except REFUSED as error:
+        raise FormatError(f"{path} is not a valid population: {error}") from None
+    if needs_loss and not callable(loss):
+        raise TypeError(f"loss is {loss!r}, but the population in {path} learned with a Python function, which a file "
                         "cannot hold; pass it: fastnn.Population.load(path, loss=…)")
     try:
-        return restored(kind, description, tensors, loss)
+        return rebuilt(kind, understood(description, loss), tensors)
     except REFUSED as error:
         raise FormatError(f"{path} is not a valid population: {error}") from None
 
 
-def restored(kind: type[Population], description: dict[str, Any], tensors: dict[str, Array], loss: Any) -> Population:
+def rebuilt(kind: type[Population], description: dict[str, Any], tensors: Mapping[str, Array]) -> Population:
     """The population that `parts` took apart. ValueError, LookupError and TypeError for other parts."""
     plain = description[KEY]
     if plain.keys() != PARTS:
         raise ValueError(f"its parts are {shown(list(plain))}")
-    network, seeds = dict(plain["network"]), plain["seeds"]
-    network["loss"] = loss if network["loss"] is None else Loss(**network["loss"])
+    network, seeds = plain["network"], plain["seeds"]
     if not isinstance(seeds, list) or not 1 <= len(seeds) <= MOST_MEMBERS:
         raise ValueError(f"the seeds are {shown(seeds)}")
     check_tensors(tensors, network, plain, len(seeds))
@@ -202,12 +225,7 @@ def restored(kind: type[Population], description: dict[str, Any], tensors: dict[
 
 def read_optimizers(saved: list[dict[str, Any]], n: int) -> MemberOptimizers:
     """The optimizers that `described_optimizers` described."""
-    each = []
-    for plain in saved:
-        arguments = dict(plain["arguments"])
-        if isinstance(rate := arguments["learning_rate"], dict):
-            arguments["learning_rate"] = state.schedule_of(rate)
-        each.append(remade(OPTIMIZERS[plain["name"]], arguments))
+    each = [remade(OPTIMIZERS[plain["name"]], plain["arguments"]) for plain in saved]
     if len(each) not in (1, n):
         raise ValueError(f"there are {len(each)} optimizers for {n} members")
     return checked_optimizers(each[0] if len(each) == 1 else each, None, n)

@@ -83,7 +83,7 @@ class Training:
         self.way = WayBack(engine)
         self.batch = min(plan.batch_size, plan.learned.rows.most)
         self.keys = [self.key(member) for member in range(engine.n)]
-        self.together: tuple[list[int], list[tuple[int, int]]] = ([], [])
+        self.together: tuple[list[int], Integers] = ([], np.empty((0, 2), np.intp))
         self.watched = None if plan.stopping is None else plan.stopping.watch(self.recorded())
         self.error: DivergenceError | None = None
 

@@ -11,7 +11,7 @@ from .._checks import checked_integer, is_number, number, plain, real_array, sho
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from .._types import Array
+    from .._types import Array, Integers
 
 
 def one_each(name: str, values: Any, n: int, check: Callable[[str, Any], Any]) -> list[Any]:
@@ -54,15 +54,13 @@ def checked_dropout(dropout: Any, n: int, hidden: int) -> Array:
     return shares
 
 
-def grouped(members: Sequence[int], keys: Sequence[Any], size: int) -> tuple[list[int], list[tuple[int, int]]]:
-    """Members in the order in which they go through the layers, and groups of these: (first, count), at most `size`
-    members with equal keys each."""
-    ordered = sorted(members, key=lambda member: (keys[member], member))
-    groups: list[tuple[int, int]] = []
-    for place, member in enumerate(ordered):
-        first, count = groups[-1] if groups else (0, size)
-        if count < size and keys[member] == keys[ordered[place - 1]]:
-            groups[-1] = first, count + 1
-        else:
-            groups.append((place, 1))
-    return ordered, groups
+def grouped(members: Sequence[int], keys: Sequence[Any], size: int) -> tuple[list[int], Integers]:
+    """Members in the order in which they go through the layers, and groups of these (groups, 2): the place of the first
+    and how many, at most `size` members with equal keys each. The largest group comes first."""
+    alike: dict[Any, list[int]] = {}
+    for member in members:
+        alike.setdefault(keys[member], []).append(member)
+    parts = [alike[key][first:first + size] for key in sorted(alike) for first in range(0, len(alike[key]), size)]
+    parts.sort(key=len, reverse=True)
+    counts = np.array([len(part) for part in parts], np.intp)
+    return [member for part in parts for member in part], np.stack([np.cumsum(counts) - counts, counts], axis=1)

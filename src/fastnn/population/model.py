@@ -21,7 +21,7 @@ from .fit import Plan, Training
 from .given import Side, all_inputs, all_targets, all_weights, sides
 from .members import checked_dropout, checked_seeds, grouped
 from .optimizers import checked_optimizers
-from .state import PopulationState, penalties
+from .state import OWN, PopulationState, penalties
 from .stopping import MemberStopping
 
 if TYPE_CHECKING:
@@ -324,16 +324,11 @@ class Population(PopulationState):
         weights = all_weights("sample_weight", sample_weight, self.n, inputs.shape[-2])
         return Side(self.engine, inputs, *all_targets(self.engine.model, y, self.n, inputs), weights, None)
 
-    def _groups(self) -> list[tuple[int, int]]:
-        """All members in groups that go through the layers together."""
-        lanes = self.engine.lanes
-        return [(first, min(lanes, self.n - first)) for first in range(0, self.n, lanes)]
-
     def outputs(self, X: FloatArray) -> FloatArray:
         """Every member's outputs for checked inputs, shared or for each; for the modules of population/."""
         out = np.empty((self.n, X.shape[-2], self.layer_sizes[-1]), self.dtype)
         if self.engine.fits_lanes(1):
-            self.engine.predict(X, self._groups(), out)
+            self.engine.predict(X, self.all_groups, out)
             return out
         engine = self.new_engine()
         for member in range(self.n):
@@ -350,6 +345,10 @@ class Population(PopulationState):
             return losses
         return np.array([mean_loss(network, Rows(engine_of(network), *side.arrays_of(member)))
                          for member, network in ((int(index), self[int(index)]) for index in members)])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        others = {name: value for name, value in vars(self).items() if name not in OWN}
+        return file.rebuilt, (type(self), *file.parts(self)), others or None
 
     @explains
     def save(self, path: Path) -> None:

@@ -17,7 +17,7 @@ from ..core import Engine, PopulationEngine, dispatch
 from ..losses import as_named
 from ..training.rows import converted
 from ..training.trainable import checked_arguments
-from .members import one_each
+from .members import grouped, one_each
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from ..optimizers import Optimizer
     from .optimizers import MemberOptimizers
     from .stopping import MemberStopping
+
+
+# Attributes that `build` and a file give; whatever else an instance has belongs to a subclass or a user.
+OWN = ("engine", "new_engine", "initializer", "seeds", "optimizers", "stopping", "all_groups", "_l1", "_l2")
 
 
 class PopulationState:
@@ -37,6 +41,7 @@ class PopulationState:
     seeds: tuple[int, ...]
     optimizers: MemberOptimizers | None         # of the last fit
     stopping: MemberStopping | None
+    all_groups: Integers                        # of all members, for what changes none
 
     def build(self, settings: dict[str, Any], seeds: Sequence[int], dropout: Array, l1: Array, l2: Array) -> None:
         """Makes it a population of len(seeds) members whose parameters are zero. `settings` are arguments of a
@@ -52,6 +57,7 @@ class PopulationState:
         self.engine = PopulationEngine(new_engine, len(seeds), seeds, np.hstack([dropout, np.zeros((len(seeds), 1))]))
         self.seeds, self.initializer = tuple(seeds), settings["initializer"]
         self.optimizers = self.stopping = None
+        self.all_groups = grouped(range(len(seeds)), [0] * len(seeds), self.engine.lanes)[1]
         self._l1, self._l2 = l1, l2
 
     def __len__(self) -> int:

@@ -14,6 +14,7 @@ import copy
 import json
 import warnings
 from dataclasses import asdict
+from functools import singledispatch
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -202,8 +203,10 @@ def save(network: Network, path: Path) -> None:
                       stacklevel=3)
 
 
-def check_saveable(network: Network, path: Path | None = None) -> None:
-    """Raises what `save` would raise for this network, now or after training, and for this path. Writes nothing."""
+@singledispatch
+def check_saveable(network: Any, path: Path | None = None) -> None:
+    """Raises what `save` would raise for this network, now or after training, and for this path. Writes nothing.
+    Other models that have a `save` register what checks it for them."""
     checked(*plain_parts(network)[:2], spare=SPARE)
     if path is not None:
         check_target(path)
