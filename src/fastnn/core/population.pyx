@@ -17,7 +17,7 @@ from libc.stdint cimport uintptr_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memset
 
-from ..kernels.types cimport ROW_BYTES, Crowd, Data, Group, Member, Plan
+from ..kernels.types cimport ROW_BYTES, Crowd, Data, Group, Job, Member, Plan
 from .batch cimport Workspace
 from .model cimport STEP_OPERATIONS, Model
 from .ops cimport weight_sum
@@ -328,7 +328,7 @@ cdef class PopulationEngine:
             crowd.shuffled = shuffled
             try:
                 self.run_crowd(&crowd, rows.most, groups, lanes, <double> STEP_OPERATIONS * self.model.multiply_adds,
-                               self.deadline)
+                               self.deadline, True)
             finally:
                 for i in range(count):
                     result[i] = (chosen[i].total, chosen[i].seen,
@@ -341,7 +341,7 @@ cdef class PopulationEngine:
         return result
 
     cdef int run_crowd(self, Crowd *crowd, Py_ssize_t rows, cnp.ndarray groups, bint lanes, double row_operations,
-                       double deadline) except -1:
+                       double deadline, bint learning) except -1:
         """Does the crowd's job for that many rows of each member, in visits between which signals are handled."""
         cdef Py_ssize_t n_groups = cnp.PyArray_DIM(groups, 0), batch = crowd.job.batch
         cdef Py_ssize_t group, first, groups_a_visit, rows_a_visit
@@ -368,13 +368,30 @@ cdef class PopulationEngine:
             crowd.n_groups = min(groups_a_visit, n_groups - group)
             for first in range(0, rows, rows_a_visit):
                 crowd.job.first, crowd.job.last = first, min(rows, first + rows_a_visit)
-                run(&crowd.job, threads)
+                if learning:
+                    self.run_steps(&crowd.job, threads)
+                else:
+                    run(&crowd.job, threads)
                 memory.check()
                 PyErr_CheckSignals()
                 if deadline < INFINITY and perf_counter() >= deadline:
                     break
         if lanes:
             self.lane_memory.give(memory)
+        return 0
+
+    cdef int run_steps(self, Job *job, int threads) except -1:
+        """Does a job of steps, in which no other thread copies parameters and no Python loss may train."""
+        cdef bint stepping = self.model.stepping
+        self.model.stepping = True
+        try:
+            self.model.lock(stepping=True)
+            try:
+                run(job, threads)
+            finally:
+                self.model.unlock()
+        finally:
+            self.model.stepping = stepping
         return 0
 
     def predict(self, cnp.ndarray x not None, cnp.ndarray groups not None, cnp.ndarray out not None):
@@ -424,4 +441,4 @@ cdef class PopulationEngine:
         """Does a job that changes nothing, in lanes."""
         crowd.job.batch = min(<Py_ssize_t> ROWS_AT_ONCE, rows)
         crowd.shared = shared
-        return self.run_crowd(crowd, rows, groups, True, 2.0 * self.model.multiply_adds, INFINITY)
+        return self.run_crowd(crowd, rows, groups, True, 2.0 * self.model.multiply_adds, INFINITY, False)

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from .._types import Array, Integers
     from ..core import PopulationEngine
 
 
+class Remembering(Protocol):
+    """What remembers something of every member: its optimizers, an EarlyStopping."""
+
+    def memory(self) -> Any: ...
+
+    def bring_back(self, memory: Any, members: Integers) -> None: ...
+
+
 class Snapshot:
     """All members' numbers and counts, as they were when it was taken."""
 
-    def __init__(self, engine: PopulationEngine) -> None:
-        self.engine = engine
+    def __init__(self, engine: PopulationEngine, remembering: Sequence[Remembering]) -> None:
+        self.engine, self.remembering = engine, remembering
         self.blocks: list[Array] = []
         self.counts = engine.counts()
+        self.memories = [each.memory() for each in remembering]
 
     def take(self, members: Integers) -> None:
         """Copies what these members are now."""
@@ -33,6 +42,7 @@ class Snapshot:
             for kept, block in zip(self.blocks, blocks, strict=True):
                 kept[members] = block[members]
         self.counts[members] = self.engine.counts()[members]
+        self.memories = [each.memory() for each in self.remembering]
 
     def adopt(self, other: Snapshot, members: Integers) -> None:
         """Takes these members from another snapshot."""
@@ -41,6 +51,7 @@ class Snapshot:
         for kept, block in zip(self.blocks, other.blocks, strict=True):
             kept[members] = block[members]
         self.counts[members] = other.counts[members]
+        self.memories = other.memories
 
     def put_back(self, members: Integers) -> None:
         """Makes these members what they were."""
@@ -49,6 +60,8 @@ class Snapshot:
         counts = self.engine.counts()
         counts[members] = self.counts[members]
         self.engine.set_counts(counts)
+        for each, memory in zip(self.remembering, self.memories, strict=True):
+            each.bring_back(memory, members)
 
 
 class WayBack:
@@ -59,9 +72,9 @@ class WayBack:
     epoch and the beginning of the fit.
     """
 
-    def __init__(self, engine: PopulationEngine) -> None:
-        self.engine = engine
-        self.start = self.good = self.begun = Snapshot(engine)
+    def __init__(self, engine: PopulationEngine, remembering: Sequence[Remembering]) -> None:
+        self.engine, self.remembering = engine, remembering
+        self.start = self.good = self.begun = Snapshot(engine, remembering)
         self.first = np.full(engine.n, np.nan)      # each member's loss in its first epoch
         self.start.take(np.arange(engine.n))
 
@@ -70,7 +83,7 @@ class WayBack:
         if np.isnan(self.first).all():
             return
         if self.begun is self.start:
-            self.begun = Snapshot(self.engine)
+            self.begun = Snapshot(self.engine, self.remembering)
         self.begun.take(members)
 
     def vouch(self, members: Integers, losses: Array) -> None:
@@ -84,7 +97,7 @@ class WayBack:
             self.good, self.begun = self.begun, self.good
             return
         if self.good is self.start:
-            self.good = Snapshot(self.engine)
+            self.good = Snapshot(self.engine, self.remembering)
             self.good.adopt(self.start, np.arange(self.engine.n))
         self.good.adopt(self.begun, good)
 
@@ -99,6 +112,7 @@ class WayBack:
         worse = members[~(mean_loss(members) <= at_start)]
         self.start.put_back(worse)
 
-    def to_begun(self, members: Integers) -> None:
-        """Puts these members back to the beginning of the epoch under way."""
-        self.begun.put_back(members)
+    def to_good(self, members: Integers) -> None:
+        """Puts these members back to the beginning of the last good epoch."""
+        if len(members):
+            self.good.put_back(members)

@@ -80,7 +80,7 @@ class Training:
     def __init__(self, population: Population, engine: PopulationEngine, plan: Plan) -> None:
         self.population, self.engine, self.plan = population, engine, plan
         self.fit = PopulationFit(population, engine, plan)
-        self.way = WayBack(engine)
+        self.way = WayBack(engine, [plan.optimizers, *([] if plan.stopping is None else [plan.stopping])])
         self.batch = min(plan.batch_size, plan.learned.rows.most)
         self.keys = [self.key(member) for member in range(engine.n)]
         self.together: tuple[list[int], Integers] = ([], np.empty((0, 2), np.intp))
@@ -106,8 +106,12 @@ class Training:
             for callback in self.plan.callbacks:
                 callback.on_fit_begin(self.fit)     # type: ignore[arg-type]
                 begun.callback(callback.on_fit_end, self.fit)     # type: ignore[arg-type]
-            while self.fit.epoch < self.fit.epochs and len(self.fit.members):
-                start = self.epoch(start, deadline)
+            try:
+                while self.fit.epoch < self.fit.epochs and len(self.fit.members):
+                    start = self.epoch(start, deadline)
+            except BaseException:
+                self.way.to_good(np.flatnonzero(~self.engine.all_finite(range(self.engine.n))))
+                raise
         self.warn()
         return self.fit.history
 
@@ -146,14 +150,15 @@ class Training:
             self.together = grouped(members.tolist(), self.keys, size)
         ordered, groups = self.together
         counts = np.array([plan.learned.rows.count(member) for member in ordered])
-        order = None
-        if plan.shuffle == "shared":
-            order = random_order(int(counts[0]), self.population.seeds[0], int(engine.counts()[:, 1].max()))
+        order = self.shared_order() if plan.shuffle == "shared" else None
         rates = plan.optimizers.rates(engine, np.array(ordered), -(-counts // self.batch))
-        self.unfinished = True
         result = engine.train(plan.learned.rows, ordered, groups, self.batch, plan.shuffle == "own", order, rates)
-        self.unfinished = False
         return result[np.argsort(ordered)]
+
+    def shared_order(self) -> Integers:
+        """The order of rows in this epoch where all members take the same."""
+        return random_order(self.plan.learned.rows.count(0), self.population.seeds[0],
+                            int(self.engine.counts()[:, 1].max()))
 
     def mean_losses(self, members: Integers, result: Array) -> Array:
         """The mean training loss of each member."""
@@ -169,10 +174,12 @@ class Training:
     def weight_seen(self, member: int, seen: int) -> float:
         """The weight of the first rows of a member's epoch."""
         _, weights = self.plan.learned.of(member)
-        if weights is None or self.plan.shuffle == "shared":
+        if weights is None:
             return float(seen)
         order = np.arange(len(weights))
-        if self.plan.shuffle == "own":
+        if self.plan.shuffle == "shared":
+            order = self.shared_order()
+        elif self.plan.shuffle == "own":
             order = random_order(len(weights), self.population.seeds[member], int(self.engine.counts()[member, 1]))
         return math.fsum(weights[order[:seen]])
 
@@ -230,4 +237,4 @@ class Training:
             named = ", ".join(map(str, diverged[:MOST_NAMED])) + ", …" * (len(diverged) > MOST_NAMED)
             warnings.warn(f"the loss of {len(diverged)} of {self.engine.n} members stopped being finite (members "
                           f"{named}); they have the parameters of their last good epoch: give them a smaller learning "
-                          "rate", RuntimeWarning, stacklevel=5)
+                          "rate", RuntimeWarning, stacklevel=6)

@@ -15,7 +15,7 @@ from ..core import PopulationRows, random_order
 from ..training.rows import VALIDATION, inputs, targets
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from .._types import Array, FloatArray, Integers
     from ..core import Engine, PopulationEngine
@@ -67,22 +67,36 @@ def all_inputs(engine: Engine, X: Any, n: int) -> FloatArray:
     if len(array) != n:
         raise ValueError(f"X has {len(array)} sets of rows, but there are {n} members: pass (rows, inputs) for all, or "
                          f"({n}, rows, inputs)")
-    return inputs(engine, array.reshape(-1, array.shape[2])).reshape(array.shape)
+    try:
+        return inputs(engine, array.reshape(-1, array.shape[2])).reshape(array.shape)
+    except ValueError:
+        for_members(lambda member: inputs(engine, array[member]), n)
+        raise
 
 
 def all_targets(engine: Engine, y: Any, n: int, X: FloatArray) -> tuple[Array, FloatArray | None, Integers | None]:
     """(y as an array, targets, labels), shared or for each member; one of the last two is None."""
     array = real_array("y", y)
     rows, outputs = X.shape[-2], engine.layer_sizes[-1]
-    shared = (rows,), (rows, outputs)
-    if X.ndim == 2 and (array.shape in shared or array.shape[:2] != (n, rows)):
+    own = array.shape[:2] == (n, rows)
+    if not own or (X.ndim == 2 and array.shape == (rows, outputs)):
         return array, *targets(engine, y, rows)
-    if array.shape[:2] != (n, rows):
-        raise ValueError(f"y has shape {array.shape}, but X has {rows} rows for each of {n} members: pass y of shape "
-                         f"({n}, {rows}) or ({n}, {rows}, {outputs})")
-    values, labels = targets(engine, array.reshape(n * rows, *array.shape[2:]), n * rows)
+    try:
+        values, labels = targets(engine, array.reshape(n * rows, *array.shape[2:]), n * rows)
+    except (TypeError, ValueError):
+        for_members(lambda member: targets(engine, array[member], rows), n)
+        raise
     return (array, None if values is None else values.reshape(n, rows, outputs),
             None if labels is None else labels.reshape(n, rows))
+
+
+def for_members(check: Callable[[int], object], n: int) -> None:
+    """Checks what each member has; the error names the first one for which it fails."""
+    for member in range(n):
+        try:
+            check(member)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"of member {member}, {error}") from None
 
 
 def all_weights(name: str, weights: Any, n: int, rows: int) -> Array | None:
@@ -197,11 +211,19 @@ def sides(population: PopulationEngine, engine: Engine, seeds: Sequence[int], X:
         learned = Side(population, X, y, values, labels, weights, chosen)
     else:
         learned = everything
-    for member in np.flatnonzero(learned.rows.weights_of == 0):
-        raise ValueError(f"sample_weight is zero for every row of member {member}, but at least one must count")
-    if held_out is not None:
-        return learned, everything.with_rows(held_out, everything.weights)
-    return learned, None if validation_data is None else validation_side(population, engine, validation_data)
+    check_counts(learned, "sample_weight")
+    if held_out is None:
+        return learned, None if validation_data is None else validation_side(population, engine, validation_data)
+    # Rows that a member leaves out have weight 0 for it; those of a fraction have the weights that its network has.
+    validated = everything.with_rows(held_out, everything.weights if isinstance(validation_data, str) else weights)
+    check_counts(validated, "validation_data: sample_weight")
+    return learned, validated
+
+
+def check_counts(side: Side, name: str) -> None:
+    """Refuses rows of which none counts."""
+    for member in np.flatnonzero(side.rows.weights_of == 0):
+        raise ValueError(f"{name} is zero for every row of member {member}, but at least one must count")
 
 
 def left_out(word: str, rest: list[Integers] | None) -> list[Integers]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._checks import checked_integer, is_number, number, plain, real_array, shown
+from .._checks import checked_integer, is_number, number, plain, real_array, sequence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,11 +19,7 @@ def one_each(name: str, values: Any, n: int, check: Callable[[str, Any], Any]) -
     values = plain(values)
     if is_number(values):
         return [check(name, values)] * n
-    try:
-        listed = list(values)
-    except TypeError:
-        raise TypeError(f"{name} is {shown(values)}, but must be a number for all members, or {n} numbers, one for "
-                        "each") from None
+    listed = sequence(name, values, f"be a number for all members, or a sequence of {n}, one for each")
     if len(listed) != n:
         raise ValueError(f"{name} holds {len(listed)} values, but there are {n} members: pass a number for all, or one "
                          "for each")

@@ -21,7 +21,7 @@ from .fit import Plan, Training
 from .given import Side, all_inputs, all_targets, all_weights, sides
 from .members import checked_dropout, checked_seeds, grouped
 from .optimizers import checked_optimizers
-from .state import OWN, PopulationState, penalties
+from .state import OWN, PopulationState, at_rest, penalties
 from .stopping import MemberStopping
 
 if TYPE_CHECKING:
@@ -176,8 +176,9 @@ class Population(PopulationState):
         epochs, batch_size, tol, time_budget, progress, threads
             As for `Network.fit`, the same for all. Members are shared among threads.
         optimizer : Optimizer, sequence of n Optimizers, or None
-            One for all, or one for each member, of one class: `[fastnn.Adam(rate) for rate in rates]`. None is that of
-            the last fit, else Adam(). Their state is the population's; what was passed stays as it was.
+            One for all, or one for each member: `[fastnn.Adam(rate) for rate in rates]`, of one class, and all with
+            momentum and clipping or none. None is that of the last fit, else Adam(). Their state is the population's;
+            what was passed stays as it was. Constants that are set between fits count from the next one on.
         shuffle : "own", "shared" or False
             Whether each member takes its rows in a random order of its own, as its network alone does; or all take the
             same batches, which is faster; or rows come as they stand.
@@ -206,6 +207,9 @@ class Population(PopulationState):
             For arguments that do not fit, before anything changes; the sentence names the member.
         KeyboardInterrupt
             On Ctrl-C: each member's parameters are those of a completed step.
+        RuntimeError
+            When another thread is training this population, or a callback of this fit would. (Predictions may be asked
+            for meanwhile. Copies and saves wait until no step is under way.)
         """
         engine = self.engine
         settings = checked_settings(
@@ -232,7 +236,11 @@ class Population(PopulationState):
         plan = Plan(learned, validated, optimizers, settings.epochs, settings.batch_size or 32, shuffle,
                     self._functions(metrics), settings.tol, stopping, settings.time_budget,
                     tuple(callback for callback in settings.callbacks if callback is not settings.early_stopping))
-        return self._train(plan, settings.threads)
+        engine.model.acquire()
+        try:
+            return self._train(plan, settings.threads)
+        finally:
+            engine.model.release()
 
     def _functions(self, metrics: Metrics) -> dict[str, Any]:
         """{name: function} of metrics."""
@@ -243,8 +251,11 @@ class Population(PopulationState):
     def _train(self, plan: Plan, threads: int | None) -> PopulationHistory:
         """Runs a fit. An error before the first step leaves everything as it was."""
         engine = self.engine
+        if self._training:
+            raise RuntimeError("a callback cannot train the population whose fit called it; train a copy of it: "
+                               "copy.copy(population)")
         before = self.optimizers, self.stopping, engine.states, engine.counts()
-        engine.most_threads = threads or 0
+        engine.most_threads, self._training = threads or 0, True
         try:
             plan.optimizers.prepare(engine, plan.optimizers is not self.optimizers)
             for member in range(self.n):
@@ -260,7 +271,7 @@ class Population(PopulationState):
                     self.optimizers.prepare(engine, False)
             raise
         finally:
-            engine.most_threads = 0
+            engine.most_threads, self._training = 0, False
 
     @explains
     def predict(self, X: ArrayLike) -> FloatArray:
@@ -348,7 +359,8 @@ class Population(PopulationState):
 
     def __reduce__(self) -> tuple[Any, ...]:
         others = {name: value for name, value in vars(self).items() if name not in OWN}
-        return file.rebuilt, (type(self), *file.parts(self)), others or None
+        with at_rest(self):
+            return file.rebuilt, (type(self), *file.parts(self)), others or None
 
     @explains
     def save(self, path: Path) -> None:

@@ -6,6 +6,7 @@ set these data.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from ..training.trainable import checked_arguments
 from .members import grouped, one_each
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from .._types import Array, ArrayLike, EarlyStopping, FloatArray, Integers
     from ..optimizers import Optimizer
@@ -29,7 +30,19 @@ if TYPE_CHECKING:
 
 
 # Attributes that `build` and a file give; whatever else an instance has belongs to a subclass or a user.
-OWN = ("engine", "new_engine", "initializer", "seeds", "optimizers", "stopping", "all_groups", "_l1", "_l2")
+OWN = ("engine", "new_engine", "initializer", "seeds", "optimizers", "stopping", "all_groups", "_l1", "_l2",
+       "_training")
+
+
+@contextmanager
+def at_rest(population: PopulationState) -> Iterator[None]:
+    """Within it no other thread does training steps, so what is copied belongs to one step."""
+    model = population.engine.model
+    model.lock(False)
+    try:
+        yield
+    finally:
+        model.unlock()
 
 
 class PopulationState:
@@ -57,8 +70,15 @@ class PopulationState:
         self.engine = PopulationEngine(new_engine, len(seeds), seeds, np.hstack([dropout, np.zeros((len(seeds), 1))]))
         self.seeds, self.initializer = tuple(seeds), settings["initializer"]
         self.optimizers = self.stopping = None
+        self._training = False
         self.all_groups = grouped(range(len(seeds)), [0] * len(seeds), self.engine.lanes)[1]
         self._l1, self._l2 = l1, l2
+
+    def __getattr__(self, name: str) -> Any:
+        if name in OWN:
+            raise RuntimeError(f"this {type(self).__name__} has no members yet; call super().__init__(layer_sizes, n, "
+                               "…) in its __init__ first")
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __len__(self) -> int:
         return self.engine.n

@@ -12,12 +12,12 @@ from ..training.metrics import mode_of
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from .._types import Array, Integers
+    from .._types import Array, FloatArray, Integers
     from ..core import PopulationEngine
 
 
 class MemberStopping:
-    """What an EarlyStopping remembers of every member: arrays (n,), and the best parameters (n, n_parameters).
+    """What an EarlyStopping remembers of every member: arrays (n,), and a list of their best parameters, or None.
 
     `settings` is the user's EarlyStopping, of which only the arguments count.
     """
@@ -28,7 +28,7 @@ class MemberStopping:
         self.best = np.full(engine.n, np.nan)
         self.best_epoch = np.zeros(engine.n, np.int64)
         self.waited = np.zeros(engine.n, np.int64)
-        self.best_parameters = engine.block()
+        self.best_parameters: list[FloatArray | None] = [None] * engine.n
 
     def watch(self, recorded: Collection[str]) -> str:
         """Prepares for a fit that records these; returns what it watches."""
@@ -43,6 +43,7 @@ class MemberStopping:
         if self.best_of not in (None, f"{mode} {name}"):        # numbers of two kinds are not compared
             self.best[:] = np.nan
             self.waited[:] = self.best_epoch[:] = 0
+            self.best_parameters = [None] * self.engine.n
         self.best_of = f"{mode} {name}"
         self.sign = 1 if mode == "min" else -1
         self.same = np.ones(self.engine.n, bool)                # whether every value of this fit equals `best`
@@ -59,16 +60,28 @@ class MemberStopping:
         improved, others = members[better], members[~better]
         self.best[improved], self.waited[improved] = values[better], 0
         self.best_epoch[improved] = self.engine.counts()[improved, 1]
-        self.best_parameters[improved] = self.engine.parameters[improved]
+        for member in improved.tolist():
+            self.best_parameters[member] = self.engine.parameters[member].copy()
         self.waited[others] += 1
         stopped = others[self.waited[others] >= self.settings.patience]
         if self.settings.restore_best:
-            self.restore(stopped[~np.isnan(self.best[stopped]) & ~self.same[stopped]])
+            for member in stopped[~self.same[stopped]].tolist():
+                best_parameters = self.best_parameters[member]
+                if best_parameters is not None:
+                    self.engine.parameters[member] = best_parameters
         return stopped
 
-    def restore(self, members: Integers) -> None:
-        """Gives these members the parameters of their best epoch."""
-        self.engine.parameters[members] = self.best_parameters[members]
+    def memory(self) -> tuple[Array, Array, Array, list[FloatArray | None]]:
+        """What a fit changes."""
+        return self.best.copy(), self.best_epoch.copy(), self.waited.copy(), self.best_parameters.copy()
+
+    def bring_back(self, memory: tuple[Array, Array, Array, list[FloatArray | None]], members: Integers) -> None:
+        """Makes what it remembers of these members what it was."""
+        best, best_epoch, waited, best_parameters = memory
+        self.best[members], self.best_epoch[members] = best[members], best_epoch[members]
+        self.waited[members] = waited[members]
+        for member in members.tolist():
+            self.best_parameters[member] = best_parameters[member]
 
     def of(self, member: int) -> EarlyStopping:
         """What a network's EarlyStopping would be, but for the best parameters."""
