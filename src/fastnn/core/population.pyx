@@ -358,7 +358,9 @@ cdef class PopulationEngine:
         crowd.memory_size = (self.model.table.crowd_bytes(crowd) + ROW_BYTES - 1) // ROW_BYTES * ROW_BYTES
         crowd.memory = memory.reserve(crowd.memory_size * threads)
         groups_a_visit = n_groups
-        if deadline == INFINITY:       # else all members do as many rows before the time is up
+        if self.model.python_loss:          # after its error no other member trains
+            groups_a_visit = 1
+        elif deadline == INFINITY:       # else all members do as many rows before the time is up
             groups_a_visit = max(<Py_ssize_t> threads, <Py_ssize_t> (
                 OPERATIONS_PER_VISIT * <double> threads / (group_operations * rows + 10_000)))
         rows_a_visit = batch * (1 + <Py_ssize_t> (OPERATIONS_PER_VISIT * <double> threads / (

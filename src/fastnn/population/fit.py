@@ -14,6 +14,7 @@ import numpy as np
 from ..core import random_order
 from ..training.divergence import DivergenceError
 from ..training.metrics import measured
+from ..training.validation import says_nothing
 from .divergence import WayBack
 from .history import PopulationHistory, record_all
 from .members import grouped
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from .optimizers import MemberOptimizers
     from .stopping import MemberStopping
 
-MOST_NAMED = 5          # members that diverged, in the warning
+MOST_NAMED = 5          # members in a warning
 
 
 @dataclass
@@ -84,7 +85,7 @@ class Training:
         self.batch = min(plan.batch_size, plan.learned.rows.most)
         self.keys = [self.key(member) for member in range(engine.n)]
         self.together: tuple[list[int], Integers] = ([], np.empty((0, 2), np.intp))
-        self.watched = None if plan.stopping is None else plan.stopping.watch(self.recorded())
+        self.watched = self.watch()
         self.error: DivergenceError | None = None
 
     def key(self, member: int) -> tuple[Any, ...]:
@@ -92,6 +93,19 @@ class Training:
         optimizer = self.plan.optimizers.own[member]
         return (-self.plan.learned.rows.count(member), self.population.l1[member] > 0, self.population.l2[member] > 0,
                 getattr(optimizer, "weight_decay", 0) > 0, *(self.engine.dropout[member] > 0).tolist())
+
+    def watch(self) -> str | None:
+        """The name of what the EarlyStopping watches, if there is one."""
+        if self.plan.stopping is None:
+            return None
+        name = self.plan.stopping.watch(self.recorded())
+        function = self.plan.metrics.get(name.removeprefix("validation_"))
+        side = self.plan.learned if self.plan.validated is None else self.plan.validated
+        for member in range(self.engine.n if function is not None else 0):
+            if function is not None and (reason := says_nothing(function, *side.of(member))):
+                raise ValueError(f"monitor is {name!r}, which says nothing here of member {member}: {reason}; pass more "
+                                 "rows, or monitor the loss")
+        return name
 
     def recorded(self) -> list[str]:
         """The names of what an EarlyStopping can watch."""
@@ -234,7 +248,19 @@ class Training:
         if self.error is not None and len(diverged) == self.engine.n:
             raise self.error
         if diverged:
-            named = ", ".join(map(str, diverged[:MOST_NAMED])) + ", …" * (len(diverged) > MOST_NAMED)
-            warnings.warn(f"the loss of {len(diverged)} of {self.engine.n} members stopped being finite (members "
-                          f"{named}); they have the parameters of their last good epoch: give them a smaller learning "
-                          "rate", RuntimeWarning, stacklevel=6)
+            warnings.warn(f"the loss of {named(diverged)} of {self.engine.n} stopped being finite; they have the "
+                          "parameters of their last good epoch: give them a smaller learning rate", RuntimeWarning,
+                          stacklevel=6)
+        if self.plan.stopping is None or not self.fit.epoch:
+            return
+        never = np.setdiff1d(np.flatnonzero(np.isnan(self.plan.stopping.best)), diverged)
+        if len(never):
+            warnings.warn(f"EarlyStopping watched {self.watched!r}, which was not finite after any epoch of "
+                          f"{named(never.tolist())}, so there is no best one: the parameters are the latest; pass other "
+                          "rows, or monitor something else", RuntimeWarning, stacklevel=6)
+
+
+def named(members: list[int]) -> str:
+    """How many members, and the first of them."""
+    some = ", ".join(map(str, members[:MOST_NAMED])) + ", …" * (len(members) > MOST_NAMED)
+    return f"{len(members)} member{'s' * (len(members) != 1)} ({some})"

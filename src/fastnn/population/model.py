@@ -230,7 +230,7 @@ class Population(PopulationState):
                              "training")
         stopping = None
         if settings.early_stopping is not None:
-            stopping = self.stopping
+            stopping = self.stopping or self._watched
             if stopping is None or stopping.settings is not settings.early_stopping:
                 stopping = MemberStopping(settings.early_stopping, engine)
         plan = Plan(learned, validated, optimizers, settings.epochs, settings.batch_size or 32, shuffle,
@@ -260,7 +260,8 @@ class Population(PopulationState):
             plan.optimizers.prepare(engine, plan.optimizers is not self.optimizers)
             for member in range(self.n):
                 engine.set_penalties(member, self._l1[member], self._l2[member])
-            self.optimizers, self.stopping = plan.optimizers, plan.stopping or self.stopping
+            self.optimizers, self.stopping = plan.optimizers, plan.stopping
+            self._watched = plan.stopping or self._watched
             return Training(self, engine, plan).run()
         except BaseException:
             if np.array_equal(engine.counts()[:, :2], before[3][:, :2]):

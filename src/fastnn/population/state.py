@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 # Attributes that `build` and a file give; whatever else an instance has belongs to a subclass or a user.
 OWN = ("engine", "new_engine", "initializer", "seeds", "optimizers", "stopping", "all_groups", "_l1", "_l2",
-       "_training")
+       "_training", "_watched")
 
 
 @contextmanager
@@ -54,6 +54,7 @@ class PopulationState:
     seeds: tuple[int, ...]
     optimizers: MemberOptimizers | None         # of the last fit
     stopping: MemberStopping | None
+    _watched: MemberStopping | None             # the last that was not None: a later fit may pass it again
     all_groups: Integers                        # of all members, for what changes none
 
     def build(self, settings: dict[str, Any], seeds: Sequence[int], dropout: Array, l1: Array, l2: Array) -> None:
@@ -70,7 +71,7 @@ class PopulationState:
         self.engine = PopulationEngine(new_engine, len(seeds), seeds, np.hstack([dropout, np.zeros((len(seeds), 1))]))
         self.seeds, self.initializer = tuple(seeds), settings["initializer"]
         self.optimizers = self.stopping = None
-        self._training = False
+        self._training, self._watched = False, None
         self.all_groups = grouped(range(len(seeds)), [0] * len(seeds), self.engine.lanes)[1]
         self._l1, self._l2 = l1, l2
 

@@ -16,7 +16,7 @@ from .rows import as_rows, inputs, tells_classes
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .._types import FloatArray, MetricFunction, Metrics, Network, Ranks, Validation
+    from .._types import Array, FloatArray, MetricFunction, Metrics, Network, Ranks, Validation, Weights
     from ..core import Engine
 
 
@@ -65,10 +65,7 @@ class Scored:
 
     def says_nothing(self) -> str:
         """Why the metric cannot tell one network from another on these rows; nothing if it can."""
-        y = self.y if self.weights is None else self.y[self.weights > 0]
-        if self.function is not r2 or varying(y.reshape(len(y), -1)).any():
-            return ""
-        return f"y is the same in each of its rows, of which there are {len(y)}, and r2 measures how y varies"
+        return says_nothing(self.function, self.y, self.weights)
 
     def __call__(self) -> float:
         about = f"the metric {self.name}"
@@ -76,3 +73,11 @@ class Scored:
         value = measured(self.name, self.function, self.y, outputs, self.weights)
         first: float = self.ranks.gathered(about, value)[0]      # what stops a fit must stop it on every rank
         return first
+
+
+def says_nothing(function: MetricFunction, y: Array, weights: Weights) -> str:
+    """Why a metric cannot tell one network from another on these rows; nothing if it can."""
+    y = y if weights is None else y[weights > 0]
+    if function is not r2 or varying(y.reshape(len(y), -1)).any():
+        return ""
+    return f"y is the same in each of its rows, of which there are {len(y)}, and r2 measures how y varies"
