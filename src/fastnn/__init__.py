@@ -24,6 +24,7 @@ from .training.levenberg_marquardt import LevenbergMarquardt
 
 if TYPE_CHECKING:
     from . import diagnostics, distributed, interchange, plot
+    from .population.history import PopulationHistory
     from .population.model import Population
     from .tables.model import TableClassifier, TableRegressor
 
@@ -44,6 +45,7 @@ __all__ = [
     "LevenbergMarquardt",
     "Network",
     "Population",
+    "PopulationHistory",
     "RMSprop",
     "Rprop",
     "TableClassifier",
@@ -82,6 +84,9 @@ def __getattr__(name: str) -> Any:
         case "Population":
             import fastnn.population.model
             return fastnn.population.model.Population
+        case "PopulationHistory":
+            import fastnn.population.history
+            return fastnn.population.history.PopulationHistory
         case "TableClassifier" | "TableRegressor":
             import fastnn.tables.model
             return getattr(fastnn.tables.model, name)

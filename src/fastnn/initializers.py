@@ -43,6 +43,20 @@ def draw(weights: Array, name: str, seed: int, layer: int) -> None:
             piece[...] = spread(shape, deviation, bits).reshape(piece.shape)
 
 
+def draw_each(weights: Array, name: str, seeds: Sequence[int], layer: int) -> None:
+    """`draw` for weights (n, n_in, n_out) of n networks, of which each has its seed; small ones are drawn together."""
+    scheme, shape = name.split("_")
+    n, n_in, n_out = weights.shape
+    if n_in * n_out > PIECE:
+        for own, seed in zip(weights, seeds, strict=True):
+            draw(own, name, seed, layer)
+        return
+    deviation, together = np.sqrt(VARIANCES[scheme](n_in, n_out)), PIECE // (n_in * n_out)
+    for first in range(0, n, together):
+        bits = np.concatenate([random_bits(seed, layer, 0, n_in * n_out) for seed in seeds[first:first + together]])
+        weights[first:first + together] = spread(shape, deviation, bits).reshape(-1, n_in, n_out)
+
+
 def spread(shape: str, deviation: float, bits: Array) -> Array:
     """Random numbers (n,) in float64 of mean 0 and this deviation, each made of 64 bits."""
     uniform = ((bits >> np.uint64(12)) + 0.5) * 2.0**-52            # inside 0 … 1

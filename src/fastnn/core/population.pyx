@@ -88,12 +88,21 @@ cdef class PopulationRows:
         """How many rows a member has."""
         return self.data[member].rows
 
+    def counts(self):
+        """intp (n,): how many rows each member has."""
+        cdef Py_ssize_t i
+        result = np.empty(len(self.weights_of), np.intp)
+        cdef Py_ssize_t *values = <Py_ssize_t *> pointer(result)
+        for i in range(len(self.weights_of)):
+            values[i] = self.data[i].rows
+        return result
+
 
 cdef class CrowdMemory:
     """What workers need for their share of a Crowd: for lanes, or with a batch, for one member at a time of each."""
 
     cdef void *memory
-    cdef Py_ssize_t size
+    cdef Py_ssize_t size, batch
     cdef int threads
     cdef list workspaces, blocks
     cdef Plan *plans
@@ -102,7 +111,7 @@ cdef class CrowdMemory:
 
     def __cinit__(self, PopulationEngine engine, int threads, Py_ssize_t batch):
         cdef int worker
-        self.threads = threads
+        self.threads, self.batch = threads, batch
         self.plans = <Plan *> calloc(threads, sizeof(Plan))
         self.states = <void **> calloc(2 * threads, sizeof(void *))
         self.passed = <void **> calloc(threads * engine.model.n_layers, sizeof(void *))
@@ -139,6 +148,10 @@ cdef class CrowdMemory:
             self.states[2 * worker + index] = pointer(self.blocks[len(self.blocks) - 1])
         return 0
 
+    cdef bint suits(self, PopulationEngine engine, Py_ssize_t batch) noexcept:
+        """Whether it is enough for batches of so many rows, and for the optimizers' state."""
+        return self.batch >= batch and (batch == 0 or len(self.blocks) == self.threads * len(engine.states))
+
     cdef int check(self) except -1:
         """Raises what a Python loss raised."""
         cdef Workspace workspace
@@ -172,7 +185,7 @@ cdef class PopulationEngine:
     cdef readonly tuple states              # the optimizer's blocks, each (n, n_parameters)
     cdef readonly object dropout            # float64 (n, n_layers), the output's 0
     cdef Member *members
-    cdef Pool lane_memory                   # a CrowdMemory: the last call's
+    cdef Pool lane_memory, member_memory    # a CrowdMemory each: the last call's
     cdef public int most_threads            # that share work; 0 is what set_num_threads allows
     cdef public double deadline             # in seconds of time.perf_counter
 
@@ -180,7 +193,7 @@ cdef class PopulationEngine:
         cdef Py_ssize_t i
         self.new_model, self.model, self.n, self.dropout = new_model, new_model(), n, dropout
         self.deadline = INFINITY
-        self.lane_memory = Pool()
+        self.lane_memory, self.member_memory = Pool(), Pool()
         self.n_parameters = sum((n_in + 1) * n_out for n_in, n_out in zip(
             self.model.layer_sizes, self.model.layer_sizes[1:]))
         self.parameters = self.block()
@@ -242,9 +255,14 @@ cdef class PopulationEngine:
         """A member's learning rate."""
         self.members[member].update.learning_rate = rate
 
-    def rate(self, Py_ssize_t member):
-        """The learning rate of a member's last step."""
-        return self.members[member].update.learning_rate
+    def rates(self):
+        """float64 (n,): the learning rate of each member's last step."""
+        cdef Py_ssize_t i
+        result = np.empty(self.n)
+        cdef double *values = <double *> pointer(result)
+        for i in range(self.n):
+            values[i] = self.members[i].update.learning_rate
+        return result
 
     def counts(self):
         """int64 (n, 3): of each member the steps and epochs since it was built, and the steps of its optimizer."""
@@ -306,6 +324,7 @@ cdef class PopulationEngine:
         cdef Member *chosen = <Member *> malloc(max(count, 1) * sizeof(Member))
         cdef Crowd crowd
         result = np.zeros((count, 4))
+        cdef double *told = <double *> pointer(result)
         if chosen == NULL:
             raise MemoryError(f"no memory for {count} networks")
         memset(&crowd, 0, sizeof(crowd))
@@ -331,8 +350,9 @@ cdef class PopulationEngine:
                                self.deadline, True)
             finally:
                 for i in range(count):
-                    result[i] = (chosen[i].total, chosen[i].seen,
-                                 chosen[i].step - self.members[<Py_ssize_t> members[i]].step, chosen[i].failed)
+                    told[4*i], told[4*i + 1] = chosen[i].total, chosen[i].seen
+                    told[4*i + 2] = chosen[i].step - self.members[<Py_ssize_t> members[i]].step
+                    told[4*i + 3] = chosen[i].failed
                     chosen[i].update.rates = NULL
                     self.members[<Py_ssize_t> members[i]].update = chosen[i].update
                     self.members[<Py_ssize_t> members[i]].step = chosen[i].step
@@ -350,8 +370,9 @@ cdef class PopulationEngine:
         cdef int threads = threads_for(group_operations * rows * n_groups, self.most_threads)
         cdef CrowdMemory memory
         threads = 1 if self.model.python_loss else max(1, min(threads, <int> min(n_groups, 1 << 20)))
-        memory = self.lane_memory.take() if lanes else None
-        if memory is None or memory.threads < threads:
+        memory = (self.lane_memory if lanes else self.member_memory).take()
+        if memory is None or memory.threads < threads or not memory.suits(self, 0 if lanes else min(batch, rows)):
+            memory = None           # its memory first
             memory = CrowdMemory(self, threads, 0 if lanes else min(batch, rows))
         crowd.plans, crowd.states, crowd.passed = memory.plans, memory.states, memory.passed
         crowd.in_lanes, crowd.most_rows = lanes, rows
@@ -378,8 +399,7 @@ cdef class PopulationEngine:
                 PyErr_CheckSignals()
                 if deadline < INFINITY and perf_counter() >= deadline:
                     break
-        if lanes:
-            self.lane_memory.give(memory)
+        (self.lane_memory if lanes else self.member_memory).give(memory)
         return 0
 
     cdef int run_steps(self, Job *job, int threads) except -1:

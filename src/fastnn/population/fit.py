@@ -83,15 +83,17 @@ class Training:
         self.fit = PopulationFit(population, engine, plan)
         self.way = WayBack(engine, [plan.optimizers, *([] if plan.stopping is None else [plan.stopping])])
         self.batch = min(plan.batch_size, plan.learned.rows.most)
+        self.counts = plan.learned.rows.counts()
         self.keys = [self.key(member) for member in range(engine.n)]
         self.together: tuple[list[int], Integers] = ([], np.empty((0, 2), np.intp))
+        self.places = np.empty(0, np.intp)              # where each training member is among these
         self.watched = self.watch()
         self.error: DivergenceError | None = None
 
     def key(self, member: int) -> tuple[Any, ...]:
         """What members that go through the layers together must agree in: where one has no penalty, none has."""
         optimizer = self.plan.optimizers.own[member]
-        return (-self.plan.learned.rows.count(member), self.population.l1[member] > 0, self.population.l2[member] > 0,
+        return (-int(self.counts[member]), self.population.l1[member] > 0, self.population.l2[member] > 0,
                 getattr(optimizer, "weight_decay", 0) > 0, *(self.engine.dropout[member] > 0).tolist())
 
     def watch(self) -> str | None:
@@ -103,8 +105,8 @@ class Training:
         side = self.plan.learned if self.plan.validated is None else self.plan.validated
         for member in range(self.engine.n if function is not None else 0):
             if function is not None and (reason := says_nothing(function, *side.of(member))):
-                raise ValueError(f"monitor is {name!r}, which says nothing here of member {member}: {reason}; pass more "
-                                 "rows, or monitor the loss")
+                raise ValueError(f"monitor is {name!r}, which says nothing here of member {member}: {reason}; pass "
+                                 "more rows, or monitor the loss")
         return name
 
     def recorded(self) -> list[str]:
@@ -144,7 +146,7 @@ class Training:
         self.way.vouch(members, losses)
         fit.members, fit.epoch = members, fit.epoch + 1
         values = {"loss": losses, **self.validate(members)}
-        values["learning_rate"] = np.array([self.engine.rate(int(member)) for member in members])
+        values["learning_rate"] = self.engine.rates()[members]
         now = perf_counter()
         record_all(fit.history, members.tolist(), values, now - start)
         observed = values.get("validation_loss", losses)
@@ -159,31 +161,30 @@ class Training:
     def steps(self, members: Integers) -> Array:
         """An epoch's steps, as `PopulationEngine.train` tells of them, in the order of the members."""
         engine, plan = self.engine, self.plan
-        if sorted(self.together[0]) != members.tolist():
+        if len(self.places) != len(members):            # members stop, and never come back
             size = engine.lanes if engine.fits_lanes(self.batch) else 1
             self.together = grouped(members.tolist(), self.keys, size)
+            self.places = np.argsort(self.together[0])
         ordered, groups = self.together
-        counts = np.array([plan.learned.rows.count(member) for member in ordered])
         order = self.shared_order() if plan.shuffle == "shared" else None
-        rates = plan.optimizers.rates(engine, np.array(ordered), -(-counts // self.batch))
+        rates = plan.optimizers.rates(engine, np.array(ordered), -(-self.counts[ordered] // self.batch))
         result = engine.train(plan.learned.rows, ordered, groups, self.batch, plan.shuffle == "own", order, rates)
-        return result[np.argsort(ordered)]
+        return result[self.places]
 
     def shared_order(self) -> Integers:
         """The order of rows in this epoch where all members take the same."""
-        return random_order(self.plan.learned.rows.count(0), self.population.seeds[0],
+        return random_order(int(self.counts[0]), self.population.seeds[0],
                             int(self.engine.counts()[:, 1].max()))
 
     def mean_losses(self, members: Integers, result: Array) -> Array:
         """The mean training loss of each member."""
-        side = self.plan.learned
-        weights = side.rows.weights_of[members].copy()
-        for place, member in enumerate(members):
-            if result[place, 1] < side.rows.count(member):      # the time was up, or the loss is not finite
-                weights[place] = self.weight_seen(int(member), int(result[place, 1]))
+        weights = self.plan.learned.rows.weights_of[members]
+        # The time was up, or the loss is not finite.
+        for place in np.flatnonzero(result[:, 1] < self.counts[members]).tolist():
+            weights[place] = self.weight_seen(int(members[place]), int(result[place, 1]))
         with np.errstate(invalid="ignore", divide="ignore"):
-            return np.array([total / self.engine.model.divisor(weight) if weight else math.nan
-                             for total, weight in zip(result[:, 0], weights, strict=True)])
+            losses: Array = result[:, 0] / (weights * self.engine.model.divisor(1.0))
+        return losses
 
     def weight_seen(self, member: int, seen: int) -> float:
         """The weight of the first rows of a member's epoch."""
@@ -232,7 +233,7 @@ class Training:
     def go_back(self, members: Integers, result: Array) -> None:
         """Puts members back whose loss is not finite any more. They train no further."""
         epoch = int(self.engine.counts()[members[0], 1]) + 1
-        rate = self.engine.rate(int(members[0]))
+        rate = float(self.engine.rates()[members[0]])
         self.way.to_better(members, lambda some: self.population.mean_losses(self.plan.learned, some))
         counts = self.engine.counts()[:, 1]
         began = self.way.start.counts[:, 1]
@@ -248,19 +249,19 @@ class Training:
         if self.error is not None and len(diverged) == self.engine.n:
             raise self.error
         if diverged:
-            warnings.warn(f"the loss of {named(diverged)} of {self.engine.n} stopped being finite; they have the "
-                          "parameters of their last good epoch: give them a smaller learning rate", RuntimeWarning,
-                          stacklevel=6)
+            warnings.warn(f"the loss of {len(diverged)} of {self.engine.n} members stopped being finite "
+                          f"({named(diverged)}); they have the parameters of their last good epoch: give them a "
+                          "smaller learning rate", RuntimeWarning, stacklevel=6)
         if self.plan.stopping is None or not self.fit.epoch:
             return
         never = np.setdiff1d(np.flatnonzero(np.isnan(self.plan.stopping.best)), diverged)
         if len(never):
-            warnings.warn(f"EarlyStopping watched {self.watched!r}, which was not finite after any epoch of "
-                          f"{named(never.tolist())}, so there is no best one: the parameters are the latest; pass other "
-                          "rows, or monitor something else", RuntimeWarning, stacklevel=6)
+            warnings.warn(f"EarlyStopping watched {self.watched!r}, which was not finite after any epoch "
+                          f"({named(never.tolist())}), so there is no best one: the parameters are the latest; pass "
+                          "other rows, or monitor something else", RuntimeWarning, stacklevel=6)
 
 
 def named(members: list[int]) -> str:
-    """How many members, and the first of them."""
-    some = ", ".join(map(str, members[:MOST_NAMED])) + ", …" * (len(members) > MOST_NAMED)
-    return f"{len(members)} member{'s' * (len(members) != 1)} ({some})"
+    """The first of some members."""
+    return f"member{'s' * (len(members) != 1)} " + ", ".join(map(str, members[:MOST_NAMED])) + (
+        ", …" * (len(members) > MOST_NAMED))

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from .._types import Array, FloatArray, Integers
     from ..core import Engine, PopulationEngine
 
+    Rest = Callable[[], list[Integers]]     # the numbers of the rows that each member leaves out
+
 FOLDS = 2**64 - 2           # stands for an epoch: its order of rows deals them out, and no epoch has that number
 
 
@@ -112,9 +114,9 @@ def all_weights(name: str, weights: Any, n: int, rows: int) -> Array | None:
     return np.array([checked_weights(f"{name} of member {member}", own, rows) for member, own in enumerate(array)])
 
 
-def learned_rows(rows: Any, n: int, count: int) -> tuple[list[Integers] | None, Array | None, list[Integers] | None]:
-    """(numbers of the rows that each member learns from, weights (n, count), numbers of those it leaves out): what is
-    not said is None."""
+def learned_rows(rows: Any, n: int, count: int) -> tuple[list[Integers] | None, Array | None, Rest | None]:
+    """(numbers of the rows that each member learns from, weights (n, count), function that gives the numbers of those
+    that it leaves out): what is not said is None."""
     if rows is None:
         return None, None, None
     if is_whole(rows):
@@ -125,7 +127,7 @@ def learned_rows(rows: Any, n: int, count: int) -> tuple[list[Integers] | None, 
     if array is not None and array.shape == (n, count) and array.dtype.kind == "f":
         weights = all_weights("rows", array, n, count)
         assert weights is not None
-        return None, weights, [np.flatnonzero(own == 0) for own in weights]
+        return None, weights, lambda: [np.flatnonzero(own == 0) for own in weights]
     listed = sequence("rows", rows, f"be {n} arrays of numbers of rows, one for each member")
     if len(listed) != n:
         raise ValueError(f"rows holds {len(listed)} entries, but there are {n} members, and {count} rows in X: pass "
@@ -133,10 +135,17 @@ def learned_rows(rows: Any, n: int, count: int) -> tuple[list[Integers] | None, 
                          "fold of each row")
     pairs = [own if is_pair(own) else (own, None) for own in listed]
     chosen = [row_numbers(f"rows of member {member}", own, count) for member, (own, _) in enumerate(pairs)]
-    rest = [np.setdiff1d(np.arange(count), own) if other is None
-            else row_numbers(f"rows that member {member} leaves out", other, count)
-            for member, (own, (_, other)) in enumerate(zip(chosen, pairs, strict=True))]
-    return chosen, None, rest
+    others = [None if other is None else row_numbers(f"rows that member {member} leaves out", other, count)
+              for member, (_, other) in enumerate(pairs)]
+    return chosen, None, lambda: [others_than(own, count) if other is None else other
+                                  for own, other in zip(chosen, others, strict=True)]
+
+
+def others_than(numbers: Integers, count: int) -> Integers:
+    """The numbers of all other rows."""
+    left = np.ones(count, bool)
+    left[numbers] = False
+    return np.flatnonzero(left)
 
 
 def rectangular(rows: Any) -> Array | None:
@@ -179,7 +188,7 @@ def dealt(folds: int, count: int) -> Integers:
     return numbers
 
 
-def by_folds(fold_of: Integers, n: int) -> tuple[list[Integers], None, list[Integers]]:
+def by_folds(fold_of: Integers, n: int) -> tuple[list[Integers], None, Rest]:
     """Member i learns from all rows but those of fold i; after the last fold the first one comes again."""
     folds = np.unique(fold_of)
     if len(folds) < 2:
@@ -188,7 +197,7 @@ def by_folds(fold_of: Integers, n: int) -> tuple[list[Integers], None, list[Inte
     out = [np.flatnonzero(fold_of == fold) for fold in folds]
     others = [np.flatnonzero(fold_of != fold) for fold in folds]
     places = [member % len(folds) for member in range(n)]
-    return [others[place] for place in places], None, [out[place] for place in places]
+    return [others[place] for place in places], None, lambda: [out[place] for place in places]
 
 
 def sides(population: PopulationEngine, engine: Engine, seeds: Sequence[int], X: Any, y: Any, rows: Any,
@@ -226,7 +235,7 @@ def check_counts(side: Side, name: str) -> None:
         raise ValueError(f"{name} is zero for every row of member {member}, but at least one must count")
 
 
-def left_out(word: str, rest: list[Integers] | None) -> list[Integers]:
+def left_out(word: str, rest: Rest | None) -> list[Integers]:
     """The rows that each member leaves out."""
     if word != "rest":
         raise ValueError(f"validation_data is {word!r}, but must be 'rest' (the rows that a member leaves out), "
@@ -234,10 +243,11 @@ def left_out(word: str, rest: list[Integers] | None) -> list[Integers]:
     if rest is None:
         raise ValueError("validation_data is 'rest', but every member learns from all rows: pass rows=, such as a "
                          "number of folds")
-    for member, own in enumerate(rest):
+    numbers = rest()
+    for member, own in enumerate(numbers):
         if not len(own):
             raise ValueError(f"validation_data is 'rest', but member {member} leaves no row out")
-    return rest
+    return numbers
 
 
 def divided(fraction: Any, chosen: list[Integers] | None, n: int, count: int,

@@ -89,6 +89,17 @@ class PopulationHistory:
                                                names=["member", "epoch"])
         return pandas.DataFrame({name: getattr(self, name).T.ravel() for name in self._rows}, index=index)
 
+    def latest(self, name: str = "validation_loss") -> Array:
+        """(n,): each member's value after its last epoch that was kept, also where it stopped early; NaN without one.
+
+        >>> import numpy as np, fastnn
+        >>> x = np.linspace(-1, 1, 20)[:, None]
+        >>> history = fastnn.Population([1, 1], 3).fit(x, 3 * x, epochs=5, optimizer=fastnn.Adam(0.1))
+        >>> np.array_equal(history.latest("loss"), history.loss[-1])
+        True
+        """
+        return self._latest(list(getattr(self, name)))
+
     def last(self) -> dict[str, float]:
         """{name: the mean over members of its latest values}"""
         return {name: float(np.nanmean(rows[-1])) for name, rows in self._rows.items()
@@ -101,6 +112,8 @@ class PopulationHistory:
         for name, rows in self._rows.items():
             if rows and name != "learning_rate":
                 first, last = np.array(rows[0]), self._latest(rows)
+                if np.isnan(last).all():
+                    continue
                 lines.append(f"  {name}: median {np.median(first):.4g} at first, {np.nanmedian(last):.4g} at last; "
                              f"best {np.nanmin(last):.4g}, worst {np.nanmax(last):.4g}")
         for reason in sorted({reason for reason in self.stopped_by if reason is not None}):
@@ -110,8 +123,8 @@ class PopulationHistory:
         return "\n".join(lines)
 
     def _latest(self, rows: Sequence[Array]) -> Array:
-        """Each member's latest value."""
-        return np.array([rows[max(int(done), 1) - 1][member] for member, done in enumerate(self.epochs)])
+        """Each member's latest value; NaN where no epoch of it was kept."""
+        return np.array([rows[int(done) - 1][member] if done else math.nan for member, done in enumerate(self.epochs)])
 
 
 def record_all(history: PopulationHistory, members: Sequence[int], values: dict[str, Array], seconds: float) -> None:

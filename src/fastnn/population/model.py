@@ -10,7 +10,7 @@ from .._checks import checked_integer, checked_sizes, real_array, shown
 from .._words import explains
 from ..activations import ACTIVATIONS
 from ..core import Rows
-from ..initializers import draw
+from ..initializers import draw_each
 from ..training.evaluation import mean_loss
 from ..training.metrics import METRICS, checked_metrics, measured
 from ..training.rows import tells_classes
@@ -116,9 +116,8 @@ class Population(PopulationState):
         hidden = len(checked_sizes(layer_sizes)) - 2
         self.build(settings, checked_seeds(seeds, n), checked_dropout(dropout, n, hidden), penalties("l1", l1, n),
                    penalties("l2", l2, n))
-        for member, seed in enumerate(self.seeds):
-            for layer, (weights, _) in enumerate(self.layers(member)):
-                draw(weights, initializer or ACTIVATIONS[self.activations[layer]].initializer, seed, layer)
+        for layer, (weights, _) in enumerate(self.all_layers()):
+            draw_each(weights, initializer or ACTIVATIONS[self.activations[layer]].initializer, self.seeds, layer)
 
     def __iter__(self) -> Iterator[Network]:
         return (self[member] for member in range(self.n))

@@ -42,6 +42,7 @@ class MemberOptimizers:
             if isinstance(new.learning_rate, Schedule) and new.learning_rate == old.learning_rate:
                 new.learning_rate = copy.copy(old.learning_rate)
         self.own = own
+        self.scheduled = any(isinstance(optimizer.learning_rate, Schedule) for optimizer in own)
         check_alike(own)
 
     def prepare(self, engine: PopulationEngine, fresh: bool) -> None:
@@ -74,6 +75,8 @@ class MemberOptimizers:
 
     def rates(self, engine: PopulationEngine, members: Integers, steps: Array) -> list[Array | None]:
         """The learning rates of these members' coming steps; None where they stay."""
+        if not self.scheduled:
+            return [None] * len(members)
         counts = engine.counts()
         result: list[Array | None] = []
         for member, many in zip(members.tolist(), steps.tolist(), strict=True):
@@ -93,12 +96,16 @@ class MemberOptimizers:
     def observe(self, members: Integers, losses: Array) -> None:
         """Tells schedules the losses of an epoch, and that it is done."""
         self.epochs[members] += 1
+        if not self.scheduled:
+            return
         for member, loss in zip(members.tolist(), losses.tolist(), strict=True):
             if isinstance(self.own[member].learning_rate, Schedule):
                 self.own[member].observe(loss)
 
     def memory(self) -> tuple[Array, list[Any]]:
         """What a fit changes: epochs, and what schedules remember."""
+        if not self.scheduled:
+            return self.epochs.copy(), []
         return self.epochs.copy(), [rate.state() if isinstance(rate, Schedule) else None
                                     for rate in (optimizer.learning_rate for optimizer in self.own)]
 

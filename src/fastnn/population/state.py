@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 # Attributes that `build` and a file give; whatever else an instance has belongs to a subclass or a user.
-OWN = ("engine", "new_engine", "initializer", "seeds", "optimizers", "stopping", "all_groups", "_l1", "_l2",
+OWN = ("engine", "new_engine", "initializer", "_seeds", "optimizers", "stopping", "all_groups", "_l1", "_l2",
        "_training", "_watched")
 
 
@@ -51,7 +51,6 @@ class PopulationState:
     engine: PopulationEngine
     new_engine: Callable[[], Engine]            # an Engine of the members' shape
     initializer: str | None
-    seeds: tuple[int, ...]
     optimizers: MemberOptimizers | None         # of the last fit
     stopping: MemberStopping | None
     _watched: MemberStopping | None             # the last that was not None: a later fit may pass it again
@@ -69,7 +68,7 @@ class PopulationState:
 
         self.new_engine = new_engine
         self.engine = PopulationEngine(new_engine, len(seeds), seeds, np.hstack([dropout, np.zeros((len(seeds), 1))]))
-        self.seeds, self.initializer = tuple(seeds), settings["initializer"]
+        self._seeds, self.initializer = tuple(seeds), settings["initializer"]
         self.optimizers = self.stopping = None
         self._training, self._watched = False, None
         self.all_groups = grouped(range(len(seeds)), [0] * len(seeds), self.engine.lanes)[1]
@@ -83,6 +82,11 @@ class PopulationState:
 
     def __len__(self) -> int:
         return self.engine.n
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Of initial weights, the order of rows and dropout of each member."""
+        return self._seeds
 
     @property
     def layer_sizes(self) -> tuple[int, ...]:
@@ -178,10 +182,18 @@ class PopulationState:
 
     def layers(self, member: int) -> list[tuple[FloatArray, FloatArray]]:
         """(weights (n_in, n_out), biases (n_out,)) of every layer of one member: views of `parameters`."""
-        row, start, result = self.parameters[member], 0, []
+        return [(weights[member], biases[member]) for weights, biases in self.all_layers()]
+
+    def all_layers(self) -> list[tuple[FloatArray, FloatArray]]:
+        """(weights (n, n_in, n_out), biases (n, n_out)) of every layer of all members: views of `parameters`."""
+        start, result = 0, []
         for n_in, n_out in pairwise(self.layer_sizes):
             stop = start + n_in * n_out
-            result.append((row[start:stop].reshape(n_in, n_out), row[stop:stop + n_out]))
+            # As strides, since a reshape of a part of each row would copy it.
+            weights = np.lib.stride_tricks.as_strided(
+                self.parameters[:, start:stop], (self.n, n_in, n_out),
+                (self.parameters.strides[0], n_out * self.parameters.itemsize, self.parameters.itemsize))
+            result.append((weights, self.parameters[:, stop:stop + n_out]))
             start = stop + n_out
         return result
 
