@@ -9,6 +9,7 @@ import pytest
 from helpers import ROOT
 
 import fastnn
+from fastnn.population.history import PopulationHistory
 
 pytestmark = pytest.mark.any_isa
 
@@ -48,11 +49,22 @@ def test_every_public_name_is_on_an_api_page(module):
     assert names and sorted(set(names) - documented) == []
 
 
+def public_methods(kind):
+    return {name for name in dir(kind) if not name.startswith("_") and callable(getattr(kind, name))}
+
+
 def test_every_method_of_a_network_is_on_its_page():
     network, _ = PAGES["api/network.md"].split("autofunction:: fastnn.load")
-    methods = {name for name in dir(fastnn.Network)
-               if not name.startswith("_") and callable(getattr(fastnn.Network, name))}
+    methods = public_methods(fastnn.Network)
     assert methods and methods == set(re.findall(r"automethod:: (\w+)", network))
+
+
+def test_every_method_of_a_population_is_on_its_page():
+    population, history = PAGES["api/population.md"].split("autoclass:: fastnn.population.history")
+    for_modules = {"build", "mean_losses", "outputs"}       # for other modules of population/
+    methods = public_methods(fastnn.Population)
+    assert for_modules < methods and methods - for_modules == set(re.findall(r"automethod:: (\w+)", population))
+    assert public_methods(PopulationHistory) == set(re.findall(r"automethod:: (\w+)", history))
 
 
 def test_the_check_of_names_can_fail():
