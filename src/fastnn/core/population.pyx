@@ -305,9 +305,8 @@ cdef class PopulationEngine:
     def fits_lanes(self, Py_ssize_t batch):
         """Whether members go through the layers as lanes, in batches of so many rows."""
         cdef Py_ssize_t units = sum(self.model.layer_sizes[1:]), blocks = 1 + len(self.states)
-        return (not self.model.python_loss and not any(
-            self.members[i].update.clip_norm != 0 for i in range(self.n))
-            and blocks * self.n_parameters + 2 * batch * units <= MOST_LANE_NUMBERS)
+        return (not self.model.python_loss
+                and blocks * self.n_parameters + 2 * batch * units <= MOST_LANE_NUMBERS)
 
     def train(self, PopulationRows rows not None, list members, cnp.ndarray groups not None, Py_ssize_t batch,
               bint shuffled, order, list rates):

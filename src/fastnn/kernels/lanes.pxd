@@ -10,7 +10,7 @@
 
 from libc.math cimport isfinite
 from libc.stdint cimport uint64_t
-from libc.string cimport memcmp
+from libc.string cimport memcmp, memset
 
 from .activations cimport dropped, has_rows
 from .lane_products cimport input_gradient, layer_forward, weight_gradient
@@ -18,9 +18,11 @@ from .lane_rows cimport (Lanes, back_to_lane, begin_group, begin_learning, end_g
                          gather_weights, number_rows, one_lane, order_group)
 from .losses cimport loss_lanes
 from .random cimport dropout_key
-from .simd cimport LANES, fill, random_of_keys, real, select_less, split_keys, vec, vec_bits
+from .simd cimport (LANES, add_as_doubles, fill, fma, random_of_keys, real, select_less, split_keys, vec,
+                    vec_bits)
 from .types cimport Constants, Group, Layer, Member, Plan, Update
-from .updates cimport adjusts, begin_alike, begin_step, is_plain, penalise_and_clip, update_lanes
+from .updates cimport (ROW_LANES, adjusts, begin_alike, begin_step, factor_for_norm, is_plain, penalise_and_clip,
+                       update_lanes)
 
 
 cdef inline void activate(const Lanes *lanes, const Layer *layer, Py_ssize_t m) noexcept nogil:
@@ -214,6 +216,46 @@ cdef inline void adjust_lanes(Lanes *lanes) noexcept nogil:
         penalise_and_clip(<vec *> layer.db, <const vec *> layer.b, update, True, False, layer.n_out)
 
 
+cdef inline void add_squares(double *sums, const vec *g, Py_ssize_t rows, Py_ssize_t n) noexcept nogil:
+    """sums [ROW_LANES][LANES] := these and the squares of g [rows][n], added up in the order of sum_squares: a row's
+    columns are dealt to ROW_LANES sums, those of even and of odd blocks apart."""
+    cdef vec even, odd
+    cdef Py_ssize_t first, j, _
+    for _ in range(rows):
+        for first in range(min(<Py_ssize_t> ROW_LANES, n)):
+            even = odd = fill(0)
+            j = first
+            while j < n:
+                even = fma(g[j], g[j], even)
+                if j + ROW_LANES < n:
+                    odd = fma(g[j + ROW_LANES], g[j + ROW_LANES], odd)
+                j += 2 * ROW_LANES
+            add_as_doubles(sums + first*LANES, even + odd)
+        g += n
+
+
+cdef inline void clip_norms(Lanes *lanes) noexcept nogil:
+    """Holds each network's gradient to its clip_norm; see clipping_factor."""
+    cdef double sums[16 * ROW_LANES]
+    cdef const Layer *layer
+    cdef vec factors
+    cdef double total
+    cdef Py_ssize_t i
+    cdef int index, lane
+    memset(sums, 0, sizeof(sums))
+    for index in range(lanes.plan.n_layers):
+        layer = &lanes.layers[index]
+        add_squares(sums, <const vec *> layer.dw, layer.n_in, layer.n_out)
+        add_squares(sums, <const vec *> layer.db, 1, layer.n_out)
+    for lane in range(LANES):
+        total = 0
+        for i in range(ROW_LANES):
+            total += sums[i*LANES + lane]
+        (<real *> &factors)[lane] = <real> factor_for_norm(total, lanes.updates[lane].clip_norm)
+    for i in range(lanes.n_parameters):
+        lanes.gradients[i] = factors * lanes.gradients[i]
+
+
 cdef inline void step_lanes(Lanes *lanes, Py_ssize_t position, Py_ssize_t m) noexcept nogil:
     """One training step of every lane that has rows in the batch which begins here."""
     cdef double scales[16]
@@ -238,6 +280,8 @@ cdef inline void step_lanes(Lanes *lanes, Py_ssize_t position, Py_ssize_t m) noe
     if not descend:
         if adjusts(lanes.updates):
             adjust_lanes(lanes)
+            if lanes.updates.clip_norm != 0:
+                clip_norms(lanes)
         update_lanes(lanes.parameters, lanes.gradients, lanes.first, lanes.second, lanes.updates, lanes.n_parameters)
     if frozen:
         keep_or_put_back(lanes, True)

@@ -199,8 +199,13 @@ cdef inline double clipping_factor(const void *squares, Py_ssize_t rows, double 
             add_as_doubles(&sums[i*LANES], (<const vec *> squares)[row*BLOCK + i])
     for i in range(ROW_LANES):
         total += sums[i]
-    total = clip_norm / (square_root(total) + 1e-6)
-    return 1 if total >= 1 else total       # NaN stays
+    return factor_for_norm(total, clip_norm)
+
+
+cdef inline double factor_for_norm(double squares, double clip_norm) noexcept nogil:
+    """clipping_factor of a gradient with this sum of squares."""
+    cdef double factor = clip_norm / (square_root(squares) + 1e-6)
+    return 1 if factor >= 1 else factor     # NaN stays
 
 
 cdef inline void scale_gradients(void *gradients, double factor, Py_ssize_t count) noexcept nogil:
