@@ -1,4 +1,4 @@
-"""Which instruction sets may run here: what the processor has and the operating system supports.
+"""Which instruction sets may run here: what the processor has and the operating system supports; who made it.
 
 Compiled for the baseline of the architecture, so that the question itself runs anywhere.
 """
@@ -13,7 +13,9 @@ cdef extern from *:
         && FASTNN_SUPPORTS("avx512f") && FASTNN_SUPPORTS("avx512dq") \\
         && FASTNN_SUPPORTS("avx512bw") && FASTNN_SUPPORTS("avx512vl"))
     #define FASTNN_RUNS_NEON 0
+    #define FASTNN_INTEL (__builtin_cpu_init(), __builtin_cpu_is("intel") != 0)
     #else
+    #define FASTNN_INTEL 0
     #define FASTNN_RUNS_SSE2 0
     #define FASTNN_RUNS_AVX2 0
     #define FASTNN_RUNS_AVX512 0
@@ -28,6 +30,7 @@ cdef extern from *:
     bint RUNS_AVX2 "FASTNN_RUNS_AVX2"
     bint RUNS_AVX512 "FASTNN_RUNS_AVX512"
     bint RUNS_NEON "FASTNN_RUNS_NEON"
+    bint INTEL "FASTNN_INTEL"
     const char *COMPILER "__VERSION__"
 
 
@@ -35,6 +38,11 @@ def supported():
     """Names of the instruction sets that this machine can run, best first."""
     runs = {"avx512": RUNS_AVX512, "avx2": RUNS_AVX2, "sse2": RUNS_SSE2, "neon": RUNS_NEON}
     return tuple(name for name, answer in runs.items() if answer)
+
+
+def is_intel():
+    """Whether the processor says that Intel made it."""
+    return INTEL
 
 
 def compiler():

@@ -14,8 +14,11 @@ BUILT = tuple(name for name in KNOWN if find_spec(f"{kernel_modules.__name__}._{
 FOUND = tuple(name for name in cpu.supported() if name in BUILT)
 
 
-def load(instruction_set: str) -> Kernels:
-    """The kernels of one instruction set, which must be in FOUND."""
+def load(instruction_set: str, intel: bool = cpu.is_intel()) -> Kernels:
+    """The kernels of one instruction set, which must be in FOUND.
+
+    Those of avx512 have two forms with the same bits. `intel` chooses one for the whole process; tests choose both.
+    """
     # An import statement for each, as PyInstaller and its kin find modules by these.
     match instruction_set:
         case "avx512":
@@ -30,7 +33,10 @@ def load(instruction_set: str) -> Kernels:
         case "neon":
             import fastnn.kernels._neon_f32 as single
             import fastnn.kernels._neon_f64 as double
-    return Kernels(single.table, double.table)
+    kernels = Kernels(single.table, double.table)
+    if instruction_set == "avx512":
+        kernels.choose_forms(intel, load("avx2") if intel and "avx2" in BUILT else kernels)
+    return kernels
 
 
 def choose() -> Kernels:

@@ -9,4 +9,7 @@
 
 static void (*fastnn_micro_kernel)(intptr_t rows, intptr_t columns, const void *block);
 
+/* Its form for Intel's processors leaves to this one what has no large tiles, so that a module has one copy of these. */
+static void (*fastnn_general_micro_kernel)(intptr_t rows, intptr_t columns, const void *block);
+
 #endif

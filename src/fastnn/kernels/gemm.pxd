@@ -9,8 +9,8 @@
 # by fused multiply-adds, whatever the tile's size and whatever is packed: a lane is an
 # element of c and never a partial sum. So a row has the same bits in every batch.
 
-from .simd cimport (LANES, TILE_ROWS, TILE_VECTORS, VECTOR_BYTES, fill, first_lanes, fma, load_transposed, maximum,
-                    real, vec)
+from .simd cimport (LANES, TILE_ROWS, TILE_VECTORS, VECTOR_BYTES, advanced, fill, first_lanes, fma, fma_loaded, for_intel,
+                    load_transposed, maximum, real, vec)
 from .types cimport FEWEST_ROWS_TO_PACK_FOR, PACKED_COLUMN_BYTES, PACKED_ROWS, padded
 
 cdef enum Finish:
@@ -21,12 +21,15 @@ cdef enum Finish:
 
 cdef extern from "gemm.h" nogil:
     void (*micro_kernel "fastnn_micro_kernel")(Py_ssize_t m, Py_ssize_t n, const void *block)
+    void (*general_micro_kernel "fastnn_general_micro_kernel")(Py_ssize_t m, Py_ssize_t n, const void *block)
 
 
 cdef enum:
     ROW_BLOCK = 24              # rows whose part of a stays in the caches while the panels of a block pass by
     PANEL_BYTES = TILE_VECTORS * VECTOR_BYTES
     SINGLE_ROW_VECTORS = 8      # a single row's tile is wider: it only waits for b
+    UNROLLED = 4                # steps of k in one turn of a loop that multiplies from memory …
+    LARGE_TILE = 16             # … which tiles of so many sums have; smaller ones wait for their multiply-adds
 
 
 cdef inline Py_ssize_t padded_row(Py_ssize_t n) noexcept nogil:
@@ -73,20 +76,37 @@ cdef struct Block:
     real rate
 
 
+cdef inline void add_products(
+        int rows, int vectors, vec *total, const real *a, const Py_ssize_t *offsets, const real *b) noexcept nogil:
+    """total[i][j] := total[i][j] + a[row i] * b[j], where each multiply-add loads its factor of a; rows lie so many
+    bytes behind a."""
+    cdef vec row[8]
+    cdef int i, j
+    for j in range(vectors):
+        row[j] = (<const vec *> (b + j*LANES))[0]
+    for i in range(rows):
+        for j in range(vectors):
+            total[i*vectors + j] = fma_loaded(a, offsets[i], row[j], total[i*vectors + j])
+
+
 cdef inline void tile(
-        int rows, int vectors, real *c, const real *start, const real *a, const real *b, Py_ssize_t ldb,
-        const Block *block) noexcept nogil:
+        bint from_memory, int rows, int vectors, real *c, const real *start, const real *a, const real *b,
+        Py_ssize_t ldb, const Block *block) noexcept nogil:
     """c[i][j] := finish(start[i][j] + sum over p of a[i*a_row + p*a_column] * b[p][j]).
 
     1. rows and vectors are literals at every call, and so are the bounds of every loop over
        the sums: so the compiler keeps them in registers (on the stack it is 4 times slower).
     2. Two strides of a make one kernel serve a @ b and a.T @ b.
+    3. from_memory, a literal: large tiles multiply by a from memory, four steps of k a turn. So Intel's
+       processors come nearer to their peak, and AMD's lose a sixth of theirs. The sums and their bits are the same.
     """
     cdef vec total[24]
     cdef vec row[8]
     cdef vec left
     cdef Py_ssize_t a_row = block.a_row, a_column = block.a_column, ldc = block.ldc, ldstart = block.ldstart
     cdef int i, j
+    cdef Py_ssize_t offsets[6]
+    cdef Py_ssize_t k = block.k
     cdef Py_ssize_t _
     if start != NULL:
         for i in range(rows):
@@ -96,7 +116,20 @@ cdef inline void tile(
         for i in range(rows):
             for j in range(vectors):
                 total[i*vectors + j] = fill(0)
-    for _ in range(block.k):
+    if from_memory and rows * vectors >= LARGE_TILE:
+        for i in range(rows):
+            offsets[i] = i*a_row * <Py_ssize_t> sizeof(real)
+        for _ in range(k // UNROLLED):
+            add_products(rows, vectors, total, a, offsets, b)
+            a, b = advanced(a, a_column), advanced(b, ldb)
+            add_products(rows, vectors, total, a, offsets, b)
+            a, b = advanced(a, a_column), advanced(b, ldb)
+            add_products(rows, vectors, total, a, offsets, b)
+            a, b = advanced(a, a_column), advanced(b, ldb)
+            add_products(rows, vectors, total, a, offsets, b)
+            a, b = advanced(a, a_column), advanced(b, ldb)
+        k = k % UNROLLED
+    for _ in range(k):
         for j in range(vectors):
             row[j] = (<const vec *> (b + j*LANES))[0]
         for i in range(rows):
@@ -121,7 +154,7 @@ cdef inline void tile(
 
 
 cdef inline void column_of_tiles(
-        int vectors, Py_ssize_t m, real *c, const real *start, const real *b, Py_ssize_t ldb,
+        bint from_memory, int vectors, Py_ssize_t m, real *c, const real *start, const real *b, Py_ssize_t ldb,
         const Block *block) noexcept nogil:
     """m rows by `vectors` vectors, a literal: one tile below the other."""
     cdef const real *a = block.a
@@ -129,17 +162,17 @@ cdef inline void column_of_tiles(
     while m > 0:
         rows = share(m, TILE_ROWS)
         if rows == 1:
-            tile(1, vectors, c, start, a, b, ldb, block)
+            tile(from_memory, 1, vectors, c, start, a, b, ldb, block)
         elif rows == 2:
-            tile(2, vectors, c, start, a, b, ldb, block)
+            tile(from_memory, 2, vectors, c, start, a, b, ldb, block)
         elif rows == 3:
-            tile(3, vectors, c, start, a, b, ldb, block)
+            tile(from_memory, 3, vectors, c, start, a, b, ldb, block)
         elif rows == 4:
-            tile(4, vectors, c, start, a, b, ldb, block)
+            tile(from_memory, 4, vectors, c, start, a, b, ldb, block)
         elif TILE_ROWS >= 5 and rows == 5:
-            tile(5, vectors, c, start, a, b, ldb, block)
+            tile(from_memory, 5, vectors, c, start, a, b, ldb, block)
         elif TILE_ROWS >= 6:
-            tile(6, vectors, c, start, a, b, ldb, block)
+            tile(from_memory, 6, vectors, c, start, a, b, ldb, block)
         a += rows*block.a_row
         c += rows*block.ldc
         if start != NULL:
@@ -147,8 +180,8 @@ cdef inline void column_of_tiles(
         m -= rows
 
 
-cdef inline void tiles(Py_ssize_t m, Py_ssize_t n, const void *arguments) noexcept nogil:
-    """The micro-kernel: a block of m rows by n columns (a multiple of LANES), in columns of tiles.
+cdef inline void tiles(bint from_memory, Py_ssize_t m, Py_ssize_t n, const void *arguments) noexcept nogil:
+    """A block of m rows by n columns (a multiple of LANES), in columns of tiles.
 
     A panel of b, as wide as a tile, is used for all rows before the next one.
     """
@@ -157,21 +190,27 @@ cdef inline void tiles(Py_ssize_t m, Py_ssize_t n, const void *arguments) noexce
     cdef const real *b = block.b
     cdef real *c = block.c
     cdef Py_ssize_t vectors, ldb
+    cdef Block rest
     while n > 0:
         vectors = share(n // LANES, TILE_VECTORS)
+        if from_memory and (m < 4 or vectors < 3):      # no tile is large
+            rest = block[0]
+            rest.c, rest.start, rest.b = c, start, b
+            general_micro_kernel(m, n, &rest)
+            return
         if m == 1 and block.ldb and n >= SINGLE_ROW_VECTORS * LANES:
             vectors = SINGLE_ROW_VECTORS
         ldb = block.ldb if block.ldb else vectors * LANES
         if vectors == 1:
-            column_of_tiles(1, m, c, start, b, ldb, block)
+            column_of_tiles(from_memory, 1, m, c, start, b, ldb, block)
         elif vectors == 2:
-            column_of_tiles(2, m, c, start, b, ldb, block)
+            column_of_tiles(from_memory, 2, m, c, start, b, ldb, block)
         elif TILE_VECTORS >= 3 and vectors == 3:
-            column_of_tiles(3, m, c, start, b, ldb, block)
+            column_of_tiles(from_memory, 3, m, c, start, b, ldb, block)
         elif TILE_VECTORS >= 4 and vectors == 4:
-            column_of_tiles(4, m, c, start, b, ldb, block)
+            column_of_tiles(from_memory, 4, m, c, start, b, ldb, block)
         else:
-            tile(1, SINGLE_ROW_VECTORS, c, start, block.a, b, ldb, block)
+            tile(from_memory, 1, SINGLE_ROW_VECTORS, c, start, block.a, b, ldb, block)
         c += vectors * LANES
         if start != NULL:
             start += vectors * LANES
@@ -179,10 +218,21 @@ cdef inline void tiles(Py_ssize_t m, Py_ssize_t n, const void *arguments) noexce
         n -= vectors * LANES
 
 
+cdef inline void tiles_from_registers(Py_ssize_t m, Py_ssize_t n, const void *block) noexcept nogil:
+    """The micro-kernel."""
+    tiles(False, m, n, block)
+
+
+cdef inline void tiles_from_memory(Py_ssize_t m, Py_ssize_t n, const void *block) noexcept nogil:
+    """The micro-kernel's form for Intel's processors, where there are large tiles."""
+    tiles(True, m, n, block)
+
+
 cdef inline void choose_micro_kernel() noexcept nogil:
-    """Once a module, before its first product."""
-    global micro_kernel
-    micro_kernel = tiles
+    """Once a module, before its first product, and after a change of for_intel."""
+    global micro_kernel, general_micro_kernel
+    general_micro_kernel = tiles_from_registers
+    micro_kernel = tiles_from_memory if for_intel else tiles_from_registers
 
 
 cdef inline void pack(

@@ -222,6 +222,63 @@ FASTNN_INLINE fastnn_real fastnn_fma_one(fastnn_real a, fastnn_real b, fastnn_re
     return FASTNN_FUSED ? FASTNN_TYPED(__builtin_fmaf, __builtin_fma)(a, b, c) : a * b + c;
 }
 
+/* Some kernels have a second form with the same bits, which is faster on Intel's processors with AVX-512 and slower
+   on AMD's (docs/design.md has the figures). fastnn_for_intel says which form is to be used. */
+#if FASTNN_VECTOR_BYTES == 64
+static int fastnn_for_intel;
+FASTNN_INLINE void fastnn_prefer_intel(int intel) { fastnn_for_intel = intel; }
+
+/* left[0] * b + c, left lying `offset` bytes behind start, as one instruction that repeats left in every lane as it loads
+   it. Compilers make two of it where left has another use, and compute start + offset by a third. */
+FASTNN_INLINE fastnn_vec fastnn_fma_loaded(const fastnn_real *start, intptr_t offset, fastnn_vec b, fastnn_vec c)
+{
+    __asm__ volatile(FASTNN_TYPED("vfmadd231ps (%1,%2)%{1to16%}, %3, %0", "vfmadd231pd (%1,%2)%{1to8%}, %3, %0")
+                     : "+v"(c) : "r"(start), "r"(offset), "v"(b), "m"(*(const fastnn_real(*)[])start));
+    return c;
+}
+/* start + by. What is added to it later is added later: unrolled, compilers keep more addresses than registers. */
+FASTNN_INLINE const fastnn_real *fastnn_advanced(const fastnn_real *start, intptr_t by)
+{
+    start += by;
+    __asm__("" : "+r"(start));
+    return start;
+}
+
+/* fastnn_sqrt without the divider (Markstein, 1990). g approaches the root and h half its reciprocal; each turn doubles
+   their 14 bits. The last remainder x - g*g is exact enough to round g correctly. Zeros take an estimate of zero. Where
+   another x is below LEAST, the remainder may be subnormal: then, and for negative x, infinity and NaN, all lanes take
+   the instruction. */
+#define FASTNN_LEAST FASTNN_TYPED(25 << 23, 54LL << 52)         /* the bits of 2^-102, 2^-969 */
+#define FASTNN_INFINITY FASTNN_TYPED(255 << 23, 2047LL << 52)
+#define FASTNN_LANES_FROM FASTNN_TYPED(_mm512_mask_cmpge_epu32_mask, _mm512_mask_cmpge_epu64_mask)
+#define FASTNN_LANES_WITH_BITS FASTNN_TYPED(_mm512_test_epi32_mask, _mm512_test_epi64_mask)
+FASTNN_INLINE fastnn_vec fastnn_sqrt_estimated(fastnn_vec x)
+{
+    const fastnn_vec half = fastnn_fill((fastnn_real)0.5);
+    const fastnn_bits range = (fastnn_bits){0} + (FASTNN_INFINITY - FASTNN_LEAST);
+    FASTNN_TYPED(__mmask16, __mmask8) nonzero = FASTNN_LANES_WITH_BITS((__m512i)x, (__m512i)x);
+    if (__builtin_expect(FASTNN_LANES_FROM(nonzero, (__m512i)((fastnn_bits)x - FASTNN_LEAST), (__m512i)range) != 0, 0))
+        return fastnn_sqrt(x);
+    fastnn_vec estimate = (fastnn_vec)FASTNN_OP(maskz_rsqrt14)(nonzero, x);
+    fastnn_vec g = x * estimate, h = half * estimate;
+    for (int i = 0; i < FASTNN_TYPED(1, 2); i++) {
+        fastnn_vec error = (fastnn_vec)FASTNN_OP(fnmadd)(g, h, half);
+        g = fastnn_fma(g, error, g);
+        h = fastnn_fma(h, error, h);
+    }
+    return fastnn_fma((fastnn_vec)FASTNN_OP(fnmadd)(g, g, x), h, g);
+}
+#else
+#define fastnn_for_intel 0
+FASTNN_INLINE void fastnn_prefer_intel(int intel) { (void)intel; }
+FASTNN_INLINE fastnn_vec fastnn_fma_loaded(const fastnn_real *start, intptr_t offset, fastnn_vec b, fastnn_vec c)
+{
+    return fastnn_fma(fastnn_fill(start[offset / (intptr_t)sizeof(fastnn_real)]), b, c);
+}
+FASTNN_INLINE const fastnn_real *fastnn_advanced(const fastnn_real *start, intptr_t by) { return start + by; }
+FASTNN_INLINE fastnn_vec fastnn_sqrt_estimated(fastnn_vec x) { return fastnn_sqrt(x); }
+#endif
+
 /* The larger (smaller) of bound and x; x where it is NaN or equals the bound, so that -0.0 stays; a
    subnormal x counts as zero. That is what x86's instructions do with the bound as first argument. */
 #if defined(__x86_64__)

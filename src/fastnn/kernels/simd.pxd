@@ -24,6 +24,12 @@ cdef extern from "simd.h" nogil:
     vec fill "fastnn_fill"(real x)                          # x in every lane
     vec fma "fastnn_fma"(vec a, vec b, vec c)               # a * b + c, rounded once (sse2: twice)
     vec sqrt "fastnn_sqrt"(vec a)
+    bint for_intel "fastnn_for_intel"                       # whether to use these three; a literal 0 but for avx512:
+    # left * b + c, the bits of fma; left lies so many bytes behind start
+    vec fma_loaded "fastnn_fma_loaded"(const real *start, Py_ssize_t offset, vec b, vec c)
+    const real *advanced "fastnn_advanced"(const real *start, Py_ssize_t by)    # start + by
+    vec sqrt_estimated "fastnn_sqrt_estimated"(vec a)       # the bits of sqrt
+    void prefer_intel "fastnn_prefer_intel"(bint intel)     # sets for_intel
     vec select_less "fastnn_select_less"(vec a, vec b, vec x, vec y)    # a < b ? x : y; y for NaN
     vec maximum "fastnn_maximum"(vec bound, vec x)          # x where x is NaN
     vec minimum "fastnn_minimum"(vec bound, vec x)          # x where x is NaN

@@ -12,8 +12,8 @@
 from libc.math cimport sqrt as square_root
 
 from .gemm cimport padded_row, vectors_of
-from .simd cimport (LANES, VECTOR_BYTES, absolute, add_as_doubles, copysign, fill, first_lanes, fma, maximum, minimum,
-                    real, select_less, sqrt, vec)
+from .simd cimport (LANES, VECTOR_BYTES, absolute, add_as_doubles, copysign, fill, first_lanes, fma, for_intel,
+                    maximum, minimum, real, select_less, sqrt, sqrt_estimated, vec)
 from .types cimport ROW_BYTES, Constants, OptimizerFacts, Update
 
 cdef enum Optimizer:
@@ -244,13 +244,14 @@ cdef inline void sgd_update(
 
 
 cdef inline void adam_or_adamw_update(
-        vec *p, const vec *gradient, vec *m, vec *v, const Update *update, bint lanes, bint decoupled,
+        vec *p, const vec *gradient, vec *m, vec *v, const Update *update, bint lanes, bint decoupled, bint estimated,
         Py_ssize_t vectors) noexcept nogil:
     """m := beta1 * m + (1 - beta1) * g;  v := beta2 * v + (1 - beta2) * g^2, step = 1 the first time,
     p := p - learning_rate * m' / (sqrt(v') + epsilon),
     m' = m / (1 - beta1^step), v' = v / (1 - beta2^step)        (Kingma and Ba, 2014)
 
     decoupled, a literal: p := p - learning_rate * weight_decay * p before  (Loshchilov and Hutter, 2017)
+    estimated, a literal: the root is found without the divider, which has a division to do; the bits are the same
     """
     cdef vec kept = of(update, lanes, KEPT)
     cdef vec rate = of(update, lanes, RATE)
@@ -259,27 +260,34 @@ cdef inline void adam_or_adamw_update(
     cdef vec gain2 = of(update, lanes, GAIN2)
     cdef vec keep2 = of(update, lanes, KEEP2)
     cdef vec offset = of(update, lanes, OFFSET)
-    cdef vec g
+    cdef vec g, root
     cdef Py_ssize_t i
     for i in range(vectors):
         g = gradient[i]
         m[i] = fma(gain1, g - m[i], m[i])
         v[i] = fma(gain2 * g, g, keep2 * v[i])
-        p[i] = fma(rate, m[i] / fma(sqrt(v[i]), correction, offset), kept * p[i] if decoupled else p[i])
+        root = sqrt_estimated(v[i]) if estimated else sqrt(v[i])
+        p[i] = fma(rate, m[i] / fma(root, correction, offset), kept * p[i] if decoupled else p[i])
 
 
 cdef inline void adam_update(
         vec *p, const vec *gradient, vec *m, vec *v, const Update *update, bint lanes,
         Py_ssize_t vectors) noexcept nogil:
     """adam_or_adamw_update, not decoupled"""
-    adam_or_adamw_update(p, gradient, m, v, update, lanes, False, vectors)
+    if for_intel:
+        adam_or_adamw_update(p, gradient, m, v, update, lanes, False, True, vectors)
+    else:
+        adam_or_adamw_update(p, gradient, m, v, update, lanes, False, False, vectors)
 
 
 cdef inline void adamw_update(
         vec *p, const vec *gradient, vec *m, vec *v, const Update *update, bint lanes,
         Py_ssize_t vectors) noexcept nogil:
     """adam_or_adamw_update, decoupled"""
-    adam_or_adamw_update(p, gradient, m, v, update, lanes, True, vectors)
+    if for_intel:
+        adam_or_adamw_update(p, gradient, m, v, update, lanes, True, True, vectors)
+    else:
+        adam_or_adamw_update(p, gradient, m, v, update, lanes, True, False, vectors)
 
 
 cdef inline void rmsprop_update(
