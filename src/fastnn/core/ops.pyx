@@ -261,11 +261,11 @@ cdef class Kernels:
         self.optimizers = declared_optimizers(self.float32)
         self.scratches = Pool()
 
-    def choose_forms(self, bint intel, Kernels chains):
-        """Has kernels take their form for Intel's processors, or the other one, and trains chains of neurons by `chains`:
+    def choose_forms(self, bint intel, Kernels narrow):
+        """Has kernels take their form for Intel's processors, or the other one, and trains chains of neurons by `narrow`:
         these kernels, or those of a set with narrower vectors. The bits are the same. Not while a kernel runs."""
-        self.float32.choose_forms(<KernelTable *> self.float32, intel, chains.float32)
-        self.float64.choose_forms(<KernelTable *> self.float64, intel, chains.float64)
+        self.float32.choose_forms(<KernelTable *> self.float32, intel, narrow.float32)
+        self.float64.choose_forms(<KernelTable *> self.float64, intel, narrow.float64)
 
     cdef const KernelTable *table(self, str dtype) noexcept:
         return self.float32 if dtype == "float32" else self.float64

@@ -17,7 +17,7 @@ from .crowd cimport crowd_bytes, evaluate_crowd, predict_crowd, train_crowd
 from .gemm cimport choose_micro_kernel, multiply_add_chains, padded_row, worth_packing
 from .losses cimport describe_loss, loss_forward_backward
 from .random cimport dropout_key
-from .simd cimport INSTRUCTION_SET, LANES, TILE_ROWS, TILE_VECTORS, VECTOR_BYTES, fill, fma, prefer_intel, real, vec
+from .simd cimport INSTRUCTION_SET, LANES, TILE_ROWS, TILE_VECTORS, VECTOR_BYTES, fill, fma, for_intel, prefer_intel, real, vec
 from .small cimport chain_train, is_bare, is_chain, is_small, small_forward, small_train
 from .types cimport (PACKED_ROWS, ROW_BYTES, UNPADDED_ROWS, Data, Job, KernelTable, Layer, Plan,
                      Update, Worker, mean_elements, row_offset)
@@ -397,7 +397,10 @@ cdef inline void train(Job *job, const Worker *worker) noexcept nogil:
     cdef long long step = job.step
     if worker.count == 1 and is_bare(plan, data, &update):
         if is_chain(plan, &update, job.batch):
-            plan.kernels.chain_train(job)
+            if for_intel and plan.kernels.narrow != plan.kernels:
+                plan.kernels.narrow.train(job, worker)
+            else:
+                chain_train(job)
             return
         if is_small(plan, job.batch):
             small_train(job)
@@ -450,12 +453,12 @@ cdef inline bint all_finite(const void *values, Py_ssize_t count) noexcept nogil
     return zero == 0
 
 
-cdef inline void choose_forms(KernelTable *table, bint intel, const KernelTable *chains) noexcept nogil:
-    """Kernels of this module take their form for Intel's processors, or the other one, and chains the kernel of `chains`,
-    a table with the same bits and maybe narrower vectors. Not while a kernel runs."""
+cdef inline void choose_forms(KernelTable *table, bint intel, const KernelTable *narrow) noexcept nogil:
+    """Kernels of this module take their form for Intel's processors, or the other one, and `narrow` trains chains of
+    neurons: a table with the same bits and maybe narrower vectors. Not while a kernel runs."""
     prefer_intel(intel)
     choose_micro_kernel()
-    table.chain_train = chains.chain_train
+    table.narrow = narrow
 
 
 cdef inline KernelTable kernel_table() noexcept nogil:
@@ -485,7 +488,6 @@ cdef inline KernelTable kernel_table() noexcept nogil:
     table.evaluate_crowd = evaluate_crowd
     table.predict_crowd = predict_crowd
     table.crowd_bytes = crowd_bytes
-    table.chain_train = chain_train
     table.choose_forms = choose_forms
     table.describe_activation = describe_activation
     table.describe_loss = describe_loss

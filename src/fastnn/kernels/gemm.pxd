@@ -28,8 +28,7 @@ cdef enum:
     ROW_BLOCK = 24              # rows whose part of a stays in the caches while the panels of a block pass by
     PANEL_BYTES = TILE_VECTORS * VECTOR_BYTES
     SINGLE_ROW_VECTORS = 8      # a single row's tile is wider: it only waits for b
-    UNROLLED = 4                # steps of k in one turn of a loop that multiplies from memory …
-    LARGE_TILE = 16             # … which tiles of so many sums have; smaller ones wait for their multiply-adds
+    LARGE_TILE = 16             # sums: with fewer of them a tile waits for its own multiply-adds, not for the loads
 
 
 cdef inline Py_ssize_t padded_row(Py_ssize_t n) noexcept nogil:
@@ -76,38 +75,11 @@ cdef struct Block:
     real rate
 
 
-cdef inline void add_products(
-        int rows, int vectors, vec *total, const real *a, const Py_ssize_t *offsets, const real *b) noexcept nogil:
-    """total[i][j] := total[i][j] + a[row i] * b[j], where each multiply-add loads its factor of a; rows lie so many
-    bytes behind a."""
-    cdef vec row[8]
+cdef inline void start_sums(
+        int rows, int vectors, vec *total, const real *start, const Block *block) noexcept nogil:
+    """total[i][j] := start[i][j], or zero"""
+    cdef Py_ssize_t ldstart = block.ldstart
     cdef int i, j
-    for j in range(vectors):
-        row[j] = (<const vec *> (b + j*LANES))[0]
-    for i in range(rows):
-        for j in range(vectors):
-            total[i*vectors + j] = fma_loaded(a, offsets[i], row[j], total[i*vectors + j])
-
-
-cdef inline void tile(
-        bint from_memory, int rows, int vectors, real *c, const real *start, const real *a, const real *b,
-        Py_ssize_t ldb, const Block *block) noexcept nogil:
-    """c[i][j] := finish(start[i][j] + sum over p of a[i*a_row + p*a_column] * b[p][j]).
-
-    1. rows and vectors are literals at every call, and so are the bounds of every loop over
-       the sums: so the compiler keeps them in registers (on the stack it is 4 times slower).
-    2. Two strides of a make one kernel serve a @ b and a.T @ b.
-    3. from_memory, a literal: large tiles multiply by a from memory, four steps of k a turn. So Intel's
-       processors come nearer to their peak, and AMD's lose a sixth of theirs. The sums and their bits are the same.
-    """
-    cdef vec total[24]
-    cdef vec row[8]
-    cdef vec left
-    cdef Py_ssize_t a_row = block.a_row, a_column = block.a_column, ldc = block.ldc, ldstart = block.ldstart
-    cdef int i, j
-    cdef Py_ssize_t offsets[6]
-    cdef Py_ssize_t k = block.k
-    cdef Py_ssize_t _
     if start != NULL:
         for i in range(rows):
             for j in range(vectors):
@@ -116,28 +88,12 @@ cdef inline void tile(
         for i in range(rows):
             for j in range(vectors):
                 total[i*vectors + j] = fill(0)
-    if from_memory and rows * vectors >= LARGE_TILE:
-        for i in range(rows):
-            offsets[i] = i*a_row * <Py_ssize_t> sizeof(real)
-        for _ in range(k // UNROLLED):
-            add_products(rows, vectors, total, a, offsets, b)
-            a, b = advanced(a, a_column), advanced(b, ldb)
-            add_products(rows, vectors, total, a, offsets, b)
-            a, b = advanced(a, a_column), advanced(b, ldb)
-            add_products(rows, vectors, total, a, offsets, b)
-            a, b = advanced(a, a_column), advanced(b, ldb)
-            add_products(rows, vectors, total, a, offsets, b)
-            a, b = advanced(a, a_column), advanced(b, ldb)
-        k = k % UNROLLED
-    for _ in range(k):
-        for j in range(vectors):
-            row[j] = (<const vec *> (b + j*LANES))[0]
-        for i in range(rows):
-            left = fill(a[i*a_row])
-            for j in range(vectors):
-                total[i*vectors + j] = fma(left, row[j], total[i*vectors + j])
-        a += a_column
-        b += ldb
+
+
+cdef inline void finish_sums(int rows, int vectors, real *c, const vec *total, const Block *block) noexcept nogil:
+    """c[i][j] := finish(total[i][j])"""
+    cdef Py_ssize_t ldc = block.ldc
+    cdef int i, j
     if block.finish == STORE:
         for i in range(rows):
             for j in range(vectors):
@@ -153,8 +109,79 @@ cdef inline void tile(
                     fill(-block.rate), total[i*vectors + j], (<const vec *> (c + i*ldc + j*LANES))[0])
 
 
+cdef inline void tile(
+        int rows, int vectors, real *c, const real *start, const real *a, const real *b, Py_ssize_t ldb,
+        const Block *block) noexcept nogil:
+    """c[i][j] := finish(start[i][j] + sum over p of a[i*a_row + p*a_column] * b[p][j]).
+
+    1. rows and vectors are literals at every call, and so are the bounds of every loop over
+       the sums: so the compiler keeps them in registers (on the stack it is 4 times slower).
+    2. Two strides of a make one kernel serve a @ b and a.T @ b.
+    """
+    cdef vec total[24]
+    cdef vec row[8]
+    cdef vec left
+    cdef Py_ssize_t a_row = block.a_row, a_column = block.a_column
+    cdef int i, j
+    cdef Py_ssize_t _
+    start_sums(rows, vectors, total, start, block)
+    for _ in range(block.k):
+        for j in range(vectors):
+            row[j] = (<const vec *> (b + j*LANES))[0]
+        for i in range(rows):
+            left = fill(a[i*a_row])
+            for j in range(vectors):
+                total[i*vectors + j] = fma(left, row[j], total[i*vectors + j])
+        a += a_column
+        b += ldb
+    finish_sums(rows, vectors, c, total, block)
+
+
+cdef inline void add_products(
+        int rows, int vectors, vec *total, const real *a, const Py_ssize_t *offsets, const real *b) noexcept nogil:
+    """total[i][j] := total[i][j] + a[row i] * b[j]; rows of a lie so many bytes behind it."""
+    cdef vec row[8]
+    cdef int i, j
+    for j in range(vectors):
+        row[j] = (<const vec *> (b + j*LANES))[0]
+    for i in range(rows):
+        for j in range(vectors):
+            total[i*vectors + j] = fma_loaded(a, offsets[i], row[j], total[i*vectors + j])
+
+
+cdef inline void tile_from_memory(
+        int rows, int vectors, real *c, const real *start, const real *a, const real *b, Py_ssize_t ldb,
+        const Block *block) noexcept nogil:
+    """`tile` for Intel's processors: each multiply-add loads its factor of a, and a turn of the loop does four of k.
+
+    The sums, their order and their bits are those of `tile`. It is a function of its own, as a literal argument of `tile`
+    costs the other form a register: 1 to 3 % more instructions on AVX2.
+    """
+    cdef vec total[24]
+    cdef Py_ssize_t offsets[6]
+    cdef Py_ssize_t a_column = block.a_column
+    cdef int i
+    cdef Py_ssize_t _
+    start_sums(rows, vectors, total, start, block)
+    for i in range(rows):
+        offsets[i] = i*block.a_row * <Py_ssize_t> sizeof(real)
+    for _ in range(block.k // 4):
+        add_products(rows, vectors, total, a, offsets, b)
+        a, b = advanced(a, a_column), advanced(b, ldb)
+        add_products(rows, vectors, total, a, offsets, b)
+        a, b = advanced(a, a_column), advanced(b, ldb)
+        add_products(rows, vectors, total, a, offsets, b)
+        a, b = advanced(a, a_column), advanced(b, ldb)
+        add_products(rows, vectors, total, a, offsets, b)
+        a, b = advanced(a, a_column), advanced(b, ldb)
+    for _ in range(block.k % 4):
+        add_products(rows, vectors, total, a, offsets, b)
+        a, b = advanced(a, a_column), advanced(b, ldb)
+    finish_sums(rows, vectors, c, total, block)
+
+
 cdef inline void column_of_tiles(
-        bint from_memory, int vectors, Py_ssize_t m, real *c, const real *start, const real *b, Py_ssize_t ldb,
+        int vectors, Py_ssize_t m, real *c, const real *start, const real *b, Py_ssize_t ldb,
         const Block *block) noexcept nogil:
     """m rows by `vectors` vectors, a literal: one tile below the other."""
     cdef const real *a = block.a
@@ -162,17 +189,17 @@ cdef inline void column_of_tiles(
     while m > 0:
         rows = share(m, TILE_ROWS)
         if rows == 1:
-            tile(from_memory, 1, vectors, c, start, a, b, ldb, block)
+            tile(1, vectors, c, start, a, b, ldb, block)
         elif rows == 2:
-            tile(from_memory, 2, vectors, c, start, a, b, ldb, block)
+            tile(2, vectors, c, start, a, b, ldb, block)
         elif rows == 3:
-            tile(from_memory, 3, vectors, c, start, a, b, ldb, block)
+            tile(3, vectors, c, start, a, b, ldb, block)
         elif rows == 4:
-            tile(from_memory, 4, vectors, c, start, a, b, ldb, block)
+            tile(4, vectors, c, start, a, b, ldb, block)
         elif TILE_ROWS >= 5 and rows == 5:
-            tile(from_memory, 5, vectors, c, start, a, b, ldb, block)
+            tile(5, vectors, c, start, a, b, ldb, block)
         elif TILE_ROWS >= 6:
-            tile(from_memory, 6, vectors, c, start, a, b, ldb, block)
+            tile(6, vectors, c, start, a, b, ldb, block)
         a += rows*block.a_row
         c += rows*block.ldc
         if start != NULL:
@@ -180,8 +207,8 @@ cdef inline void column_of_tiles(
         m -= rows
 
 
-cdef inline void tiles(bint from_memory, Py_ssize_t m, Py_ssize_t n, const void *arguments) noexcept nogil:
-    """A block of m rows by n columns (a multiple of LANES), in columns of tiles.
+cdef inline void tiles(Py_ssize_t m, Py_ssize_t n, const void *arguments) noexcept nogil:
+    """The micro-kernel: a block of m rows by n columns (a multiple of LANES), in columns of tiles.
 
     A panel of b, as wide as a tile, is used for all rows before the next one.
     """
@@ -190,27 +217,21 @@ cdef inline void tiles(bint from_memory, Py_ssize_t m, Py_ssize_t n, const void 
     cdef const real *b = block.b
     cdef real *c = block.c
     cdef Py_ssize_t vectors, ldb
-    cdef Block rest
     while n > 0:
         vectors = share(n // LANES, TILE_VECTORS)
-        if from_memory and (m < 4 or vectors < 3):      # no tile is large
-            rest = block[0]
-            rest.c, rest.start, rest.b = c, start, b
-            general_micro_kernel(m, n, &rest)
-            return
         if m == 1 and block.ldb and n >= SINGLE_ROW_VECTORS * LANES:
             vectors = SINGLE_ROW_VECTORS
         ldb = block.ldb if block.ldb else vectors * LANES
         if vectors == 1:
-            column_of_tiles(from_memory, 1, m, c, start, b, ldb, block)
+            column_of_tiles(1, m, c, start, b, ldb, block)
         elif vectors == 2:
-            column_of_tiles(from_memory, 2, m, c, start, b, ldb, block)
+            column_of_tiles(2, m, c, start, b, ldb, block)
         elif TILE_VECTORS >= 3 and vectors == 3:
-            column_of_tiles(from_memory, 3, m, c, start, b, ldb, block)
+            column_of_tiles(3, m, c, start, b, ldb, block)
         elif TILE_VECTORS >= 4 and vectors == 4:
-            column_of_tiles(from_memory, 4, m, c, start, b, ldb, block)
+            column_of_tiles(4, m, c, start, b, ldb, block)
         else:
-            tile(from_memory, 1, SINGLE_ROW_VECTORS, c, start, block.a, b, ldb, block)
+            tile(1, SINGLE_ROW_VECTORS, c, start, block.a, b, ldb, block)
         c += vectors * LANES
         if start != NULL:
             start += vectors * LANES
@@ -218,21 +239,58 @@ cdef inline void tiles(bint from_memory, Py_ssize_t m, Py_ssize_t n, const void 
         n -= vectors * LANES
 
 
-cdef inline void tiles_from_registers(Py_ssize_t m, Py_ssize_t n, const void *block) noexcept nogil:
-    """The micro-kernel."""
-    tiles(False, m, n, block)
+cdef inline void column_from_memory(
+        int vectors, Py_ssize_t m, real *c, const real *start, const real *b, Py_ssize_t ldb,
+        const Block *block) noexcept nogil:
+    """column_of_tiles for m > 3: so no tile has fewer than three rows."""
+    cdef const real *a = block.a
+    cdef Py_ssize_t rows
+    while m > 0:
+        rows = share(m, TILE_ROWS)
+        if rows == 3:
+            tile(3, vectors, c, start, a, b, ldb, block)
+        elif rows == 4 and 4*vectors < LARGE_TILE:
+            tile(4, vectors, c, start, a, b, ldb, block)
+        elif rows == 4:
+            tile_from_memory(4, vectors, c, start, a, b, ldb, block)
+        elif rows == 5 and 5*vectors < LARGE_TILE:
+            tile(5, vectors, c, start, a, b, ldb, block)
+        elif rows == 5:
+            tile_from_memory(5, vectors, c, start, a, b, ldb, block)
+        else:
+            tile_from_memory(6, vectors, c, start, a, b, ldb, block)
+        a += rows*block.a_row
+        c += rows*block.ldc
+        if start != NULL:
+            start += rows*block.ldstart
+        m -= rows
 
 
-cdef inline void tiles_from_memory(Py_ssize_t m, Py_ssize_t n, const void *block) noexcept nogil:
-    """The micro-kernel's form for Intel's processors, where there are large tiles."""
-    tiles(True, m, n, block)
+cdef inline void tiles_from_memory(Py_ssize_t m, Py_ssize_t n, const void *arguments) noexcept nogil:
+    """The micro-kernel's form for Intel's processors: panels of large tiles; `tiles` does the others."""
+    cdef Block block = (<const Block *> arguments)[0]
+    cdef Py_ssize_t vectors, ldb
+    while m > 3 and n >= 3 * LANES:
+        vectors = share(n // LANES, TILE_VECTORS)
+        ldb = block.ldb if block.ldb else vectors * LANES
+        if vectors == 3:
+            column_from_memory(3, m, block.c, block.start, block.b, ldb, &block)
+        else:
+            column_from_memory(4, m, block.c, block.start, block.b, ldb, &block)
+        block.c += vectors * LANES
+        if block.start != NULL:
+            block.start += vectors * LANES
+        block.b += vectors * LANES * (1 if block.ldb else block.panel_rows)
+        n -= vectors * LANES
+    if n > 0:
+        general_micro_kernel(m, n, &block)
 
 
 cdef inline void choose_micro_kernel() noexcept nogil:
     """Once a module, before its first product, and after a change of for_intel."""
     global micro_kernel, general_micro_kernel
-    general_micro_kernel = tiles_from_registers
-    micro_kernel = tiles_from_memory if for_intel else tiles_from_registers
+    general_micro_kernel = tiles
+    micro_kernel = tiles_from_memory if for_intel else tiles
 
 
 cdef inline void pack(

@@ -283,14 +283,14 @@ cdef struct KernelTable:
     void (*gradients)(Job *job, const Worker *worker) noexcept nogil
     void (*follow)(Job *job, const Worker *worker) noexcept nogil
     void (*train)(Job *job, const Worker *worker) noexcept nogil
-    void (*chain_train)(Job *job) noexcept nogil        # `train` of a chain of neurons; it may be another table's
 
     void (*train_crowd)(Job *job, const Worker *worker) noexcept nogil
     void (*evaluate_crowd)(Job *job, const Worker *worker) noexcept nogil
     void (*predict_crowd)(Job *job, const Worker *worker) noexcept nogil
     Py_ssize_t (*crowd_bytes)(const Crowd *crowd) noexcept nogil        # of memory that each worker needs
 
-    void (*choose_forms)(KernelTable *table, bint intel, const KernelTable *chains) noexcept nogil
+    const KernelTable *narrow           # the table that trains chains of neurons: this one, or one of narrower vectors
+    void (*choose_forms)(KernelTable *table, bint intel, const KernelTable *narrow) noexcept nogil
     void (*describe_activation)(int activation, ActivationFacts *facts) noexcept nogil
     void (*describe_loss)(int loss, LossFacts *facts) noexcept nogil
     void (*describe_optimizer)(int optimizer, OptimizerFacts *facts) noexcept nogil
