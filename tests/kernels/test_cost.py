@@ -4,6 +4,7 @@ The counts are those of the recorded compiler; with another one, without valgrin
 architecture they are NOT TESTED.
 """
 
+import functools
 import json
 import platform
 import re
@@ -72,17 +73,34 @@ def spilling_tiles(disassembly, rows, sums):
     return len(tiles), spilling
 
 
+@functools.cache
+def disassembly_of(name, dtype):
+    module = next(Path(kernel_modules.__path__[0]).glob(f"_{name}_{dtype}.*.so"))
+    return subprocess.run(["objdump", "-d", "--no-show-raw-insn", module], capture_output=True, text=True,
+                          check=True).stdout
+
+
 @pytest.mark.skipif(not shutil.which("objdump"), reason="NOT TESTED: objdump is not installed")
 @pytest.mark.skipif("lang" in fastnn.show_config(mode="dict")["compiler"], reason="NOT TESTED: for gcc only")
 @pytest.mark.parametrize("dtype", ["f32", "f64"])
 @pytest.mark.parametrize("name, rows, vectors", [("avx2", 6, 2), ("avx512", 6, 4)])
 def test_the_tiles_keep_their_sums_in_registers(name, rows, vectors, dtype):
-    module = next(Path(kernel_modules.__path__[0]).glob(f"_{name}_{dtype}.*.so"))
-    disassembly = subprocess.run(["objdump", "-d", "--no-show-raw-insn", module], capture_output=True, text=True,
-                                 check=True).stdout
-    tiles, spilling = spilling_tiles(disassembly, rows, rows * vectors)
+    tiles, spilling = spilling_tiles(disassembly_of(name, dtype), rows, rows * vectors)
     assert tiles, "the innermost loop of the micro-kernel was not found: this test proves nothing"
     assert not spilling, "\n".join(spilling[0])
+
+
+@pytest.mark.skipif(not shutil.which("objdump"), reason="NOT TESTED: objdump is not installed")
+@pytest.mark.skipif("lang" in fastnn.show_config(mode="dict")["compiler"], reason="NOT TESTED: for gcc only")
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
+@pytest.mark.parametrize("sums", [16, 18, 20, 24])
+def test_the_tiles_for_intel_keep_their_sums_in_registers(sums, dtype):
+    """Four steps of k a turn, each multiply-add with its factor from memory, and no other one to or from the stack."""
+    unrolled = [body for body in innermost_loops(disassembly_of("avx512", dtype))
+                if sum("vfmadd" in text and "{1to" in text for text in body) == 4 * sums
+                and sum("vfmadd" in text for text in body) == 4 * sums]
+    assert len(unrolled) == 1, "this test proves nothing"
+    assert not [text for text in unrolled[0] if re.search(r"\(%r[sb]p", text) and "mm" in text]
 
 
 def test_a_sum_on_the_stack_would_be_noticed():

@@ -262,8 +262,10 @@ cdef class Kernels:
         self.scratches = Pool()
 
     def choose_forms(self, bint intel, Kernels narrow):
-        """Has kernels take their form for Intel's processors, or the other one, and trains chains of neurons by `narrow`:
-        these kernels, or those of a set with narrower vectors. The bits are the same. Not while a kernel runs."""
+        """Has kernels take their form for Intel's processors, in which `narrow` trains chains of neurons, or the other.
+
+        The bits are the same, and must be with `narrow`, too. Not while a kernel runs.
+        """
         self.float32.choose_forms(<KernelTable *> self.float32, intel, narrow.float32)
         self.float64.choose_forms(<KernelTable *> self.float64, intel, narrow.float64)
 

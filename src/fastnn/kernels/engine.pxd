@@ -17,7 +17,8 @@ from .crowd cimport crowd_bytes, evaluate_crowd, predict_crowd, train_crowd
 from .gemm cimport choose_micro_kernel, multiply_add_chains, padded_row, worth_packing
 from .losses cimport describe_loss, loss_forward_backward
 from .random cimport dropout_key
-from .simd cimport INSTRUCTION_SET, LANES, TILE_ROWS, TILE_VECTORS, VECTOR_BYTES, fill, fma, for_intel, prefer_intel, real, vec
+from .simd cimport (INSTRUCTION_SET, LANES, TILE_ROWS, TILE_VECTORS, VECTOR_BYTES, fill, fma, for_intel, prefer_intel,
+                    real, vec)
 from .small cimport chain_train, is_bare, is_chain, is_small, small_forward, small_train
 from .types cimport (PACKED_ROWS, ROW_BYTES, UNPADDED_ROWS, Data, Job, KernelTable, Layer, Plan,
                      Update, Worker, mean_elements, row_offset)
@@ -454,8 +455,8 @@ cdef inline bint all_finite(const void *values, Py_ssize_t count) noexcept nogil
 
 
 cdef inline void choose_forms(KernelTable *table, bint intel, const KernelTable *narrow) noexcept nogil:
-    """Kernels of this module take their form for Intel's processors, or the other one, and `narrow` trains chains of
-    neurons: a table with the same bits and maybe narrower vectors. Not while a kernel runs."""
+    """Kernels take their form for Intel's processors, or the other one. In the former `narrow`, a table with the same
+    bits and narrower vectors, or this one, trains chains of neurons. Not while a kernel runs."""
     prefer_intel(intel)
     choose_micro_kernel()
     table.narrow = narrow
