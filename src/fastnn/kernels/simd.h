@@ -229,11 +229,12 @@ static int fastnn_for_intel;
 FASTNN_INLINE void fastnn_prefer_intel(int intel) { fastnn_for_intel = intel; }
 
 /* left[0] * b + c, left lying `offset` bytes behind start, as one instruction that repeats left in every lane as it loads
-   it. Compilers make two of it where left has another use, and compute start + offset by a third. */
+   it. Compilers make two of it where left has another use, and compute start + offset by a third.
+   The last operand says what is read: anything behind start. */
 FASTNN_INLINE fastnn_vec fastnn_fma_loaded(const fastnn_real *start, intptr_t offset, fastnn_vec b, fastnn_vec c)
 {
     __asm__ volatile(FASTNN_TYPED("vfmadd231ps (%1,%2)%{1to16%}, %3, %0", "vfmadd231pd (%1,%2)%{1to8%}, %3, %0")
-                     : "+v"(c) : "r"(start), "r"(offset), "v"(b), "m"(*(const fastnn_real(*)[])start));
+                     : "+v"(c) : "r"(start), "r"(offset), "v"(b), "m"(*(const fastnn_real(*)[1LL << 40])start));
     return c;
 }
 /* start + by. What is added to it later is added later: unrolled, compilers keep more addresses than registers. */
@@ -248,8 +249,8 @@ FASTNN_INLINE const fastnn_real *fastnn_advanced(const fastnn_real *start, intpt
    their 14 bits. The last remainder x - g*g is exact enough to round g correctly. Zeros take an estimate of zero. Where
    another x is below LEAST, the remainder may be subnormal: then, and for negative x, infinity and NaN, all lanes take
    the instruction. */
-#define FASTNN_LEAST FASTNN_TYPED(25 << 23, 54LL << 52)         /* the bits of 2^-102, 2^-969 */
-#define FASTNN_INFINITY FASTNN_TYPED(255 << 23, 2047LL << 52)
+#define FASTNN_LEAST FASTNN_TYPED(0x0C800000, 0x0360000000000000)       /* the bits of 2^-102, 2^-969 */
+#define FASTNN_INFINITY FASTNN_TYPED(0x7F800000, 0x7FF0000000000000)
 #define FASTNN_LANES_FROM FASTNN_TYPED(_mm512_mask_cmpge_epu32_mask, _mm512_mask_cmpge_epu64_mask)
 #define FASTNN_LANES_WITH_BITS FASTNN_TYPED(_mm512_test_epi32_mask, _mm512_test_epi64_mask)
 FASTNN_INLINE fastnn_vec fastnn_sqrt_estimated(fastnn_vec x)
