@@ -223,7 +223,7 @@ FASTNN_INLINE fastnn_real fastnn_fma_one(fastnn_real a, fastnn_real b, fastnn_re
 }
 
 /* Some kernels have a second form with the same bits, which is faster on Intel's processors with AVX-512 and slower
-   on AMD's (docs/design.md has the figures). fastnn_for_intel says which form is to be used. */
+   on AMD's (docs/performance.md has the figures). fastnn_for_intel says which form is to be used. */
 #if FASTNN_VECTOR_BYTES == 64
 static int fastnn_for_intel;
 FASTNN_INLINE void fastnn_prefer_intel(int intel) { fastnn_for_intel = intel; }
