@@ -10,6 +10,7 @@ import fastnn
 from fastnn.storage.model_file import FormatError, read_model, write_model
 from fastnn.tables import file, model
 from fastnn.tables.given import table_of
+from fastnn.tables.task import brought_near
 
 pytestmark = pytest.mark.any_isa
 QUICK = {"members": 2, "hidden": [8], "epochs": 5}
@@ -49,6 +50,28 @@ def test_numbers_are_learned(regressor):
     assert answers.shape == (60,) and answers.dtype == np.float64
     assert 1 - np.square(answers - other["y"]).sum() / np.square(other["y"] - np.mean(other["y"])).sum() == (
         pytest.approx(regressor.score(other)))
+
+
+def test_a_number_that_is_wrong_by_many_zeros_hides_no_other():
+    columns = without(table(rows=200), "kind")
+    right = list(columns["y"])
+    columns["y"][17], columns["y"][40] = 1e11, -5e8
+    model = fastnn.TableRegressor(members=2, epochs=60).fit(columns, "y")
+    assert model.report_.said[0].startswith("y: 2 of 200 numbers lie far from the others: 100000000000")
+    assert " in row 17, learned as 63.6" in model.report_.said[0] and "; -500000000 in row 40" in model.report_.said[0]
+    others = [row for row in range(200) if row not in (17, 40)]
+    answers = model.predict(without(columns, "y"))[others]
+    assert np.mean(np.abs(answers - np.array(right)[others])) < 2      # the others are 0.1 to 5.9, the unit was 7e9
+    assert model.report_.scores["rmse"] > 1e9                           # what is true is scored, whatever is learned
+
+
+def test_only_numbers_far_from_all_others_are_brought_near():
+    rng = np.random.default_rng(0)
+    skewed, zeros = np.exp(1.5 * rng.normal(size=5000)), (rng.random(1000) < 0.005) * 1e6
+    for y in (skewed, zeros, rng.normal(size=20), np.array([1e308, -1e308] * 20)):
+        np.testing.assert_array_equal(brought_near(y), y)
+    y = np.append(np.arange(50.0), [9e9, -9e9])
+    np.testing.assert_array_equal(brought_near(y), np.append(np.arange(50.0), [539, -490]))
 
 
 def test_classes_are_learned(classifier):

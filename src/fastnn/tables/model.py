@@ -97,7 +97,7 @@ class TableModel:
                          None if recipe.classes is None else task.y)      # type: ignore[arg-type]
         order = folds.repeated()
         X = recipe.encoding.apply(task.columns, rows=task.rows[order])
-        y = recipe.targets(task.y)[order]
+        y = recipe.targets(task.learned)[order]
         if self.time_budget is not None:
             settings = in_time(X, y, folds, settings, recipe.n_outputs, self.time_budget)
         progress = Progress(self.members, settings.epochs) if self.progress else None

@@ -24,7 +24,7 @@ def report_of(task: Task, folds: Folds, trained: Trained, X: NDArray[np.float32]
               seconds: float) -> Report:
     """What the members are worth out of fold. X is in the order of the folds."""
     recipe, answered = task.recipe, folds.answered
-    classes, y = recipe.classes, task.y[folds.order[:answered]]
+    classes, order = recipe.classes, folds.order[:answered]
     outputs = trained.outputs if classes is not None else recipe.numbers(trained.outputs)
 
     def out_of_fold(some: NDArray[np.float32], rows: NDArray[np.intp]) -> NDArray[np.floating]:
@@ -36,7 +36,7 @@ def report_of(task: Task, folds: Folds, trained: Trained, X: NDArray[np.float32]
         return result if classes is not None else recipe.numbers(result)
 
     return Report.of(
-        recipe.target, y, outputs, classes=classes, rows=len(task.rows), columns=len(task.columns),
+        recipe.target, task.y[order], outputs, classes=classes, rows=len(task.rows), columns=len(task.columns),
         members=folds.members, said=task.said, losses=trained.losses, best_epochs=trained.best_epochs,
-        importances=importances(out_of_fold, recipe.encoding, X[:answered], y), settings=vars(settings),
-        seconds=seconds)
+        importances=importances(out_of_fold, recipe.encoding, X[:answered], task.learned[order]),
+        settings=vars(settings), seconds=seconds)

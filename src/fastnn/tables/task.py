@@ -31,6 +31,9 @@ Kind = Literal["classification", "regression"]
 
 MOST_CLASSES = 20           # a target of at most so many different whole numbers holds classes, unless the user says no
 FEWEST_ROWS = 20
+ASIDE = 100                 # of so many numbers, one at each end has no say in what is far
+FAR = 10                    # times the range of the others: a number that lies so far from them is an outlier
+MOST_SHOWN = 3              # outliers, in a line
 NO_DATES = "make it the days since a day, such as its first one"
 # {kind of a target: what to do where its values are too many to be classes}
 INSTEAD = {"number": "learn it as a number", "date": NO_DATES, "category": "group its values, or learn another column"}
@@ -44,7 +47,8 @@ class Task:
     columns: dict[str, Column]      # those of the recipe
     rows: NDArray[np.intp]          # indices (n,) of the rows with a target
     y: NDArray[np.intp] | NDArray[np.float64]       # of these: the number of the class, or the number itself (n,)
-    said: list[str]                 # of each column of the table what it was taken for
+    learned: NDArray[np.intp] | NDArray[np.float64]     # y, but outliers are brought near
+    said: list[str]                 # of each column of the table what it was taken for; before these, of outliers
 
 
 def task_of(table: Table, target: str, kind: Kind | None = None, *, drop: Sequence[str] = (),
@@ -68,12 +72,14 @@ def task_of(table: Table, target: str, kind: Kind | None = None, *, drop: Sequen
         if y.min() == y.max():
             raise ValueError(f"{table.path}: column {target!r} is {y[0]:.12g} in each row: nothing is to be learned; "
                              "add rows with other values, or learn another column")
-        mean, scale = (float(part[0]) for part in vars(Scaling.of(y[:, None])).values())
-        return Task(Recipe(target, readings, encoding, None, mean, scale), columns, rows, y, said)
+        near = brought_near(y)
+        mean, scale = (float(part[0]) for part in vars(Scaling.of(near[:, None])).values())
+        said = said_of_outliers(y, near, rows, goal, table) + said
+        return Task(Recipe(target, readings, encoding, None, mean, scale), columns, rows, y, near, said)
     if target not in (kinds or {}) and set(labels) <= {"False", "True"}:     # as Python writes them
         labels = [label == "True" for label in labels]
     classes, places = classes_of(labels, goal, table)
-    return Task(Recipe(target, readings, encoding, classes), columns, rows, places, said)
+    return Task(Recipe(target, readings, encoding, classes), columns, rows, places, places, said)
 
 
 def columns_to_learn_from(
@@ -174,6 +180,34 @@ def numbers_of(goal: Column, rows: NDArray[np.intp], table: Table) -> NDArray[np
         raise ValueError(f"{table.path}: row {row + table.first_row}, column {goal.name!r} is {cells[row]!r}, but must "
                          "be a finite number; fill it, or leave the row out")
     return cast("NDArray[np.float64]", goal.values)[rows]
+
+
+def brought_near(y: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A target whose outliers count as the farthest number that is none.
+
+    The range is that of all but the lowest and the highest hundredth of the rows, one row at least. An outlier lies ten
+    such ranges beyond it: a salary with some zeros too many. Its square would be all that a network sees, and the unit
+    of the target so large that all other rows are one number. Where the range is 0, nothing is far.
+    """
+    ordered = np.sort(y)
+    aside = max(1, len(y) // ASIDE)
+    low, high = ordered[aside], ordered[-1 - aside]
+    with np.errstate(over="ignore"):
+        far = FAR * (high - low)
+        return np.clip(y, low - far, high + far) if far > 0 else y
+
+
+def said_of_outliers(y: NDArray[np.float64], near: NDArray[np.float64], rows: NDArray[np.intp], goal: Column,
+                     table: Table) -> list[str]:
+    """A line about those that `brought_near` changed, if there are any."""
+    changed = np.flatnonzero(near != y)
+    if not len(changed):
+        return []
+    cells = table.texts(goal.name)
+    shown = [f"{cells[row]} in row {row + table.first_row}, learned as {near[place]:.6g}"
+             for place, row in zip(changed.tolist(), rows[changed].tolist(), strict=True)][:MOST_SHOWN]
+    return [f"{goal.name}: {len(changed)} of {len(y)} numbers lie far from the others: {'; '.join(shown)}"
+            + ("; …" if len(changed) > MOST_SHOWN else "")]
 
 
 def classes_of(labels: Sequence[Label], goal: Column, table: Table) -> tuple[tuple[Label, ...], NDArray[np.intp]]:
