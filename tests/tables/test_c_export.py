@@ -144,7 +144,7 @@ def test_the_self_test_notices_mistakes(tmp_path):
     mistakes = [("z / 3", "z / 4"), ("? median :", "? 0 :"), ("(float)gap", "0"), ("month / 10", "month / 9"),
                 ("+ 3) % 7", "+ 4) % 7"), ("second / 3600", "second / 1800"), ("i == place", "i == 0"),
                 ("-= day * 86400", "-= 0"), ("model_weights_1 + member", "model_weights_1 + 0 * member"),
-                ("model_relu(even", "if (0) model_relu(even")]
+                ("model_gelu(even", "if (0) model_gelu(even")]
     shifted = r"number\(to, (.*?), (\S+), (\S+), (\d)", r"number(to, \1 + 0.5 * \3, \2, \3, \4"
     misplaced = r", (model_category.*), (\d+)\)", r", (\1 + 1) % \2, \2)"
     for line in re.findall(r"    to = model_\w+\(.*;\n", text):

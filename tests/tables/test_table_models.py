@@ -223,6 +223,7 @@ def test_the_file_is_clear_text_and_arrays(classifier, tmp_path):
     description, tensors = read_model(tmp_path / "m")
     assert description["table_model"]["recipe"]["target"] == "kind"
     assert b'"categories"' in (tmp_path / "m").read_bytes().replace(b"\\", b"")
+    assert description["table_model"]["activations"] == ["gelu", "gelu", "softmax"]
     assert tensors["weights.0"].shape == (2, *classifier.networks_[0].weights[0].shape)
 
 
@@ -234,6 +235,8 @@ CHANGES = [
     lambda plain: plain["recipe"]["encoding"]["columns"].pop(), lambda plain: plain.update(seeds=[]),
     lambda plain: plain.update(seeds=[1, 2, 3]), lambda plain: plain.update(seeds=[-1, 0]),
     lambda plain: plain.update(layer_sizes=[1, 2]), lambda plain: plain.update(layer_sizes="10"),
+    lambda plain: plain["activations"].pop(), lambda plain: plain.update(activations=["gelu", "identity"]),
+    lambda plain: plain.update(activations=["no", "softmax"]), lambda plain: plain.update(activations=None),
     lambda plain: plain.update(report=3), lambda plain: plain.update(more=3),
     lambda plain: plain["recipe"].update(more=1),
 ]

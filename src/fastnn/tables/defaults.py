@@ -1,4 +1,5 @@
-"""How members are trained where the user does not say: by the size of the table, and whether there are several.
+"""How members are trained where the user does not say: by the size of the table, by what the target holds, and by
+whether there are several members.
 
 The values were chosen on nineteen development tables of 395 to 30,000 rows, none of which is among those that
 docs/performance.md reports. Small tables need many small steps; large ones have enough of them in few epochs.
@@ -12,13 +13,16 @@ from .members import Settings
 SIZES = ((2_500, 16, 100), (10_000, 32, 40), (40_000, 64, 30), (float("inf"), 128, 20))
 
 
-def settings_for(rows: int, members: int) -> Settings:
-    """Those for a table of so many rows that train.
+def settings_for(rows: int, members: int, classes: bool) -> Settings:
+    """Those for a table of so many rows that train, whose target holds classes, or numbers.
 
-    A member stops when a fifth of its epochs brought nothing. Several members average each other; a single one has
-    more epochs, and a longer running mean.
+    Numbers take larger steps, and more of them; classes are soon learned by heart, and take more decay. A member stops
+    when a fifth of its epochs brought nothing. Several members average each other; a single one has more epochs, and a
+    longer running mean.
     """
     batch_size, epochs = next((batch, epochs) for most, batch, epochs in SIZES if rows <= most)
     epochs, memory = (epochs, 0.5) if members > 1 else (epochs * 3 // 2, 0.85)
+    epochs = epochs if classes else epochs * 5 // 4
+    learning_rate, weight_decay = (2e-3, 0.1) if classes else (4e-3, 0.01)
     return Settings(hidden=(128, 128), epochs=epochs, patience=epochs // 5, batch_size=batch_size,
-                    learning_rate=2e-3, weight_decay=0.01, memory=memory)
+                    learning_rate=learning_rate, weight_decay=weight_decay, memory=memory)

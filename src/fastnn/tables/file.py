@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 KEY = "table_model"         # of the description
 EARLIER = "fastnn.table"    # of the metadata of networks that earlier versions trained from tables
 SPARE = 2**15               # characters that a report may take
-PARTS = {"recipe", "report", "layer_sizes", "seeds"}
+PARTS = {"recipe", "report", "layer_sizes", "activations", "seeds"}
 MOST_MEMBERS = 1000
 MOST_SIMPLE = 256           # columns of numbers, read and encoded in the simplest way, that stand in clear text
 SIMPLE = {"simple.place": np.int64, "simple.gaps": np.int64, "simple.median": np.float64, "simple.scale": np.float64}
@@ -50,7 +50,7 @@ def parts(recipe: Recipe, networks: Sequence[Network],
     """(description, tensors): layer i of all members is weights.i (members, n_in, n_out) and biases.i."""
     first = networks[0]
     description = {KEY: {"recipe": recipe.as_metadata(), "report": report, "layer_sizes": list(first.layer_sizes),
-                         "seeds": [network.seed for network in networks]}}
+                         "activations": list(first.activations), "seeds": [network.seed for network in networks]}}
     tensors: dict[str, Array] = {
         f"{part}.{layer}": np.stack([getattr(network, part)[layer] for network in networks])
         for part in ("weights", "biases") for layer in range(len(first.weights))}
@@ -135,7 +135,11 @@ def contents_of(description: dict[str, Any], tensors: dict[str, Array]) -> Conte
     if (sizes[0], sizes[-1]) != (len(recipe.encoding.names()), recipe.n_outputs):
         raise ValueError(f"the networks have {sizes[0]} inputs and {sizes[-1]} outputs, but the table has others")
     check_tensors(tensors, sizes, len(seeds))
-    return Contents(recipe, [member(recipe, sizes, seed, {name: array[index] for name, array in tensors.items()})
+    *hidden, output = plain["activations"]
+    if output != ("identity" if recipe.classes is None else "softmax"):
+        raise ValueError(f"the networks' last activation is {shown(output)}, but the target needs another")
+    return Contents(recipe, [member(Network(sizes, hidden, output, seed=seed),
+                                    {name: array[index] for name, array in tensors.items()})
                              for index, seed in enumerate(seeds)], plain["report"])
 
 
@@ -154,9 +158,8 @@ def check_tensors(tensors: Mapping[str, Array], sizes: Sequence[int], members: i
             raise ValueError(f"{name} holds NaN or infinity")
 
 
-def member(recipe: Recipe, sizes: Sequence[int], seed: int, tensors: Mapping[str, Array]) -> Network:
-    """A network with these parameters."""
-    network = Network(sizes, output="identity" if recipe.classes is None else "softmax", seed=seed)
+def member(network: Network, tensors: Mapping[str, Array]) -> Network:
+    """A network, given these parameters."""
     for layer, (weights, biases) in enumerate(zip(network.weights, network.biases, strict=True)):
         weights[...] = tensors[f"weights.{layer}"]
         biases[...] = tensors[f"biases.{layer}"]

@@ -146,7 +146,7 @@ def in_time(X: NDArray[np.float32], y: NDArray[Any], folds: Folds, settings: Set
 
 def built(width: int, n_outputs: int, settings: Settings, seed: int) -> Network:
     """A network with its initial weights."""
-    return Network([width, *settings.hidden, n_outputs], output="identity" if n_outputs == 1 else "softmax", seed=seed)
+    return Network([width, *settings.hidden, n_outputs], "gelu", "identity" if n_outputs == 1 else "softmax", seed=seed)
 
 
 class Listener(Protocol):

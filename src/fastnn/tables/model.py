@@ -129,7 +129,7 @@ class TableModel:
             raise ValueError(f"there are {rows} rows to learn from, but {members} members need {2 * members}: pass "
                              "fewer members")
         width = len(recipe.encoding.names())
-        settings = settings_for(rows, members)
+        settings = settings_for(rows, members, recipe.classes is not None)
         if self.hidden is not None:
             hidden = sequence("hidden", self.hidden, "be the sizes of the hidden layers")
             settings = replace(settings, hidden=tuple(checked_integer("hidden", size, 1) for size in hidden))
@@ -281,7 +281,7 @@ class TableClassifier(TableModel):
         The sizes of the hidden layers. None is (128, 128).
     epochs : int, optional
         Passes over the rows, at most: a member keeps its best one, and stops when a fifth of them brought nothing.
-        None is 100 for small tables, down to 20 for large ones.
+        None is 100 for small tables, down to 20 for large ones, and a quarter more for numbers.
     drop : sequence of str
         Columns to leave out.
     kinds : dict, optional
