@@ -9,6 +9,7 @@ import pytest
 import fastnn
 from fastnn.storage.model_file import FormatError, read_model, write_model
 from fastnn.tables import file, model
+from fastnn.tables.defaults import settings_for
 from fastnn.tables.given import table_of
 from fastnn.tables.task import brought_near
 
@@ -50,6 +51,17 @@ def test_numbers_are_learned(regressor):
     assert answers.shape == (60,) and answers.dtype == np.float64
     assert 1 - np.square(answers - other["y"]).sum() / np.square(other["y"] - np.mean(other["y"])).sum() == (
         pytest.approx(regressor.score(other)))
+
+
+def test_defaults_follow_the_rows_and_the_kind_of_target():
+    classes, numbers = settings_for(1000, 8, classes=True), settings_for(1000, 8, classes=False)
+    assert numbers.learning_rate > classes.learning_rate and numbers.weight_decay < classes.weight_decay
+    assert settings_for(100_000, 8, classes=True).epochs < classes.epochs < numbers.epochs
+    assert settings_for(1000, 1, classes=True).epochs > classes.epochs
+    for kind, target, used in ((fastnn.TableClassifier, "kind", classes), (fastnn.TableRegressor, "y", numbers)):
+        columns = without(table(rows=30), {"kind": "y", "y": "kind"}[target])
+        settings = kind(members=2).fit(columns, target).report_.settings
+        assert settings["learning_rate"] == f"{used.learning_rate:g}" and settings["epochs"] == str(used.epochs)
 
 
 def test_a_number_that_is_wrong_by_many_zeros_hides_no_other():
