@@ -106,8 +106,8 @@ def model(classes=None, members=3, mean=0.0, scale=1.0, hidden=(16, 8), columns=
                     scale)
     networks = []
     for seed in range(members):
-        network = fastnn.Network([len(encoding.names()), *hidden, recipe.n_outputs], "gelu", seed=seed,
-                                 output="identity" if classes is None else "softmax")
+        network = fastnn.Network([len(encoding.names()), *hidden, recipe.n_outputs],
+                                 *(("gelu", "identity") if classes is None else ("relu", "softmax")), seed=seed)
         network.set_parameters(network.get_parameters() + np.random.default_rng(seed).normal(
             scale=0.1, size=network.n_parameters).astype("f"))
         networks.append(network)

@@ -11,7 +11,8 @@ from fastnn.tables import members
 from fastnn.tables.members import Folds, Settings, in_time, train
 
 pytestmark = pytest.mark.any_isa
-SETTINGS = Settings((8,), epochs=6, patience=6, batch_size=16, learning_rate=0.01, weight_decay=0.01, memory=0.5)
+SETTINGS = Settings((8,), "relu", epochs=6, patience=6, batch_size=16, learning_rate=0.01, weight_decay=0.01,
+                    memory=0.5)
 
 
 def problem(n=100, classes=3, members=4, seed=0):
@@ -85,7 +86,7 @@ def test_what_is_kept_is_the_running_mean_of_the_parameters(memory, monkeypatch)
 
 def test_a_member_does_not_learn_from_its_own_fold():
     X, y, folds = problem()
-    settings = Settings((8,), 1, 1, 16, 0.01, 0.01, 0.5)      # with one epoch, its fold cannot even choose
+    settings = Settings((8,), "relu", 1, 1, 16, 0.01, 0.01, 0.5)      # with one epoch, its fold cannot even choose
     before = train(X, y, folds, settings, 3, 0).networks
     changed, own = y.copy(), folds.own(2)
     n = len(folds.order)
@@ -156,7 +157,7 @@ def test_an_interrupt_stops_all_members(threads):
     fastnn.set_num_threads(threads)
     try:
         with pytest.raises(KeyboardInterrupt):
-            train(X, y, folds, Settings((8,), 10_000, 10_000, 16, 0.01, 0.01, 0.5), 3, 0, listener)
+            train(X, y, folds, Settings((8,), "relu", 10_000, 10_000, 16, 0.01, 0.01, 0.5), 3, 0, listener)
     finally:
         fastnn.set_num_threads(None)
     assert len(listener.epochs) <= 4       # each of those that had begun, once
@@ -164,7 +165,7 @@ def test_an_interrupt_stops_all_members(threads):
 
 def test_a_member_stops_when_nothing_gets_better():
     X, y, folds = problem()
-    settings = Settings((8,), 500, 3, 16, 0.05, 0.0, 0.5)
+    settings = Settings((8,), "relu", 500, 3, 16, 0.05, 0.0, 0.5)
     trained = train(X, y, folds, settings, 3, 0)
     for losses, best in zip(trained.losses, trained.best_epochs, strict=True):
         assert len(losses) == best + 3 < 500
@@ -172,7 +173,7 @@ def test_a_member_stops_when_nothing_gets_better():
 
 def test_a_time_budget_lowers_the_number_of_epochs():
     X, y, folds = problem()
-    many = Settings((8,), 10_000_000, 9, 16, 0.01, 0.01, 0.5)
+    many = Settings((8,), "relu", 10_000_000, 9, 16, 0.01, 0.01, 0.5)
     short, long = (in_time(X, y, folds, many, 3, budget) for budget in (1e-6, 1e6))
     assert short.epochs == 1 and 1 < long.epochs <= many.epochs
     assert in_time(X, y, folds, SETTINGS, 3, 1e6) == SETTINGS

@@ -55,13 +55,14 @@ def test_numbers_are_learned(regressor):
 
 def test_defaults_follow_the_rows_and_the_kind_of_target():
     classes, numbers = settings_for(1000, 8, classes=True), settings_for(1000, 8, classes=False)
-    assert numbers.learning_rate > classes.learning_rate and numbers.weight_decay < classes.weight_decay
+    assert (classes.activation, numbers.activation) == ("relu", "gelu")
+    assert numbers.learning_rate > classes.learning_rate
     assert settings_for(100_000, 8, classes=True).epochs < classes.epochs < numbers.epochs
     assert settings_for(1000, 1, classes=True).epochs > classes.epochs
     for kind, target, used in ((fastnn.TableClassifier, "kind", classes), (fastnn.TableRegressor, "y", numbers)):
         columns = without(table(rows=30), {"kind": "y", "y": "kind"}[target])
         settings = kind(members=2).fit(columns, target).report_.settings
-        assert settings["learning_rate"] == f"{used.learning_rate:g}" and settings["epochs"] == str(used.epochs)
+        assert settings["activation"] == used.activation and settings["epochs"] == str(used.epochs)
 
 
 def test_a_number_that_is_wrong_by_many_zeros_hides_no_other():
@@ -235,7 +236,7 @@ def test_the_file_is_clear_text_and_arrays(classifier, tmp_path):
     description, tensors = read_model(tmp_path / "m")
     assert description["table_model"]["recipe"]["target"] == "kind"
     assert b'"categories"' in (tmp_path / "m").read_bytes().replace(b"\\", b"")
-    assert description["table_model"]["activations"] == ["gelu", "gelu", "softmax"]
+    assert description["table_model"]["activations"] == ["relu", "relu", "softmax"]
     assert tensors["weights.0"].shape == (2, *classifier.networks_[0].weights[0].shape)
 
 
@@ -247,8 +248,8 @@ CHANGES = [
     lambda plain: plain["recipe"]["encoding"]["columns"].pop(), lambda plain: plain.update(seeds=[]),
     lambda plain: plain.update(seeds=[1, 2, 3]), lambda plain: plain.update(seeds=[-1, 0]),
     lambda plain: plain.update(layer_sizes=[1, 2]), lambda plain: plain.update(layer_sizes="10"),
-    lambda plain: plain["activations"].pop(), lambda plain: plain.update(activations=["gelu", "identity"]),
-    lambda plain: plain.update(activations=["no", "softmax"]), lambda plain: plain.update(activations=None),
+    lambda plain: plain["activations"].pop(), lambda plain: plain.update(activations=["relu", "relu", "identity"]),
+    lambda plain: plain.update(activations=["no", "relu", "softmax"]), lambda plain: plain.update(activations=None),
     lambda plain: plain.update(report=3), lambda plain: plain.update(more=3),
     lambda plain: plain["recipe"].update(more=1),
 ]

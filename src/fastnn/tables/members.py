@@ -44,6 +44,7 @@ class Settings:
     """How each member is built and trained."""
 
     hidden: tuple[int, ...]
+    activation: str         # of the hidden layers
     epochs: int
     patience: int           # epochs without a better validation loss after which a member stops
     batch_size: int
@@ -146,7 +147,8 @@ def in_time(X: NDArray[np.float32], y: NDArray[Any], folds: Folds, settings: Set
 
 def built(width: int, n_outputs: int, settings: Settings, seed: int) -> Network:
     """A network with its initial weights."""
-    return Network([width, *settings.hidden, n_outputs], "gelu", "identity" if n_outputs == 1 else "softmax", seed=seed)
+    return Network([width, *settings.hidden, n_outputs], settings.activation,
+                   "identity" if n_outputs == 1 else "softmax", seed=seed)
 
 
 class Listener(Protocol):

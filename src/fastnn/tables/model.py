@@ -276,7 +276,7 @@ class TableClassifier(TableModel):
     Parameters
     ----------
     members : int
-        Networks: 8 have some 7 % less error than 1, and take five times as long. 1 has a part of its own, too.
+        Networks: 8 have some 6 % less error than 1, and take five times as long. 1 has a part of its own, too.
     hidden : sequence of int, optional
         The sizes of the hidden layers. None is (128, 128).
     epochs : int, optional
