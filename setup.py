@@ -66,7 +66,7 @@ HEADERS = [*(f"src/fastnn/core/{name}.h" for name in ("compiled_as", "float_stat
            *(f"src/fastnn/kernels/{name}.h" for name in ("simd", "gemm", "elementary", "tables"))]
 
 # The compiled modules of core/, from the ground up: each may use those before it.
-CORE = ("cpu", "runtime", "ops", "model", "batch", "trainer", "network", "population")
+CORE = ("cpu", "runtime", "ops", "model", "batch", "trainer", "network", "lbfgs", "population")
 
 
 def target_machine():

@@ -10,6 +10,7 @@ if find_spec("fastnn.core.cpu") is None:
                       "compiles them; they cannot be imported from a zip file")
 # A statement for each compiled module: PyInstaller does not see what these import from each other.
 from .batch import Rows, called, random_bits, random_order, spread_order
+from .lbfgs import CompiledLBFGS, Minimisation
 from .model import Model
 from .network import CompiledNetwork, Engine
 from .ops import Kernels
@@ -18,6 +19,7 @@ from .runtime import aligned_zeros, team_size
 from .trainer import CompiledOptimizer, Trainer
 
 __all__ = [
-    "CompiledNetwork", "CompiledOptimizer", "Engine", "Kernels", "Model", "PopulationEngine", "PopulationRows", "Rows",
-    "Trainer", "aligned_zeros", "called", "random_bits", "random_order", "spread_order", "team_size",
+    "CompiledLBFGS", "CompiledNetwork", "CompiledOptimizer", "Engine", "Kernels", "Minimisation", "Model",
+    "PopulationEngine", "PopulationRows", "Rows", "Trainer", "aligned_zeros", "called", "random_bits", "random_order",
+    "spread_order", "team_size",
 ]

@@ -47,3 +47,5 @@ cdef class Workspace:
 
     cdef Py_ssize_t lay_out(self, char *memory, bint learning, bint gather) noexcept
     cdef int set_gradients(self, gradients) except -1
+    cdef int set_parameters(self, parameters) except -1
+    cdef double mean_gradients(self, Model model, Rows rows, int threads) except? -1

@@ -17,10 +17,12 @@ from libc.string cimport memcpy
 from ..kernels.random cimport INITIAL_WEIGHTS, SPREAD_ORDERS
 from ..kernels.random cimport random_bits as counted_bits
 from ..kernels.random cimport shuffle as shuffle_rows
-from ..kernels.types cimport ROW_BYTES, Layer, packed_bytes, padded, transposed_bytes
+from ..kernels.types cimport ROW_BYTES, Job, Layer, packed_bytes, padded, transposed_bytes
 from .model cimport STEP_OPERATIONS, Model
 from .ops cimport Kernels, weight_sum
-from .runtime cimport ThreadChoice, column, flush_subnormals, pointer, restore_float_state
+from .runtime cimport (
+    ThreadChoice, column, float_state, flush_subnormals, pointer, restore_float_state, run, sum_in_order,
+)
 
 cnp.import_array()
 
@@ -345,6 +347,40 @@ cdef class Workspace:
             layer.db = block
             block += layer.stride * self.itemsize
         return 0
+
+    cdef int set_parameters(self, parameters) except -1:
+        """Makes this block, laid out like the network's parameters, the one that its layers read and steps change."""
+        cdef char *block = <char *> pointer(parameters)
+        cdef Layer *layer
+        cdef int index
+        self.parameters = parameters
+        self.plan.parameters = block
+        for index in range(self.plan.n_layers):
+            layer = &self.plan.layers[index]
+            layer.w = block
+            layer.b = block + layer.bias * self.itemsize
+            block += (layer.bias + layer.stride) * self.itemsize
+        return 0
+
+    cdef double mean_gradients(self, Model model, Rows rows, int threads) except? -1:
+        """The mean loss of the rows, in one batch; afterwards its gradient is in the block of gradients."""
+        cdef Py_ssize_t count = rows.data.rows
+        cdef double divisor = model.divisor(rows.weight)
+        cdef Job job
+        job.work = model.table.gradients
+        job.plan = &self.plan
+        job.data = rows.data
+        job.data.smoothing = 0
+        job.data.order = NULL
+        job.scale = 1 / divisor
+        job.first, job.last = 0, count
+        job.seed = job.step = job.place = 0
+        if model.python_loss:
+            self.python_loss.float_state = float_state()
+        run(&job, threads)
+        if model.python_loss:
+            self.python_loss.check()
+        return sum_in_order(self.plan.losses, count) / divisor
 
 
 cdef char *take(char *memory, Py_ssize_t *used, Py_ssize_t size) noexcept:

@@ -54,3 +54,4 @@ cdef class Model:
     cpdef int unlock(self) except -1
     cdef const void *matrix(self, str name, array, Py_ssize_t rows, Py_ssize_t columns) except? NULL
     cpdef double divisor(self, double weight) noexcept
+    cdef int step_threads(self, Py_ssize_t rows) except -1

@@ -21,7 +21,7 @@ from libc.string cimport memset
 
 from ..kernels.types cimport ROW_BYTES, Layer, mean_elements, padded
 from .ops cimport Kernels
-from .runtime cimport Pool, forks, pointer, sum_in_order
+from .runtime cimport Pool, forks, pointer, sum_in_order, threads_for
 
 cnp.import_array()
 
@@ -246,3 +246,8 @@ cdef class Model:
     cpdef double divisor(self, double weight) noexcept:
         """What turns a loss summed over rows of this total weight into the mean."""
         return weight * mean_elements(&self.loss_facts, self.layers[self.n_layers - 1].n_out)
+
+    cdef int step_threads(self, Py_ssize_t rows) except -1:
+        """How many threads share a step, or a gradient, of so many rows."""
+        return 1 if self.python_loss else threads_for(
+            <double> STEP_OPERATIONS * rows * self.multiply_adds, self.most_threads)

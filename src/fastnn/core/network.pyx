@@ -17,9 +17,9 @@ from libc.string cimport memset
 
 from ..kernels.types cimport Job, Layer, scratch_bytes
 from .batch cimport Rows, Workspace
-from .model cimport STEP_OPERATIONS, Model
+from .model cimport Model
 from .runtime cimport (
-    do_job, float_state, flush_subnormals, pointer, restore_float_state, rows_per_visit, run, sum_in_order, threads_for,
+    do_job, flush_subnormals, pointer, restore_float_state, rows_per_visit, run, sum_in_order, threads_for,
 )
 from .trainer cimport CompiledOptimizer, Trainer
 
@@ -135,30 +135,17 @@ cdef class Engine(Model):
         self.evaluating.give(workspace)
         return sum_in_order(job.losses, rows.data.rows) / self.divisor(rows.weight)
 
-    def gradients(self, Rows rows):
-        """The mean loss and its gradient, as a block laid out like `parameters`."""
+    def gradients(self, Rows rows, parameters=None):
+        """The mean loss and its gradient, as a block laid out like `parameters`: another such block, or the network's
+        own."""
         rows.check(self)
         block = aligned_zeros(self.size, self.dtype)
-        cdef Py_ssize_t count = rows.data.rows
-        cdef int threads = 1 if self.python_loss else threads_for(
-            <double> STEP_OPERATIONS * self.multiply_adds * count, self.most_threads)
-        cdef Workspace workspace = Workspace(self, count, learning=True, gradients=block, threads=threads)
-        cdef double divisor = self.divisor(rows.weight)
-        cdef Job job
-        job.work = self.table.gradients
-        job.plan = &workspace.plan
-        job.data = rows.data
-        job.data.smoothing = 0
-        job.data.order = NULL
-        job.scale = 1 / divisor
-        job.first, job.last = 0, count
-        job.seed = job.step = job.place = 0
-        if self.python_loss:
-            workspace.python_loss.float_state = float_state()
-        run(&job, threads)
-        if self.python_loss:
-            workspace.python_loss.check()
-        return sum_in_order(workspace.plan.losses, count) / divisor, block
+        cdef int threads = self.step_threads(rows.data.rows)
+        cdef Workspace workspace = Workspace(self, rows.data.rows, learning=True, gradients=block, threads=threads)
+        if parameters is not None:
+            self.block(parameters)
+            workspace.set_parameters(parameters)
+        return workspace.mean_gradients(self, rows, threads), block
 
     def layer_outputs(self, cnp.ndarray x not None, bint slopes=False):
         """The outputs of every layer for x, or their slopes d y_i / d z_i: a list of arrays (n, n_out)."""

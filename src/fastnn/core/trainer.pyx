@@ -23,7 +23,7 @@ from .batch cimport Rows, Workspace
 from .model cimport STEP_OPERATIONS, Model
 from .runtime cimport (
     ThreadChoice, column, float_state, flush_subnormals, pointer, restore_float_state, rows_per_visit, run,
-    sum_in_order, threads_for,
+    sum_in_order,
 )
 
 cnp.import_array()
@@ -146,8 +146,7 @@ cdef class Trainer:
         """Makes room for steps on so many rows."""
         cdef Model model = self.model
         cdef Workspace workspace = self.workspace
-        cdef int threads = 1 if model.python_loss else threads_for(
-            <double> STEP_OPERATIONS * batch * model.multiply_adds, model.most_threads)
+        cdef int threads = model.step_threads(batch)
         if (workspace is None or workspace.batch < batch or workspace.threads != threads
                 or (self.gather and workspace.plan.x_batch == NULL)):
             self.workspace = None           # its memory first

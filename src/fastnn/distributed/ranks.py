@@ -187,8 +187,8 @@ class SeveralRanks(Ranks):
         """A function that returns the mean loss over every rank's rows."""
         return mean_loss_of(self, network, rows)
 
-    def gradients_of(self, network: Network, rows: Rows) -> Callable[[], tuple[float, FloatArray]]:
-        """A function that returns the mean loss over every rank's rows, and its gradient, a block."""
+    def gradients_of(self, network: Network, rows: Rows) -> Callable[[FloatArray], tuple[float, FloatArray]]:
+        """A function of a block of parameters: the mean loss over every rank's rows, and its gradient, a block."""
         return gradients_of(self, network, rows)
 
     # Blocks of parameters

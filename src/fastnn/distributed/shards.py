@@ -82,8 +82,9 @@ def mean_loss_of(ranks: SeveralRanks, network: Network, rows: Rows) -> Callable[
     return mean_loss_of_all
 
 
-def gradients_of(ranks: SeveralRanks, network: Network, rows: Rows) -> Callable[[], tuple[float, FloatArray]]:
-    """A function that returns the mean loss over every rank's rows, and its gradient, a block."""
+def gradients_of(ranks: SeveralRanks, network: Network, rows: Rows
+                 ) -> Callable[[FloatArray], tuple[float, FloatArray]]:
+    """A function of a block of parameters: the mean loss over every rank's rows, and its gradient, a block."""
     engine = engine_of(network)
     size = engine.parameters.size
     _, _, bounds = parts_of(ranks, "X", len(rows))
@@ -92,8 +93,8 @@ def gradients_of(ranks: SeveralRanks, network: Network, rows: Rows) -> Callable[
     total = ranks.blocks(size, engine.dtype, 1)[0]
     nothing = 0.0, np.zeros(size, engine.dtype)     # of rows that all weigh nothing
 
-    def gradients() -> tuple[float, FloatArray]:
-        results = [engine.gradients(part) if part.weight else nothing for part in parts]
+    def gradients(parameters: FloatArray) -> tuple[float, FloatArray]:
+        results = [engine.gradients(part, parameters) if part.weight else nothing for part in parts]
         blocks = [block * (part.weight / weight) for part, (_, block) in zip(parts, results, strict=True)]
         add_in_pairs(blocks, total[:size], blocks)
         ranks.add(total)

@@ -22,6 +22,7 @@ import numpy as np
 
 from .. import schedules
 from .._checks import shown
+from ..core import aligned_zeros
 from ..losses import Loss
 from ..optimizers import OPTIMIZERS, check_epsilon, remade
 from ..training.early_stopping import EarlyStopping, check_best, described, from_description
@@ -125,7 +126,10 @@ def restored(description: Description, tensors: Mapping[str, Array]
         optimizer = remade(KINDS[saved["name"]], saved["arguments"])
         optimizer.steps, optimizer.epochs = count(saved, "steps"), count(saved, "epochs")
         check_epsilon(saved["arguments"], settings["dtype"])
-        for index in range(count(saved, "blocks")):
+        blocks = count(saved, "blocks")
+        if blocks and (isinstance(optimizer, LevenbergMarquardt) or (isinstance(optimizer, LBFGS) and blocks % 2)):
+            raise ValueError(f"blocks is {blocks}, but must be 0 for LevenbergMarquardt, and even for LBFGS")
+        for index in range(blocks):
             check_vector(name := f"optimizer.{index}", tensors[name], shape)
             needed.add(name)
     if description["early_stopping"] is not None:
@@ -151,7 +155,11 @@ def rebuilt(kind: type[Network], description: Description, tensors: Mapping[str,
         network.biases[layer][...] = tensors[f"biases.{layer}"]
     network.metadata = dict(description.get("metadata", {}))
     if optimizer is not None:
-        optimizer.bind(engine)
+        if isinstance(optimizer, LBFGS):        # which keeps as many as there were iterations, up to a limit
+            optimizer.set_owner(engine, tuple(aligned_zeros(engine.parameters.size, engine.dtype)
+                                              for _ in range(description["optimizer"]["blocks"])))
+        else:
+            optimizer.bind(engine)
         for index, block in enumerate(optimizer.state):
             if (name := f"optimizer.{index}") in tensors:       # no, if momentum was set after the last fit
                 engine.unpack(tensors[name], block)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self
 
 from .evaluation import mean_loss
-from .trainable import engine_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,9 +58,10 @@ class Ranks:
         """A function that returns the mean loss over every rank's rows."""
         return lambda: mean_loss(network, rows)
 
-    def gradients_of(self, network: Network, rows: Rows) -> Callable[[], tuple[float, FloatArray]]:
-        """A function that returns the mean loss over every rank's rows, and its gradient, a block."""
-        return lambda: engine_of(network).gradients(rows)
+    def gradients_of(self, network: Network, rows: Rows) -> Callable[[FloatArray], tuple[float, FloatArray]] | None:
+        """A function of a block of parameters: the mean loss over every rank's rows, and its gradient, a block. None
+        where one process has all rows, as its engine needs no such function."""
+        return None
 
 
 ONE: Ranks = Ranks()
