@@ -169,6 +169,21 @@ def levenberg_marquardt_update(p, jacobian, residuals, mu):
     return p - np.linalg.solve(jacobian.T @ jacobian + mu * np.eye(len(p)), jacobian.T @ residuals)
 
 
+def lbfgs_direction(g, pairs):
+    """-H g, where BFGS's formula makes H, an inverse of the curvature, of pairs (s, y), the oldest first"""
+    s, y = pairs[-1] if pairs else (g, g)
+    H = s @ y / (y @ y) * np.eye(len(g))
+    for s, y in pairs:
+        V = np.eye(len(g)) - np.outer(y, s) / (s @ y)
+        H = V.T @ H @ V + np.outer(s, s) / (s @ y)
+    return -H @ g
+
+
+def strong_wolfe(value, slope, step, value_after, slope_after):
+    """Whether a step along a line is long enough and not too long, for values and slopes at both ends"""
+    return value_after <= value + 1e-3 * step * slope and abs(slope_after) <= 0.9 * abs(slope)
+
+
 def clipped(gradients, clip_value=None, clip_norm=None):
     """A list of gradients, held to ±clip_value each element and then to the norm clip_norm all together"""
     if clip_value is not None:

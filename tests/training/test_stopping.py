@@ -199,7 +199,6 @@ def test_best_parameters_of_another_shape_are_refused():
 
 @pytest.mark.parametrize("make", [fastnn.SGD, fastnn.LBFGS, fastnn.LevenbergMarquardt])
 def test_a_stop_iteration_reaches_the_caller_as_any_other_error(make):
-    """SciPy takes one that its callback raises for the wish to end."""
     class Stops(fastnn.Callback):
         def on_epoch_end(self, fit):
             next(iter(()))

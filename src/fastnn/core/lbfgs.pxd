@@ -25,12 +25,14 @@ cdef class Minimisation:
     cdef void *point
     cdef double value
     cdef double *gradient
+    cdef double steepest            # the largest size of its elements
     cdef double l1, l2              # with which these were computed
     # The point that the line search tries.
     cdef object trial_block
     cdef void *trial
     cdef double trial_loss, trial_value, trial_slope
     cdef double *trial_gradient
+    cdef double trial_steepest
     cdef double *direction          # of the line search
     cdef double decline             # how far the objective would have fallen on a line
     cdef object vectors             # the memory of gradients and direction

@@ -220,7 +220,7 @@ cdef class Minimisation:
         if not self.is_begun() and not self.begin():
             self.reason = "diverged"
             return False
-        if largest(self.gradient, self.model.size) <= self.tolerance_gradient:
+        if self.steepest <= self.tolerance_gradient:
             self.reason = "converged"
             return False
         outcome = self.search()
@@ -235,8 +235,7 @@ cdef class Minimisation:
         self.accept()
         if self.evaluations > self.most_evaluations:
             self.reason = "evaluations"
-        elif (change <= self.tolerance_change * size
-              or largest(self.gradient, self.model.size) <= self.tolerance_gradient):
+        elif change <= self.tolerance_change * size or self.steepest <= self.tolerance_gradient:
             self.reason = "converged"
         return True
 
@@ -257,7 +256,7 @@ cdef class Minimisation:
         """The trial becomes the point."""
         memcpy(self.point, self.trial, self.model.size * self.model.itemsize)
         self.gradient, self.trial_gradient = self.trial_gradient, self.gradient
-        self.value, self.loss = self.trial_value, self.trial_loss
+        self.value, self.loss, self.steepest = self.trial_value, self.trial_loss, self.trial_steepest
         return 0
 
     cdef bint evaluate(self) except -1:
@@ -277,8 +276,9 @@ cdef class Minimisation:
             state = flush_subnormals()
             self.penalise_trial(gradients)
             self.trial_slope = product(self.trial_gradient, self.direction, size)
+            self.trial_steepest = largest(self.trial_gradient, size)
             restore_float_state(state)
-        return isfinite(self.trial_value) and isfinite(largest(self.trial_gradient, size))
+        return isfinite(self.trial_value) and isfinite(self.trial_steepest)
 
     cdef double compute_gradients(self) except? -1:
         """The trial's mean loss; the workspace has its gradient then. KeyboardInterrupt comes here."""
