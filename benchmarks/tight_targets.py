@@ -63,7 +63,6 @@ def median(*arguments, **others):
 
 
 def main():
-    run(*problems()["sine"], fastnn.LBFGS, 0)       # SciPy is imported
     print("| problem, network, rows, mse | LevenbergMarquardt | LBFGS | Adam |\n|---|---|---|---|")
     for name, problem in problems().items():
         hidden, X, _, target = problem

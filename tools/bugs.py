@@ -87,6 +87,13 @@ BUGS = (
         "power(update.constants.beta2, update.step + 1)",
         ("test_ops.py::test_adam_update", "test_training.py::test_adam_takes_its_first_step_at_the_learning_rate")),
 
+    Bug("lbfgs-scale",
+        "L-BFGS takes its directions as if the unknown curvature were 1, whatever the latest pair says.",
+        "core/vectors.pxd",
+        "1 if i else scale",
+        "1",
+        ("test_lbfgs.py::test_an_iteration_is_the_formula",)),
+
     # Numbers
 
     Bug("size-overflow",

@@ -461,7 +461,6 @@ def check_out(out: object, shape: tuple[int, ...], dtype: str) -> Array:
 # What an error tells users to install: the extras of pyproject.toml, but without fastnn itself, which is on no index.
 EXTRAS = {
     "excel": ("python-calamine>=0.2",),
-    "lbfgs": ("scipy>=1.11",),
     "mpi": ("mpi4py>=4", "mpich>=4.3"),
     "onnx": ("onnx>=1.16",),
     "parquet": ("duckdb>=1",),

@@ -283,8 +283,7 @@ class Network(Trainable):
             when there is one output, or (n, n_outputs). (What `predict` gives is (n, 1) for one output, too:
             compare y (n,) with `net.predict(X)[:, 0]`, as NumPy makes (n, n) of (n, 1) - (n,).)
         epochs : int
-            Passes over the rows. n calls of one epoch equal one call of n, bit for bit (but for
-            LBFGS, which starts anew each time).
+            Passes over the rows. n calls of one epoch equal one call of n, bit for bit.
         batch_size : int or None
             Rows a step; None is 32, for LBFGS and LevenbergMarquardt all. The last batch of an epoch may be shorter.
         steps_per_epoch : int or None
@@ -352,8 +351,7 @@ class Network(Trainable):
             is as it was before, also `optimizer` and `early_stopping`.
         RuntimeError
             When another thread is training this network. (Predictions may be asked for meanwhile: each
-            weight is one of the last step or the next, for LBFGS also of a point that it tries. Copies and
-            saves wait until no step is under way.)
+            weight is one of the last step or the next. Copies and saves wait until no step is under way.)
         """
         engine = self._engine
         with ranks_of(communicator) as ranks:

@@ -10,6 +10,7 @@ import sklearn
 import sklearn.neural_network
 from estimator_data import SMALL, XR, YR, X, Y
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler, scale
@@ -178,6 +179,32 @@ def test_the_parameters_of_an_optimizer_can_be_searched():
         assert twin.solver is not kind and repr(twin.solver) == repr(kind)
         twin.set_params(**{"solver__" + name: value for name, value in kind.arguments().items()})
         assert repr(twin.solver) == repr(kind)
+
+
+@pytest.mark.parametrize("solver", [fastnn.LBFGS(4), fastnn.LevenbergMarquardt(0.1)], ids=repr)
+def test_an_optimizer_over_all_rows_is_a_solver(solver):
+    """It takes no batches, holds nothing out, has settings of its own, and begins anew in every fit."""
+    rows, targets = scale(XR), scale(YR)
+    model = MLPRegressor("squared_error", 5, "tanh", solver=solver, max_iter=6, alpha=0, batch_size=7, max_fun=1,
+                         early_stopping=True, random_state=0, dtype="float64")
+    with pytest.warns(ConvergenceWarning, match=f"{type(solver).__name__} failed to converge after 6 iteration"):
+        model.fit(rows, targets)
+    network, given = model.network_, model.network_.optimizer
+    assert repr(given) != repr(fastnn.Adam()) and type(given) is type(solver) and given is not solver
+    assert solver.steps == 0 and network.epochs_trained == model.n_iter_ == given.steps == 6
+    assert model.loss_curve_ == sorted(model.loss_curve_, reverse=True) and model.validation_scores_ == []
+    np.testing.assert_allclose(2 * model.loss_, np.mean((model.predict(rows) - targets)**2), rtol=1e-12)
+    first = model.coefs_[0].copy()
+    np.testing.assert_array_equal(model.fit(rows, targets).coefs_[0], first)
+    with pytest.raises(AttributeError, match="has no attribute 'partial_fit'"):
+        model.partial_fit(rows, targets)
+    setting = {fastnn.LBFGS: "history_size", fastnn.LevenbergMarquardt: "mu_factor"}[type(solver)]
+    assert getattr(model.set_params(**{f"solver__{setting}": 3}).fit(rows, targets).network_.optimizer, setting) == 3
+
+
+def test_levenberg_marquardt_is_no_solver_for_classes():
+    with pytest.raises(ValueError, match=r"LevenbergMarquardt, which goes with a squared loss \(mse, half_mse\), but"):
+        MLPClassifier(5, solver=fastnn.LevenbergMarquardt()).fit(X, Y)
 
 
 @pytest.mark.parametrize("change, message", [

@@ -27,8 +27,12 @@ OPTIMIZERS = {
     "RMSprop": lambda: fastnn.RMSprop(0.003, momentum=0.5),
     "Adagrad": lambda: fastnn.Adagrad(0.03, learning_rate_decay=0.01),
     "Rprop": lambda: fastnn.Rprop(0.01),
+    "L-BFGS": lambda: fastnn.LBFGS(4, tolerance_gradient=0, tolerance_change=0),
 }
-REGULARISED = {"dropout": 0.3, "l1": 1e-3, "l2": 1e-2}
+PENALTIES = {"l1": 1e-3, "l2": 1e-2}
+# What is not the same for all optimizers: of the network, and of the fit.
+NETWORKS = {"AdamW, regularised": PENALTIES | {"dropout": 0.3}, "L-BFGS": PENALTIES}
+FITS = {"L-BFGS": {"batch_size": None, "epochs": 12}}
 NETS = {    # layer sizes, hidden activations, output
     "relu-softmax": ([20, 33, 5], "relu", "softmax"),
     "tanh-gelu-sigmoid": ([7, 16, 9, 3], ["tanh", "gelu"], "sigmoid"),
@@ -63,10 +67,11 @@ def trained(net, dtype, optimizer, X=None, epochs=3):
     """Everything that a fit makes: parameters, losses, predictions."""
     sizes, activation, output = NETS[net]
     network = fastnn.Network(sizes, activation=activation, output=output, dtype=dtype, seed=41,
-                             **(REGULARISED if "regularised" in optimizer else {}))
+                             **NETWORKS.get(optimizer, {}))
     own_X, y = data_for(net)
     X = own_X if X is None else X
-    history = network.fit(X, y, epochs=epochs, batch_size=16, optimizer=OPTIMIZERS[optimizer]())
+    history = network.fit(X, y, optimizer=OPTIMIZERS[optimizer](),
+                          **({"epochs": epochs, "batch_size": 16} | FITS.get(optimizer, {})))
     return network.get_parameters(), np.array(history.loss), network.predict(X)
 
 
@@ -204,8 +209,8 @@ def test_training_without_fused_multiply_add_is_close(net, dtype):
         assert_within(a, b, 2000 * unit(dtype) * np.maximum(np.abs(a), 0.1))
 
 
-# Hashes of the parameters after three epochs. A change of one of them changes the results of every
-# user: it needs a line in CHANGELOG.md.
+# Hashes of the parameters after three epochs, after 12 of L-BFGS. A change of one of them changes the results of
+# every user: it needs a line in CHANGELOG.md.
 GOLDEN = {
     ("relu-softmax", "float32", "SGD"):
         "b9c6be19f269e6b6c0dc9dbabec701ac30e428a03f1eb61ef2ad457ef90a13dd",
@@ -219,6 +224,10 @@ GOLDEN = {
         "9701d988a6b5fafd9694b6e1ca73c8f5c13fbd4be9ba90be95b97c7c75983903",
     ("relu-softmax", "float64", "RMSprop"):
         "f2f9a7d2f44dea26ff39dbfd5ff9e2436f58c1f8e3e64bd1fc3eca882382312d",
+    ("relu-softmax", "float32", "L-BFGS"):
+        "b0f81bea08f446e849d5a551d0f8b76213319256707a9b4b4a4536fe7dca263e",
+    ("elu-softplus-identity", "float64", "L-BFGS"):
+        "1c35b9265ab25a91a3d42c5bf35bd6bee76b220b78017f4053a90171e99e9497",
 }
 
 
@@ -306,6 +315,10 @@ for weights in ("balanced", {label: 0.1 + label / 3 for label in range(11)}):
         network = fastnn.Network([7, 9, 5], output="softmax", dtype=dtype)
         network.fit(X, labels, class_weight="balanced", metrics=["accuracy"], optimizer=fastnn.AdamW())
         show(f"labels {dtype}", network.get_parameters())
+for dtype in ("float32", "float64"):
+    network = fastnn.Network([7, 9, 5], activation="tanh", dtype=dtype, l1=1e-3, l2=1e-2)
+    history = network.fit(X, Y, epochs=20, optimizer=fastnn.LBFGS(5))
+    show(f"L-BFGS {dtype}", history.loss, network.get_parameters(), *network.optimizer.state)
 for initializer in INITIALIZERS:
     show(initializer, fastnn.Network([300, 60, 3], dtype="float64", initializer=initializer).get_parameters())
 standard = scaling.Scaling.of(X)
@@ -331,7 +344,7 @@ def other_libraries():
 
 @pytest.mark.any_isa
 def test_training_has_the_same_bits_whatever_numpy_blas_and_the_c_library_choose():
-    """Schedules, soft targets with class weights, initial weights, metrics that stop a fit, folded scalings."""
+    """Schedules, soft targets with class weights, L-BFGS, initial weights, metrics that stop a fit, folded scalings."""
 
     def lines(**environment):
         run = subprocess.run([sys.executable, "-c", LIBRARIES_MATTER, numpy_core()], env=os.environ | environment,
@@ -340,6 +353,6 @@ def test_training_has_the_same_bits_whatever_numpy_blas_and_the_c_library_choose
         return run.stdout.splitlines()
 
     expected = lines()
-    assert len(expected) == 7 * 3 + 2 * 2 * 2 + 6 + 1
+    assert len(expected) == 7 * 3 + 2 * 2 * 2 + 2 + 6 + 1
     for name, environment in other_libraries().items():
         assert lines(**environment) == expected, name

@@ -177,7 +177,6 @@ def mackey_glass():
 
 @pytest.mark.parametrize("problem", [sine, mackey_glass])
 def test_a_tight_target_takes_fewer_iterations_than_lbfgs_needs(problem):
-    pytest.importorskip("scipy", reason="NOT TESTED: SciPy is not installed")
     X, y, sizes, target = problem()
     epochs = {LM: [], fastnn.LBFGS: []}
     for make, counts in epochs.items():

@@ -1,9 +1,9 @@
 """L-BFGS (Liu and Nocedal, 1989): iterations over all rows at once, each a direction and a line search along it.
 
-`CompiledLBFGS` is what stays from fit to fit: pairs s = the step of an iteration, y = the change of the gradient, in the
-network's dtype. A `Minimisation` is one fit. It computes losses and gradients at points of its own, so whatever others
-predict, copy or save meanwhile is what the last iteration left. Steps and sums are in double, and sums in one order:
-eight partial sums, whatever the instruction set.
+`CompiledLBFGS` is what stays from fit to fit: pairs s = the step of an iteration, y = the change of the gradient, in
+the network's dtype. A `Minimisation` is one fit. It computes losses and gradients at points of its own, so whatever
+others predict, copy or save meanwhile is what the last iteration left. vectors.pxd has the arithmetic, line_search.pxd
+says how long a step is.
 """
 
 from time import perf_counter
@@ -15,129 +15,21 @@ from .runtime import aligned_zeros
 from cpython.exc cimport PyErr_CheckSignals
 from libc.float cimport DBL_EPSILON
 from libc.math cimport INFINITY, fabs, fmax, isfinite, sqrt
-from libc.string cimport memcmp, memcpy, memmove, memset
+from libc.string cimport memcmp, memcpy, memmove
 
 from ..kernels.types cimport Layer
 from .batch cimport Rows, Workspace
 from .line_search cimport LineSearch, began, ended
 from .model cimport Model
-from .runtime cimport ThreadChoice, flush_subnormals, pointer, restore_float_state, sum_in_order
+from .runtime cimport ThreadChoice, flush_subnormals, pointer, restore_float_state
 from .trainer cimport CompiledOptimizer
-
+from .vectors cimport differences, largest, penalise, product, step_to, two_loops, widen
 
 cdef enum:
     MOST_TRIALS = 20            # of a line search
 
 cdef enum Outcome:
     FOUND, LOST, DIVERGED
-
-ctypedef fused real:
-    float
-    double
-
-ctypedef fused other:
-    float
-    double
-
-
-cdef double product(const real *a, const other *b, Py_ssize_t count) noexcept nogil:
-    """a'b. `count` is a multiple of 8, as in all of these."""
-    cdef double sums[8]         # one order on every machine; and an addition need not wait for the one before
-    cdef Py_ssize_t i, j
-    memset(sums, 0, sizeof(sums))
-    for i in range(0, count, 8):
-        for j in range(8):
-            sums[j] += <double> a[i + j] * b[i + j]
-    return sum_in_order(sums, 8)
-
-
-cdef double add_and_multiply(double *q, double factor, const real *a, double scale, const real *b,
-                             Py_ssize_t count) noexcept nogil:
-    """q := scale * (q + factor * a); returns b'q."""
-    cdef double sums[8]
-    cdef double values[8]
-    cdef Py_ssize_t i, j
-    memset(sums, 0, sizeof(sums))
-    for i in range(0, count, 8):
-        for j in range(8):
-            values[j] = scale * (q[i + j] + factor * a[i + j])
-        for j in range(8):
-            sums[j] += values[j] * b[i + j]
-        for j in range(8):
-            q[i + j] = values[j]
-    return sum_in_order(sums, 8)
-
-
-cdef void two_loops(double *d, double *shares, const real **blocks, const double *products, Py_ssize_t pairs,
-                    double scale, Py_ssize_t count) noexcept nogil:
-    """d := -H d, where the pairs make H, an inverse of the curvature, of scale * I:
-
-        for s, y from the latest:  share = s'd / s'y;  d := d - share * y
-        d := scale * d
-        for s, y from the oldest:  d := d + (share - y'd / s'y) * s
-
-    A pass adds one vector to d and multiplies d by the next. `products` are s'y.
-    """
-    cdef bint last
-    cdef Py_ssize_t i
-    cdef double dot = product(blocks[2 * pairs - 2], d, count)
-    for i in range(pairs - 1, -1, -1):
-        shares[i] = dot / products[i]
-        dot = add_and_multiply(d, -shares[i], blocks[2 * i + 1], 1 if i else scale, blocks[2 * i - 2 if i else 1],
-                               count)
-    for i in range(pairs):
-        last = i == pairs - 1
-        dot = add_and_multiply(d, shares[i] - dot / products[i], blocks[2 * i], -1 if last else 1,
-                               blocks[0 if last else 2 * i + 3], count)
-
-
-cdef void step_to(real *trial, const real *point, double step, const double *direction, Py_ssize_t count) noexcept nogil:
-    """trial := point + step * direction, rounded"""
-    cdef Py_ssize_t i
-    for i in range(count):
-        trial[i] = <real> (point[i] + step * direction[i])
-
-
-cdef void differences(real *s, real *y, const real *after, const real *before, const double *gradient_after,
-                      const double *gradient_before, Py_ssize_t count) noexcept nogil:
-    """s := after - before, y := gradient_after - gradient_before"""
-    cdef Py_ssize_t i
-    for i in range(count):
-        s[i] = after[i] - before[i]
-        y[i] = <real> (gradient_after[i] - gradient_before[i])
-
-
-cdef void widen(double *wide, const real *values, Py_ssize_t count) noexcept nogil:
-    """wide := values"""
-    cdef Py_ssize_t i
-    for i in range(count):
-        wide[i] = values[i]
-
-
-cdef double penalise(double *gradient, const real *weights, double l1, double l2, Py_ssize_t count) noexcept nogil:
-    """gradient := gradient + l2 * w + l1 * sign(w); returns the sum of l1 * |w| + l2 / 2 * w^2"""
-    cdef double sums[8]
-    cdef double w
-    cdef Py_ssize_t i, j
-    memset(sums, 0, sizeof(sums))
-    for i in range(0, count, 8):
-        for j in range(8):
-            w = weights[i + j]
-            gradient[i + j] += l2 * w + l1 * ((w > 0) - (w < 0))
-            sums[j] += l1 * fabs(w) + l2 / 2 * w * w        # from the left: 0 where l2 is, however large w is
-    return sum_in_order(sums, 8)
-
-
-cdef double largest(const double *values, Py_ssize_t count) noexcept nogil:
-    """The largest size of an element; NaN where one is."""
-    cdef double most = 0
-    cdef Py_ssize_t i
-    for i in range(count):
-        if not fabs(values[i]) <= most:
-            most = fabs(values[i])
-            if most != most:
-                break
-    return most
 
 
 cdef bint all_finite(Model model, const void *block) noexcept:
@@ -181,8 +73,8 @@ cdef class Minimisation:
         self.tolerance_gradient, self.tolerance_change = tolerance_gradient, tolerance_change
         self.most_evaluations = most_evaluations
         self.pairs = ()
-        self.point_block, self.trial_block = aligned_zeros(model.size, model.dtype), aligned_zeros(
-            model.size, model.dtype)
+        self.point_block = aligned_zeros(model.size, model.dtype)
+        self.trial_block = aligned_zeros(model.size, model.dtype)
         self.point, self.trial = pointer(self.point_block), pointer(self.trial_block)
         self.vectors = aligned_zeros(3 * model.size, "float64")
         self.gradient = <double *> pointer(self.vectors)

@@ -1,4 +1,4 @@
-"""L-BFGS: how a fit runs whose iterations, over all rows at once, are those of core/lbfgs.pyx. An iteration is an epoch.
+"""L-BFGS: a fit whose epochs are iterations over all rows at once, those of core/lbfgs.pyx.
 
 Everything between epochs is that of fit.py, and what such optimizers share that of whole_batch.py.
 """

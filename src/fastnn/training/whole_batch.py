@@ -14,14 +14,15 @@ from .rows import as_rows
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .._types import Fit, History, Ranks
+    from .._types import Fit, FloatArray, History, Ranks
     from ..core import Engine, Rows
     from .divergence import State
     from .settings import FitSettings
 
 
 class WholeBatchOptimizer(Settings):
-    """An optimizer whose epoch is one iteration over all rows. It has no learning rate and belongs to no network."""
+    """An optimizer whose epoch is one iteration over all rows. It has no learning rate; unless a subclass says so, it
+    keeps no blocks and belongs to no network."""
 
     _checks: ClassVar = {"steps": checked_count, "epochs": checked_count}
     _arguments: ClassVar[tuple[str, ...]]       # the names of those of __init__
@@ -43,12 +44,12 @@ class WholeBatchOptimizer(Settings):
         return f"{type(self).__name__}({arguments})"
 
     @property
-    def state(self) -> tuple[()]:
-        """It keeps no blocks between fits."""
+    def state(self) -> tuple[FloatArray, ...]:
+        """The blocks that it keeps between fits."""
         return ()
 
     def bind(self, engine: Engine) -> None:
-        """Does nothing: it keeps nothing of a network, and so belongs to none."""
+        """Makes this the optimizer of one network, if it keeps something of it."""
 
     def loop(self, engine: Engine, X: object, y: object, sample_weight: object, settings: FitSettings,
              ranks: Ranks) -> Callable[[Fit, State], History]:
