@@ -15,21 +15,62 @@ from .runtime import aligned_zeros
 from cpython.exc cimport PyErr_CheckSignals
 from libc.float cimport DBL_EPSILON
 from libc.math cimport INFINITY, fabs, fmax, isfinite, sqrt
-from libc.string cimport memcmp, memcpy, memmove
+from libc.string cimport memcmp, memcpy, memmove, memset
 
 from ..kernels.types cimport Layer
 from .batch cimport Rows, Workspace
 from .line_search cimport LineSearch, began, ended
 from .model cimport Model
-from .runtime cimport ThreadChoice, flush_subnormals, pointer, restore_float_state
+from .runtime cimport ThreadChoice, flush_subnormals, pointer, restore_float_state, sum_in_order
 from .trainer cimport CompiledOptimizer
-from .vectors cimport differences, largest, penalise, product, step_to, two_loops, widen
+from .vectors cimport differences, largest, penalise, product, real, step_to, widen
 
 cdef enum:
     MOST_TRIALS = 20            # of a line search
 
 cdef enum Outcome:
     FOUND, LOST, DIVERGED
+
+
+cdef double add_and_multiply(
+        double *q, double factor, const real *a, double scale, const real *b, Py_ssize_t count) noexcept nogil:
+    """q := scale * (q + factor * a); returns b'q. Not inline: gcc 12 makes vectors of it only where it stands alone."""
+    cdef double sums[8]
+    cdef double values[8]
+    cdef Py_ssize_t i, j
+    memset(sums, 0, sizeof(sums))
+    for i in range(0, count, 8):
+        for j in range(8):
+            values[j] = scale * (q[i + j] + factor * a[i + j])
+        for j in range(8):
+            sums[j] += values[j] * b[i + j]
+        for j in range(8):
+            q[i + j] = values[j]
+    return sum_in_order(sums, 8)
+
+
+cdef void two_loops(
+        double *d, double *shares, const real **blocks, const double *products, Py_ssize_t pairs, double scale,
+        Py_ssize_t count) noexcept nogil:
+    """d := -H d, where the pairs make H, an inverse of the curvature, of scale * I  (Nocedal, 1980):
+
+        for s, y from the latest:  share = s'd / s'y;  d := d - share * y
+        d := scale * d
+        for s, y from the oldest:  d := d + (share - y'd / s'y) * s
+
+    A pass adds one vector to d and multiplies d by the next. `blocks` are s, y of each pair, `products` s'y.
+    """
+    cdef bint last
+    cdef Py_ssize_t i
+    cdef double dot = product(blocks[2 * pairs - 2], d, count)
+    for i in range(pairs - 1, -1, -1):
+        shares[i] = dot / products[i]
+        dot = add_and_multiply(d, -shares[i], blocks[2 * i + 1], 1 if i else scale, blocks[2 * i - 2 if i else 1],
+                               count)
+    for i in range(pairs):
+        last = i == pairs - 1
+        dot = add_and_multiply(d, shares[i] - dot / products[i], blocks[2 * i], -1 if last else 1,
+                               blocks[0 if last else 2 * i + 3], count)
 
 
 cdef bint all_finite(Model model, const void *block) noexcept:

@@ -29,47 +29,6 @@ cdef inline double product(const real *a, const other *b, Py_ssize_t count) noex
     return sum_in_order(sums, 8)
 
 
-cdef inline double add_and_multiply(
-        double *q, double factor, const real *a, double scale, const real *b, Py_ssize_t count) noexcept nogil:
-    """q := scale * (q + factor * a); returns b'q"""
-    cdef double sums[8]
-    cdef double values[8]
-    cdef Py_ssize_t i, j
-    memset(sums, 0, sizeof(sums))
-    for i in range(0, count, 8):
-        for j in range(8):
-            values[j] = scale * (q[i + j] + factor * a[i + j])
-        for j in range(8):
-            sums[j] += values[j] * b[i + j]
-        for j in range(8):
-            q[i + j] = values[j]
-    return sum_in_order(sums, 8)
-
-
-cdef inline void two_loops(
-        double *d, double *shares, const real **blocks, const double *products, Py_ssize_t pairs, double scale,
-        Py_ssize_t count) noexcept nogil:
-    """d := -H d, where the pairs make H, an inverse of the curvature, of scale * I  (Nocedal, 1980):
-
-        for s, y from the latest:  share = s'd / s'y;  d := d - share * y
-        d := scale * d
-        for s, y from the oldest:  d := d + (share - y'd / s'y) * s
-
-    A pass adds one vector to d and multiplies d by the next. `blocks` are s, y of each pair, `products` s'y.
-    """
-    cdef bint last
-    cdef Py_ssize_t i
-    cdef double dot = product(blocks[2 * pairs - 2], d, count)
-    for i in range(pairs - 1, -1, -1):
-        shares[i] = dot / products[i]
-        dot = add_and_multiply(d, -shares[i], blocks[2 * i + 1], 1 if i else scale, blocks[2 * i - 2 if i else 1],
-                               count)
-    for i in range(pairs):
-        last = i == pairs - 1
-        dot = add_and_multiply(d, shares[i] - dot / products[i], blocks[2 * i], -1 if last else 1,
-                               blocks[0 if last else 2 * i + 3], count)
-
-
 cdef inline void step_to(
         real *trial, const real *point, double step, const double *direction, Py_ssize_t count) noexcept nogil:
     """trial := point + step * direction, rounded"""
