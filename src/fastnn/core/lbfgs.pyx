@@ -381,6 +381,7 @@ cdef class Minimisation:
             self.optimizer.state = pairs
             if parameters != NULL:
                 memcpy(pointer(model.parameters), parameters, model.size * model.itemsize)
+                model.steps += 1        # so it is known, whatever comes next, that something was learned
             model.unlock()
         finally:
             model.stepping = stepping
