@@ -89,7 +89,7 @@ BUGS = (
 
     Bug("lbfgs-scale",
         "L-BFGS takes its directions as if the unknown curvature were 1, whatever the latest pair says.",
-        "core/vectors.pxd",
+        "core/lbfgs.pyx",
         "1 if i else scale",
         "1",
         ("test_lbfgs.py::test_an_iteration_is_the_formula",)),
