@@ -33,19 +33,25 @@ MOST_NAMED = 5          # members in a warning
 
 
 @dataclass
-class Plan:
-    """What a fit was asked for, checked."""
+class Asked:
+    """What any fit was asked for, checked."""
 
     learned: Side
     validated: Side | None
-    optimizers: MemberOptimizers
     epochs: int
-    batch_size: int
-    shuffle: str | bool         # "own", "shared" or False
     metrics: dict[str, MetricFunction]
     tol: float | None
-    stopping: MemberStopping | None
     time_budget: float | None
+
+
+@dataclass
+class Plan(Asked):
+    """What a fit of steps was asked for."""
+
+    optimizers: MemberOptimizers
+    batch_size: int
+    shuffle: str | bool         # "own", "shared" or False
+    stopping: MemberStopping | None
     callbacks: tuple[Callback, ...]
 
 

@@ -29,7 +29,7 @@ class PopulationHistory:
     validation_loss : array
         Mean losses on the validation rows; of shape (0, n) without these.
     learning_rate : array
-        That of each epoch's last step.
+        That of each epoch's last step; none of LBFGS and LevenbergMarquardt.
     seconds : array (epochs,)
         What each epoch took, for all members together.
     epochs : array (n,) of int
@@ -48,7 +48,7 @@ class PopulationHistory:
         if validated:
             self._rows["validation_loss"] = []
         self._metrics = tuple(metrics)
-        self._rows |= {name: [] for name in self._metrics} | {"learning_rate": []}
+        self._rows |= {name: [] for name in self._metrics}
         self._seconds: list[float] = []
 
     def __len__(self) -> int:
@@ -71,9 +71,9 @@ class PopulationHistory:
         done = int(self.epochs[member])
         columns = {name: [float(row[member]) for row in rows[:done]] for name, rows in self._rows.items()}
         for epoch in range(done):
-            record(history, columns["loss"][epoch],
-                   columns["validation_loss"][epoch] if "validation_loss" in columns else None,
-                   columns["learning_rate"][epoch], [columns[name][epoch] for name in self._metrics])
+            validation_loss, rate = (columns[name][epoch] if name in columns else None
+                                     for name in ("validation_loss", "learning_rate"))
+            record(history, columns["loss"][epoch], validation_loss, rate, [columns[name][epoch] for name in self._metrics])
         history.seconds.extend(self._seconds[:done])
         history.stopped_by = self.stopped_by[member]
         return history
@@ -132,6 +132,23 @@ def record_all(history: PopulationHistory, members: Sequence[int], values: dict[
     for name, column in values.items():
         row = np.full(len(history), np.nan)
         row[members] = column
-        history._rows[name].append(row)
+        history._rows.setdefault(name, []).append(row)
     history._seconds.append(seconds)
     history.epochs[members] += 1
+
+
+def of_members(histories: Sequence[History | None]) -> PopulationHistory:
+    """What members have recorded one by one; None is one that diverged. Epochs that a member did not do are NaN."""
+    told = [history for history in histories if history is not None]
+    lists = [name for name in told[0].as_dict() if name != "seconds"]
+    epochs = max(len(history.loss) for history in told)
+    result = PopulationHistory(len(histories), [name for name in lists if name not in ("loss", "validation_loss")],
+                               "validation_loss" in lists)
+    for epoch in range(epochs):
+        members = [member for member, history in enumerate(histories)
+                   if history is not None and epoch < len(history.loss)]
+        those = [history for history in told if epoch < len(history.loss)]
+        values = {name: np.array([history.as_dict()[name][epoch] for history in those]) for name in lists}
+        record_all(result, members, values, math.fsum(history.seconds[epoch] for history in those))
+    result.stopped_by = ["diverged" if history is None else history.stopped_by for history in histories]
+    return result

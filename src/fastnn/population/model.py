@@ -12,12 +12,15 @@ from ..activations import ACTIVATIONS
 from ..core import Rows
 from ..initializers import draw_each
 from ..training.evaluation import mean_loss
+from ..training.lbfgs import LBFGS
+from ..training.levenberg_marquardt import LevenbergMarquardt
 from ..training.metrics import METRICS, checked_metrics, measured
 from ..training.rows import tells_classes
 from ..training.settings import checked_settings
 from ..training.trainable import engine_of
 from . import file
-from .fit import Plan, Training
+from .alone import Soloists
+from .fit import Asked, Plan, Training
 from .given import Side, all_inputs, all_targets, all_weights, sides
 from .members import checked_dropout, checked_seeds, grouped
 from .optimizers import checked_optimizers
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from .._types import (
         ActivationName,
         AnyLoss,
+        AnyOptimizer,
         Array,
         ArrayLike,
         Callback,
@@ -45,6 +49,7 @@ if TYPE_CHECKING:
         Path,
     )
     from ..optimizers import Optimizer
+    from ..training.settings import FitSettings
     from .history import PopulationHistory
 
 SHUFFLES = "own", "shared", False
@@ -132,7 +137,10 @@ class Population(PopulationState):
                             "call select")
         if not -self.n <= member < self.n:
             raise IndexError(f"there is no member {member}: there are {self.n}")
-        return file.member(self, int(member) % self.n)
+        member = int(member) % self.n
+        if self.optimizers is None and self.soloists is not None:
+            return self.soloists.member(self, member)
+        return file.member(self, member)
 
     @explains
     def select(self, members: ArrayLike) -> Population:
@@ -154,7 +162,7 @@ class Population(PopulationState):
 
     @explains
     def fit(self, X: ArrayLike, y: ArrayLike, *, rows: Any = None, epochs: int = 1, batch_size: int | None = None,
-            optimizer: Optimizer | Sequence[Optimizer] | None = None, shuffle: str | bool = "own",
+            optimizer: AnyOptimizer | Sequence[Optimizer] | None = None, shuffle: str | bool = "own",
             validation_data: Any = None, sample_weight: ArrayLike | None = None, metrics: Metrics = (),
             tol: float | None = None, early_stopping: EarlyStopping | None = None, time_budget: float | None = None,
             callbacks: Iterable[Callback] = (), progress: bool = False,
@@ -177,7 +185,9 @@ class Population(PopulationState):
         optimizer : Optimizer, sequence of n Optimizers, or None
             One for all, or one for each member: `[fastnn.Adam(rate) for rate in rates]`, of one class, and all with
             momentum and clipping or none. None is that of the last fit, else Adam(). Their state is the population's;
-            what was passed stays as it was. Constants that are set between fits count from the next one on.
+            what was passed stays as it was. Constants that are set between fits count from the next one on; another
+            object, or another list, begins with fresh state. With LBFGS or LevenbergMarquardt members train one after
+            the other, each by a copy that goes on from fit to fit (and is not saved); there are no callbacks then.
         shuffle : "own", "shared" or False
             Whether each member takes its rows in a random order of its own, as its network alone does; or all take the
             same batches, which is faster; or rows come as they stand.
@@ -222,24 +232,63 @@ class Population(PopulationState):
             raise ValueError("shuffle is 'shared', but members have different numbers of rows: pass shuffle='own'")
         if shuffle == "shared" and learned.chosen is not None:
             raise ValueError("shuffle is 'shared', but rows gives members different rows: pass shuffle='own'")
-        optimizers = checked_optimizers(optimizer, self.optimizers, self.n)
         if not engine.all_finite(range(self.n)).all():
             member = int(np.flatnonzero(~engine.all_finite(range(self.n)))[0])
             raise ValueError(f"parameters of member {member} hold NaN or infinity, but must be finite; set them before "
                              "training")
-        stopping = None
-        if settings.early_stopping is not None:
-            stopping = self.stopping or self._watched
-            if stopping is None or stopping.settings is not settings.early_stopping:
-                stopping = MemberStopping(settings.early_stopping, engine)
-        plan = Plan(learned, validated, optimizers, settings.epochs, settings.batch_size or 32, shuffle,
-                    self._functions(metrics), settings.tol, stopping, settings.time_budget,
-                    tuple(callback for callback in settings.callbacks if callback is not settings.early_stopping))
+        asked = Asked(learned, validated, settings.epochs, self._functions(metrics), settings.tol,
+                      settings.time_budget)
         engine.model.acquire()
         try:
+            if self._training:
+                raise RuntimeError("a callback cannot train the population whose fit called it; train a copy of it: "
+                                   "copy.copy(population)")
+            soloists = self._soloists_for(optimizer)
+            if soloists is not None:
+                return self._train_alone(soloists, asked, settings)
+            plan = Plan(**vars(asked), optimizers=checked_optimizers(optimizer, self.optimizers, self.n),
+                        batch_size=settings.batch_size or 32, shuffle=shuffle,
+                        stopping=self._stopping_for(settings.early_stopping), callbacks=tuple(
+                            callback for callback in settings.callbacks if callback is not settings.early_stopping))
             return self._train(plan, settings.threads)
         finally:
             engine.model.release()
+
+    def _stopping_for(self, settings: EarlyStopping | None) -> MemberStopping | None:
+        """What an EarlyStopping remembers of every member; the last fit's, if it is the same."""
+        if settings is None:
+            return None
+        stopping = self.stopping or self._watched
+        return stopping if stopping is not None and stopping.settings is settings else MemberStopping(
+            settings, self.engine)
+
+    def _soloists_for(self, optimizer: Any) -> Soloists | None:
+        """The members as networks, if the optimizer takes all rows at once."""
+        if optimizer is None and self.optimizers is None:
+            return self.soloists
+        if not isinstance(optimizer, (LBFGS, LevenbergMarquardt)):
+            return None
+        last = self.soloists
+        return last if last is not None and last.given is optimizer else Soloists(self, optimizer)
+
+    def _train_alone(self, soloists: Soloists, asked: Asked, settings: FitSettings) -> PopulationHistory:
+        """A fit of members one after the other."""
+        name = type(soloists.given).__name__
+        if any(callback is not settings.early_stopping for callback in settings.callbacks):
+            raise ValueError(f"optimizer is {name}, with which members train one after the other: leave out callbacks "
+                             "and progress, or train each of the population's networks by itself")
+        if settings.batch_size is not None:
+            raise ValueError(f"batch_size is {settings.batch_size}, but {name} takes all rows at once; leave it out")
+        before = self.optimizers, self.stopping, self.soloists
+        self.optimizers, self.stopping, self.soloists, self._training = None, None, soloists, True
+        try:
+            return soloists.fit(self, asked, settings.early_stopping, settings.threads)
+        except BaseException:
+            if all(network.optimizer is None for network in soloists.networks):
+                self.optimizers, self.stopping, self.soloists = before
+            raise
+        finally:
+            self._training = False
 
     def _functions(self, metrics: Metrics) -> dict[str, Any]:
         """{name: function} of metrics."""
@@ -250,23 +299,20 @@ class Population(PopulationState):
     def _train(self, plan: Plan, threads: int | None) -> PopulationHistory:
         """Runs a fit. An error before the first step leaves everything as it was."""
         engine = self.engine
-        if self._training:
-            raise RuntimeError("a callback cannot train the population whose fit called it; train a copy of it: "
-                               "copy.copy(population)")
-        before = self.optimizers, self.stopping, engine.states, engine.counts()
+        before = self.optimizers, self.stopping, self.soloists, engine.states, engine.counts()
         engine.most_threads, self._training = threads or 0, True
         try:
             plan.optimizers.prepare(engine, plan.optimizers is not self.optimizers)
             for member in range(self.n):
                 engine.set_penalties(member, self._l1[member], self._l2[member])
-            self.optimizers, self.stopping = plan.optimizers, plan.stopping
+            self.optimizers, self.stopping, self.soloists = plan.optimizers, plan.stopping, None
             self._watched = plan.stopping or self._watched
             return Training(self, engine, plan).run()
         except BaseException:
-            if np.array_equal(engine.counts()[:, :2], before[3][:, :2]):
-                self.optimizers, self.stopping = before[:2]
-                engine.set_states(before[2])
-                engine.set_counts(before[3])
+            if np.array_equal(engine.counts()[:, :2], before[4][:, :2]):
+                self.optimizers, self.stopping, self.soloists = before[:3]
+                engine.set_states(before[3])
+                engine.set_counts(before[4])
                 if self.optimizers is not None:
                     self.optimizers.prepare(engine, False)
             raise

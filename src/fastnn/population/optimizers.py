@@ -10,7 +10,6 @@ import numpy as np
 from .._checks import sequence, shown
 from ..optimizers import Adam, Optimizer
 from ..schedules import Schedule
-from ..training.settings import is_optimizer
 
 if TYPE_CHECKING:
     from .._types import Array, FloatArray, Integers
@@ -135,7 +134,7 @@ def checked_given(optimizer: Any, n: int) -> Optimizer | tuple[Optimizer, ...]:
     """An optimizer for all members, or one for each."""
     if isinstance(optimizer, Optimizer):
         return optimizer
-    if is_optimizer(optimizer) or isinstance(optimizer, type):
+    if isinstance(optimizer, type):
         raise TypeError(f"optimizer is {shown(optimizer)}, but a population takes an optimizer of steps, such as "
                         "fastnn.Adam(0.01), or one for each member")
     each = sequence("optimizer", optimizer, f"be an optimizer such as fastnn.SGD(0.1), or {n} of them")

@@ -23,15 +23,16 @@ from .members import grouped, one_each
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from .._types import Array, ArrayLike, EarlyStopping, FloatArray, Integers
+    from .._types import AnyOptimizer, Array, ArrayLike, EarlyStopping, FloatArray, Integers
     from ..optimizers import Optimizer
+    from .alone import Soloists
     from .optimizers import MemberOptimizers
     from .stopping import MemberStopping
 
 
 # Attributes that `build` and a file give; whatever else an instance has belongs to a subclass or a user.
-OWN = ("engine", "new_engine", "initializer", "_seeds", "optimizers", "stopping", "all_groups", "_l1", "_l2",
-       "_training", "_watched")
+OWN = ("engine", "new_engine", "initializer", "_seeds", "optimizers", "stopping", "soloists", "all_groups", "_l1",
+       "_l2", "_training", "_watched")
 
 
 @contextmanager
@@ -53,6 +54,7 @@ class PopulationState:
     initializer: str | None
     optimizers: MemberOptimizers | None         # of the last fit
     stopping: MemberStopping | None
+    soloists: Soloists | None                   # where the last fit took all rows at once: members as networks
     _watched: MemberStopping | None             # the last that was not None: a later fit may pass it again
     all_groups: Integers                        # of all members, for what changes none
 
@@ -69,7 +71,7 @@ class PopulationState:
         self.new_engine = new_engine
         self.engine = PopulationEngine(new_engine, len(seeds), seeds, np.hstack([dropout, np.zeros((len(seeds), 1))]))
         self._seeds, self.initializer = tuple(seeds), settings["initializer"]
-        self.optimizers = self.stopping = None
+        self.optimizers = self.stopping = self.soloists = None
         self._training, self._watched = False, None
         self.all_groups = grouped(range(len(seeds)), [0] * len(seeds), self.engine.lanes)[1]
         self._l1, self._l2 = l1, l2
@@ -161,8 +163,10 @@ class PopulationState:
         np.copyto(self.parameters, converted("parameters", array, self.engine.model))
 
     @property
-    def optimizer(self) -> Optimizer | tuple[Optimizer, ...] | None:
+    def optimizer(self) -> AnyOptimizer | tuple[Optimizer, ...] | None:
         """That of the last fit: one for all members, or one for each."""
+        if self.soloists is not None:
+            return self.soloists.given
         return None if self.optimizers is None else self.optimizers.given
 
     @property
