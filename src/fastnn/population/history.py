@@ -73,7 +73,8 @@ class PopulationHistory:
         for epoch in range(done):
             validation_loss, rate = (columns[name][epoch] if name in columns else None
                                      for name in ("validation_loss", "learning_rate"))
-            record(history, columns["loss"][epoch], validation_loss, rate, [columns[name][epoch] for name in self._metrics])
+            record(history, columns["loss"][epoch], validation_loss, rate,
+                   [columns[name][epoch] for name in self._metrics])
         history.seconds.extend(self._seconds[:done])
         history.stopped_by = self.stopped_by[member]
         return history

@@ -99,7 +99,7 @@ class Population(PopulationState):
     >>> import numpy as np, fastnn
     >>> x = np.linspace(-1, 1, 40)[:, None]
     >>> ensemble = fastnn.Population([1, 16, 1], 8, activation="tanh")
-    >>> history = ensemble.fit(x, x**2, epochs=200, optimizer=fastnn.Adam(0.02))
+    >>> history = ensemble.fit(x, x**2, epochs=400, optimizer=fastnn.Adam(0.02))
     >>> ensemble.predict(x).shape
     (8, 40, 1)
     >>> mean, deviation = ensemble.mean_std(x)
