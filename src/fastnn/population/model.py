@@ -99,7 +99,7 @@ class Population(PopulationState):
     >>> import numpy as np, fastnn
     >>> x = np.linspace(-1, 1, 40)[:, None]
     >>> ensemble = fastnn.Population([1, 16, 1], 8, activation="tanh")
-    >>> history = ensemble.fit(x, x**2, epochs=400, optimizer=fastnn.Adam(0.02))
+    >>> history = ensemble.fit(x, x**2, epochs=600, optimizer=fastnn.Adam(0.02))
     >>> ensemble.predict(x).shape
     (8, 40, 1)
     >>> mean, deviation = ensemble.mean_std(x)
@@ -400,8 +400,12 @@ class Population(PopulationState):
                                       self.engine.lanes)
             losses: Array = self.engine.evaluate(side.rows, ordered, groups)[np.argsort(ordered)]
             return losses
-        return np.array([mean_loss(network, Rows(engine_of(network), *side.arrays_of(member)))
-                         for member, network in ((int(index), self[int(index)]) for index in members)])
+        network = self[0]           # it gets the parameters of one member after the other
+        engine, several = engine_of(network), []
+        for member in members.tolist():
+            engine.unpack(self.parameters[member], engine.parameters)
+            several.append(mean_loss(network, Rows(engine, *side.arrays_of(member))))
+        return np.array(several)
 
     def __reduce__(self) -> tuple[Any, ...]:
         others = {name: value for name, value in vars(self).items() if name not in OWN}
