@@ -104,14 +104,15 @@ cdef class CrowdMemory:
     cdef void *memory
     cdef Py_ssize_t size, batch
     cdef int threads
+    cdef bint together
     cdef list workspaces, blocks
     cdef Plan *plans
     cdef void **states
     cdef void **passed
 
-    def __cinit__(self, PopulationEngine engine, int threads, Py_ssize_t batch):
+    def __cinit__(self, PopulationEngine engine, int threads, Py_ssize_t batch, bint together):
         cdef int worker
-        self.threads, self.batch = threads, batch
+        self.threads, self.batch, self.together = threads, batch, together
         self.plans = <Plan *> calloc(threads, sizeof(Plan))
         self.states = <void **> calloc(2 * threads, sizeof(void *))
         self.passed = <void **> calloc(threads * engine.model.n_layers, sizeof(void *))
@@ -122,7 +123,7 @@ cdef class CrowdMemory:
             self.workspaces.append(Workspace(engine.model, 1, learning=True, threads=1))
             self.plans[0] = (<Workspace> self.workspaces[0]).plan
         else:
-            for worker in range(threads):
+            for worker in range(1 if together else threads):
                 self.add_worker(engine, worker, batch)
 
     def __dealloc__(self):
@@ -134,7 +135,8 @@ cdef class CrowdMemory:
     cdef int add_worker(self, PopulationEngine engine, int worker, Py_ssize_t batch) except -1:
         """A worker's memory for one member at a time."""
         cdef Model model = engine.new_model()
-        cdef Workspace workspace = Workspace(model, batch, learning=True, gather=True, threads=1,
+        cdef Workspace workspace = Workspace(model, batch, learning=True, gather=True,
+                                             threads=self.threads if self.together else 1,
                                              gradients=aligned_zeros(model.size, model.dtype), dropping=True)
         cdef int index
         if model.python_loss:
@@ -148,9 +150,10 @@ cdef class CrowdMemory:
             self.states[2 * worker + index] = pointer(self.blocks[len(self.blocks) - 1])
         return 0
 
-    cdef bint suits(self, PopulationEngine engine, Py_ssize_t batch) noexcept:
+    cdef bint suits(self, PopulationEngine engine, Py_ssize_t batch, bint together) noexcept:
         """Whether it is enough for batches of so many rows, and for the optimizers' state."""
-        return self.batch >= batch and (batch == 0 or len(self.blocks) == self.threads * len(engine.states))
+        return self.batch >= batch and self.together == together and (
+            batch == 0 or len(self.blocks) == len(self.workspaces) * len(engine.states))
 
     cdef int check(self) except -1:
         """Raises what a Python loss raised."""
@@ -368,11 +371,18 @@ cdef class PopulationEngine:
         cdef double group_operations = row_operations * listed[0].count       # no other group has more members
         cdef int threads = threads_for(group_operations * rows * n_groups, self.most_threads)
         cdef CrowdMemory memory
-        threads = 1 if self.model.python_loss else max(1, min(threads, <int> min(n_groups, 1 << 20)))
+        cdef int sharing = threads_for(group_operations * min(batch, rows), self.most_threads)
+        if self.model.python_loss:
+            threads = 1
+        elif learning and not lanes and n_groups < sharing:
+            threads, crowd.together = sharing, True
+        else:
+            threads = max(1, min(threads, <int> min(n_groups, 1 << 20)))
         memory = (self.lane_memory if lanes else self.member_memory).take()
-        if memory is None or memory.threads < threads or not memory.suits(self, 0 if lanes else min(batch, rows)):
+        if memory is None or memory.threads < threads or not memory.suits(
+                self, 0 if lanes else min(batch, rows), crowd.together):
             memory = None           # its memory first
-            memory = CrowdMemory(self, threads, 0 if lanes else min(batch, rows))
+            memory = CrowdMemory(self, threads, 0 if lanes else min(batch, rows), crowd.together)
         crowd.plans, crowd.states, crowd.passed = memory.plans, memory.states, memory.passed
         crowd.in_lanes, crowd.most_rows = lanes, rows
         crowd.memory_size = (self.model.table.crowd_bytes(crowd) + ROW_BYTES - 1) // ROW_BYTES * ROW_BYTES

@@ -42,24 +42,22 @@ cdef inline void copy_member(const Crowd *crowd, const Member *member, int worke
         copy_padded(<real *> crowd.states[2*worker + 1], <real *> member.second, plan, back)
 
 
-cdef inline void train_member(const Crowd *crowd, Member *member, int worker) noexcept nogil:
-    """The steps of one member for rows job.first … job.last-1 of its order, by the engine."""
+cdef inline void begin_member(Job *job, Update *update, const Crowd *crowd, const Member *member,
+                              int worker) noexcept nogil:
+    """Prepares the engine's job for one member, in the memory of a worker."""
     cdef Plan *plan = &crowd.plans[worker]
     cdef Py_ssize_t *order = <Py_ssize_t *> (crowd.memory + worker * crowd.memory_size)
-    cdef Update update = member.update
-    cdef Worker alone
-    cdef Job job = crowd.job
     cdef int index
-    if member.failed or job.first >= member.data.rows:
-        return
     for index in range(plan.n_layers):
         plan.layers[index].dropout = member.dropout[index] if member.dropout != NULL else 0
         plan.layers[index].passed = (crowd.passed[worker*plan.n_layers + index] if plan.layers[index].dropout != 0
                                      else plan.layers[index].y)
     copy_member(crowd, member, worker, False)
+    update[0] = member.update
     update.first = crowd.states[2*worker] if member.first != NULL else NULL
     update.second = crowd.states[2*worker + 1] if member.second != NULL else NULL
-    job.plan, job.data, job.update = plan, member.data, &update
+    job[0] = crowd.job
+    job.plan, job.data, job.update = plan, member.data, update
     if crowd.shared:
         job.data.order = crowd.job.data.order
     elif crowd.shuffled:
@@ -67,8 +65,11 @@ cdef inline void train_member(const Crowd *crowd, Member *member, int worker) no
         job.data.order = order
     job.last = min(job.last, member.data.rows)
     job.seed, job.step, job.total = member.seed, member.step, member.total
-    alone.index, alone.count = 0, 1
-    plan.kernels.train(&job, &alone)
+
+
+cdef inline void end_member(const Job *job, const Crowd *crowd, Member *member, int worker) noexcept nogil:
+    """Gives a member what the engine's job has changed."""
+    cdef Update update = job.update[0]
     member.failed = job.first < job.last
     member.seen += job.first - crowd.job.first
     member.step += update.step - member.update.step
@@ -76,6 +77,31 @@ cdef inline void train_member(const Crowd *crowd, Member *member, int worker) no
     update.first, update.second = member.update.first, member.update.second
     member.update = update
     copy_member(crowd, member, worker, True)
+
+
+cdef inline void train_member(Crowd *crowd, Member *member, const Worker *worker) noexcept nogil:
+    """The steps of one member for rows job.first … job.last-1 of its order, by the engine: this worker alone takes
+    them, or with crowd.together all workers share each step."""
+    cdef Update update
+    cdef Worker alone
+    cdef Job job
+    if member.failed or crowd.job.first >= member.data.rows:
+        return
+    if not crowd.together:
+        alone.index, alone.count = 0, 1
+        begin_member(&job, &update, crowd, member, worker.index)
+        crowd.plans.kernels.train(&job, &alone)
+        end_member(&job, crowd, member, worker.index)
+        return
+    if worker.index == 0:
+        begin_member(&crowd.one, &crowd.one_update, crowd, member, 0)
+    if worker.count > 1:
+        worker.wait()
+    crowd.plans.kernels.train(&crowd.one, worker)
+    if worker.count > 1:
+        worker.wait()
+    if worker.index == 0:
+        end_member(&crowd.one, crowd, member, 0)
 
 
 cdef inline Py_ssize_t share_start(Py_ssize_t count, const Worker *worker, int next) noexcept nogil:
@@ -102,13 +128,15 @@ cdef inline void train_crowd(Job *job, const Worker *worker) noexcept nogil:
     """Steps for rows job.first … job.last-1 of every member's order, by batches of job.batch; their losses are added to
     its total. A member whose loss is not finite stops before that step."""
     cdef Crowd *crowd = <Crowd *> job
-    cdef Py_ssize_t group, i
+    cdef Py_ssize_t first = 0, last = crowd.n_groups, group, i
     if crowd.in_lanes:
         do_groups(train_group, job, worker)
         return
-    for group in range(share_start(crowd.n_groups, worker, 0), share_start(crowd.n_groups, worker, 1)):
+    if not crowd.together:
+        first, last = share_start(crowd.n_groups, worker, 0), share_start(crowd.n_groups, worker, 1)
+    for group in range(first, last):
         for i in range(crowd.groups[group].count):
-            train_member(crowd, &crowd.members[crowd.groups[group].first + i], worker.index)
+            train_member(crowd, &crowd.members[crowd.groups[group].first + i], worker)
 
 
 cdef inline void evaluate_crowd(Job *job, const Worker *worker) noexcept nogil:

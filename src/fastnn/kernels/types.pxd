@@ -227,6 +227,9 @@ cdef struct Crowd:
     const Group *groups
     Py_ssize_t n_groups
     bint in_lanes               # whether each group goes through the layers as lanes, or one member after the other
+    bint together               # whether all workers share the steps of one member after the other: there are few,
+    Job one                     # of which this is the engine's job
+    Update one_update
     bint shared                 # whether all members take the same rows in the same order, job.data.order
     bint shuffled               # else: whether each takes its rows in a random order of its own
     Plan *plans                 # [workers]: each with memory of its own for one member; [1] with in_lanes
