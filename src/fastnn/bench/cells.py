@@ -2,13 +2,18 @@
 
 A training cell is an epoch over contiguous mini-batches, in the order of the rows. A prediction cell is one call from a
 NumPy array to a NumPy array. Data and initial parameters depend on the cell alone, so each contender makes the same.
+
+A population's cell is that work for many networks of one shape. They learn from the same rows: each in a random order
+of its own, or all in one random order. In a prediction each network has one row of its own.
 """
 
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
+
+from ..core import random_order
 
 LEARNING_RATE = 1e-3
 
@@ -26,6 +31,13 @@ class Cell:
     steps: int = 0
     softmax: bool = False   # integer labels and cross-entropy; otherwise mean squared error
 
+    networks = 1
+
+    @property
+    def pieces(self):
+        """How many steps or predictions a run has: what is told is its time divided by that."""
+        return self.steps or 1
+
     @property
     def trains(self):
         return self.steps > 0
@@ -42,10 +54,11 @@ class Cell:
         return rng.uniform(-1, 1, (rows, self.sizes[-1])).astype(dtype)
 
     def parameters(self, dtype):
-        """[(weights (n_in, n_out), biases (n_out,)), …]"""
+        """[(weights (n_in, n_out), biases (n_out,)), …]; a population's have an axis of networks before these."""
         rng = np.random.default_rng(2)
         bounds = [np.sqrt(6 / (n_in + n_out)) for n_in, n_out in pairwise(self.sizes)]
-        return [(rng.uniform(-bound, bound, (n_in, n_out)).astype(dtype), np.zeros(n_out, dtype))
+        axes = (self.networks,) if isinstance(self, PopulationCell) else ()
+        return [(rng.uniform(-bound, bound, (*axes, n_in, n_out)).astype(dtype), np.zeros((*axes, n_out), dtype))
                 for bound, (n_in, n_out) in zip(bounds, pairwise(self.sizes), strict=True)]
 
     @property
@@ -54,6 +67,41 @@ class Cell:
         gradient."""
         products = [2 * self.batch * n_in * n_out for n_in, n_out in pairwise(self.sizes)]
         return 3 * sum(products) - products[0] if self.trains else sum(products)
+
+
+@dataclass(frozen=True)
+class PopulationCell(Cell):
+    """The work of a cell for each of many networks. Training counts steps of one network; a prediction is one call for
+    all of them."""
+
+    networks: int = 1
+    own: bool = False       # batches: each network's rows in an order of its own; otherwise all have the same batches
+    sets: bool = False      # before each prediction all parameters are set
+
+    @property
+    def pieces(self):
+        return self.networks * self.steps or 1
+
+    @property
+    def flops(self):
+        return super().flops * (1 if self.trains else self.networks)
+
+    def inputs(self, dtype, steps=None):
+        if self.trains:
+            return super().inputs(dtype, steps)
+        return np.random.default_rng(0).uniform(-1, 1, (self.networks, self.sizes[0])).astype(dtype)
+
+    def vectors(self, dtype):
+        """The parameters as an array (networks, parameters of one): W0, b0, W1, b1, … row by row."""
+        return np.concatenate([array.reshape(self.networks, -1) for pair in self.parameters(dtype) for array in pair], 1)
+
+    def orders(self, steps=None):
+        """The numbers of the rows of each batch, as `fit` draws them in a network's first epoch: (steps, batch), or
+        (steps, networks, batch) where each has its own."""
+        steps = steps or self.steps
+        orders = [random_order(steps * self.batch, seed, 0).reshape(steps, self.batch)
+                  for seed in range(self.networks if self.own else 1)]
+        return np.stack(orders, axis=1).astype(np.int32) if self.own else orders[0].astype(np.int32)
 
 
 CELLS = (
@@ -82,9 +130,51 @@ CELLS = (
 )
 
 
-def select(patterns):
-    """The cells whose name matches one of the patterns (such as `predict-*`); ValueError for a pattern without one."""
+POPULATION_SHAPES = (       # sizes, activation, batch, optimizer, steps, softmax, networks
+    ((2, 16, 1), "tanh", 4, "SGD", 2048, False, (8, 64, 512)),
+    ((16, 32, 1), "relu", 1, "SGD", 2048, False, (8, 64, 512)),
+    ((5, 8, 1), "relu", 16, "Adam", 512, False, (8, 64, 512)),
+    ((4, 16, 3), "relu", 16, "Adam", 512, True, (8, 64, 512)),
+    ((10, 16, 1), "relu", 32, "Adam", 256, False, (8, 64, 512)),
+    ((13, 100, 1), "relu", 32, "Adam", 128, False, (8, 64, 512)),
+    ((8, 32, 32, 1), "relu", 32, "Adam", 128, False, (8, 64, 512)),
+    ((20, 64, 32, 1), "relu", 32, "Adam", 64, False, (8, 64, 512)),
+    ((64, 64, 10), "relu", 32, "Adam", 64, True, (8, 64, 512)),
+    ((784, 128, 10), "relu", 32, "Adam", 16, True, (8, 64)),
+)
+USUAL_NETWORKS = 64
+
+
+def population_cells():
+    """A cell for each shape, number of networks and kind of batches; then predictions."""
+    words = {"relu": "ReLU", "tanh": "tanh"}
+    for sizes, activation, batch, optimizer, steps, softmax, numbers in POPULATION_SHAPES:
+        shape, kind = "-".join(map(str, sizes)), words[activation] + " softmax" * softmax
+        for networks in numbers:
+            for batches in ("own", "shared"):
+                yield PopulationCell(
+                    f"many-{shape}-{batches}-{networks}",
+                    f"{networks} × {shape} {kind}, batch {batch}, {optimizer}, {batches} batches",
+                    sizes, activation, batch, optimizer, steps, softmax, networks, batches == "own")
+    for activation, sets in product(("relu", "tanh"), (False, True)):
+        yield PopulationCell(
+            f"many-{'set-' * sets}predict-4-32-2-{activation}-512",
+            f"{'set and ' * sets}predict 512 × 4-32-2 {words[activation]}, a row each",
+            (4, 32, 2), activation, 1, networks=512, sets=sets)
+
+
+POPULATIONS = tuple(population_cells())
+
+
+def select(patterns=None):
+    """The cells whose name matches one of the patterns (such as `predict-*`); ValueError for a pattern without one.
+    Without patterns, all but populations of few and of very many networks."""
+    if patterns is None:
+        usual = [cell for cell in POPULATIONS if not cell.trains or cell.networks == USUAL_NETWORKS]
+        return [*CELLS, *usual]
+    known = CELLS + POPULATIONS
     for pattern in patterns:
-        if not any(fnmatchcase(cell.name, pattern) for cell in CELLS):
-            raise ValueError(f"{pattern!r} is no cell; known are {', '.join(cell.name for cell in CELLS)}")
-    return [cell for cell in CELLS if any(fnmatchcase(cell.name, pattern) for pattern in patterns)]
+        if not any(fnmatchcase(cell.name, pattern) for cell in known):
+            raise ValueError(f"{pattern!r} is no cell; known are {', '.join(cell.name for cell in select())}, and "
+                             "populations of other numbers of networks, such as many-2-16-1-own-512")
+    return [cell for cell in known if any(fnmatchcase(cell.name, pattern) for pattern in patterns)]

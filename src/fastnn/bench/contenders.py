@@ -240,21 +240,10 @@ class JAX:
         import jax.numpy as jnp
         jax.config.update("jax_enable_x64", dtype == "float64")
         jax.config.update("jax_platforms", "cpu")
-        activation = {"relu": jax.nn.relu, "tanh": jnp.tanh, "sigmoid": jax.nn.sigmoid}[cell.activation]
         self.state = [jnp.asarray(array) for pair in cell.parameters(dtype) for array in pair]
         self.adam = cell.optimizer == "Adam"
         X = cell.inputs(dtype, steps)
-
-        def logits(parameters, x):
-            for w, b in zip(parameters[0:-2:2], parameters[1:-2:2], strict=True):
-                x = activation(x @ w + b)
-            return x @ parameters[-2] + parameters[-1]
-
-        def loss_of(parameters, x, t):
-            z = logits(parameters, x)
-            if cell.softmax:
-                return -jnp.take_along_axis(jax.nn.log_softmax(z), t[:, None], axis=1).mean()
-            return ((z - t)**2).mean()
+        logits, loss_of = jax_network(jax, cell)
 
         if cell.trains:
             steps = steps or cell.steps
@@ -268,9 +257,8 @@ class JAX:
 
     def training(self, jax, loss_of, X, t):
         if self.adam:
-            zeros = [jax.numpy.zeros_like(p) for p in self.state]
-            self.state = (self.state, zeros, [jax.numpy.zeros_like(p) for p in zeros], jax.numpy.zeros((), X.dtype))
-        step = (jax_adam if self.adam else jax_sgd)(jax, loss_of)
+            self.state = jax_adam_state(jax, self.state)
+        step = (jax_adam if self.adam else jax_sgd)(jax, jax.value_and_grad(loss_of))
 
         def epoch_of(state, x, t):
             state, losses = jax.lax.scan(step, state, (x, t))
@@ -288,20 +276,44 @@ class JAX:
         return [np.asarray(array) for array in (self.state[0] if self.adam else self.state)]
 
 
-def jax_sgd(jax, loss_of):
+def jax_network(jax, cell):
+    """Two functions of one network: (parameters, rows) -> outputs before softmax, (parameters, rows, targets) -> loss."""
+    activation = {"relu": jax.nn.relu, "tanh": jax.numpy.tanh, "sigmoid": jax.nn.sigmoid}[cell.activation]
+
+    def logits(parameters, x):
+        for w, b in zip(parameters[0:-2:2], parameters[1:-2:2], strict=True):
+            x = activation(x @ w + b)
+        return x @ parameters[-2] + parameters[-1]
+
+    def loss_of(parameters, x, t):
+        z = logits(parameters, x)
+        if cell.softmax:
+            return -jax.numpy.take_along_axis(jax.nn.log_softmax(z), t[:, None], axis=1).mean()
+        return ((z - t)**2).mean()
+
+    return logits, loss_of
+
+
+def jax_adam_state(jax, parameters):
+    """Parameters, both moments and the count of steps."""
+    first, second = ([jax.numpy.zeros_like(p) for p in parameters] for _ in range(2))
+    return parameters, first, second, jax.numpy.zeros((), parameters[0].dtype)
+
+
+def jax_sgd(jax, loss_and_gradients):
     """(parameters, batch) -> (parameters, loss): a step of SGD."""
     def step(state, batch):
-        loss, gradients = jax.value_and_grad(loss_of)(state, *batch)
+        loss, gradients = loss_and_gradients(state, *batch)
         return [p - LEARNING_RATE*g for p, g in zip(state, gradients, strict=True)], loss
 
     return step
 
 
-def jax_adam(jax, loss_of):
-    """(state, batch) -> (state, loss): a step of Adam; the state is parameters, both moments and the count of steps."""
+def jax_adam(jax, loss_and_gradients):
+    """(state, batch) -> (state, loss): a step of Adam."""
     def step(state, batch):
         parameters, first, second, count = state
-        loss, gradients = jax.value_and_grad(loss_of)(parameters, *batch)
+        loss, gradients = loss_and_gradients(parameters, *batch)
         count = count + 1
         first = [m + 0.1*(g - m) for m, g in zip(first, gradients, strict=True)]
         second = [0.999*v + 0.001*g*g for v, g in zip(second, gradients, strict=True)]

@@ -17,8 +17,9 @@ from statistics import median
 
 import numpy as np
 
-from .cells import Cell
+from .cells import CELLS, Cell
 from .contenders import CONTENDERS, FastNN, NumPy, Unable
+from .populations import POPULATION_CONTENDERS, OneByOne
 
 TURN_SECONDS = 0.15         # a turn repeats its work for about this time, and counts the best repetition
 LONGEST_BATCH = 0.005       # shorter repetitions are timed several at once
@@ -38,7 +39,7 @@ MOST_OF_PEAK = 1.05         # more operations a second than that cannot be: the 
 
 @dataclass
 class Result:
-    """The times of all turns on one cell, in seconds per step or prediction."""
+    """The times of all turns on one cell, in seconds per step (of one network) or prediction."""
 
     cell: Cell
     seconds: dict = field(default_factory=dict)     # contender: [of each turn]
@@ -56,7 +57,20 @@ class Result:
     @property
     def best_peer(self):
         """The peer with the smallest ratio; None where fastnn is alone."""
-        return min((name for name in self.seconds if name != FastNN.name), key=self.ratio, default=None)
+        peers = [name for name in self.seconds if name not in (FastNN.name, OneByOne.name)]
+        return min(peers, key=self.ratio, default=None)
+
+
+def kinds(cell):
+    """{name: contender} of those that can take part in a cell's race."""
+    return CONTENDERS if cell in CELLS else POPULATION_CONTENDERS
+
+
+def racers(cells, contenders):
+    """The names of all that take part: fastnn first, and each library in all its ways of doing these cells."""
+    names = {name: None for cell in cells for name, kind in kinds(cell).items()
+             if getattr(kind, "peer", name) in (FastNN.name, *contenders)}
+    return list(names)
 
 
 def race(cells, contenders, processors, *, isa=None, dtype="float32", rounds=5):
@@ -71,10 +85,11 @@ def race(cells, contenders, processors, *, isa=None, dtype="float32", rounds=5):
         os.sched_setaffinity(0, processors)         # workers inherit this before their libraries start threads
         workers = {
             name: stack.enter_context(ProcessPoolExecutor(1, get_context("spawn")))
-            for name in (FastNN.name, *contenders)
+            for name in racers(cells, contenders)
         }
         for cell in cells:
-            yield race_one(cell, workers, threads, dtype, rounds, isa)
+            taking_part = {name: worker for name, worker in workers.items() if name in kinds(cell)}
+            yield race_one(cell, taking_part, threads, dtype, rounds, isa)
 
 
 def race_one(cell, workers, threads, dtype, rounds, isa=None):
@@ -95,7 +110,7 @@ def race_one(cell, workers, threads, dtype, rounds, isa=None):
         for name in list(result.seconds):
             if turn and min(result.seconds[name]) > FAR_BEHIND * fastest:
                 continue
-            seconds = ask(workers[name], take_turn, cell.steps or 1)
+            seconds = ask(workers[name], take_turn, cell.pieces)
             if isinstance(seconds, str):
                 if name == FastNN.name:
                     raise RuntimeError(f"fastnn cannot be timed on {cell.name}: {seconds}")
@@ -163,7 +178,7 @@ def enter(name, cell, dtype, threads):
     try:
         reason = None if name == NumPy.name and dtype == "float64" else disagreement(name, cell, dtype, threads)
         if reason is None:
-            contender = CONTENDERS[name](cell, dtype, threads)
+            contender = kinds(cell)[name](cell, dtype, threads)
             contender.run()
     except Unable as error:
         reason = str(error)
@@ -175,24 +190,26 @@ def enter(name, cell, dtype, threads):
 def disagreement(name, cell, dtype, threads):
     """How a contender's loss and parameters after a few steps, or its outputs, differ from NumPy's in float64."""
     steps = min(PROOF_STEPS, cell.steps)
-    reference = NumPy(cell, "float64", steps=steps)
-    trial = CONTENDERS[name](cell, dtype, threads, steps=steps)
-    expected, got = reference.run(), trial.run()
+    reference = kinds(cell)[NumPy.name](cell, "float64", steps=steps)
+    trial = kinds(cell)[name](cell, dtype, threads, steps=steps)
+    expected, got = np.asarray(reference.run()), np.asarray(trial.run())
     single = dtype == "float32"
     if not cell.trains:
-        got = np.asarray(got).reshape(expected.shape)
-        return None if np.allclose(got, expected, rtol=0, atol=1e-4 if single else 1e-10) else "predicts something else"
-    if not math.isclose(got, expected, rel_tol=1e-4 if single else 1e-9):
-        return f"its loss is {got:.6g}, not {expected:.6g}"
+        same = np.allclose(got.reshape(expected.shape), expected, rtol=0, atol=1e-4 if single else 1e-10)
+        return None if same else "predicts something else"
+    if not np.allclose(got, expected, rtol=1e-4 if single else 1e-9, atol=0):
+        worst = np.argmax(np.abs(got - expected))
+        return f"its loss is {got.flat[worst]:.6g}, not {expected.flat[worst]:.6g}"
     # Adam makes a whole step even for a gradient that is only rounding, so single parameters may differ.
-    start = np.concatenate([array.ravel() for pair in cell.parameters("float64") for array in pair])
-    change, expected = (np.concatenate([np.ravel(p) for p in c.parameters()]) - start for c in (trial, reference))
-    error = np.linalg.norm(change - expected) / np.linalg.norm(expected)
+    start, got, expected = (
+        np.concatenate([np.asarray(array, "float64").reshape(cell.networks, -1) for array in arrays], axis=1)
+        for arrays in (sum(cell.parameters("float64"), ()), trial.parameters(), reference.parameters()))
+    error = max(np.linalg.norm(got - expected, axis=1) / np.linalg.norm(expected - start, axis=1))
     return None if error < (5e-2 if single else 1e-5) else f"its parameters move elsewhere, by {error:.1%}"
 
 
-def take_turn(steps):
-    """Seconds per step, the best of as many repetitions as a turn has time for; or, if it fails, the reason."""
+def take_turn(pieces):
+    """Seconds per step or prediction, the best of as many repetitions as a turn has time for; or, if it fails, the reason."""
     clock = timeit.Timer(contender.run)
     try:
         once = clock.timeit(1)
@@ -200,7 +217,7 @@ def take_turn(steps):
         repeated = clock.repeat(math.ceil(TURN_SECONDS / (number * once)), number)
     except Exception as error:      # the other contenders go on
         return f"{type(error).__name__}: {error}"
-    return min(once, min(repeated) / number) / steps
+    return min(once, min(repeated) / number) / pieces
 
 
 def peak(dtype):

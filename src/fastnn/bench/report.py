@@ -10,18 +10,22 @@ from statistics import median
 import fastnn
 
 from .contenders import CONTENDERS, FastNN
+from .populations import OneByOne
 
 
-def header(contenders):
-    """The head of the table, with one column for each contender."""
-    names = [FastNN.name, *contenders, "best peer ÷ fastnn", "GFLOP/s", "of the peak"]
+def header(racers):
+    """The head of the table, with one column for each that takes part."""
+    gain = ["one by one ÷ fastnn"] * (OneByOne.name in racers)
+    names = [*racers, *gain, "best peer ÷ fastnn", "GFLOP/s", "of the peak"]
     return [f"| work | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
 
 
-def row(record, contenders, threads):
+def row(record, racers, threads):
     """One cell's line, from what `as_record` returns."""
     seconds = record["seconds"]
-    times = [duration(min(seconds[name])) if name in seconds else "–" for name in (FastNN.name, *contenders)]
+    times = [duration(min(seconds[name])) if name in seconds else "–" for name in racers]
+    if OneByOne.name in racers:
+        times.append(f"{record['gain']:.2f}" if "gain" in record else "–")
     rate = record["flops"] / min(seconds[FastNN.name]) / 1e9
     ratio = f"{record['ratio']:.2f} ({record['best_peer']})" if record["best_peer"] else "–"
     return f"| {record['title']} | {' | '.join(times)} | {ratio} | {rate:.3g} | {rate / threads / record['peak']:.0%} |"
@@ -37,10 +41,11 @@ def duration(seconds):
 def as_record(result):
     """A Result as plain data."""
     best = result.best_peer
+    gain = {"gain": result.ratio(OneByOne.name)} if OneByOne.name in result.seconds else {}
     return {
         "cell": result.cell.name, "title": result.cell.title, "flops": result.cell.flops,
         "seconds": result.seconds, "left_out": result.left_out, "peak": median(result.peak) / 1e9,
-        "best_peer": best, "ratio": best and result.ratio(best),
+        "best_peer": best, "ratio": best and result.ratio(best), **gain,
     }
 
 

@@ -288,8 +288,9 @@ def add_bench(commands: Any) -> None:
         "bench", help="time fastnn beside its peers",
         description="Times fastnn beside whichever of its peers are installed: proves first that all compute the same, "
                     "then lets them take turns. Prints the best time of each and the median ratio.")
-    parser.add_argument("--cells", nargs="+", default=["*"], metavar="NAME",
-                        help="which pieces of work: names or patterns such as '784*' (all)")
+    parser.add_argument("--cells", nargs="+", metavar="NAME",
+                        help="which pieces of work: names or patterns such as '784*' or 'many-*'; '*' is all of them "
+                             "(all but populations of 8 and of 512 networks)")
     parser.add_argument("--peers", nargs="*", metavar="NAME", help="which peers (all that are installed)")
     parser.add_argument("--threads", type=int, default=1, metavar="N",
                         help="threads, and processors, for everybody (1)")
@@ -325,11 +326,15 @@ def bench(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     except ValueError as error:
         parser.error(str(error))
     where = report.machine(options.threads, options.isa, options.dtype, chosen)
-    print(report.caption(where), *report.header(chosen), sep="\n", flush=True)
-    records = []
+    print(report.caption(where), flush=True)
+    records, columns = [], None
     for result in race.race(cells, chosen, processors, isa=options.isa, dtype=options.dtype, rounds=options.rounds):
         records.append(report.as_record(result))
-        print(report.row(records[-1], chosen, options.threads), flush=True)
+        racers = race.racers([result.cell], chosen)
+        if racers != columns:
+            print("", *report.header(racers), sep="\n")
+            columns = racers
+        print(report.row(records[-1], racers, options.threads), flush=True)
     for record in records:
         for name, reason in record["left_out"].items():
             print(f"{record['cell']}: {name} is left out: {reason}")
