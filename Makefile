@@ -40,10 +40,10 @@ bench-record: build     ## MACHINE=amd-zen-5: record the benchmark three times f
 	@test -n "$(MACHINE)" || { echo "say which: make bench-record MACHINE=NAME, a name in benchmarks/speed_tables.py" >&2; exit 1; }
 	mkdir -p $(RECORD)
 	for run in a b c; do \
-	    $(BIN)/python -m fastnn bench --json $(RECORD)/float32-1-thread-$$run.json && \
-	    $(BIN)/python -m fastnn bench --threads 2 --json $(RECORD)/float32-2-threads-$$run.json && \
-	    $(BIN)/python -m fastnn bench --isa avx2 --json $(RECORD)/float32-avx2-$$run.json && \
-	    $(BIN)/python -m fastnn bench --dtype float64 --json $(RECORD)/float64-1-thread-$$run.json || exit; \
+	    $(BIN)/python -m fastnn bench --cells '*' --json $(RECORD)/float32-1-thread-$$run.json && \
+	    $(BIN)/python -m fastnn bench --cells '*' --threads 2 --json $(RECORD)/float32-2-threads-$$run.json && \
+	    $(BIN)/python -m fastnn bench --cells '*' --isa avx2 --json $(RECORD)/float32-avx2-$$run.json && \
+	    $(BIN)/python -m fastnn bench --cells '*' --dtype float64 --json $(RECORD)/float64-1-thread-$$run.json || exit; \
 	done
 	$(BIN)/python benchmarks/speed_tables.py
 

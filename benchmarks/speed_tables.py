@@ -16,6 +16,7 @@ from statistics import median
 from fastnn.bench import report
 from fastnn.bench.cells import CELLS
 from fastnn.bench.contenders import CONTENDERS, FastNN
+from fastnn.bench.populations import POPULATION_CONTENDERS, OneByOne
 
 ROOT = Path(__file__).parent.parent
 BEGIN, END = "<!-- {name}: written by benchmarks/speed_tables.py -->", "<!-- end of {name} -->"
@@ -32,12 +33,13 @@ def runs_of(machine, conditions):
     return [json.loads(path.read_text()) for path in sorted(files)]
 
 
-def by_cell(runs):
-    """{cell: [its record in every run]}"""
+def by_cell(runs, populations=False):
+    """{cell: [its record in every run]} of single networks, or of populations."""
     cells = {}
     for run in runs:
         for record in run["cells"]:
-            cells.setdefault(record["cell"], []).append(record)
+            if (OneByOne.name in record["seconds"]) == populations:
+                cells.setdefault(record["cell"], []).append(record)
     return cells
 
 
@@ -55,7 +57,7 @@ def ratio(records, peer):
 
 def best_peer(records):
     """(ratio, name) of the peer that is nearest to fastnn, or ahead of it, of those in every run."""
-    peers = set.intersection(*(set(record["seconds"]) for record in records)) - {FastNN.name}
+    peers = set.intersection(*(set(record["seconds"]) for record in records)) - {FastNN.name, OneByOne.name}
     return min((ratio(records, peer), peer) for peer in peers)
 
 
@@ -128,6 +130,23 @@ def everybody(machine, conditions):
     return [*lines, ""]
 
 
+def many(machine, conditions):
+    """The times of all that train or ask many networks, on a machine under some conditions."""
+    title, runs = f"### Many networks: {MACHINES[machine]}, {CONDITIONS[conditions]}", runs_of(machine, conditions)
+    cells = by_cell(runs, populations=True)
+    if not cells:
+        return []
+    lines = [title, "", f"{counted(runs)}. {report.caption({**runs[0], 'commit': commits(runs)})}", "",
+             f"| work | {' | '.join(POPULATION_CONTENDERS)} | one by one ÷ fastnn | best peer ÷ fastnn |",
+             "|---" * (len(POPULATION_CONTENDERS) + 3) + "|"]
+    for records in cells.values():
+        times = [best(records, contender) for contender in POPULATION_CONTENDERS]
+        lead, peer = best_peer(records)
+        lines.append(f"| {records[0]['title']} | {' | '.join(report.duration(t) if t else '–' for t in times)} "
+                     f"| {ratio(records, OneByOne.name):.2f} | **{lead:.2f}** ({peer}) |")
+    return [*lines, ""]
+
+
 def replace(path, name, lines):
     """Puts lines between the two marks of that name."""
     begin, end = BEGIN.format(name=name), END.format(name=name)
@@ -141,6 +160,8 @@ def main():
     replace(ROOT / "README.md", "summary", [where, "", *summary(), "", columns_from()])
     replace(ROOT / "docs/performance.md", "results",
             [line for machine in MACHINES for conditions in CONDITIONS for line in everybody(machine, conditions)])
+    lines = [line for machine in MACHINES for conditions in CONDITIONS for line in many(machine, conditions)]
+    replace(ROOT / "docs/performance.md", "many networks", lines or ["NOT MEASURED.", ""])
 
 
 if __name__ == "__main__":

@@ -11,11 +11,13 @@ import pytest
 from helpers import ROOT
 
 from fastnn.__main__ import main
-from fastnn.bench import contenders, race, report
-from fastnn.bench.cells import CELLS, select
+from fastnn.bench import contenders, populations, race, report
+from fastnn.bench.cells import CELLS, POPULATIONS, select
 
 pytestmark = pytest.mark.any_isa
 SMALL = [cell for cell in CELLS if cell.flops < 2e7 and not cell.name.startswith("short-")]
+FEW = [cell for cell in POPULATIONS if cell.sizes[0] < 100 and (cell.networks == 8 or not cell.trains)]
+LAYOUTS = select(["many-5-8-1-*-8", "many-4-16-3-*-8"])
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -35,6 +37,51 @@ def test_onnxruntime_predicts_the_same(cell):
     pytest.importorskip("onnxruntime", reason="NOT TESTED: onnxruntime is not installed")
     pytest.importorskip("onnx", reason="NOT TESTED: onnx is not installed")
     assert race.disagreement("onnxruntime", cell, "float32", 1) is None
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", ["fastnn", "one by one"])
+@pytest.mark.parametrize("cell", FEW, ids=lambda cell: cell.name)
+def test_networks_together_and_one_by_one_compute_what_numpy_computes(cell, name, dtype):
+    assert race.disagreement(name, cell, dtype, 1) is None
+
+
+@pytest.mark.parametrize("cell", FEW, ids=lambda cell: cell.name)
+def test_torch_computes_the_same_for_many_networks(cell):
+    pytest.importorskip("torch", reason="NOT TESTED: torch is not installed")
+    assert race.disagreement("torch", cell, "float32", 1) is None
+
+
+@pytest.mark.parametrize("name", ["jax", "jax, networks last", "jax, broadcast"])
+@pytest.mark.parametrize("cell", LAYOUTS, ids=lambda cell: cell.name)
+def test_every_layout_of_jax_computes_the_same(cell, name):
+    pytest.importorskip("jax", reason="NOT TESTED: jax is not installed")
+    assert race.disagreement(name, cell, "float32", 1) is None
+
+
+def test_jax_predicts_the_same_for_many_networks():
+    pytest.importorskip("jax", reason="NOT TESTED: jax is not installed")
+    for cell in select(["many-*predict-*"]):
+        assert race.disagreement("jax", cell, "float32", 1) is None
+
+
+def test_one_network_of_many_that_moves_elsewhere_is_caught(monkeypatch):
+    class Wrong(populations.FastNN):
+        def parameters(self):
+            arrays = super().parameters()
+            arrays[0][3] *= 1.01
+            return arrays
+
+    monkeypatch.setitem(populations.POPULATION_CONTENDERS, "fastnn", Wrong)
+    assert "parameters move elsewhere" in race.disagreement("fastnn", select(["many-5-8-1-own-64"])[0], "float32", 1)
+
+
+def test_other_batches_are_caught(monkeypatch):
+    shared, own = select(["many-5-8-1-*-8"])[::-1]
+    assert own.own and not shared.own
+    monkeypatch.setitem(populations.POPULATION_CONTENDERS, "fastnn",
+                        lambda cell, *arguments, **options: populations.FastNN(shared, *arguments, **options))
+    assert race.disagreement("fastnn", own, "float32", 1)
 
 
 @pytest.mark.parametrize("name", ["torch", "torch.compile", "jax", "onnxruntime"])
@@ -89,6 +136,31 @@ def test_a_ratio_compares_turns_beside_each_other():
     result = race.Result(CELLS[0], seconds={"fastnn": [1, 2, 4], "numpy": [2, 4, 8], "jax": [9]}, peak=[1e9])
     assert result.ratio("numpy") == 2 and result.ratio("jax") == 9
     assert result.best_peer == "numpy"
+
+
+def test_one_by_one_is_no_peer():
+    cell = POPULATIONS[0]
+    result = race.Result(cell, seconds={"fastnn": [1], "one by one": [2], "numpy": [4]}, peak=[1e9])
+    assert result.best_peer == "numpy"
+    assert report.as_record(result)["gain"] == 2 and "gain" not in report.as_record(race.Result(
+        CELLS[0], seconds={"fastnn": [1], "numpy": [4]}, peak=[1e9]))
+
+
+def test_a_library_takes_part_in_all_its_ways():
+    cell = POPULATIONS[0]
+    assert race.racers([cell], ["jax"]) == ["fastnn", "one by one", "jax", "jax, networks last", "jax, broadcast"]
+    assert race.racers([CELLS[0]], ["jax"]) == ["fastnn", "jax"]
+    assert race.racers([cell], ["scikit-learn"]) == ["fastnn", "one by one"]        # which has no way
+
+
+def test_without_patterns_a_few_populations_are_left_to_a_word():
+    assert len(select()) < len(select(["*"])) == len(CELLS + POPULATIONS)
+    assert {cell.networks for cell in select() if cell.trains} == {1, 64}
+
+
+def test_who_is_left_out_is_said_once():
+    records = [{"cell": name, "left_out": {"jax": "no"}} for name in ("a", "b")]
+    assert report.left_out(records) == ["a, b: jax is left out: no"]
 
 
 class Worker:
@@ -177,6 +249,20 @@ def test_two_contenders_race(tmp_path, capsys):
     assert result["threads"] == 1 and result["versions"]["numpy"] == np.__version__
 
 
+def test_populations_race_in_a_table_of_their_own(tmp_path, capsys):
+    file = tmp_path / "result.json"
+    main(["bench", "--cells", "predict-16-32-1", "many-5-8-1-own-8", "many-set-predict-4-32-2-relu-512",
+          "--peers", "numpy", "--rounds", "1", "--json", str(file)])
+    printed = capsys.readouterr().out
+    assert printed.count("| work | fastnn |") == 2
+    assert "| work | fastnn | one by one | numpy | one by one ÷ fastnn |" in printed
+    alone, *many = json.loads(file.read_text(encoding="utf-8"))["cells"]
+    assert set(alone["seconds"]) == {"fastnn", "numpy"}
+    for record in many:
+        assert record["left_out"] == {} and record["best_peer"] == "numpy" and record["gain"] > 0
+        assert record["title"] in printed
+
+
 @pytest.mark.parametrize("arguments, complaint", [
     (["--cells", "3-3"], "'3-3' is no cell; known are 1-1-1, "),
     (["--threads", "0"], "--threads: is 0, but must be 1 or more"),
@@ -194,10 +280,51 @@ def test_a_mistake_is_one_sentence(capsys, arguments, complaint):
     assert complaint in capsys.readouterr().err
 
 
+def script(name):
+    """A module of benchmarks/."""
+    spec = spec_from_file_location(name, ROOT / f"benchmarks/{name}.py")
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_populations_have_a_table_of_their_own_on_the_page(monkeypatch):
+    tables = script("speed_tables")
+    times = {"fastnn": [1e-6, 1e-6], "numpy": [8e-6, 8e-6]}
+    runs = [{"commit": "1", "cells": [
+        {"cell": "1-1-1", "title": "one", "seconds": times, "ratio": 8.0, "best_peer": "numpy"},
+        {"cell": "many", "title": "many of one", "seconds": times | {"one by one": [3e-6, 3e-6]}}]}]
+    assert set(tables.by_cell(runs)) == {"1-1-1"} and set(tables.by_cell(runs, populations=True)) == {"many"}
+    monkeypatch.setattr(tables, "runs_of", lambda machine, conditions: runs)
+    monkeypatch.setattr(tables.report, "caption", lambda where: "somewhere")
+    *_, row, _ = tables.many("amd-zen-5", "float32-1-thread")
+    assert row == "| many of one | 1 µs | 3 µs | 8 µs | – | – | – | – | 3.00 | **8.00** (numpy) |"
+    runs[0]["cells"].pop()
+    assert tables.many("amd-zen-5", "float32-1-thread") == []
+
+
+def small_job():
+    pytest.importorskip("sklearn", reason="NOT TESTED: scikit-learn is not installed")
+    many = script("many_networks")
+    rng = np.random.default_rng(0)
+    X, y = rng.uniform(-1, 1, (50, 2)).astype("float32"), rng.uniform(-1, 1, 50).astype("float32")
+    rows = [np.arange(0, 50, 2), np.arange(40), np.arange(33, 50)]      # 2, 3 and 2 batches of 16, the last ones short
+    return many, many.Job("small", (2, 4, 1), X, y, rows, np.array([0.01, 0.02, 0.03]), 16, 3)
+
+
+def test_whole_jobs_come_to_the_same_losses_together_and_one_by_one():
+    many, job = small_job()
+    np.testing.assert_array_equal(many.together(job), many.one_by_one(job))
+
+
+def test_whole_jobs_come_to_the_same_losses_with_jax():
+    pytest.importorskip("jax", reason="NOT TESTED: jax is not installed")
+    many, job = small_job()
+    np.testing.assert_allclose(many.jax_training(job)(), many.one_by_one(job), rtol=1e-4)
+
+
 def test_the_best_peer_of_the_tables_took_part_in_every_run():
-    spec = spec_from_file_location("speed_tables", ROOT / "benchmarks/speed_tables.py")
-    tables = module_from_spec(spec)
-    spec.loader.exec_module(tables)
+    tables = script("speed_tables")
     runs = [{"seconds": {"fastnn": [1.0], "numpy": [1.5], "jax": [1.2]}},
             {"seconds": {"fastnn": [1.0], "numpy": [1.5], "jax": [1.4]}}]
     assert tables.best_peer(runs) == (pytest.approx(1.3), "jax")

@@ -93,7 +93,8 @@ class PopulationCell(Cell):
 
     def vectors(self, dtype):
         """The parameters as an array (networks, parameters of one): W0, b0, W1, b1, … row by row."""
-        return np.concatenate([array.reshape(self.networks, -1) for pair in self.parameters(dtype) for array in pair], 1)
+        arrays = [array for pair in self.parameters(dtype) for array in pair]
+        return np.concatenate([array.reshape(self.networks, -1) for array in arrays], axis=1)
 
     def orders(self, steps=None):
         """The numbers of the rows of each batch, as `fit` draws them in a network's first epoch: (steps, batch), or

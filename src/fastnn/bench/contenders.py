@@ -277,7 +277,7 @@ class JAX:
 
 
 def jax_network(jax, cell):
-    """Two functions of one network: (parameters, rows) -> outputs before softmax, (parameters, rows, targets) -> loss."""
+    """Of one network: (parameters, rows) -> outputs before softmax, and (parameters, rows, targets) -> loss."""
     activation = {"relu": jax.nn.relu, "tanh": jax.numpy.tanh, "sigmoid": jax.nn.sigmoid}[cell.activation]
 
     def logits(parameters, x):

@@ -1,16 +1,16 @@
 """Who trains many networks of one shape: fastnn in one call, fastnn one network after the other, and its peers.
 
-They are contenders as contenders.py has them, for the cells of populations. `run` returns the mean loss of each network,
-or their outputs; `parameters` returns W0, b0, W1, b1, … with an axis of networks before the others. `peer` is the
-contender of a single network whose library this is. All take the batches that `cell.orders` tells; fastnn draws them
-itself, a new order each epoch, which is a part of its time.
+They are contenders as contenders.py has them, for the cells of populations. `run` returns the mean loss of each
+network, or their outputs; `parameters` returns W0, b0, W1, b1, … with an axis of networks before the others. `peer` is
+the contender of a single network whose library this is. All take the batches that `cell.orders` tells, again in each
+epoch; fastnn draws them itself, a new order for each epoch, which is a part of its time.
 """
 
 import numpy as np
 
 from .cells import LEARNING_RATE
-from .contenders import Unable, jax_adam, jax_adam_state, jax_network, jax_sgd
 from .contenders import NumPy as SingleNumPy
+from .contenders import Unable, jax_adam, jax_adam_state, jax_network, jax_sgd
 
 MOST_BROADCAST = 16         # networks, and inputs of a layer, that products by broadcasting are worth a try for
 
@@ -297,7 +297,7 @@ class JAXLast(JAX):
         if self.cell.own:
             x = self.jax.numpy.moveaxis(x, 1, 2)
             y = y if self.cell.softmax else self.jax.numpy.moveaxis(y, 1, 2)
-        elif self.last:
+        else:
             y = y[..., None]
         return x, y
 

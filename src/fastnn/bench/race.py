@@ -17,6 +17,7 @@ from statistics import median
 
 import numpy as np
 
+from . import populations
 from .cells import CELLS, Cell
 from .contenders import CONTENDERS, FastNN, NumPy, Unable
 from .populations import POPULATION_CONTENDERS, OneByOne
@@ -190,7 +191,7 @@ def enter(name, cell, dtype, threads):
 def disagreement(name, cell, dtype, threads):
     """How a contender's loss and parameters after a few steps, or its outputs, differ from NumPy's in float64."""
     steps = min(PROOF_STEPS, cell.steps)
-    reference = kinds(cell)[NumPy.name](cell, "float64", steps=steps)
+    reference = (NumPy if cell in CELLS else populations.NumPy)(cell, "float64", steps=steps)
     trial = kinds(cell)[name](cell, dtype, threads, steps=steps)
     expected, got = np.asarray(reference.run()), np.asarray(trial.run())
     single = dtype == "float32"
@@ -209,7 +210,7 @@ def disagreement(name, cell, dtype, threads):
 
 
 def take_turn(pieces):
-    """Seconds per step or prediction, the best of as many repetitions as a turn has time for; or, if it fails, the reason."""
+    """Seconds per piece, the best of as many repetitions as a turn has time for; or, if it fails, the reason."""
     clock = timeit.Timer(contender.run)
     try:
         once = clock.timeit(1)

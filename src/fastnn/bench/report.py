@@ -38,6 +38,15 @@ def duration(seconds):
     return f"{seconds / 1e-6:.2g} µs"
 
 
+def left_out(records):
+    """Who did not take part, and why: a line for all cells with the same reason."""
+    cells = {}
+    for record in records:
+        for who in record["left_out"].items():
+            cells.setdefault(who, []).append(record["cell"])
+    return [f"{', '.join(names)}: {name} is left out: {reason}" for (name, reason), names in cells.items()]
+
+
 def as_record(result):
     """A Result as plain data."""
     best = result.best_peer

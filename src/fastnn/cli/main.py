@@ -335,9 +335,8 @@ def bench(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
             print("", *report.header(racers), sep="\n")
             columns = racers
         print(report.row(records[-1], racers, options.threads), flush=True)
-    for record in records:
-        for name, reason in record["left_out"].items():
-            print(f"{record['cell']}: {name} is left out: {reason}")
+    for line in report.left_out(records):
+        print(line)
     if options.json:
         with open(options.json, "w", encoding="utf-8") as file:
             json.dump({**where, "cells": records}, file, indent=1, ensure_ascii=False)
