@@ -36,14 +36,14 @@ bench-kernels: build    ## time every kernel beside NumPy, and write benchmarks/
 	$(BIN)/python -m pytest $(BENCH) --record
 
 RECORD = benchmarks/record/$(MACHINE)
-bench-record: build     ## MACHINE=amd-zen-5: record the benchmark three times for each condition (an hour, quiet), then bench-tables
+bench-record: build     ## MACHINE=amd-zen-5: record the benchmark three times for each condition (some three hours, quiet), then bench-tables
 	@test -n "$(MACHINE)" || { echo "say which: make bench-record MACHINE=NAME, a name in benchmarks/speed_tables.py" >&2; exit 1; }
 	mkdir -p $(RECORD)
 	for run in a b c; do \
 	    $(BIN)/python -m fastnn bench --cells '*' --json $(RECORD)/float32-1-thread-$$run.json && \
 	    $(BIN)/python -m fastnn bench --cells '*' --threads 2 --json $(RECORD)/float32-2-threads-$$run.json && \
-	    $(BIN)/python -m fastnn bench --cells '*' --isa avx2 --json $(RECORD)/float32-avx2-$$run.json && \
-	    $(BIN)/python -m fastnn bench --cells '*' --dtype float64 --json $(RECORD)/float64-1-thread-$$run.json || exit; \
+	    $(BIN)/python -m fastnn bench --isa avx2 --json $(RECORD)/float32-avx2-$$run.json && \
+	    $(BIN)/python -m fastnn bench --dtype float64 --json $(RECORD)/float64-1-thread-$$run.json || exit; \
 	done
 	$(BIN)/python benchmarks/speed_tables.py
 
