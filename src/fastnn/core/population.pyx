@@ -30,7 +30,7 @@ cdef enum:
     # Between two looks at signals each thread does so many operations, or one step of one group.
     OPERATIONS_PER_VISIT = 200_000_000
     # A member whose parameters, state and values of a batch are more numbers than this is trained alone: vectors of
-    # lanes of it would leave the caches. docs/design.md has the figures.
+    # lanes of it would leave the caches. Less where members do not fill the lanes.
     MOST_LANE_NUMBERS = 12_000
     ROWS_AT_ONCE = 32           # of predictions and evaluations
 
@@ -307,9 +307,10 @@ cdef class PopulationEngine:
 
     def fits_lanes(self, Py_ssize_t batch):
         """Whether members go through the layers as lanes, in batches of so many rows."""
-        cdef Py_ssize_t units = sum(self.model.layer_sizes[1:]), blocks = 1 + len(self.states)
-        return (not self.model.python_loss
-                and blocks * self.n_parameters + 2 * batch * units <= MOST_LANE_NUMBERS)
+        cdef Py_ssize_t inputs = self.model.layer_sizes[0], units = sum(self.model.layer_sizes[1:])
+        cdef Py_ssize_t numbers = (1 + len(self.states)) * self.n_parameters + batch * (inputs + 2 * units)
+        # Vectors that are half empty take as long as full ones.
+        return not self.model.python_loss and numbers * self.lanes <= MOST_LANE_NUMBERS * min(self.n, self.lanes)
 
     def train(self, PopulationRows rows not None, list members, cnp.ndarray groups not None, Py_ssize_t batch,
               bint shuffled, order, list rates):

@@ -51,6 +51,11 @@ class Soloists:
                           "the inputs and targets to a size of about 1", RuntimeWarning, stacklevel=5)
         return of_members([None if isinstance(told, DivergenceError) else told for told in histories])
 
+    def begun(self) -> bool:
+        """Whether any member has learned something with its optimizer."""
+        return any(network.optimizer is optimizer
+                   for network, optimizer in zip(self.networks, self.optimizers, strict=True))
+
     def fit_one(self, member: int, network: Network, asked: Asked, stopping: EarlyStopping | None, left: float | None,
                 threads: int | None) -> History | DivergenceError:
         """One member's fit."""

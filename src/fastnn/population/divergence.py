@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from .._types import Array, Integers
     from ..core import PopulationEngine
+
+
+Memory = Sequence[Any]      # of arrays (n,) and lists of n
+
+
+def copy_members(kept: Memory, others: Memory, members: Integers) -> None:
+    """kept := others, for these members."""
+    for own, other in zip(kept, others, strict=True):
+        for member in members.tolist():
+            own[member] = other[member]
 
 
 class Remembering(Protocol):
@@ -42,7 +53,8 @@ class Snapshot:
             for kept, block in zip(self.blocks, blocks, strict=True):
                 kept[members] = block[members]
         self.counts[members] = self.engine.counts()[members]
-        self.memories = [each.memory() for each in self.remembering]
+        for kept, now in zip(self.memories, (each.memory() for each in self.remembering), strict=True):
+            copy_members(kept, now, members)
 
     def adopt(self, other: Snapshot, members: Integers) -> None:
         """Takes these members from another snapshot."""
@@ -51,7 +63,8 @@ class Snapshot:
         for kept, block in zip(self.blocks, other.blocks, strict=True):
             kept[members] = block[members]
         self.counts[members] = other.counts[members]
-        self.memories = other.memories
+        for kept, others in zip(self.memories, other.memories, strict=True):
+            copy_members(kept, others, members)
 
     def put_back(self, members: Integers) -> None:
         """Makes these members what they were."""

@@ -210,7 +210,10 @@ def rebuilt(kind: type[Population], description: dict[str, Any], tensors: Mappin
         result.optimizers = read_optimizers(plain["optimizers"], tensors, len(seeds))
         result.optimizers.epochs[:] = tensors["counts"][:, 3]
         give_states(result.engine, tensors)
+        given = len(result.engine.states)
         result.optimizers.prepare(result.engine, False)
+        if given not in (0, len(result.engine.states)):     # 0: momentum was set after the last fit
+            raise ValueError(f"there are {given} blocks of state, but the optimizers keep {len(result.engine.states)}")
     if plain["early_stopping"] is not None:
         arguments = dict(plain["early_stopping"])
         best_of = arguments.pop("best_of")

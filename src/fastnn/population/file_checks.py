@@ -26,6 +26,9 @@ def checked_plain(description: dict[str, Any]) -> dict[str, Any]:
     plain = description[KEY]
     if not isinstance(plain, dict) or plain.keys() != PARTS or not isinstance(plain["network"], dict):
         raise ValueError(f"its parts are {shown(plain)}")
+    stopping = plain["early_stopping"]
+    if stopping is not None and not isinstance(stopping["best_of"], str | None):
+        raise TypeError(f"best_of is {shown(stopping['best_of'])}")
     return plain
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from .._checks import checked_weights, is_number, is_whole, number, real_array, sequence, shown, validation_rows
 from ..core import PopulationRows, random_order
-from ..training.rows import VALIDATION, inputs, targets
+from ..training.rows import VALIDATION, inputs, takes_labels, targets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -80,7 +80,10 @@ def all_targets(engine: Engine, y: Any, n: int, X: FloatArray) -> tuple[Array, F
     """(y as an array, targets, labels), shared or for each member; one of the last two is None."""
     array = real_array("y", y)
     rows, outputs = X.shape[-2], engine.layer_sizes[-1]
-    own = array.shape[:2] == (n, rows)
+    own = array.shape[:2] == (n, rows) and (array.ndim == 3 or outputs == 1 or takes_labels(engine))
+    if not own and array.ndim > 2:
+        raise ValueError(f"y has shape {array.shape}, but there are {n} members and {rows} rows in X: pass y of shape "
+                         f"({rows},) or ({rows}, {outputs}) for all, or ({n}, {rows}, {outputs})")
     if not own or (X.ndim == 2 and array.shape == (rows, outputs)):
         return array, *targets(engine, y, rows)
     try:
@@ -98,7 +101,8 @@ def for_members(check: Callable[[int], object], n: int) -> None:
         try:
             check(member)
         except (TypeError, ValueError) as error:
-            raise type(error)(f"of member {member}, {error}") from None
+            argument, rest = str(error).split(" ", 1)
+            raise type(error)(f"{argument} of member {member} {rest}") from None
 
 
 def all_weights(name: str, weights: Any, n: int, rows: int) -> Array | None:
@@ -128,6 +132,9 @@ def learned_rows(rows: Any, n: int, count: int) -> tuple[list[Integers] | None, 
         weights = all_weights("rows", array, n, count)
         assert weights is not None
         return None, weights, lambda: [np.flatnonzero(own == 0) for own in weights]
+    if array is not None and array.shape == (n, count) and array.dtype.kind in "iu" and array.max() <= 1:
+        raise ValueError("rows holds 0 and 1 for every row of X, as whole numbers: pass a mask as rows.astype(bool), "
+                         "and weights as rows.astype(float)")
     listed = sequence("rows", rows, f"be {n} arrays of numbers of rows, one for each member")
     if len(listed) != n:
         raise ValueError(f"rows holds {len(listed)} entries, but there are {n} members, and {count} rows in X: pass "
@@ -165,6 +172,8 @@ def is_pair(own: Any) -> bool:
 def row_numbers(name: str, numbers: Any, count: int) -> Integers:
     """Numbers of rows, or a mask of them, as an array of its own."""
     array = real_array(name, numbers)
+    if not array.size:
+        raise ValueError(f"{name} is empty, but a member needs at least one row")
     if array.dtype.kind == "b" and array.shape == (count,):
         array = np.flatnonzero(array)
     if array.ndim != 1 or array.dtype.kind not in "iu":

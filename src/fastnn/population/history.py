@@ -103,8 +103,8 @@ class PopulationHistory:
 
     def last(self) -> dict[str, float]:
         """{name: the mean over members of its latest values}"""
-        return {name: float(np.nanmean(rows[-1])) for name, rows in self._rows.items()
-                if rows and not np.isnan(rows[-1]).all()}
+        latest = {name: self._latest(rows) for name, rows in self._rows.items() if rows}
+        return {name: float(np.nanmean(values)) for name, values in latest.items() if not np.isnan(values).all()}
 
     def __repr__(self) -> str:
         """Some lines, however many members there are."""

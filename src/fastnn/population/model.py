@@ -22,6 +22,7 @@ from . import file
 from .alone import Soloists
 from .fit import Asked, Plan, Training
 from .given import Side, all_inputs, all_targets, all_weights, sides
+from .history import PopulationHistory
 from .members import checked_dropout, checked_seeds, grouped
 from .optimizers import checked_optimizers
 from .state import OWN, PopulationState, at_rest, penalties
@@ -50,7 +51,6 @@ if TYPE_CHECKING:
     )
     from ..optimizers import Optimizer
     from ..training.settings import FitSettings
-    from .history import PopulationHistory
 
 SHUFFLES = "own", "shared", False
 
@@ -279,13 +279,15 @@ class Population(PopulationState):
                              "and progress, or train each of the population's networks by itself")
         if settings.batch_size is not None:
             raise ValueError(f"batch_size is {settings.batch_size}, but {name} takes all rows at once; leave it out")
-        before = self.optimizers, self.stopping, self.soloists
+        before = self.optimizers, self.stopping, self.soloists, self.engine.states
         self.optimizers, self.stopping, self.soloists, self._training = None, None, soloists, True
+        self.engine.set_states(())
         try:
             return soloists.fit(self, asked, settings.early_stopping, settings.threads)
         except BaseException:
-            if all(network.optimizer is None for network in soloists.networks):
-                self.optimizers, self.stopping, self.soloists = before
+            if not soloists.begun():
+                self.optimizers, self.stopping, self.soloists = before[:3]
+                self.engine.set_states(before[3])
             raise
         finally:
             self._training = False
@@ -294,7 +296,12 @@ class Population(PopulationState):
         """{name: function} of metrics."""
         if isinstance(metrics, tuple) and not metrics:
             return {}
-        return checked_metrics(metrics, self.engine.model.loss, tells_classes(self.engine.model))
+        functions = checked_metrics(metrics, self.engine.model.loss, tells_classes(self.engine.model))
+        for name in functions:
+            if hasattr(PopulationHistory, name) or name == "epochs":
+                raise ValueError(f"metrics holds a function called {name!r}, a name that the PopulationHistory has "
+                                 "already; give it another __name__")
+        return functions
 
     def _train(self, plan: Plan, threads: int | None) -> PopulationHistory:
         """Runs a fit. An error before the first step leaves everything as it was."""

@@ -104,7 +104,7 @@ class MemberOptimizers:
     def memory(self) -> tuple[Array, list[Any]]:
         """What a fit changes: epochs, and what schedules remember."""
         if not self.scheduled:
-            return self.epochs.copy(), []
+            return self.epochs.copy(), [None] * self.n
         return self.epochs.copy(), [rate.state() if isinstance(rate, Schedule) else None
                                     for rate in (optimizer.learning_rate for optimizer in self.own)]
 
