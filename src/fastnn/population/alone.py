@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..training.divergence import DivergenceError
 from ..training.early_stopping import EarlyStopping
@@ -59,16 +59,15 @@ class Soloists:
     def fit_one(self, member: int, network: Network, asked: Asked, stopping: EarlyStopping | None, left: float | None,
                 threads: int | None) -> History | DivergenceError:
         """One member's fit."""
-        X, values, labels, weights = asked.learned.arrays_of(member)
-        validated: Any = None
+        learned, validated = asked.learned, None
         if asked.validated is not None:
-            V, value, label, weight = asked.validated.arrays_of(member)
-            validated = V, label if value is None else value, weight
+            validated = asked.validated.arrays_of(member)[0], *asked.validated.of(member)
+        y, weights = learned.of(member)
         own = network.early_stopping
         if stopping is not None and (own is None or own.settings() != stopping.settings()):
             own = EarlyStopping(**stopping.settings())
         try:
-            return network.fit(X, labels if values is None else values, sample_weight=weights, epochs=asked.epochs,
+            return network.fit(learned.arrays_of(member)[0], y, sample_weight=weights, epochs=asked.epochs,
                                optimizer=self.optimizers[member], validation_data=validated,
                                metrics=list(asked.metrics.values()), tol=asked.tol, time_budget=left, threads=threads,
                                early_stopping=None if stopping is None else own)

@@ -56,7 +56,7 @@ class PopulationHistory:
 
     def __getattr__(self, name: str) -> Any:
         rows: dict[str, list[Array]] = vars(self).get("_rows", {})
-        if name == "validation_loss" or name in rows:
+        if name in ("validation_loss", "learning_rate") or name in rows:
             values = rows.get(name, [])
             return np.array(values) if values else np.empty((0, len(self)))
         if name == "seconds":
