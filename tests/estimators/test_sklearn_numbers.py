@@ -150,7 +150,7 @@ def test_logarithms_are_taken_some_rows_at_a_time(monkeypatch):
         whole = model.predict_log_proba(X), model.predict_proba(X)
         np.testing.assert_array_equal(whole[0].argmax(axis=1), whole[1].argmax(axis=1))
         np.testing.assert_allclose(np.exp(whole[0]), whole[1], rtol=1e-12)
-        for module in (fastnn.sklearn.estimators, fastnn.sklearn.multilayer):
+        for module in (fastnn.sklearn.outputs, fastnn.sklearn.multilayer):
             monkeypatch.setattr(module, "CHUNK_BYTES", 86 * 8 * 7)
         np.testing.assert_array_equal(model.predict_log_proba(X), whole[0])
         np.testing.assert_array_equal(model.predict_proba(X), whole[1])

@@ -36,9 +36,13 @@ class ReportedLoss(NamedTuple):
         """A training loss, with the penalty of a batch: alpha / 2 * sum(w ** 2) / rows."""
         value = self.factor * loss + self.constant
         if network.l2:
-            value += network.l2 / 2 * self.outputs * sum(
-                float(np.square(w, dtype=np.float64).sum()) for w in network.weights)
+            value += self.penalty(network.l2, sum(
+                float(np.square(w, dtype=np.float64).sum()) for w in network.weights))
         return value
+
+    def penalty(self, l2: float, squares: float) -> float:
+        """That of weights whose squares have this sum."""
+        return l2 / 2 * self.outputs * squares
 
     def validation(self, loss: float) -> float:
         return self.factor * loss + self.validation_constant
@@ -54,56 +58,64 @@ class HeldOut(NamedTuple):
     by_loss: bool       # the loss decides, as the score says nothing: the targets are equal, or it is one row
 
 
-class Bookkeeping(Callback):
+class Epoch(NamedTuple):
+    """What a network's epoch was."""
+
+    loss: float                             # of training, with the penalty, as scikit-learn reports it
+    validation_loss: float | None
+    rows: int
+    network: Callable[[], Network]          # with the parameters after the epoch
+
+
+class Bookkeeping:
     """What scikit-learn does after every epoch: it records the curves and the best, and stops or slows down.
 
     `best_parameters` are those of the best score of the rows held out. They are None where no rows are held out, or no
-    score was a number.
+    score was a number. `set_rate(rate, factor)` gives SGD another learning rate, and multiplies its velocity.
     """
 
+    set_rate: Callable[[float, float], None]
+
     def __init__(self, estimator: Multilayer, loss: ReportedLoss, optimizer: Any, held_out: HeldOut | None,
-                 model: Callable[[FloatArray | None], Network], epochs_without_improvement: int) -> None:
-        self.estimator, self.loss, self.held_out, self.model_of = estimator, loss, held_out, model
+                 epochs_without_improvement: int) -> None:
+        self.estimator, self.loss, self.held_out = estimator, loss, held_out
         self.best_parameters: FloatArray | None = None
         self.best = -np.inf     # score, or minus the loss
         self.sgd = optimizer if estimator.solver == "sgd" else None     # the learning rate changes here
         self.first_rate, self.tol = float(estimator.learning_rate_init) * loss.outputs, float(estimator.tol)
         self.epochs_without_improvement = epochs_without_improvement
 
-    def on_fit_begin(self, fit: Fit) -> None:
-        fit.model = self.model
-        network, held_out = fit.network, self.held_out
+    def begin(self, network: Network) -> None:
+        """Scores the parameters before the first epoch of a fit that goes on."""
+        held_out = self.held_out
         if held_out is not None and network.epochs_trained:     # earlier scores may be those of other rows
             self.keep_better(held_out, network, network.evaluate(
                 held_out.X, held_out.codes, sample_weight=held_out.weight) if held_out.by_loss else np.nan)
 
-    def model(self) -> Network:
-        """What `to_network` would give if the fit ended here."""
-        return self.model_of(self.best_parameters)
-
-    def on_epoch_end(self, fit: Fit) -> None:
+    def end_epoch(self, epoch: Epoch) -> bool:
+        """Records an epoch; returns whether the fit ends with it."""
         estimator = self.estimator
         estimator.n_iter_ += 1
-        estimator.loss_ = self.loss.training(fit.history.loss[-1], fit.network)
-        estimator.loss_curve_.append(estimator.loss_)
-        if fit.history.validation_loss:
-            estimator.validation_loss_curve_.append(self.loss.validation(fit.history.validation_loss[-1]))
+        estimator.loss_ = epoch.loss
+        estimator.loss_curve_.append(epoch.loss)
+        if epoch.validation_loss is not None:
+            estimator.validation_loss_curve_.append(self.loss.validation(epoch.validation_loss))
         if estimator.verbose:
             print(f"Iteration {estimator.n_iter_}, loss = {estimator.loss_:.8f}")
         if takes_all_rows(estimator.solver):
             estimator.best_loss_ = min(estimator.loss_curve_)
-            return
-        estimator.t_ += fit.rows
-        improved = self.compare_loss() if self.held_out is None else self.compare_score(self.held_out, fit)
+            return False
+        estimator.t_ += epoch.rows
+        improved = self.compare_loss() if self.held_out is None else self.compare_score(self.held_out, epoch)
         self.epochs_without_improvement = 0 if improved else self.epochs_without_improvement + 1
         if self.sgd is not None and estimator.learning_rate == "invscaling":
             self.change_rate(self.first_rate / (estimator.t_ + 1) ** float(estimator.power_t))
-        if self.epochs_without_improvement > estimator.n_iter_no_change:
-            self.stop_or_slow_down(fit)
+        return self.epochs_without_improvement > estimator.n_iter_no_change and self.stops()
 
-    def compare_score(self, held_out: HeldOut, fit: Fit) -> bool:
+    def compare_score(self, held_out: HeldOut, epoch: Epoch) -> bool:
         """Whether the score of the rows held out is better than the best by tol; keeps the best parameters."""
-        score, improved = self.keep_better(held_out, fit.network, fit.history.validation_loss[-1])
+        assert epoch.validation_loss is not None
+        score, improved = self.keep_better(held_out, epoch.network(), epoch.validation_loss)
         self.estimator.validation_scores_.append(score)
         if self.estimator.verbose:
             print(f"Validation score: {score:f}")
@@ -134,11 +146,12 @@ class Bookkeeping(Callback):
     def change_rate(self, rate: float) -> None:
         """Sets SGD's learning rate. scikit-learn's velocity contains the rates of its steps, so ours is scaled."""
         assert self.sgd is not None
-        for velocity in self.sgd.state:
-            velocity *= self.sgd.learning_rate / rate
+        factor = self.sgd.learning_rate / rate
         self.sgd.learning_rate = rate
+        self.set_rate(rate, factor)
 
-    def stop_or_slow_down(self, fit: Fit) -> None:
+    def stops(self) -> bool:
+        """Whether the fit ends, now that nothing improves any more; with learning_rate="adaptive" it may slow down."""
         estimator = self.estimator
         what = "Training loss" if self.held_out is None else "Validation score"
         message = (f"{what} did not improve more than tol={self.tol:f} for {estimator.n_iter_no_change} "
@@ -149,11 +162,35 @@ class Bookkeeping(Callback):
                 self.epochs_without_improvement = 0
                 if estimator.verbose:
                     print(f"{message} Setting learning rate to {self.sgd.learning_rate:f}")
-                return
+                return False
             message += " Learning rate too small."
-        fit.stop("tol")
         if estimator.verbose:
             print(f"{message} Stopping.")
+        return True
+
+
+class BookkeepingOfOne(Callback):
+    """Bookkeeping as a callback of `Network.fit`. `model` makes what `to_network` would give of parameters."""
+
+    def __init__(self, books: Bookkeeping, model: Callable[[FloatArray | None], Network]) -> None:
+        self.books, self.model = books, model
+        books.set_rate = self.scale_velocity
+
+    def scale_velocity(self, rate: float, factor: float) -> None:
+        """The optimizer has its rate already."""
+        assert self.books.sgd is not None
+        for velocity in self.books.sgd.state:
+            velocity *= factor
+
+    def on_fit_begin(self, fit: Fit) -> None:
+        fit.model = lambda: self.model(self.books.best_parameters)      # what `to_network` gives if the fit ends here
+        self.books.begin(fit.network)
+
+    def on_epoch_end(self, fit: Fit) -> None:
+        validation = fit.history.validation_loss[-1] if fit.history.validation_loss else None
+        loss = self.books.loss.training(fit.history.loss[-1], fit.network)
+        if self.books.end_epoch(Epoch(loss, validation, fit.rows, lambda: fit.network)):
+            fit.stop("tol")
 
 
 class ForwardedCallbacks(Callback):

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from numbers import Integral
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
-from scipy.special import log_expit, xlogy
+from scipy.special import logsumexp, xlogy
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.callback import with_callbacks
 from sklearn.metrics import r2_score
@@ -20,10 +20,10 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 
 from .._checks import checked_weights, choose, number, shown
 from ..losses import Loss
-from ..ops import activation_forward, dense_forward
 from ..scaling import Scaling
-from ..training.sources import CHUNK_BYTES
+from .ensemble import deviation_over_members, mean_over_members
 from .multilayer import Multilayer
+from .outputs import log_probabilities, probabilities
 from .parameters import check_stochastic, keep_arguments
 from .rows import rows_to_validate
 
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     from .._types import AnyLoss, AnyOptimizer, Array, ArrayLike, DType, FloatArray, HiddenName, Weights
     from ..callbacks import Callback
-    from ..network import Network
 
 LOSSES = {"squared_error": "half_mse", "absolute_error": "mae", "huber": "huber", "quantile": "quantile",
           "poisson": "poisson"}
@@ -70,6 +69,12 @@ class MLPClassifier(ClassifierMixin, Multilayer):
         Called in every fit; scikit-learn's own are set by `set_callbacks`. `fit.network` is the network that
         is trained, `fit.model()` the one that `to_network` would return if the fit ended there. `CheckpointEvery`
         saves the latter, with best parameters and scalings: to predict and to export, without state of training.
+    n_members : int, default=1
+        With more than 1 an ensemble of so many networks that differ in their random numbers, which predicts the mean of
+        their outputs. The first is the one of n_members=1. They train together (`fastnn.Population`), each with its own
+        early stopping; one after the other with "lbfgs", sparse rows, `callbacks`, and in `partial_fit`. `estimators_`
+        holds an estimator of one network for each, with `network_`, `coefs_` and curves, which the ensemble
+        has not; its `n_iter_` is the most of any, its `loss_` the mean.
 
     Attributes are scikit-learn's, and besides them `network_`, the `fastnn.Network`, and `validation_loss_curve_`,
     empty without validation. Every solver has a `loss_curve_`. With `early_stopping` the fit ends with the best
@@ -84,9 +89,9 @@ class MLPClassifier(ClassifierMixin, Multilayer):
     - Adam's `epsilon` is added where Kingma and Ba (2014) and PyTorch add it, after the correction of the bias.
     - All batches of an epoch have the same penalty `alpha`, also a shorter last one. `loss_curve_` contains the penalty
       of the weights after the epoch, and with `sample_weight` the weighted mean over the epoch.
-    - `hidden_layer_sizes`, `activation`, `loss`, `dropout` and `standardize` cannot be changed for a `warm_start`. It
-      counts epochs without improvement from 0, and compares losses and scores of this fit alone. With `early_stopping`
-      the parameters are scored before the first epoch, too.
+    - `hidden_layer_sizes`, `activation`, `loss`, `dropout`, `standardize` and `n_members` cannot be changed for a
+      `warm_start`. It counts epochs without improvement from 0, and compares losses and scores of this fit alone. With
+      `early_stopping` the parameters are scored before the first epoch, too.
     - `momentum` is below 1, sample weights are not negative, several labels a row are predicted as a dense array.
 
     Examples
@@ -115,7 +120,8 @@ class MLPClassifier(ClassifierMixin, Multilayer):
                  beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8, n_iter_no_change: float = 10,
                  max_fun: int = 15000, dropout: float | Sequence[float] = 0.0,
                  class_weight: Mapping[Any, float] | str | None = None, loss: str | Loss = "log_loss",
-                 standardize: bool = False, dtype: DType | None = None, callbacks: Sequence[Callback] = ()) -> None:
+                 standardize: bool = False, dtype: DType | None = None, callbacks: Sequence[Callback] = (),
+                 n_members: int = 1) -> None:
         keep_arguments(self, locals())
 
     @with_callbacks
@@ -151,20 +157,26 @@ class MLPClassifier(ClassifierMixin, Multilayer):
         return self._fit(X, y, sample_weight, incremental=True, classes=classes)
 
     def predict(self, X: Any) -> Array:
-        """The class of each row, (n,), or its labels, (n, n_labels) of 0 and 1."""
-        outputs = self._outputs(X)
+        """The class of each row, (n,), or its labels, (n, n_labels) of 0 and 1. Those of the mean probabilities of an
+        ensemble's members."""
+        outputs = mean_over_members(self._outputs(X))
         if self._multilabel:
             return (outputs > 0.5).astype(int)
         codes = outputs.argmax(axis=1) if outputs.shape[1] > 1 else (outputs[:, 0] > 0.5).astype(np.intp)
         return self.classes_.take(codes, mode="clip")       # with a single class, code 1 means that class, too
 
     def predict_proba(self, X: Any) -> FloatArray:
-        """The probability of each class, (n, n_classes) in the order of `classes_`, or of each label, (n, n_labels)."""
-        return self._outputs(X, probabilities)
+        """The probability of each class, (n, n_classes) in the order of `classes_`, or of each label, (n, n_labels).
+        The mean over an ensemble's members."""
+        return mean_over_members(self._outputs(X, probabilities if getattr(self, "n_outputs_", 1) == 1 else None))
 
     def predict_log_proba(self, X: Any) -> FloatArray:
         """The logarithm of `predict_proba`, exact to all digits also for probabilities near 0 or 1."""
-        return self._outputs(X, log_probabilities)
+        logarithms = self._outputs(X, log_probabilities)
+        if logarithms.ndim == 2:
+            return logarithms
+        of_sums = logsumexp(logarithms.astype(np.float64), axis=0)
+        return (of_sums - np.log(len(logarithms))).astype(logarithms.dtype)
 
     def _weights(self, y: Array, sample_weight: Weights, incremental: bool) -> Weights:
         if self.class_weight is None:
@@ -311,7 +323,8 @@ class MLPRegressor(RegressorMixin, Multilayer):
                  nesterovs_momentum: bool = True, early_stopping: bool = False, validation_fraction: float = 0.1,
                  beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8, n_iter_no_change: float = 10,
                  max_fun: int = 15000, dropout: float | Sequence[float] = 0.0,
-                 standardize: bool = False, dtype: DType | None = None, callbacks: Sequence[Callback] = ()) -> None:
+                 standardize: bool = False, dtype: DType | None = None, callbacks: Sequence[Callback] = (),
+                 n_members: int = 1) -> None:
         keep_arguments(self, locals())
 
     @with_callbacks
@@ -335,12 +348,23 @@ class MLPRegressor(RegressorMixin, Multilayer):
         """
         return self._fit(X, y, sample_weight, incremental=True)
 
-    def predict(self, X: Any) -> Array:
-        """The number for each row, (n,), or (n, n_outputs) where there are several."""
+    @overload
+    def predict(self, X: Any, return_std: Literal[False] = False) -> Array: ...
+
+    @overload
+    def predict(self, X: Any, return_std: Literal[True]) -> tuple[Array, Array]: ...
+
+    def predict(self, X: Any, return_std: bool = False) -> Any:
+        """The number for each row, (n,), or (n, n_outputs) where there are several; an ensemble's is its members' mean.
+        With `return_std` also how much these disagree, their standard deviation, as a second array of this shape."""
         outputs = self._outputs(X)
         if self._target_scaling is not None:
             outputs = self._target_scaling.undo(outputs)        # in float64, as float32 may make them equal
-        return outputs[:, 0] if outputs.shape[1] == 1 else outputs
+        if return_std and outputs.ndim == 2:
+            raise ValueError("return_std is True, but one network has no deviation: fit with n_members=8, or so")
+        predicted = [mean_over_members(outputs)] + ([deviation_over_members(outputs)] if return_std else [])
+        predicted = [values[:, 0] if values.shape[1] == 1 else values for values in predicted]
+        return tuple(predicted) if return_std else predicted[0]
 
     def _weights(self, y: Array, sample_weight: Weights, incremental: bool) -> Weights:
         return sample_weight
@@ -400,46 +424,6 @@ class MLPRegressor(RegressorMixin, Multilayer):
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
-
-
-def probabilities(network: Network, X: Array) -> FloatArray:
-    """The outputs (n, n_classes). A single output is the second class's: the first one's is added."""
-    if network.layer_sizes[-1] > 1:
-        return network.predict(X)
-    z = preactivations(network, X)
-    second, first = np.empty_like(z), np.empty_like(z)
-    activation_forward(second, z, "sigmoid")
-    activation_forward(first, -z, "sigmoid")
-    # 1 - p has few correct digits for p near 1. Up to a half it has all, and never contradicts `predict`.
-    return np.hstack([np.where(second > 0.5, first, 1 - second), second])
-
-
-def log_probabilities(network: Network, X: Array) -> FloatArray:
-    """The logarithms of `probabilities`, computed from the pre-activations of the last layer."""
-    z = preactivations(network, X)
-    exact = z.astype(np.float64)
-    if network.activations[-1] == "softmax":
-        exact -= exact.max(axis=1, keepdims=True)
-        others = np.exp(exact)
-        np.put_along_axis(others, exact.argmax(axis=1, keepdims=True), 0, axis=1)
-        exact -= np.log1p(others.sum(axis=1, keepdims=True))
-    elif network.layer_sizes[-1] == 1:
-        exact = log_expit(np.hstack([-exact, exact]))
-    else:
-        activation_forward(z, z, "sigmoid")     # so that equal probabilities have equal logarithms
-        exact = np.where(z > 0.5, np.log(np.maximum(z, 0.5)), log_expit(exact))
-    return exact.astype(network.dtype)
-
-
-def preactivations(network: Network, X: Array) -> FloatArray:
-    """The pre-activations (n, n_outputs) of the last layer, computed for some rows at a time: `layer_outputs` keeps the
-    outputs of every layer."""
-    z = np.empty((len(X), network.layer_sizes[-1]), network.dtype)
-    rows = max(1, CHUNK_BYTES // (sum(network.layer_sizes) * z.itemsize))
-    for first in range(0, len(X) or 1, rows):       # also if there are no rows: the network refuses them
-        part = slice(first, first + rows)
-        dense_forward(z[part], network.layer_outputs(X[part])[-2], network.weights[-1], network.biases[-1])
-    return z
 
 
 def as_dictionary(class_weight: Any) -> Any:

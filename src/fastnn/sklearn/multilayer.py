@@ -1,8 +1,9 @@
-"""What the estimators share: rows before the first epoch, the fit, the network after the last one.
+"""What the estimators share: the fit, the network after it, and its outputs.
 
 `Multilayer` is the base of both estimators. It computes nothing: it translates rows and parameters for `Network.fit`,
-and a Network's outputs for scikit-learn. parameters.py has the parameters, rows.py checks of rows, epochs.py what
-happens between epochs, estimators.py what the two estimators differ in.
+and a Network's outputs for scikit-learn. parameters.py has the parameters, preparation.py what comes before the first
+epoch, epochs.py what happens between epochs, estimators.py what the two estimators differ in. A fit is prepared first:
+then it trains alone, or in one population with others (together.py), as members of an ensemble (ensemble.py) do.
 """
 
 from __future__ import annotations
@@ -16,33 +17,26 @@ import numpy as np
 from sklearn import config_context
 from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
-from sklearn.model_selection import train_test_split
-from sklearn.utils import check_random_state, column_or_1d
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 
-from .._checks import real_array
 from ..network import Network
 from ..optimizers import Optimizer
-from ..scaling import Scaling, folded
+from ..scaling import folded
 from ..training import DivergenceError
 from ..training.sources import CHUNK_BYTES
-from .epochs import Bookkeeping, ForwardedCallbacks, HeldOut, ReportedLoss
-from .parameters import Parameters, takes_all_rows
-from .rows import (
-    Rows,
-    SparseBatches,
-    ValidationRows,
-    check_columns,
-    dense,
-    fits_single,
-    row_weights,
-    without_objects,
-)
+from .ensemble import adopt, check_members, member_outputs, members_of, population_of
+from .epochs import Bookkeeping, BookkeepingOfOne, ForwardedCallbacks, HeldOut, ReportedLoss
+from .parameters import takes_all_rows
+from .preparation import Preparation
+from .rows import Rows, SparseBatches, ValidationRows, row_weights, without_objects
+from .together import train_together
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from .._types import AnyOptimizer, Array, ArrayLike, FloatArray, Weights
+    from .._types import AnyOptimizer, Array, ArrayLike, FloatArray
+    from ..population.model import Population
 
 
 class Call(NamedTuple):
@@ -51,70 +45,42 @@ class Call(NamedTuple):
     incremental: bool               # partial_fit
     context: Any                    # of scikit-learn's callbacks; None in partial_fit
     arguments: dict[str, Any]       # of scikit-learn's callbacks
-    stacklevel: int                 # of warnings in methods that `_train` calls, so that they name the user's line
+    stacklevel: int                 # of warnings in methods two calls below `_fit`, so that they name the user's line
 
 
-class Multilayer(CallbackSupportMixin, Parameters):
+class PreparedFit(NamedTuple):
+    """A fit that is ready for its first epoch."""
+
+    estimator: Multilayer
+    before: dict[str, Any]                  # the estimator's attributes
+    done: tuple[Network | None, int]        # its network then, and the epochs of that
+    rows: Rows
+    books: Bookkeeping
+    call: Call
+    arguments: dict[str, Any]               # of Network.fit, without callbacks
+
+    def train(self) -> None:
+        """Trains the network, and finishes."""
+        self.estimator._train(self)
+
+    def finish(self, network: Network, stopped_by: str | None) -> None:
+        """Takes a network that was trained elsewhere. "divergence" is an error, unless there are best parameters."""
+        estimator = self.estimator
+        estimator.network_ = network
+        estimator.coefs_, estimator.intercepts_ = list(network.weights), list(network.biases)
+        estimator._no_improvement_count = self.books.epochs_without_improvement
+        with config_context(array_api_dispatch=False):
+            if stopped_by == "divergence":
+                estimator._end_of_divergence(self, None)
+            estimator._finish(self, stopped_by)
+
+    def undo(self) -> None:
+        """Leaves the estimator as it was."""
+        self.estimator.__dict__ = self.before
+
+
+class Multilayer(CallbackSupportMixin, Preparation):
     """What both estimators share."""
-
-    # What a fit sets.
-    network_: Network
-    coefs_: list[FloatArray]
-    intercepts_: list[FloatArray]
-    n_features_in_: int
-    n_iter_: int
-    n_layers_: int
-    n_outputs_: int
-    out_activation_: str
-    t_: int
-    loss_: float
-    loss_curve_: list[float]
-    validation_loss_curve_: list[float]
-    best_loss_: Any                     # a float; None with early_stopping
-    validation_scores_: Any             # a list of floats; None without
-    best_validation_score_: Any
-
-    _numeric_targets: bool
-    _no_improvement_count: int = 0
-    _built_from: dict[str, Any] = {}            # see _structure
-    _input_scaling: Scaling | None = None       # without `standardize`, and where parameters came from elsewhere
-    _target_scaling: Scaling | None = None
-
-    # What differs between classes and numbers as targets: see estimators.py.
-
-    def _weights(self, y: Array, sample_weight: Weights, incremental: bool) -> Weights:
-        raise NotImplementedError
-
-    def _learn_classes(self, y: Array, incremental: bool, classes: ArrayLike | None) -> None:
-        raise NotImplementedError
-
-    def _encoded(self, y: Array) -> Array:
-        raise NotImplementedError
-
-    def _n_outputs(self, codes: Array) -> int:
-        raise NotImplementedError
-
-    def _out_activation(self) -> str:
-        raise NotImplementedError
-
-    def _loss_summed(self) -> bool:
-        raise NotImplementedError
-
-    def _loss_constant(self, codes: Array, weight: Weights = None) -> float:
-        raise NotImplementedError
-
-    def _strata(self, codes: Array) -> Array | None:
-        raise NotImplementedError
-
-    def _scaling_of_targets(self, codes: Array, weight: Weights) -> Scaling | None:
-        raise NotImplementedError
-
-    def _score(self, outputs: FloatArray, codes: Array, weight: Weights = None) -> float:
-        raise NotImplementedError
-
-    def _can_score(self, codes: Array, weight: Weights = None) -> bool:
-        """Whether `_score` can tell good outputs from bad ones on such rows."""
-        raise NotImplementedError
 
     # Fitting.
 
@@ -124,26 +90,51 @@ class Multilayer(CallbackSupportMixin, Parameters):
         self._check_parameters()
         if incremental and self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True")
+        check_members(self, incremental)
+        if self.n_members > 1:
+            return self._fit_members(X, y, sample_weight, validation, incremental, classes)
         context = None if incremental else self._init_callback_context(task_name="fit", max_subtasks=self.max_iter)
+        self._train(self._prepared_fit(X, y, sample_weight, validation, incremental, classes, context))
+        return self
+
+    def _fit_members(self, X: Any, y: Any, sample_weight: Any, validation: ValidationRows | None, incremental: bool,
+                     classes: ArrayLike | None) -> Any:
+        """Trains all members of an ensemble. An error leaves it as it was."""
+        fits = []
+        for member in members_of(self, incremental):
+            member._check_parameters()
+            fits.append(member._prepared_fit(X, y, sample_weight, validation, incremental, classes))
+        for error in train_together(fits):
+            if error is not None:
+                raise error
+        adopt(self, [fit.estimator for fit in fits])
+        return self
+
+    def _prepared_fit(self, X: Any, y: Any, sample_weight: Any, validation: ValidationRows | None = None,
+                      incremental: bool = False, classes: ArrayLike | None = None, context: Any = None) -> PreparedFit:
+        """A fit up to its first epoch. An error leaves the estimator as it was."""
         before, done = self.__dict__.copy(), self._network_and_epochs()
         try:
             with config_context(array_api_dispatch=False):      # so scikit-learn makes NumPy's arrays of others
-                self._fit_rows(X, y, sample_weight, validation, incremental, classes, context)
+                rows, held_out, arguments = self._prepare(X, y, sample_weight, validation, incremental, classes)
+                call = Call(incremental, context, arguments, stacklevel=6 if incremental else 7)
+                if context is not None:
+                    context.call_on_fit_task_begin(**arguments)
+                batch = self._rows_per_batch(rows.X.shape[0], call.stacklevel - 1)
+                return PreparedFit(self, before, done, rows, *self._plan(rows, held_out, batch, call))
         except BaseException:
-            network, epochs = self._network_and_epochs()
-            if epochs == (done[1] if network is done[0] else 0):
-                self.__dict__ = before
+            self.__dict__ = before
             raise
-        return self
 
     def _network_and_epochs(self) -> tuple[Network | None, int]:
         """The network, and the epochs that it has been trained for."""
         network = self.__dict__.get("network_")
         return network, 0 if network is None else network.epochs_trained
 
-    def _fit_rows(self, X: Any, y: Any, sample_weight: Any, validation: ValidationRows | None, incremental: bool,
-                  classes: ArrayLike | None, context: Any) -> None:
-        """Checks and encodes the rows, makes the network or finds that it fits them, and trains it."""
+    def _prepare(self, X: Any, y: Any, sample_weight: Any, validation: ValidationRows | None, incremental: bool,
+                 classes: ArrayLike | None) -> tuple[Rows, Rows | None, dict[str, Any]]:
+        """(rows to train on, rows to validate with, arguments of scikit-learn's callbacks): checks and encodes the
+        rows, and makes the network or finds that it fits them."""
         first = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
         asks_for_double = not isinstance(X, (list, tuple))      # Python's floats ask for no dtype
         X, y = self._checked_rows(X, y, reset=first)
@@ -166,18 +157,13 @@ class Multilayer(CallbackSupportMixin, Parameters):
             if initial is not None:
                 self.network_.set_parameters(initial)
             self.coefs_, self.intercepts_ = list(self.network_.weights), list(self.network_.biases)
-        arguments = {"estimator": self, "X": X, "y": y,
-                     "metadata": None if sample_weight is None else {"sample_weight": sample_weight}}
-        if context is not None:
-            context.call_on_fit_task_begin(**arguments)
-        self._train(rows, held_out, Call(incremental, context, arguments, stacklevel=6 if incremental else 7))
-        if context is not None:
-            context.call_on_fit_task_end(**arguments, reconstruction_attributes=self._reconstruction)
+        return rows, held_out, {"estimator": self, "X": X, "y": y,
+                                "metadata": None if sample_weight is None else {"sample_weight": sample_weight}}
 
-    def _train(self, rows: Rows, held_out: Rows | None, call: Call) -> None:
-        """Trains on rows that are ready, and keeps the best parameters of `early_stopping`."""
+    def _plan(self, rows: Rows, held_out: Rows | None, batch: int,
+              call: Call) -> tuple[Bookkeeping, Call, dict[str, Any]]:
+        """(what is done after each epoch, the call, arguments of Network.fit), for rows that are ready."""
         network = self._current_network()
-        batch = self._rows_per_batch(rows.X.shape[0], call.stacklevel)
         outputs = self._summed_outputs()
         # scikit-learn divides alpha by the rows of a batch, or by their weights. Where a loss is a mean over outputs,
         # it takes the gradient of their sum. Penalties and learning rates here make up for that.
@@ -190,22 +176,36 @@ class Multilayer(CallbackSupportMixin, Parameters):
         if held_out is not None:
             validation = Rows(self._scaled(held_out.X), self._scaled_targets(held_out.codes), held_out.weight)
         books = Bookkeeping(self, self._reported_loss(outputs, rows, validation), optimizer, self._scored(validation),
-                            self._as_network, self._no_improvement_count)
-        callbacks = [books, *self.callbacks]
-        if hasattr(self, "_skl_callbacks") and call.context is not None:
-            callbacks.append(ForwardedCallbacks(call.context, call.arguments, self._reconstruction))
-        given = self._arguments_of_fit(network, rows, batch)
-        stopped_by = self._run(books, call, given | {
-            "optimizer": optimizer, "validation_data": validation, "callbacks": callbacks})
-        if books.held_out is None or not books.held_out.by_loss or self._can_score(rows.codes, rows.weight):
-            self._warn_of_the_end(stopped_by, call)
+                            self._no_improvement_count)
+        return books, call, self._arguments_of_fit(network, rows, batch) | {
+            "optimizer": optimizer, "validation_data": validation, "epochs": 1 if call.incremental else self.max_iter}
+
+    def _train(self, fit: PreparedFit) -> None:
+        """Trains the network. An error before the end of the first epoch leaves the estimator as it was."""
+        try:
+            with config_context(array_api_dispatch=False):
+                stopped_by = self._run(fit)
+                self._finish(fit, stopped_by)
+        except BaseException:
+            network, epochs = self._network_and_epochs()
+            if epochs == (fit.done[1] if network is fit.done[0] else 0):
+                fit.undo()
+            raise
+        if fit.call.context is not None:
+            fit.call.context.call_on_fit_task_end(**fit.call.arguments, reconstruction_attributes=self._reconstruction)
+
+    def _finish(self, fit: PreparedFit, stopped_by: str | None) -> None:
+        """Warns, and keeps the best parameters of `early_stopping`."""
+        books, network = fit.books, self.network_
+        if books.held_out is None or not books.held_out.by_loss or self._can_score(fit.rows.codes, fit.rows.weight):
+            self._warn_of_the_end(stopped_by, fit.call)
         if self.n_iter_ == 0:           # L-BFGS found nothing to do
-            self.loss_ = books.loss.training(
-                network.evaluate(given["X"], given["y"], sample_weight=rows.weight), network)
+            self.loss_ = books.loss.training(network.evaluate(
+                fit.arguments["X"], fit.arguments["y"], sample_weight=fit.rows.weight), network)
         if books.best_parameters is not None:
             network.set_parameters(books.best_parameters)
         elif books.held_out is not None:
-            self._warn_of_no_score(call)
+            self._warn_of_no_score(fit.call)
 
     def _reset_records(self, incremental: bool) -> None:
         """Forgets what epochs of earlier fits recorded, as far as scikit-learn does."""
@@ -231,20 +231,27 @@ class Multilayer(CallbackSupportMixin, Parameters):
         by_loss = not self._can_score(validation.codes, validation.weight)
         return HeldOut(*validation, score=self._score, by_loss=by_loss)
 
-    def _run(self, books: Bookkeeping, call: Call, arguments: dict[str, Any]) -> str | None:
+    def _run(self, fit: PreparedFit) -> str | None:
         """`Network.fit`. Returns what stopped it, which may be "divergence" if there are best parameters."""
-        epochs = 1 if call.incremental else self.max_iter
+        callbacks = [BookkeepingOfOne(fit.books, self._as_network), *self.callbacks]
+        if hasattr(self, "_skl_callbacks") and fit.call.context is not None:
+            callbacks.append(ForwardedCallbacks(fit.call.context, fit.call.arguments, self._reconstruction))
         try:
-            return self.network_.fit(**arguments, epochs=epochs).stopped_by
+            return self.network_.fit(**fit.arguments, callbacks=callbacks).stopped_by
         except DivergenceError as error:
-            if books.best_parameters is None:
-                raise ValueError("Solver produced non-finite parameter weights. The input data may contain large "
-                                 "values and need to be preprocessed.") from error
-            self.validation_scores_.append(np.nan)
-            warnings.warn(f"training ended early: {error}", ConvergenceWarning, stacklevel=call.stacklevel)
+            self._end_of_divergence(fit, error)
             return "divergence"
         finally:
-            self._no_improvement_count = books.epochs_without_improvement
+            self._no_improvement_count = fit.books.epochs_without_improvement
+
+    def _end_of_divergence(self, fit: PreparedFit, error: DivergenceError | None) -> None:
+        """A warning if there are best parameters, else an error."""
+        if fit.books.best_parameters is None:
+            raise ValueError("Solver produced non-finite parameter weights. The input data may contain large "
+                             "values and need to be preprocessed.") from error
+        self.validation_scores_.append(np.nan)
+        what = "the loss stopped being finite: try a smaller learning rate" if error is None else error
+        warnings.warn(f"training ended early: {what}", ConvergenceWarning, stacklevel=fit.call.stacklevel)
 
     def _arguments_of_fit(self, network: Network, rows: Rows, batch: int) -> dict[str, Any]:
         """The rows as `Network.fit` takes them: arrays, or batches of a sparse matrix."""
@@ -272,110 +279,6 @@ class Multilayer(CallbackSupportMixin, Parameters):
                       "of the last one; look for rows to validate with that are far from those to train on.",
                       ConvergenceWarning, stacklevel=call.stacklevel)
 
-    # Before the first epoch.
-
-    def _checked_rows(self, X: Any, y: Any, reset: bool, name: str = "y") -> tuple[Any, Array]:
-        X, y = validate_data(self, X, y, accept_sparse=["csr", "csc"], multi_output=True, reset=reset,
-                             y_numeric=self._numeric_targets)
-        y = dense(y)
-        if y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True)
-        return without_objects(X), real_array(name, y) if self._numeric_targets else y
-
-    def _checked_validation(self, validation: ValidationRows, targets: Array) -> Rows:
-        """Rows to validate with, checked and encoded; `targets` are those to train on."""
-        X, y = self._checked_rows(validation.X, validation.y, reset=False, name=validation.y_name)
-        check_columns(validation.y_name, y, targets.shape[1:], "y to train on has {}")
-        return Rows(X, self._encoded(y), row_weights(validation.weight_name, validation.sample_weight, X.shape[0]))
-
-    def _check_unchanged(self, y: Array) -> None:
-        """Refuses to go on with a network that does not fit the parameters, or the targets, any more. A dtype of None
-        fits every network."""
-        check_columns("y", y, self._built_from.get("columns of y", y.shape[1:]),
-                      "the network that goes on was built for {}; fit a new estimator, or without warm_start")
-        for name, value in self._structure().items():
-            if value is not None and self._built_from.get(name, value) != value:
-                raise ValueError(f"{name} is {value!r}, but was {self._built_from[name]!r} when the network was built "
-                                 "that goes on; set it back, or fit without warm_start")
-
-    def _check_standardizable(self, rows: Rows, incremental: bool) -> None:
-        """Refuses a single row in the first partial_fit, as its deviations would be those of all rows to come."""
-        counting = len(rows.codes) if rows.weight is None else np.count_nonzero(rows.weight)
-        if incremental and self.standardize and counting < 2:
-            raise ValueError("partial_fit got 1 row with weight in its first call, but standardize=True takes the "
-                             "means and deviations from that call alone, and needs 2 or more; begin with more rows, or "
-                             "pass rows that are standardised")
-
-    def _reset_fit(self, rows: Rows) -> None:
-        """Sets the attributes of a fit to what they are before the first epoch, and removes the network."""
-        self.n_iter_, self.t_, self.loss_curve_, self.validation_loss_curve_ = 0, 0, [], []
-        self.n_outputs_ = self._n_outputs(rows.codes)
-        self.out_activation_ = self._out_activation()
-        self.n_layers_ = len(self._layer_sizes())
-        self.best_loss_, self.validation_scores_, self.best_validation_score_ = np.inf, None, None
-        if self.early_stopping:
-            self.best_loss_, self.validation_scores_, self.best_validation_score_ = None, [], -np.inf
-        self._input_scaling = Scaling.of(dense(rows.X), rows.weight) if self.standardize else None
-        self._target_scaling = self._scaling_of_targets(rows.codes, rows.weight)
-        self.__dict__.pop("network_", None)
-
-    def _initial_parameters(self, random: np.random.RandomState) -> Array | None:
-        """scikit-learn's initial weights and biases, packed (Glorot and Bengio, 2010); None leaves them to the Network,
-        where scikit-learn has no such activation."""
-        if not isinstance(self.activation, str) or self.activation not in ("identity", "logistic", "tanh", "relu"):
-            return None
-        factor = 2.0 if self.activation == "logistic" else 6.0
-        sizes, arrays = self._layer_sizes(), []
-        for fan_in, fan_out in zip(sizes, sizes[1:], strict=False):
-            bound = np.sqrt(factor / (fan_in + fan_out))
-            arrays.append(random.uniform(-bound, bound, (fan_in, fan_out)).ravel())
-            arrays.append(random.uniform(-bound, bound, fan_out))
-        return np.concatenate(arrays)
-
-    def _split(self, rows: Rows, sample_weight: Weights, random: np.random.RandomState) -> tuple[Rows, Rows]:
-        """(rows to train on, rows to validate with). The latter have weights without `class_weight`."""
-        training, held_out = train_test_split(
-            np.arange(rows.X.shape[0]), random_state=random, test_size=float(self.validation_fraction),
-            stratify=self._strata(rows.codes))
-        if len(held_out) < 2:
-            raise ValueError("The validation set is too small. Increase 'validation_fraction' or the size of your "
-                             "dataset.")
-        for part, fate in ((held_out, "holds out"), (training, "leaves to train on")):
-            if sample_weight is not None and not sample_weight[part].any():
-                raise ValueError(f"sample_weight is zero for each of the {len(part)} rows that early_stopping {fate}: "
-                                 "change validation_fraction or random_state, or pass validation_data")
-        return rows.part(training), Rows(rows.X, rows.codes, sample_weight).part(held_out)
-
-    def _build_network(self, X: Any, y: Array, asks_for_double: bool, seed: int) -> None:
-        output = "sigmoid" if self.out_activation_ == "logistic" else self.out_activation_
-        self.network_ = Network(
-            self._layer_sizes(), self._hidden_activations(), output, loss=self._network_loss(),
-            dtype=self.dtype or self._dtype_of(X, y, asks_for_double), seed=seed, dropout=self.dropout)
-        self._built_from = self._structure() | {"dtype": self.network_.dtype, "columns of y": y.shape[1:]}
-
-    def _dtype_of(self, X: Any, y: Array, asks_for_double: bool) -> str:
-        """The network's dtype where no parameter says it."""
-        if asks_for_double and X.dtype.kind == "f" and X.dtype.itemsize >= 8:
-            return "float64"
-        learned = [] if self._input_scaling is not None else [X]        # standardised columns are near 0
-        if self._numeric_targets and self._target_scaling is None:
-            learned.append(y)
-        return "float32" if all(map(fits_single, learned)) else "float64"
-
-    def _layer_sizes(self) -> list[int]:
-        return [self.n_features_in_, *self._hidden_sizes(), self.n_outputs_]
-
-    def _summed_outputs(self) -> int:
-        """The number of outputs over which scikit-learn sums the loss that it takes the gradient of."""
-        return 1 if self.out_activation_ == "softmax" else self.n_outputs_
-
-    def _scaled(self, X: Any) -> Array:
-        X = dense(X)
-        return X if self._input_scaling is None else self._input_scaling.apply(X)
-
-    def _scaled_targets(self, codes: Array) -> Array:
-        return codes if self._target_scaling is None else self._target_scaling.apply(codes.reshape(len(codes), -1))
-
     # After the last epoch.
 
     def _current_network(self) -> Network:
@@ -397,19 +300,26 @@ class Multilayer(CallbackSupportMixin, Parameters):
     def _optimizer(self) -> AnyOptimizer | None:
         return self.network_.optimizer
 
-    def _outputs(self, X: Any, compute: Callable[[Network, Array], FloatArray] = Network.predict) -> FloatArray:
-        """The network's outputs for rows that are not checked yet; `compute` may be another function than `predict`."""
-        network = self._current_network()
+    def _outputs(self, X: Any, compute: Callable[[Network, Array], FloatArray] | None = None) -> FloatArray:
+        """The network's outputs (rows, n_outputs) for rows that are not checked yet, or what `compute` makes of network
+        and rows. Of an ensemble (n, rows, n_outputs), those of each member."""
+        network = self._current_network() if not hasattr(self, "estimators_") else None
+
+        def outputs(rows: Any) -> FloatArray:
+            rows = self._scaled(rows)
+            if network is None:
+                return member_outputs(self, rows, compute)
+            return network.predict(rows) if compute is None else compute(network, rows)
+
         if type(X) is np.ndarray and X.ndim == 2 and X.dtype.kind == "f" and not hasattr(self, "feature_names_in_"):
             with suppress(ValueError):      # below it is raised again, in scikit-learn's words
-                return compute(network, self._scaled(X))
+                return outputs(X)
         with config_context(array_api_dispatch=False):
             X = without_objects(validate_data(self, X, accept_sparse=["csr", "csc"], reset=False))
         if not hasattr(X, "toarray"):
-            return compute(network, self._scaled(X))
+            return outputs(X)
         rows = max(1, CHUNK_BYTES // (X.shape[1] * X.dtype.itemsize))
-        parts = [X[first:first + rows] for first in range(0, X.shape[0], rows)]
-        return np.vstack([compute(network, self._scaled(part)) for part in parts])
+        return np.concatenate([outputs(X[first:first + rows]) for first in range(0, X.shape[0], rows)], axis=-2)
 
     def _reconstruction(self) -> dict[str, Any]:
         """The attributes that a copy needs to become what this estimator is now."""
@@ -420,8 +330,17 @@ class Multilayer(CallbackSupportMixin, Parameters):
         """A new `fastnn.Network` that computes `predict_proba` (of two classes: the second one's), or `predict` of a
         regressor, for rows that are not scaled. With `standardize`, the scalings are part of its first and last layer.
         It is float64 then, if float32 would lose them; ValueError if float64 cannot hold them. It can be saved, and
-        exported by `fastnn.interchange`."""
+        exported by `fastnn.interchange`. An ensemble has `to_population`."""
+        if hasattr(self, "estimators_"):
+            raise ValueError(f"this {type(self).__name__} is an ensemble of {len(self.estimators_)} networks, which no "
+                             "Network computes: call to_population(), or estimators_[0].to_network() for its first one")
         return self._as_network()
+
+    def to_population(self) -> Population:
+        """A new `fastnn.Population` of the networks that `to_network` gives of each member; of one where there is one.
+        The mean of its outputs over members is what the ensemble predicts."""
+        members = getattr(self, "estimators_", [self])
+        return population_of([member.to_network() for member in members])
 
     def _as_network(self, parameters: FloatArray | None = None) -> Network:
         """`to_network` with other parameters than the present ones."""
@@ -433,7 +352,7 @@ class Multilayer(CallbackSupportMixin, Parameters):
 
     def __getstate__(self) -> dict[str, Any]:
         """Without coefs_ and intercepts_, which are the network's."""
-        state = dict(super().__getstate__())
+        state = {name: value for name, value in super().__getstate__().items() if name != "_population"}
         if "network_" in state:
             self._current_network()
             del state["coefs_"], state["intercepts_"]
@@ -443,6 +362,8 @@ class Multilayer(CallbackSupportMixin, Parameters):
         super().__setstate__(state)
         if "network_" in state:
             self.coefs_, self.intercepts_ = list(self.network_.weights), list(self.network_.biases)
+        if "estimators_" in state:
+            self._population = population_of([member.network_ for member in self.estimators_])
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -82,6 +82,7 @@ class Parameters(BaseEstimator):
     standardize: bool
     dtype: DType | None
     callbacks: Sequence[Callback]
+    n_members: int
 
     def _network_loss(self) -> str | AnyLoss | None:
         """The loss in fastnn's words; None is the one that goes with the output."""
@@ -136,7 +137,7 @@ class Parameters(BaseEstimator):
         choose("learning_rate", self.learning_rate, LEARNING_RATES)
         for name, bounds in BOUNDS.items():
             number(name, getattr(self, name), **bounds)
-        for name in ("max_iter", "max_fun"):
+        for name in ("max_iter", "max_fun", "n_members"):
             checked_integer(name, getattr(self, name), 1)
 
     def _structure(self) -> dict[str, Any]:
