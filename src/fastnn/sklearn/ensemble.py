@@ -71,7 +71,6 @@ def adopt(estimator: Multilayer, members: Sequence[Multilayer]) -> None:
     for name in (*OF_ONE, *OF_ENSEMBLE, *SHARED):
         estimator.__dict__.pop(name, None)
     estimator.estimators_ = list(members)
-    estimator._population = population_of([member.network_ for member in members])
     for name in SHARED:
         if name in vars(members[0]):
             setattr(estimator, name, vars(members[0])[name])
@@ -92,12 +91,13 @@ def population_of(networks: Sequence[Network]) -> Population:
     return population
 
 
-def member_outputs(estimator: Multilayer, X: Array, compute: Callable[[Network, Array], FloatArray] | None
-                   ) -> FloatArray:
-    """(n, rows, outputs): what `compute` gives of every member; None are the outputs themselves."""
-    if compute is not None:
-        return np.array([compute(member.network_, X) for member in estimator.estimators_])
-    return estimator._population.predict(X)
+def member_outputs(members: Sequence[Multilayer], population: Population, X: Array,
+                   compute: Callable[[Network, Array], FloatArray] | None) -> FloatArray:
+    """(n, rows, outputs): what `compute` gives of every member's network; None are its outputs, by the population of
+    the same networks."""
+    if compute is None:
+        return population.predict(X)
+    return np.array([compute(member.network_, X) for member in members])
 
 
 def mean_over_members(outputs: FloatArray) -> FloatArray:

@@ -29,7 +29,7 @@ from .ensemble import adopt, check_members, member_outputs, members_of, populati
 from .epochs import Bookkeeping, BookkeepingOfOne, ForwardedCallbacks, HeldOut, ReportedLoss
 from .parameters import takes_all_rows
 from .preparation import Preparation
-from .rows import Rows, SparseBatches, ValidationRows, row_weights, without_objects
+from .rows import Rows, SparseBatches, ValidationRows, row_weights, rows_to_validate, without_objects
 from .together import train_together
 
 if TYPE_CHECKING:
@@ -87,27 +87,31 @@ class Multilayer(CallbackSupportMixin, Preparation):
     def _fit(self, X: Any, y: Any, sample_weight: Any, validation: ValidationRows | None = None,
              incremental: bool = False, classes: ArrayLike | None = None) -> Any:
         """Trains. An error before the end of the first epoch leaves the estimator as it was."""
-        self._check_parameters()
-        if incremental and self.early_stopping:
-            raise ValueError("partial_fit does not support early_stopping=True")
-        check_members(self, incremental)
+        self._check(incremental)
         if self.n_members > 1:
             return self._fit_members(X, y, sample_weight, validation, incremental, classes)
         context = None if incremental else self._init_callback_context(task_name="fit", max_subtasks=self.max_iter)
         self._train(self._prepared_fit(X, y, sample_weight, validation, incremental, classes, context))
         return self
 
+    def _check(self, incremental: bool = False) -> None:
+        """Checks the parameters, alone and with this fit."""
+        self._check_parameters()
+        if incremental and self.early_stopping:
+            raise ValueError("partial_fit does not support early_stopping=True")
+        check_members(self, incremental)
+
     def _fit_members(self, X: Any, y: Any, sample_weight: Any, validation: ValidationRows | None, incremental: bool,
                      classes: ArrayLike | None) -> Any:
         """Trains all members of an ensemble. An error leaves it as it was."""
         fits = []
         for member in members_of(self, incremental):
-            member._check_parameters()
             fits.append(member._prepared_fit(X, y, sample_weight, validation, incremental, classes))
         for error in train_together(fits):
             if error is not None:
                 raise error
         adopt(self, [fit.estimator for fit in fits])
+        self._population = population_of([member.network_ for member in self.estimators_])
         return self
 
     def _prepared_fit(self, X: Any, y: Any, sample_weight: Any, validation: ValidationRows | None = None,
@@ -308,7 +312,7 @@ class Multilayer(CallbackSupportMixin, Preparation):
         def outputs(rows: Any) -> FloatArray:
             rows = self._scaled(rows)
             if network is None:
-                return member_outputs(self, rows, compute)
+                return member_outputs(self.estimators_, self._population, rows, compute)
             return network.predict(rows) if compute is None else compute(network, rows)
 
         if type(X) is np.ndarray and X.ndim == 2 and X.dtype.kind == "f" and not hasattr(self, "feature_names_in_"):
@@ -369,6 +373,14 @@ class Multilayer(CallbackSupportMixin, Preparation):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+
+def prepared(estimator: Multilayer, X: Any, y: Any, sample_weight: Any = None, validation_data: Any = None, *,
+             X_val: Any = None, y_val: Any = None, sample_weight_val: Any = None) -> PreparedFit:
+    """What `estimator.fit` with these arguments would train, for one network. Errors are those of `fit`."""
+    validation = rows_to_validate(validation_data, X_val, y_val, sample_weight_val)
+    estimator._check()
+    return estimator._prepared_fit(X, y, sample_weight, validation)
 
 
 def check_shapes(name: str, values: Sequence[Any], arrays: Sequence[Array]) -> None:

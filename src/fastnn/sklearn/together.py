@@ -40,11 +40,12 @@ def train_together(fits: Sequence[PreparedFit]) -> list[Exception | None]:
     """Trains and finishes all fits; returns the error of each, which leaves its estimator as it was."""
     errors: list[Exception | None] = [None] * len(fits)
     for places in shapes(fits):
-        if len(places) == 1:
-            errors[places[0]] = error_of(fits[places[0]].train)
+        together = [fits[place] for place in places]
+        if len(together) == 1:
+            errors[places[0]] = error_of(together[0].train)
             continue
-        crowd = Crowd([fits[place] for place in places])
-        crowd.train(fits[places[0]].arguments["epochs"])
+        crowd = Crowd(together)
+        crowd.train(together[0].arguments["epochs"])
         for place, error in zip(places, crowd.finish(range(len(places))), strict=True):
             errors[place] = error
     return errors
