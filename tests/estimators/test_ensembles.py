@@ -18,7 +18,7 @@ from sklearn.preprocessing import scale
 from sklearn.utils.estimator_checks import check_estimator
 
 import fastnn
-from fastnn.sklearn import MLPClassifier, MLPRegressor
+from fastnn.sklearn import MLPClassifier, MLPRegressor, together
 
 pytestmark = [pytest.mark.any_isa, pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")]
 
@@ -39,6 +39,12 @@ SETTINGS = {
     "lbfgs": {"solver": "lbfgs", "max_iter": 5}, "a callback": {},
 }
 CURVES = "loss_curve_", "validation_loss_curve_", "n_iter_", "t_", "loss_", "best_loss_", "validation_scores_"
+
+
+@pytest.fixture(autouse=True)
+def few_train_together(monkeypatch):
+    """Two networks are enough for a population here."""
+    monkeypatch.setattr(together, "FEWEST", 2)
 
 
 def alone(member, X, y, *more):

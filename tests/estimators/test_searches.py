@@ -21,13 +21,19 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import fastnn
-from fastnn.sklearn import GridSearchCV, HalvingGridSearchCV, MLPClassifier, MLPRegressor, cross_validate
+from fastnn.sklearn import GridSearchCV, HalvingGridSearchCV, MLPClassifier, MLPRegressor, cross_validate, together
 
 pytestmark = [pytest.mark.any_isa, pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")]
 
 X, Y, XR, YR = X[:120, ::3], Y[:120] % 4, XR[:100], YR[:100] / 100
 SMALL = {"hidden_layer_sizes": (5,), "max_iter": 9, "random_state": 0, "learning_rate_init": 0.02}
 NAMES = np.array(["ash", "beech", "cedar", "dogwood"])
+
+
+@pytest.fixture(autouse=True)
+def few_train_together(monkeypatch):
+    """Two networks are enough for a population here."""
+    monkeypatch.setattr(together, "FEWEST", 2)
 
 
 @pytest.fixture
@@ -96,6 +102,17 @@ def test_folds_train_together(name, trainings):
         assert_same_results(*both(estimator, rows, targets))
     assert trainings == [3]
     assert not hasattr(estimator, "coefs_") and "fit" not in vars(estimator)
+
+
+def test_few_go_one_after_the_other(monkeypatch, trainings):
+    monkeypatch.setattr(together, "FEWEST", 8)
+    few, many = MLPRegressor(**SMALL, n_members=7), MLPRegressor(**SMALL, n_members=8)
+    for model in (few, many):
+        model.fit(XR, YR)
+    assert_same_results(*both(MLPRegressor(**SMALL), XR, YR, cv=7))
+    assert trainings == [8]
+    for mine, its in zip(few.estimators_, many.estimators_, strict=False):
+        assert_same_networks(mine, its)
 
 
 def test_what_goes_one_after_the_other(trainings, tmp_path):

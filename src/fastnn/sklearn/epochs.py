@@ -79,6 +79,7 @@ class Bookkeeping:
     def __init__(self, estimator: Multilayer, loss: ReportedLoss, optimizer: Any, held_out: HeldOut | None,
                  epochs_without_improvement: int) -> None:
         self.estimator, self.loss, self.held_out = estimator, loss, held_out
+        self.all_rows = takes_all_rows(estimator.solver)
         self.best_parameters: FloatArray | None = None
         self.best = -np.inf     # score, or minus the loss
         self.sgd = optimizer if estimator.solver == "sgd" else None     # the learning rate changes here
@@ -102,7 +103,7 @@ class Bookkeeping:
             estimator.validation_loss_curve_.append(self.loss.validation(epoch.validation_loss))
         if estimator.verbose:
             print(f"Iteration {estimator.n_iter_}, loss = {estimator.loss_:.8f}")
-        if takes_all_rows(estimator.solver):
+        if self.all_rows:
             estimator.best_loss_ = min(estimator.loss_curve_)
             return False
         estimator.t_ += epoch.rows

@@ -11,7 +11,6 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from sklearn.base import clone
 from sklearn.model_selection import cross_validate
 
@@ -22,18 +21,13 @@ if TYPE_CHECKING:
 class Job:
     """A fit that scikit-learn asks for: an estimator, and the arguments of `fit`."""
 
-    X: Any
-    y: Any
-    parameters: dict[str, Any]      # of `fit`, such as sample_weight
-
-    def __init__(self, estimator: Any, known: list[Any]) -> None:
-        self.estimator, self.known = estimator, known
+    def __init__(self, estimator: Any, X: Any = None, y: Any = None, parameters: dict[str, Any] | None = None) -> None:
+        self.estimator, self.X, self.y, self.parameters = estimator, X, y, parameters or {}
         self.error: Exception | None = None
-        estimator.fit = self.note
 
     def note(self, X: Any, y: Any = None, **parameters: Any) -> Any:
-        """`fit` in a rehearsal. Candidates of a search have equal rows, which are kept once."""
-        self.X, self.y, self.parameters = kept(X, self.known), kept(y, self.known), parameters
+        """`fit` in a rehearsal."""
+        self.X, self.y, self.parameters = X, y, parameters
         return self.estimator
 
     def show(self) -> None:
@@ -54,17 +48,6 @@ class Job:
         """Gives the estimator its own methods back."""
         for name in ("fit", "set_params"):
             vars(self.estimator).pop(name, None)
-
-
-def kept(array: Any, known: list[Any]) -> Any:
-    """An equal array that is known, or this one, which then is."""
-    if not isinstance(array, np.ndarray):
-        return array
-    for other in known:
-        if other.dtype == array.dtype and np.array_equal(other, array):
-            return other
-    known.append(array)
-    return array
 
 
 class StandIn:
@@ -101,14 +84,14 @@ class SameSplits:
         return int(self.cv.get_n_splits(X, y, **groups))
 
 
-def rehearsed(estimator: Any, X: Any, y: Any, *, cv: SameSplits, known: list[Any], groups: Any = None,
-              params: Any = None) -> list[Job]:
-    """The fits of a cross-validation, in their order. `known` are arrays of rows that may come again."""
+def rehearsed(estimator: Any, X: Any, y: Any, *, cv: SameSplits, groups: Any = None, params: Any = None) -> list[Job]:
+    """The fits of a cross-validation, in their order."""
     jobs: list[Job] = []
 
     def clones() -> Iterator[Any]:
         while True:
-            jobs.append(Job(clone(estimator), known))
+            jobs.append(Job(clone(estimator)))
+            jobs[-1].estimator.fit = jobs[-1].note
             yield jobs[-1].estimator
 
     try:

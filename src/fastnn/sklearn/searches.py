@@ -64,7 +64,7 @@ def cross_validate(estimator: Any, X: Any, y: Any = None, *, groups: Any = None,
     check_scoring(estimator, scoring)       # before anything is trained
     splits = SameSplits(check_cv(cv, y, classifier=is_classifier(estimator)))
     start = perf_counter()
-    session = Session(rehearsed(estimator, X, y, cv=splits, known=[], groups=groups, params=params), n_jobs)
+    session = Session(rehearsed(estimator, X, y, cv=splits, groups=groups, params=params), n_jobs)
     session.train()
     seconds = perf_counter() - start
     stand_in = StandIn(estimator)
@@ -178,11 +178,14 @@ class Trainer:
             each = len(self.session.jobs) // len(self.candidates)
             places = [each * self.place(candidate, epochs) + split for candidate in candidates for split in range(each)]
             return self.session.go_on(places, epochs, candidates[0][epochs])
+        rows = rehearsed(self.estimator, self.X, self.y, cv=splits, groups=self.groups, params=self.params)
         jobs: list[Job] = []
-        known: list[Any] = []
         for candidate in candidates:
             estimator = clone(self.estimator).set_params(**clone(candidate, safe=False))
-            jobs += rehearsed(estimator, self.X, self.y, cv=splits, known=known, groups=self.groups, params=self.params)
+            if any(hasattr(value, "fit") for value in candidate.values()):      # it may want other rows
+                jobs += rehearsed(estimator, self.X, self.y, cv=splits, groups=self.groups, params=self.params)
+            else:
+                jobs += [Job(clone(estimator), job.X, job.y, job.parameters) for job in rows]
         self.candidates, self.session = list(candidates), Session(jobs, self.n_jobs)
         self.session.train()
         return jobs
