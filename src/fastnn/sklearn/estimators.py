@@ -71,10 +71,11 @@ class MLPClassifier(ClassifierMixin, Multilayer):
         saves the latter, with best parameters and scalings: to predict and to export, without state of training.
     n_members : int, default=1
         With more than 1 an ensemble of so many networks that differ in their random numbers, which predicts the mean of
-        their outputs. The first is the one of n_members=1. They train together (`fastnn.Population`), each with its own
-        early stopping; one after the other with "lbfgs", sparse rows, `callbacks`, and in `partial_fit`. `estimators_`
-        holds an estimator of one network for each, with `network_`, `coefs_` and curves, which the ensemble
-        has not; its `n_iter_` is the most of any, its `loss_` the mean.
+        their outputs. The first is the one of n_members=1. From 8 on they train together (`fastnn.Population`), to the
+        same bits as one after the other, which they do with `early_stopping` or other rows to validate with, "lbfgs",
+        sparse rows, `callbacks`, and in `partial_fit`. `estimators_` holds an estimator of one network for each, with
+        `network_`, `coefs_` and curves, which the ensemble has not; its `n_iter_` is the most of any, its `loss_` the
+        mean.
 
     Attributes are scikit-learn's, and besides them `network_`, the `fastnn.Network`, and `validation_loss_curve_`,
     empty without validation. Every solver has a `loss_curve_`. With `early_stopping` the fit ends with the best

@@ -39,6 +39,10 @@ if TYPE_CHECKING:
     from ..population.model import Population
 
 
+NOT_FINITE = ("Solver produced non-finite parameter weights. The input data may contain large values and need to be "
+              "preprocessed.")
+
+
 class Call(NamedTuple):
     """How `fit` or `partial_fit` was called."""
 
@@ -64,15 +68,14 @@ class PreparedFit(NamedTuple):
         self.estimator._train(self)
 
     def finish(self, network: Network, stopped_by: str | None) -> None:
-        """Takes a network that was trained elsewhere. "divergence" is an error, unless there are best parameters."""
+        """Takes a network that was trained elsewhere, where no rows were held out. "divergence" is an error."""
         estimator = self.estimator
         estimator.network_ = network
         estimator.coefs_, estimator.intercepts_ = list(network.weights), list(network.biases)
         estimator._no_improvement_count = self.books.epochs_without_improvement
-        with config_context(array_api_dispatch=False):
-            if stopped_by == "divergence":
-                estimator._end_of_divergence(self, None)
-            estimator._finish(self, stopped_by)
+        if stopped_by == "divergence":
+            raise ValueError(NOT_FINITE)
+        estimator._finish(self, stopped_by)
 
     def undo(self) -> None:
         """Leaves the estimator as it was."""
@@ -243,19 +246,13 @@ class Multilayer(CallbackSupportMixin, Preparation):
         try:
             return self.network_.fit(**fit.arguments, callbacks=callbacks).stopped_by
         except DivergenceError as error:
-            self._end_of_divergence(fit, error)
+            if fit.books.best_parameters is None:
+                raise ValueError(NOT_FINITE) from error
+            self.validation_scores_.append(np.nan)
+            warnings.warn(f"training ended early: {error}", ConvergenceWarning, stacklevel=fit.call.stacklevel - 1)
             return "divergence"
         finally:
             self._no_improvement_count = fit.books.epochs_without_improvement
-
-    def _end_of_divergence(self, fit: PreparedFit, error: DivergenceError | None) -> None:
-        """A warning if there are best parameters, else an error."""
-        if fit.books.best_parameters is None:
-            raise ValueError("Solver produced non-finite parameter weights. The input data may contain large "
-                             "values and need to be preprocessed.") from error
-        self.validation_scores_.append(np.nan)
-        what = "the loss stopped being finite: try a smaller learning rate" if error is None else error
-        warnings.warn(f"training ended early: {what}", ConvergenceWarning, stacklevel=fit.call.stacklevel)
 
     def _arguments_of_fit(self, network: Network, rows: Rows, batch: int) -> dict[str, Any]:
         """The rows as `Network.fit` takes them: arrays, or batches of a sparse matrix."""

@@ -42,8 +42,9 @@ def cross_validate(estimator: Any, X: Any, y: Any = None, *, groups: Any = None,
     `MLPClassifier` and `MLPRegressor` of fastnn.sklearn, alone or last in a `Pipeline`, whose other steps are fitted to
     each fold as usual. For any other estimator, and with metadata routing, it is scikit-learn's function.
 
-    `fit_time` is an equal share of the time that all fits took together. `n_jobs` is for those that go one after the
-    other (see `n_members` of `MLPClassifier` for which these are); a population takes fastnn's threads.
+    `fit_time` is an equal share of the time that all fits took. `n_jobs` is for fits that go one after the other, as
+    `n_members` of `MLPClassifier` says which do, such as those of fewer than 8 folds; a population takes fastnn's
+    threads.
 
     Examples
     --------

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import warnings
 from contextlib import suppress
-from copy import deepcopy
 from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -73,10 +72,11 @@ def shapes(fits: Sequence[PreparedFit]) -> list[list[int]]:
 
 
 def joins(fit: PreparedFit) -> bool:
-    """Whether a population can train it: by steps, from arrays, with no callbacks of others. A single epoch of
-    partial_fit is not worth a population."""
-    return (isinstance(fit.arguments["optimizer"], Optimizer) and "y" in fit.arguments and not fit.estimator.callbacks
-            and not fit.call.incremental)
+    """Whether a population can train it: by steps, from arrays, with no callbacks of others. Nor is it worth one where
+    it is one epoch of partial_fit, or where scores of rows held out, one network at a time, take most of it."""
+    given = fit.arguments
+    return (isinstance(given["optimizer"], Optimizer) and "y" in given and not fit.estimator.callbacks
+            and not fit.call.incremental and given["validation_data"] is None)
 
 
 def shape(fit: PreparedFit) -> tuple[Any, ...]:
@@ -84,7 +84,7 @@ def shape(fit: PreparedFit) -> tuple[Any, ...]:
     network, given = fit.estimator.network_, fit.arguments
     rows, batch = len(given["y"]), given["batch_size"]
     return (network.layer_sizes, network.activations, network.loss, network.dtype, batch if batch < rows else None,
-            given["shuffle"], given["epochs"], kind(given["optimizer"]), given["validation_data"] is None,
+            given["shuffle"], given["epochs"], kind(given["optimizer"]),
             given["sample_weight"] is None)
 
 
@@ -100,9 +100,6 @@ class Crowd:
         self.epochs = 0
         self.population = self.built(networks)
         self.rows, self.of_fit = stacked(fits)
-        self.scratch = deepcopy(networks[0])
-        for fit, network in zip(fits, networks, strict=True):
-            fit.books.begin(network)
 
     @staticmethod
     def built(networks: Sequence[Network]) -> Population:
@@ -125,7 +122,7 @@ class Crowd:
         if not self.places or epochs <= self.epochs:
             return
         fits, population = [self.fits[place] for place in self.places], self.population
-        given, books = fits[0].arguments, BookkeepingOfAll(fits, population, self.scratch)
+        given, books = fits[0].arguments, BookkeepingOfAll(fits, population)
         optimizers = [fit.arguments["optimizer"] for fit in fits] if self.epochs == 0 else None
         stopped_by: Sequence[str | None] = ["diverged"] * len(fits)
         with suppress(DivergenceError), warnings.catch_warnings():      # of all; of some
@@ -134,19 +131,17 @@ class Crowd:
                 self.rows.X, self.rows.codes, sample_weight=self.rows.weight, rows=self.rows_of_members(),
                 epochs=epochs - self.epochs, optimizer=optimizers, shuffle="own" if given["shuffle"] else False,
                 batch_size=max(min(fit.arguments["batch_size"], len(fit.arguments["y"])) for fit in fits),
-                validation_data=None if given["validation_data"] is None else "rest", callbacks=[books]).stopped_by
+                callbacks=[books]).stopped_by
         self.epochs = epochs
         for member, (place, reason) in enumerate(zip(self.places, stopped_by, strict=True)):
             if reason is not None:
                 self.ends[place] = population[member], "divergence" if reason == "diverged" else reason
         self.keep([place for place in self.places if self.ends[place] is None])
 
-    def rows_of_members(self) -> list[Any] | None:
+    def rows_of_members(self) -> list[Integers] | None:
         """As `Population.fit` takes them; None where every member learns from all rows."""
         rows = [self.of_fit[place] for place in self.places]
-        if all(len(learned) == len(self.rows.codes) for learned, _ in rows):
-            return None
-        return [learned if left_out is None else (learned, left_out) for learned, left_out in rows]
+        return None if all(len(learned) == len(self.rows.codes) for learned in rows) else rows
 
     def finish(self, places: Sequence[int]) -> list[Exception | None]:
         """Gives the estimators of these fits their networks as they are now; returns the error of each."""
@@ -163,10 +158,10 @@ class Crowd:
 class BookkeepingOfAll(Callback):
     """The Bookkeeping of every fit, as a callback of `Population.fit`."""
 
-    def __init__(self, fits: Sequence[PreparedFit], population: Population, scratch: Network) -> None:
+    def __init__(self, fits: Sequence[PreparedFit], population: Population) -> None:
         self.books = [fit.books for fit in fits]
         self.counts = [len(fit.arguments["y"]) for fit in fits]
-        self.l2, self.population, self.scratch = population.l2, population, scratch
+        self.l2, self.population = population.l2, population
         self.weights, start = [], 0         # of each layer: columns of the parameters
         for n_in, n_out in pairwise(population.layer_sizes):
             self.weights.append(slice(start, start + n_in * n_out))
@@ -183,22 +178,16 @@ class BookkeepingOfAll(Callback):
         for velocity in engine.states:
             velocity[member] *= factor
 
-    def network(self, member: int) -> Network:
-        """A network with a member's parameters, until the next call."""
-        self.scratch.set_parameters(self.population.parameters[member])
-        return self.scratch
-
     def on_epoch_end(self, fit: PopulationFit) -> None:     # type: ignore[override]
         members = fit.members
-        losses, validation, squares = fit.history.loss[-1], fit.history.validation_loss, self.squares(members)
+        losses, squares = fit.history.loss[-1], self.squares(members)
         ended = []
         for member, square in zip(members.tolist(), squares.tolist(), strict=True):
             books = self.books[member]
             loss = books.loss.factor * float(losses[member]) + books.loss.constant
             if self.l2[member]:
                 loss += books.loss.penalty(float(self.l2[member]), square)
-            validation_loss = float(validation[-1, member]) if len(validation) else None
-            if books.end_epoch(Epoch(loss, validation_loss, self.counts[member], partial(self.network, member))):
+            if books.end_epoch(Epoch(loss, None, self.counts[member], partial(fit.network.__getitem__, member))):
                 ended.append(member)
         if ended:
             fit.stop("tol", ended)
@@ -210,27 +199,18 @@ class BookkeepingOfAll(Callback):
                    np.zeros(len(members)))
 
 
-def stacked(fits: Sequence[PreparedFit]) -> tuple[Rows, list[tuple[Integers, Integers | None]]]:
-    """(rows of all fits, the numbers of those that each fit learns from and validates with). Equal ones come once."""
+def stacked(fits: Sequence[PreparedFit]) -> tuple[Rows, list[Integers]]:
+    """(rows of all fits, the numbers of those that each fit learns from). Equal ones come once."""
     distinct: list[Rows] = []
-    firsts = [0]
-
-    def place(rows: Rows) -> Integers:
-        for first, other in zip(firsts, distinct, strict=False):
-            if all(equal(mine, its) for mine, its in zip(rows, other, strict=True)):
-                return np.arange(first, first + len(rows.codes))
-        distinct.append(rows)
-        firsts.append(firsts[-1] + len(rows.codes))
-        return np.arange(firsts[-2], firsts[-1])
-
-    numbers = []
+    firsts, numbers = [0], []
     for fit in fits:
-        given, validation = fit.arguments, fit.arguments["validation_data"]
-        learned = place(Rows(given["X"], given["y"], given["sample_weight"]))
-        numbers.append((learned, None if validation is None else place(validation)))
-    weight = None
-    if any(rows.weight is not None for rows in distinct):
-        weight = np.concatenate([np.ones(len(rows.codes)) if rows.weight is None else rows.weight for rows in distinct])
+        rows = Rows(fit.arguments["X"], fit.arguments["y"], fit.arguments["sample_weight"])
+        place = next((place for place, other in enumerate(distinct) if all(map(equal, rows, other))), len(distinct))
+        if place == len(distinct):
+            distinct.append(rows)
+            firsts.append(firsts[-1] + len(rows.codes))
+        numbers.append(np.arange(firsts[place], firsts[place + 1]))
+    weight = None if distinct[0].weight is None else np.concatenate([rows.weight for rows in distinct])
     return Rows(np.concatenate([rows.X for rows in distinct]), np.concatenate([rows.codes for rows in distinct]),
                 weight), numbers
 
