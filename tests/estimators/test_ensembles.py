@@ -211,6 +211,15 @@ def test_members_that_diverge():
         MLPRegressor(**SMALL, n_members=3).fit(XR, YR)
 
 
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("settings", [{}, {"early_stopping": True}, {"solver": "lbfgs"}, {"batch_size": 9999}])
+def test_warnings_name_the_line_of_the_user(settings):
+    with pytest.warns(UserWarning) as warned:
+        MLPRegressor(**SMALL | {"max_iter": 2} | settings, n_members=3).fit(XR, YR)
+    assert len(warned) >= 3
+    assert {warning.filename for warning in warned} == {__file__}
+
+
 @pytest.mark.parametrize(("arguments", "error", "message"), [
     ({"n_members": 0}, ValueError, "n_members is 0"), ({"n_members": 2.5}, TypeError, "n_members is 2.5"),
 ])

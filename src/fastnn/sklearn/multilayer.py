@@ -49,7 +49,7 @@ class Call(NamedTuple):
     incremental: bool               # partial_fit
     context: Any                    # of scikit-learn's callbacks; None in partial_fit
     arguments: dict[str, Any]       # of scikit-learn's callbacks
-    stacklevel: int                 # of warnings in methods two calls below `_fit`, so that they name the user's line
+    stacklevel: int                 # of warnings in methods that `_finish` calls, so that they name the user's line
 
 
 class PreparedFit(NamedTuple):
@@ -109,7 +109,7 @@ class Multilayer(CallbackSupportMixin, Preparation):
         """Trains all members of an ensemble. An error leaves it as it was."""
         fits = []
         for member in members_of(self, incremental):
-            fits.append(member._prepared_fit(X, y, sample_weight, validation, incremental, classes))
+            fits.append(member._prepared_fit(X, y, sample_weight, validation, incremental, classes, member=True))
         for error in train_together(fits):
             if error is not None:
                 raise error
@@ -118,16 +118,18 @@ class Multilayer(CallbackSupportMixin, Preparation):
         return self
 
     def _prepared_fit(self, X: Any, y: Any, sample_weight: Any, validation: ValidationRows | None = None,
-                      incremental: bool = False, classes: ArrayLike | None = None, context: Any = None) -> PreparedFit:
-        """A fit up to its first epoch. An error leaves the estimator as it was."""
+                      incremental: bool = False, classes: ArrayLike | None = None, context: Any = None, *,
+                      member: bool = False) -> PreparedFit:
+        """A fit up to its first epoch, of the estimator or of a member of an ensemble. An error leaves it as it was."""
         before, done = self.__dict__.copy(), self._network_and_epochs()
         try:
             with config_context(array_api_dispatch=False):      # so scikit-learn makes NumPy's arrays of others
                 rows, held_out, arguments = self._prepare(X, y, sample_weight, validation, incremental, classes)
-                call = Call(incremental, context, arguments, stacklevel=6 if incremental else 7)
+                calls = 6 if incremental else 7         # from `_warn_of_the_end` to the user's line
+                call = Call(incremental, context, arguments, stacklevel=calls + 4 * member)
                 if context is not None:
                     context.call_on_fit_task_begin(**arguments)
-                batch = self._rows_per_batch(rows.X.shape[0], call.stacklevel - 1)
+                batch = self._rows_per_batch(rows.X.shape[0], calls - 1 + member)
                 return PreparedFit(self, before, done, rows, *self._plan(rows, held_out, batch, call))
         except BaseException:
             self.__dict__ = before
