@@ -366,10 +366,12 @@ class Population(PopulationState):
         return mean.astype(self.dtype), deviation.astype(self.dtype)
 
     @explains
-    def evaluate(self, X: ArrayLike, y: ArrayLike, *, sample_weight: ArrayLike | None = None) -> Array:
-        """Every member's mean loss over the rows of X, float64 (n,). Rows are shared, or of each member's own as for
-        `fit`."""
-        return self.mean_losses(self._side(X, y, sample_weight), np.arange(self.n))
+    def evaluate(self, X: ArrayLike, y: ArrayLike, *, rows: Any = None,
+                 sample_weight: ArrayLike | None = None) -> Array:
+        """Every member's mean loss over the rows of X, float64 (n,). Rows are shared, or of each member's own; `rows`
+        are as for `fit`."""
+        side, _ = sides(self.engine, self.engine.model, self.seeds, X, y, rows, sample_weight, None)
+        return self.mean_losses(side, np.arange(self.n))
 
     @explains
     def score(self, X: ArrayLike, y: ArrayLike, *, sample_weight: ArrayLike | None = None) -> Array:

@@ -14,9 +14,7 @@ This module knows no tables and no columns. Rows come as a matrix, in the order 
 from __future__ import annotations
 
 import math
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from threading import Event, Lock
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -25,14 +23,16 @@ import numpy as np
 from ..callbacks import Callback
 from ..core import random_order
 from ..core.thread_count import get_num_threads
-from ..network import Network
 from ..optimizers import AdamW
+from ..population.model import Population
 from ..schedules import CosineDecay
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
-    from ..training.fit import Fit
+    from .._types import Network
 
 SINGLE_FOLDS = 8            # a single member is validated on one of so many folds
 FOLDS = 2**64 - 2           # stands for an epoch: its order of rows deals them out, and no epoch has that number
@@ -78,10 +78,10 @@ class Folds:
         """The places of a member's own fold in the order."""
         return slice(self.starts[member], self.starts[member + 1])
 
-    def repeated(self) -> NDArray[np.intp]:
-        """The order, and once more all of it but the last fold. So all rows but those of any one fold follow each
-        other, and no member needs a copy of its own."""
-        return self.order if self.members == 1 else np.concatenate([self.order, self.order[:self.starts[-2]]])
+    def others(self, member: int) -> NDArray[np.intp]:
+        """The places of all other rows in the order: those behind its own fold, and then those before it."""
+        n = len(self.order)
+        return np.arange(self.starts[member + 1], self.starts[member] + n) % n
 
     @property
     def answered(self) -> int:
@@ -101,34 +101,22 @@ class Trained:
 
 def train(X: NDArray[np.float32], y: NDArray[Any], folds: Folds, settings: Settings, n_outputs: int, seed: int,
           listener: Listener | None = None, time_budget: float | None = None) -> Trained:
-    """Trains the members, several at once, and answers out of fold.
+    """Trains the members as one population, and answers out of fold.
 
-    X and y are in the order of `folds.repeated()`; y holds numbers of classes (n,), or targets (n, 1). The listener
-    is told by one thread at a time. The result depends on the machine only where a `time_budget` in seconds ends
-    training; `in_time` says how many epochs fit into it.
+    X and y are in the order of the folds; y holds numbers of classes (n,), or targets (n, 1). The result depends on the
+    machine only where a `time_budget` in seconds ends training; `in_time` says how many epochs fit into it.
     """
-    threads = min(folds.members, get_num_threads())
-    run = Run(listener, None if time_budget is None else monotonic() + time_budget)
-
-    def one(member: int) -> tuple[Network, list[float], int]:
-        return run.member(member, X, y, folds, settings, n_outputs, (seed * SEEDS + member) % 2**64, threads)
-
-    members = range(folds.members)
-    if threads == 1:
-        trained = list(map(one, members))
-    else:
-        with ThreadPoolExecutor(threads) as pool:
-            futures = [pool.submit(one, member) for member in members]
-            try:
-                trained = [future.result() for future in futures]
-            except BaseException:           # Ctrl-C comes to this thread alone
-                run.stopped.set()
-                pool.shutdown(cancel_futures=True)
-                raise
-    networks = [network for network, _, _ in trained]
+    seeds = [(seed * SEEDS + member) % 2**64 for member in range(folds.members)]
+    population, means = (built(X.shape[1], n_outputs, settings, seeds) for _ in range(2))
+    learned = [folds.others(member) for member in range(folds.members)]
+    optimizers = [AdamW(CosineDecay(settings.learning_rate, settings.epochs * steps(len(rows), settings), by="step"),
+                        weight_decay=settings.weight_decay) for rows in learned]
+    mean = RunningMean(means, X, y, folds, settings, listener)
+    population.fit(X, y, rows=learned, epochs=settings.epochs, batch_size=settings.batch_size, optimizer=optimizers,
+                   time_budget=time_budget, callbacks=[mean])
+    networks = mean.networks()
     outputs = np.concatenate([network.predict(X[folds.own(member)]) for member, network in enumerate(networks)])
-    return Trained(networks, outputs.astype(np.float64), [losses for _, losses, _ in trained],
-                   [epoch for _, _, epoch in trained])
+    return Trained(networks, outputs.astype(np.float64), mean.losses, mean.best_epochs)
 
 
 def in_time(X: NDArray[np.float32], y: NDArray[Any], folds: Folds, settings: Settings, n_outputs: int,
@@ -137,7 +125,7 @@ def in_time(X: NDArray[np.float32], y: NDArray[Any], folds: Folds, settings: Set
     so that a budget ends training well. An epoch over some of the rows is timed."""
     rows = min(len(folds.order), 64 * settings.batch_size)
     start = monotonic()
-    network = built(X.shape[1], n_outputs, settings, 0)
+    network = built(X.shape[1], n_outputs, settings, [0])
     network.fit(X[:rows], y[:rows], epochs=1, batch_size=settings.batch_size, threads=1,
                 optimizer=AdamW(settings.learning_rate, weight_decay=settings.weight_decay))
     epoch = (monotonic() - start) * len(folds.order) / rows
@@ -145,10 +133,10 @@ def in_time(X: NDArray[np.float32], y: NDArray[Any], folds: Folds, settings: Set
     return replace(settings, epochs=max(1, min(settings.epochs, int(0.9 * time_budget / (epoch * waves)))))
 
 
-def built(width: int, n_outputs: int, settings: Settings, seed: int) -> Network:
-    """A network with its initial weights."""
-    return Network([width, *settings.hidden, n_outputs], settings.activation,
-                   "identity" if n_outputs == 1 else "softmax", seed=seed)
+def built(width: int, n_outputs: int, settings: Settings, seeds: Sequence[int]) -> Population:
+    """Networks with their initial weights."""
+    return Population([width, *settings.hidden, n_outputs], len(seeds), settings.activation,
+                      "identity" if n_outputs == 1 else "softmax", seeds=seeds)
 
 
 class Listener(Protocol):
@@ -159,68 +147,52 @@ class Listener(Protocol):
     def on_fit_end(self, left: int) -> None: ...       # epochs that the member left out, as it had stopped
 
 
-class Run:
-    """What the members that train at once share: the time, who is told of epochs, and whether to stop."""
-
-    def __init__(self, listener: Listener | None, end: float | None) -> None:
-        self.listener, self.end = listener, end
-        self.stopped, self.lock = Event(), Lock()
-
-    def member(self, member: int, X: NDArray[np.float32], y: NDArray[Any], folds: Folds, settings: Settings,
-               n_outputs: int, seed: int, threads: int) -> tuple[Network, list[float], int]:
-        """A member as it was at its best epoch, its validation losses, and that epoch."""
-        own, n = folds.own(member), len(folds.order)
-        others = slice(own.stop, own.start + n) if folds.members > 1 else slice(own.stop, n)
-        network = built(X.shape[1], n_outputs, settings, seed)
-        mean = RunningMean(self, built(X.shape[1], n_outputs, settings, seed), X[own], y[own], settings)
-        optimizer = AdamW(CosineDecay(settings.learning_rate, settings.epochs * steps(others, settings), by="step"),
-                          weight_decay=settings.weight_decay)
-        budget = None if self.end is None else max(0.001, self.end - monotonic())
-        network.fit(X[others], y[others], epochs=settings.epochs, batch_size=settings.batch_size, optimizer=optimizer,
-                    time_budget=budget, callbacks=[mean], threads=1 if threads > 1 else None)
-        return mean.best(), mean.losses, mean.best_epoch
-
-
-def steps(rows: slice, settings: Settings) -> int:
-    """Of an epoch over these rows."""
-    return math.ceil((rows.stop - rows.start) / settings.batch_size)
+def steps(rows: int, settings: Settings) -> int:
+    """Of an epoch over so many rows."""
+    return math.ceil(rows / settings.batch_size)
 
 
 class RunningMean(Callback):
-    """The running mean of a member's parameters, and the best of these by the loss on its own fold.
+    """The running means of members' parameters, and the best of these by the loss on each member's own fold.
 
     mean := (memory * sum + parameters) / weight, with the sum and the weight of the epochs before.
     """
 
-    def __init__(self, run: Run, network: Network, X: NDArray[np.float32], y: NDArray[Any], settings: Settings) -> None:
-        self.run, self.network, self.X, self.y, self.settings = run, network, X, y, settings
-        self.sum, self.weight = np.zeros(network.n_parameters), 0.0
-        self.losses: list[float] = []
-        self.best_epoch, self.parameters = 0, network.get_parameters()
+    def __init__(self, means: Population, X: NDArray[np.float32], y: NDArray[Any], folds: Folds, settings: Settings,
+                 listener: Listener | None) -> None:
+        self.means, self.X, self.y, self.settings, self.listener = means, X, y, settings, listener
+        self.own = [np.arange(*folds.own(member).indices(len(folds.order))) for member in range(folds.members)]
+        self.sums, self.weight = np.zeros(means.parameters.shape), 0.0
+        self.losses: list[list[float]] = [[] for _ in self.own]
+        self.best_epochs, self.best = [0] * len(self.own), means.parameters.copy()
+        self.training = list(range(len(self.own)))
 
-    def on_epoch_end(self, fit: Fit) -> None:
-        if self.run.stopped.is_set():
-            fit.stop()
-            return
-        memory = self.settings.memory
-        self.sum = memory * self.sum + fit.network.get_parameters()
+    def on_epoch_end(self, fit: Any) -> None:
+        memory, members = self.settings.memory, self.training
+        self.sums[members] = memory * self.sums[members] + fit.network.parameters[members]
         self.weight = memory * self.weight + 1
-        self.network.set_parameters(self.sum / self.weight)
-        self.losses.append(self.network.evaluate(self.X, self.y))
-        if self.losses[-1] <= min(self.losses):
-            self.best_epoch, self.parameters = fit.epoch, self.network.get_parameters()
-        elif fit.epoch - self.best_epoch >= self.settings.patience:
-            fit.stop()
-        if self.run.listener is not None:
-            with self.run.lock:
-                self.run.listener.on_epoch_end(fit.epoch, self.losses[-1])
+        self.means.parameters[members] = self.sums[members] / self.weight
+        losses = self.means.evaluate(self.X, self.y, rows=self.own)
+        for member in members:
+            self.take(member, float(losses[member]), fit)
+        self.training = [member for member in members if fit.history.stopped_by[member] is None]
 
-    def on_fit_end(self, fit: Fit) -> None:
-        if self.run.listener is not None and not self.run.stopped.is_set():
-            with self.run.lock:
-                self.run.listener.on_fit_end(self.settings.epochs - fit.epoch)
+    def take(self, member: int, loss: float, fit: Any) -> None:
+        """The loss of a member's mean after an epoch."""
+        self.losses[member].append(loss)
+        if loss <= min(self.losses[member]):
+            self.best_epochs[member], self.best[member] = fit.epoch, self.means.parameters[member]
+        elif fit.epoch - self.best_epochs[member] >= self.settings.patience:
+            fit.stop(members=[member])
+        if self.listener is not None:
+            self.listener.on_epoch_end(fit.epoch, loss)
 
-    def best(self) -> Network:
-        """The network with the best mean."""
-        self.network.set_parameters(self.parameters)
-        return self.network
+    def on_fit_end(self, fit: Any) -> None:
+        if self.listener is not None:
+            for losses in self.losses:
+                self.listener.on_fit_end(self.settings.epochs - len(losses))
+
+    def networks(self) -> list[Network]:
+        """The members with their best means."""
+        self.means.parameters = self.best
+        return list(self.means)

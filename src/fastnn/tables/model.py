@@ -95,9 +95,8 @@ class TableModel:
         recipe, settings, start = task.recipe, self.settings(task), monotonic()
         folds = Folds.of(len(task.rows), self.members, self.seed,
                          None if recipe.classes is None else task.y)      # type: ignore[arg-type]
-        order = folds.repeated()
-        X = recipe.encoding.apply(task.columns, rows=task.rows[order])
-        y = recipe.targets(task.learned)[order]
+        X = recipe.encoding.apply(task.columns, rows=task.rows[folds.order])
+        y = recipe.targets(task.learned)[folds.order]
         if self.time_budget is not None:
             settings = in_time(X, y, folds, settings, recipe.n_outputs, self.time_budget)
         progress = Progress(self.members, settings.epochs) if self.progress else None
@@ -136,7 +135,7 @@ class TableModel:
         if self.epochs is not None:
             epochs = checked_integer("epochs", self.epochs, 1)
             settings = replace(settings, epochs=epochs, patience=max(settings.patience, epochs // 5))
-        file.check_saveable(recipe, [built(width, recipe.n_outputs, settings, 0)] * members)
+        file.check_saveable(recipe, [built(width, recipe.n_outputs, settings, [0])[0]] * members)
         return settings
 
     def _columns(self, X: Any) -> dict[str, Column]:
