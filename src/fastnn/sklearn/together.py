@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from .multilayer import PreparedFit
 
 # With fewer networks of 10-16-1 than this, most lanes of a vector are idle, and one after the other is faster: 5 took
-# 1.2 to 1.6 times as long together, 16 took 0.6 to 0.8 of it (AVX-512, one thread, 150 to 2,000 rows).
+# 1.3 to 1.6 times as long together, 16 took 0.5 to 0.8 of it (AVX-512, one thread, 150 to 2,000 rows).
 FEWEST = 8
 DIVERGED = "the loss of .* members stopped being finite"
 
