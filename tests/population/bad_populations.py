@@ -154,7 +154,8 @@ FIT = {
          [r"optimizer\[2\]"]),
         ("text", "adam", TypeError, ["'adam'"]),
         ("text of a member", [A(), A(), "adam"], TypeError, [r"optimizer\[2\]", "'adam'"]),
-        ("a class of a member", [A(), A, A()], TypeError, [r"optimizer\[1\]"]), ("a number", 0.1, TypeError, ["0.1"])],
+        ("a class of a member", [A(), A, A()], TypeError, [r"optimizer\[1\]"]), ("a number", 0.1, TypeError, ["0.1"]),
+        ("of whole batches, one each", [fastnn.LBFGS()] * 3, TypeError, [r"optimizer\[0\]"])],
     "early_stopping": [
         ("a class", fastnn.EarlyStopping, TypeError, []), ("a number", 3, TypeError, ["3"]),
         ("of what is not recorded", fastnn.EarlyStopping(monitor="foo"), ValueError, ["foo", "loss"]),
