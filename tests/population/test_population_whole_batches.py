@@ -12,11 +12,46 @@ import fastnn
 pytestmark = pytest.mark.any_isa
 N = 3
 X, Y = data(30, 4)
+A, B = data(40, 3)
+FOLDS = [(np.arange(i, 40), np.arange(i)) for i in (4, 9, 15)]
 OPTIMIZERS = {"LBFGS": fastnn.LBFGS, "LevenbergMarquardt": fastnn.LevenbergMarquardt}
 
 
 def population(loss="half_mse"):
     return fastnn.Population([4, 6, 1], N, activation="tanh", loss=loss, dtype="float64")
+
+
+def built(dtype):
+    return fastnn.Population([3, 6, 1], 3, activation="tanh", dtype=dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kind", OPTIMIZERS.values(), ids=OPTIMIZERS)
+def test_metrics_and_rows_left_out_are_those_of_networks_alone(kind, dtype):
+    together, optimizer = built(dtype), kind()
+    options = {"metrics": ["mae"], "epochs": 6}
+    first = together.fit(A, B, rows=FOLDS, validation_data="rest", optimizer=optimizer, **options)
+    second = together.fit(A, B, rows=FOLDS, validation_data="rest", **options)
+    assert together.optimizer is optimizer
+    for member, (learned, left) in enumerate(FOLDS):
+        network = fastnn.Network([3, 6, 1], activation="tanh", dtype=dtype, seed=member)
+        alone = [network.fit(A[learned], B[learned], validation_data=(A[left], B[left]), optimizer=own, **options)
+                 for own in (kind(), None)]
+        assert same_bits(together.parameters[member], network.get_parameters())
+        for recorded, one in zip((first, second), alone, strict=True):
+            assert (recorded[member].loss, recorded[member].validation_mae) == (one.loss, one.validation_mae)
+        one = together[member]
+        assert type(one.optimizer) is kind and one.epochs_trained == network.epochs_trained
+        assert same_bits(one.fit(A, B, epochs=2).loss, network.fit(A, B, epochs=2).loss)
+
+
+def test_members_that_stop_early_have_shorter_histories():
+    history = built("float64").fit(A, B, epochs=300, optimizer=fastnn.LBFGS(tolerance_change=1e-3))
+    assert set(history.stopped_by) == {"converged"} and history.loss.shape == (history.epochs.max(), 3)
+    for member in range(3):
+        done = history.epochs[member]
+        assert np.isfinite(history.loss[:done, member]).all() and np.isnan(history.loss[done:, member]).all()
+    assert history.learning_rate.shape == (0, 3)
 
 
 @pytest.mark.parametrize("adam_first", [False, True], ids=["at once", "after Adam"])

@@ -40,7 +40,7 @@ class Soloists:
                 left = None if deadline is None else max(0.0, deadline - perf_counter())
                 histories.append(self.fit_one(member, network, asked, stopping, left, threads))
         finally:
-            for member in range(len(histories)):
+            for member in range(min(len(histories) + 1, population.n)):     # also one that has raised
                 self.take_back(population, member)
         diverged = [member for member, told in enumerate(histories) if isinstance(told, DivergenceError)]
         if len(diverged) == population.n:

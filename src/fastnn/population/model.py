@@ -279,7 +279,7 @@ class Population(PopulationState):
                              "and progress, or train each of the population's networks by itself")
         if settings.batch_size is not None:
             raise ValueError(f"batch_size is {settings.batch_size}, but {name} takes all rows at once; leave it out")
-        before = self.optimizers, self.stopping, self.soloists, self.engine.states
+        before = self.optimizers, self.stopping, self.soloists, self.engine.states, self.engine.counts()
         self.optimizers, self.stopping, self.soloists, self._training = None, None, soloists, True
         self.engine.set_states(())
         try:
@@ -288,6 +288,7 @@ class Population(PopulationState):
             if not soloists.begun():
                 self.optimizers, self.stopping, self.soloists = before[:3]
                 self.engine.set_states(before[3])
+                self.engine.set_counts(before[4])
             raise
         finally:
             self._training = False
