@@ -32,6 +32,7 @@ cdef enum:
     # A member whose parameters, state and values of a batch are more numbers than this is trained alone: vectors of
     # lanes of it would leave the caches. Less where members do not fill the lanes.
     MOST_LANE_NUMBERS = 12_000
+    LEAST_FILLED = 3            # with fewer members than a third of the lanes each alone is faster
     ROWS_AT_ONCE = 32           # of predictions and evaluations
 
 
@@ -310,7 +311,8 @@ cdef class PopulationEngine:
         cdef Py_ssize_t inputs = self.model.layer_sizes[0], units = sum(self.model.layer_sizes[1:])
         cdef Py_ssize_t numbers = (1 + len(self.states)) * self.n_parameters + batch * (inputs + 2 * units)
         # Vectors that are half empty take as long as full ones.
-        return not self.model.python_loss and numbers * self.lanes <= MOST_LANE_NUMBERS * min(self.n, self.lanes)
+        return (not self.model.python_loss and LEAST_FILLED * min(self.n, self.lanes) >= self.lanes
+                and numbers * self.lanes <= MOST_LANE_NUMBERS * min(self.n, self.lanes))
 
     def train(self, PopulationRows rows not None, list members, cnp.ndarray groups not None, Py_ssize_t batch,
               bint shuffled, order, list rates):

@@ -4,11 +4,11 @@
 # In all arrays here lanes come last: [m][n] means vecs.
 
 from libc.stdint cimport uint64_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memcmp, memcpy, memset
 
 from .random cimport find_reciprocals, shuffle
 from .simd cimport LANES, fill, load_first, real, transpose_square, vec
-from .types cimport ROW_BYTES, Crowd, Data, Group, Layer, Member, Plan, Update, mean_elements
+from .types cimport ROW_BYTES, Constants, Crowd, Data, Group, Layer, Member, Plan, Update, mean_elements
 
 
 cdef enum:
@@ -38,6 +38,11 @@ cdef struct Lanes:
     Py_ssize_t *numbers         # [batch][LANES]: which row each lane takes
     Data data[16]               # each lane's rows
     Py_ssize_t rows[16]         # of the batch, for each lane; 0: it is frozen
+    Py_ssize_t whole            # rows of an epoch that every lane has; 0 where one has failed
+    bint full                   # whether every lane has all rows of the batch
+    bint weighted               # whether any lane has weights
+    bint alike                  # whether all updates have the same constants, and the number of the same step
+    double totals[16]           # of the losses of each lane's epoch
     Update updates[16]
 
 
@@ -168,14 +173,22 @@ cdef inline void begin_group(Lanes *lanes, const Group *group) noexcept nogil:
         else:
             lanes.data[lane] = crowd.job.data
             lanes.data[lane].x = <const real *> crowd.job.data.x + (group.first + i)*crowd.x_stride
+        lanes.whole = lanes.data[lane].rows if lane == 0 else min(lanes.whole, lanes.data[lane].rows)
+        lanes.weighted = lanes.data[lane].weights != NULL or (lane > 0 and lanes.weighted)
+        if lanes.members[i].failed:
+            lanes.whole = 0
 
 
 cdef inline void begin_learning(Lanes *lanes) noexcept nogil:
     """Loads what only training needs of a group."""
     cdef void *pointers[16]
     cdef int lane
+    lanes.alike = True
     for lane in range(LANES):
         lanes.updates[lane] = lanes.members[min(<Py_ssize_t> lane, lanes.count - 1)].update
+        lanes.totals[lane] = lanes.members[min(<Py_ssize_t> lane, lanes.count - 1)].total
+        lanes.alike = lanes.alike and lanes.updates[lane].step == lanes.updates[0].step and memcmp(
+            &lanes.updates[lane].constants, &lanes.updates[0].constants, sizeof(Constants)) == 0
     if lanes.members.first == NULL:
         lanes.first = NULL
     else:
@@ -202,6 +215,7 @@ cdef inline void end_group(Lanes *lanes) noexcept nogil:
         store_lanes(<real *const *> pointers, lanes.second, lanes.n_parameters, lanes.count)
     for i in range(lanes.count):
         lanes.members[i].update = lanes.updates[i]
+        lanes.members[i].total = lanes.totals[i]
 
 
 cdef inline void order_rows(
@@ -244,6 +258,10 @@ cdef inline void number_rows(const Lanes *lanes, Py_ssize_t position, Py_ssize_t
         rows = lanes.rows[lane]
         if not lanes.crowd.shared:
             order = lanes.orders + lane*lanes.crowd.most_rows
+        if lanes.full and order != NULL:
+            for i in range(m):
+                lanes.numbers[i*LANES + lane] = order[position + i]
+            continue
         for i in range(m):
             if order == NULL:
                 lanes.numbers[i*LANES + lane] = position + i
@@ -300,20 +318,20 @@ cdef inline bint gather_weights(const Lanes *lanes, double *scales, Py_ssize_t m
     """The weights of a batch; scales[lane] := 1 / those of its mean. Returns whether any is not 1."""
     cdef Py_ssize_t elements = mean_elements(&lanes.plan.loss, lanes.layers[lanes.plan.n_layers - 1].n_out), i
     cdef const double *weights
-    cdef bint weighted = False
     cdef double total
     cdef int lane
+    if lanes.full and not lanes.weighted:
+        for lane in range(LANES):
+            scales[lane] = 1.0 / (m * elements)
+        return False
     for lane in range(LANES):
         weights = lanes.data[lane].weights
-        weighted = weighted or weights != NULL or lanes.rows[lane] != m
         total = lanes.rows[lane]
         if weights != NULL:
             total = 0
             for i in range(lanes.rows[lane]):
                 total += weights[lanes.numbers[i*LANES + lane]]
         scales[lane] = 1 / (total * elements) if total > 0 else 0
-    if not weighted:
-        return False
     for i in range(m):
         for lane in range(LANES):
             weights = lanes.data[lane].weights

@@ -10,7 +10,7 @@
 
 from libc.math cimport isfinite
 from libc.stdint cimport uint64_t
-from libc.string cimport memcmp, memset
+from libc.string cimport memset
 
 from .activations cimport dropped, has_rows
 from .lane_products cimport input_gradient, layer_forward, weight_gradient
@@ -18,9 +18,9 @@ from .lane_rows cimport (Lanes, back_to_lane, begin_group, begin_learning, end_g
                          gather_weights, number_rows, one_lane, order_group)
 from .losses cimport loss_lanes
 from .random cimport dropout_key
-from .simd cimport (LANES, add_as_doubles, fill, fma, random_of_keys, real, select_less, split_keys, vec,
+from .simd cimport (LANES, add_as_doubles, doubles, fill, fma, random_of_keys, real, select_less, split_keys, vec,
                     vec_bits)
-from .types cimport Constants, Group, Layer, Member, Plan, Update
+from .types cimport Group, Layer, Member, Plan, Update
 from .updates cimport (ROW_LANES, adjusts, begin_alike, begin_step, factor_for_norm, is_plain, penalise_and_clip,
                        update_lanes)
 
@@ -111,55 +111,71 @@ cdef inline void output_losses(
             lanes.losses[i*LANES + lane] = losses[i]
 
 
-cdef inline bint count_losses(Lanes *lanes) noexcept nogil:
-    """Adds a batch's losses to every member's total; freezes lanes whose total is not finite. Returns whether any lane
+cdef inline bint count_losses(Lanes *lanes, Py_ssize_t m) noexcept nogil:
+    """Adds a batch's losses to every lane's total; freezes lanes whose total is not finite. Returns whether any lane
     is frozen."""
-    cdef bint frozen = False
-    cdef Member *member
+    cdef doubles *totals = <doubles *> lanes.totals
+    cdef bint finite = True
     cdef Py_ssize_t i
     cdef int lane
-    for lane in range(LANES):
-        member = &lanes.members[min(<Py_ssize_t> lane, lanes.count - 1)]
-        if lane < lanes.count:
+    if lanes.full:
+        for i in range(m):
+            totals[0] = totals[0] + (<const doubles *> (lanes.losses + i*LANES))[0]
+        for lane in range(LANES):
+            finite = finite and isfinite(lanes.totals[lane])
+        if finite:
+            return False
+        lanes.full, lanes.whole = False, 0
+    else:
+        for lane in range(LANES):
             for i in range(lanes.rows[lane]):
-                member.total += lanes.losses[i*LANES + lane]
-            if lanes.rows[lane] > 0 and not isfinite(member.total):
-                member.failed = True
-        if member.failed:
-            lanes.rows[lane] = 0
+                lanes.totals[lane] += lanes.losses[i*LANES + lane]
+    return freeze_failed(lanes)
+
+
+cdef inline bint freeze_failed(Lanes *lanes) noexcept nogil:
+    """Freezes lanes whose total is not finite; returns whether any lane is frozen."""
+    cdef bint frozen = False
+    cdef int lane
+    for lane in range(LANES):
+        if lanes.rows[lane] > 0 and not isfinite(lanes.totals[lane]):
+            lanes.rows[lane] = lanes.whole = 0
+            if lane < lanes.count:
+                lanes.members[lane].failed = True
         frozen = frozen or lanes.rows[lane] == 0
     return frozen
 
 
 cdef inline bint next_rows(Lanes *lanes, Py_ssize_t position, Py_ssize_t *m) noexcept nogil:
     """How many rows each lane has in the batch that begins here; m := the most. Returns whether any has one."""
+    cdef Py_ssize_t batch = lanes.crowd.job.batch
     cdef Member *member
     cdef int lane
-    m[0] = 0
+    lanes.full = position + batch <= lanes.whole
+    m[0] = batch if lanes.full else 0
     for lane in range(LANES):
-        member = &lanes.members[min(<Py_ssize_t> lane, lanes.count - 1)]
-        lanes.rows[lane] = 0 if member.failed else max(
-            <Py_ssize_t> 0, min(lanes.crowd.job.batch, lanes.data[lane].rows - position))
-        m[0] = max(m[0], lanes.rows[lane])
+        lanes.rows[lane] = batch
+        if not lanes.full:
+            member = &lanes.members[min(<Py_ssize_t> lane, lanes.count - 1)]
+            lanes.rows[lane] = 0 if member.failed else max(
+                <Py_ssize_t> 0, min(batch, lanes.data[lane].rows - position))
+            m[0] = max(m[0], lanes.rows[lane])
     return m[0] > 0
 
 
 cdef inline void begin_updates(Lanes *lanes) noexcept nogil:
     """Counts the step of every lane that is not frozen. What depends on the number of the step alone is computed once
     where all have the same."""
-    cdef Update *leader = NULL
-    cdef Update *update
     cdef int lane
+    lanes.alike = lanes.alike and lanes.full
+    if lanes.alike:
+        begin_step(lanes.updates)
+        for lane in range(1, LANES):
+            begin_alike(&lanes.updates[lane], lanes.updates)
+        return
     for lane in range(LANES):
-        if lanes.rows[lane] == 0:
-            continue
-        update = &lanes.updates[lane]
-        if leader != NULL and update.step == leader.step - 1 and memcmp(
-                &update.constants, &leader.constants, sizeof(Constants)) == 0:
-            begin_alike(update, leader)
-        else:
-            begin_step(update)
-            leader = update
+        if lanes.rows[lane] > 0:
+            begin_step(&lanes.updates[lane])
 
 
 cdef inline void keep_or_put_back(Lanes *lanes, bint back) noexcept nogil:
@@ -269,7 +285,7 @@ cdef inline void step_lanes(Lanes *lanes, Py_ssize_t position, Py_ssize_t m) noe
     gather_targets(lanes, m)
     lanes_forward(lanes, x, m, False, True)
     output_losses(lanes, lanes.weights if weighted else NULL, scales, m)
-    frozen = count_losses(lanes)
+    frozen = count_losses(lanes, m)
     if frozen:
         keep_or_put_back(lanes, False)
     begin_updates(lanes)
