@@ -60,7 +60,7 @@ def test_every_method_of_a_network_is_on_its_page():
 
 
 def test_every_method_of_a_population_is_on_its_page():
-    population, history = PAGES["api/population.md"].split("autoclass:: fastnn.population.history")
+    population, history = PAGES["api/population.md"].split("autoclass:: fastnn.PopulationHistory")
     for_modules = {"build", "mean_losses", "outputs"}       # for other modules of population/
     methods = public_methods(fastnn.Population)
     assert for_modules < methods and methods - for_modules == set(re.findall(r"automethod:: (\w+)", population))

@@ -56,8 +56,8 @@ def member(population: Population, index: int) -> Network:
 def member_parts(population: Population, index: int) -> tuple[dict[str, Any], dict[str, Array]]:
     """The parts of which storage/state.py makes a Network."""
     steps, epochs, updates = population.engine.counts()[index].tolist()
-    tensors = {f"{part}.{layer}": array for layer, pair in enumerate(population.layers(index))
-               for part, array in zip(("weights", "biases"), pair, strict=True)}
+    tensors = {f"{part}.{layer}": array[index] for part in ("weights", "biases")
+               for layer, array in enumerate(getattr(population, part))}
     description: dict[str, Any] = {
         "network": settings(population) | {
             "seed": population.seeds[index], "dropout": population.dropout[index].tolist(),

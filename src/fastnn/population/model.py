@@ -15,7 +15,7 @@ from ..training.evaluation import mean_loss
 from ..training.lbfgs import LBFGS
 from ..training.levenberg_marquardt import LevenbergMarquardt
 from ..training.metrics import METRICS, checked_metrics, measured
-from ..training.rows import tells_classes
+from ..training.rows import inputs, tells_classes
 from ..training.settings import checked_settings
 from ..training.trainable import engine_of
 from . import file
@@ -84,6 +84,8 @@ class Population(PopulationState):
     parameters : array (n, n_parameters)
         Every member's W0, b0, W1, b1, … row by row: the memory that training changes. `population.parameters = values`
         sets and checks all of it; writing into it sets some.
+    weights, biases : tuples of arrays (n, n_in, n_out) and (n, n_out)
+        Views of `parameters`, one for each layer.
     n_parameters : int
         Of one member.
     optimizer : Optimizer, tuple of n, or None
@@ -121,7 +123,7 @@ class Population(PopulationState):
         hidden = len(checked_sizes(layer_sizes)) - 2
         self.build(settings, checked_seeds(seeds, n), checked_dropout(dropout, n, hidden), penalties("l1", l1, n),
                    penalties("l2", l2, n))
-        for layer, (weights, _) in enumerate(self.all_layers()):
+        for layer, weights in enumerate(self.weights):
             draw_each(weights, initializer or ACTIVATIONS[self.activations[layer]].initializer, self.seeds, layer)
 
     def __iter__(self) -> Iterator[Network]:
@@ -353,8 +355,9 @@ class Population(PopulationState):
         if array.ndim not in (2, 3) or len(array) != self.n:
             raise ValueError(f"X has shape {array.shape}, but must be ({self.n}, {self.layer_sizes[0]}), a row for "
                              f"each member, or ({self.n}, rows, {self.layer_sizes[0]})")
-        outputs = self.outputs(all_inputs(self.engine.model, array[:, None] if array.ndim == 2 else array, self.n))
-        return outputs[:, 0] if array.ndim == 2 else outputs
+        if array.ndim == 3:
+            return self.outputs(all_inputs(self.engine.model, array, self.n))
+        return self.outputs(inputs(self.engine.model, array, given=X)[:, None])[:, 0]
 
     @explains
     def mean_std(self, X: ArrayLike) -> tuple[FloatArray, FloatArray]:
@@ -387,9 +390,9 @@ class Population(PopulationState):
 
     def _side(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None) -> Side:
         """Checked rows, all of which every member has."""
-        inputs = all_inputs(self.engine.model, X, self.n)
-        weights = all_weights("sample_weight", sample_weight, self.n, inputs.shape[-2])
-        return Side(self.engine, inputs, *all_targets(self.engine.model, y, self.n, inputs), weights, None)
+        rows = all_inputs(self.engine.model, X, self.n)
+        weights = all_weights("sample_weight", sample_weight, self.n, rows.shape[-2])
+        return Side(self.engine, rows, *all_targets(self.engine.model, y, self.n, rows), weights, None)
 
     def outputs(self, X: FloatArray) -> FloatArray:
         """Every member's outputs for checked inputs, shared or for each; for the modules of population/."""

@@ -184,22 +184,28 @@ class PopulationState:
         """Epochs of the member that has done most."""
         return int(self.epochs.max())
 
-    def layers(self, member: int) -> list[tuple[FloatArray, FloatArray]]:
-        """(weights (n_in, n_out), biases (n_out,)) of every layer of one member: views of `parameters`."""
-        return [(weights[member], biases[member]) for weights, biases in self.all_layers()]
+    @property
+    def weights(self) -> tuple[FloatArray, ...]:
+        """One array (n, n_in, n_out) for each layer: views of `parameters`."""
+        return tuple(weights for weights, _ in self._layers())
 
-    def all_layers(self) -> list[tuple[FloatArray, FloatArray]]:
-        """(weights (n, n_in, n_out), biases (n, n_out)) of every layer of all members: views of `parameters`."""
-        start, result = 0, []
+    @property
+    def biases(self) -> tuple[FloatArray, ...]:
+        """One array (n, n_out) for each layer: views of `parameters`."""
+        return tuple(biases for _, biases in self._layers())
+
+    def _layers(self) -> Iterator[tuple[FloatArray, FloatArray]]:
+        """The weights and the biases of every layer."""
+        start = 0
         for n_in, n_out in pairwise(self.layer_sizes):
             stop = start + n_in * n_out
             # As strides, since a reshape of a part of each row would copy it.
             weights = np.lib.stride_tricks.as_strided(
                 self.parameters[:, start:stop], (self.n, n_in, n_out),
                 (self.parameters.strides[0], n_out * self.parameters.itemsize, self.parameters.itemsize))
-            result.append((weights, self.parameters[:, stop:stop + n_out]))
+            yield weights, self.parameters[:, stop:stop + n_out]
             start = stop + n_out
-        return result
+
 
 def penalties(name: str, values: Any, n: int) -> Array:
     """A penalty of each member, checked: float64 (n,)."""
