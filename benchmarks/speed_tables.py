@@ -27,19 +27,22 @@ CONDITIONS = {"float32-1-thread": "one thread", "float32-2-threads": "two thread
               "float64-1-thread": "float64, one thread"}
 
 
-def runs_of(machine, conditions):
-    """The runs on a machine under these conditions, each the data of one file."""
+def runs_of(machine, conditions, populations=False):
+    """The runs on a machine under these conditions, each the data of one file: those of single networks, or of
+    populations, with these cells alone."""
     files = (ROOT / "benchmarks/record" / machine).glob(f"{conditions}-?.json")
-    return [json.loads(path.read_text()) for path in sorted(files)]
+    runs = [json.loads(path.read_text()) for path in sorted(files)]
+    for run in runs:
+        run["cells"] = [record for record in run["cells"] if (OneByOne.name in record["seconds"]) == populations]
+    return [run for run in runs if run["cells"]]
 
 
-def by_cell(runs, populations=False):
-    """{cell: [its record in every run]} of single networks, or of populations."""
+def by_cell(runs):
+    """{cell: [its record in every run]}"""
     cells = {}
     for run in runs:
         for record in run["cells"]:
-            if (OneByOne.name in record["seconds"]) == populations:
-                cells.setdefault(record["cell"], []).append(record)
+            cells.setdefault(record["cell"], []).append(record)
     return cells
 
 
@@ -132,14 +135,13 @@ def everybody(machine, conditions):
 
 def many(machine, conditions):
     """The times of all that train or ask many networks, on a machine under some conditions."""
-    title, runs = f"### Many networks: {MACHINES[machine]}, {CONDITIONS[conditions]}", runs_of(machine, conditions)
-    cells = by_cell(runs, populations=True)
-    if not cells:
+    title, runs = f"### Many networks: {MACHINES[machine]}, {CONDITIONS[conditions]}", runs_of(machine, conditions, True)
+    if not runs:
         return []
     lines = [title, "", f"{counted(runs)}. {report.caption({**runs[0], 'commit': commits(runs)})}", "",
              f"| work | {' | '.join(POPULATION_CONTENDERS)} | one by one ÷ fastnn | best peer ÷ fastnn |",
              "|---" * (len(POPULATION_CONTENDERS) + 3) + "|"]
-    for records in cells.values():
+    for records in by_cell(runs).values():
         times = [best(records, contender) for contender in POPULATION_CONTENDERS]
         lead, peer = best_peer(records)
         lines.append(f"| {records[0]['title']} | {' | '.join(report.duration(t) if t else '–' for t in times)} "
