@@ -135,7 +135,8 @@ def everybody(machine, conditions):
 
 def many(machine, conditions):
     """The times of all that train or ask many networks, on a machine under some conditions."""
-    title, runs = f"### Many networks: {MACHINES[machine]}, {CONDITIONS[conditions]}", runs_of(machine, conditions, True)
+    title = f"### Many networks: {MACHINES[machine]}, {CONDITIONS[conditions]}"
+    runs = runs_of(machine, conditions, populations=True)
     if not runs:
         return []
     lines = [title, "", f"{counted(runs)}. {report.caption({**runs[0], 'commit': commits(runs)})}", "",
