@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from .._types import Array, FloatArray, Integers
     from ..core import Engine, PopulationEngine
 
-    Rest = Callable[[], list[Integers]]     # the numbers of the rows that each member leaves out
-
 FOLDS = 2**64 - 2           # stands for an epoch: its order of rows deals them out, and no epoch has that number
 
 
@@ -118,7 +116,8 @@ def all_weights(name: str, weights: Any, n: int, rows: int) -> Array | None:
     return np.array([checked_weights(f"{name} of member {member}", own, rows) for member, own in enumerate(array)])
 
 
-def learned_rows(rows: Any, n: int, count: int) -> tuple[list[Integers] | None, Array | None, Rest | None]:
+def learned_rows(rows: Any, n: int, count: int) -> tuple[
+        list[Integers] | None, Array | None, Callable[[], list[Integers]] | None]:
     """(numbers of the rows that each member learns from, weights (n, count), function that gives the numbers of those
     that it leaves out): what is not said is None."""
     if rows is None:
@@ -197,7 +196,7 @@ def dealt(folds: int, count: int) -> Integers:
     return numbers
 
 
-def by_folds(fold_of: Integers, n: int) -> tuple[list[Integers], None, Rest]:
+def by_folds(fold_of: Integers, n: int) -> tuple[list[Integers], None, Callable[[], list[Integers]]]:
     """Member i learns from all rows but those of fold i; after the last fold the first one comes again."""
     folds = np.unique(fold_of)
     if len(folds) < 2:
@@ -244,7 +243,7 @@ def check_counts(side: Side, name: str) -> None:
         raise ValueError(f"{name} is zero for every row of member {member}, but at least one must count")
 
 
-def left_out(word: str, rest: Rest | None) -> list[Integers]:
+def left_out(word: str, rest: Callable[[], list[Integers]] | None) -> list[Integers]:
     """The rows that each member leaves out."""
     if word != "rest":
         raise ValueError(f"validation_data is {word!r}, but must be 'rest' (the rows that a member leaves out), "
