@@ -288,19 +288,26 @@ def script(name):
     return module
 
 
-def test_populations_have_a_table_of_their_own_on_the_page(monkeypatch):
+def test_populations_have_a_table_of_their_own_on_the_page(monkeypatch, tmp_path):
     tables = script("speed_tables")
     times = {"fastnn": [1e-6, 1e-6], "numpy": [8e-6, 8e-6]}
-    runs = [{"commit": "1", "cells": [
-        {"cell": "1-1-1", "title": "one", "seconds": times, "ratio": 8.0, "best_peer": "numpy"},
-        {"cell": "many", "title": "many of one", "seconds": times | {"one by one": [3e-6, 3e-6]}}]}]
-    assert set(tables.by_cell(runs)) == {"1-1-1"} and set(tables.by_cell(runs, populations=True)) == {"many"}
-    monkeypatch.setattr(tables, "runs_of", lambda machine, conditions: runs)
+    one = {"cell": "1-1-1", "title": "one", "seconds": times, "ratio": 8.0, "best_peer": "numpy"}
+    many = {"cell": "many", "title": "many of one", "seconds": times | {"one by one": [3e-6, 3e-6]}}
+    folder = tmp_path / "benchmarks/record/amd-zen-5"
+    folder.mkdir(parents=True)
+    monkeypatch.setattr(tables, "ROOT", tmp_path)
     monkeypatch.setattr(tables.report, "caption", lambda where: "somewhere")
-    *_, row, _ = tables.many("amd-zen-5", "float32-1-thread")
+    for run, cells in (("a", [one]), ("b", [one, many])):
+        (folder / f"float32-1-thread-{run}.json").write_text(json.dumps({"commit": run, "cells": cells}))
+    conditions = "amd-zen-5", "float32-1-thread"
+    assert [list(tables.by_cell(tables.runs_of(*conditions, populations=which))) for which in (False, True)] == [
+        ["1-1-1"], ["many"]]
+    assert [run["commit"] for run in tables.runs_of(*conditions)] == ["a", "b"]
+    _, _, where, *_, row, _ = tables.many(*conditions)
+    assert where == "1 run. somewhere"
     assert row == "| many of one | 1 µs | 3 µs | 8 µs | – | – | – | – | 3.00 | **8.00** (numpy) |"
-    runs[0]["cells"].pop()
-    assert tables.many("amd-zen-5", "float32-1-thread") == []
+    (folder / "float32-1-thread-b.json").unlink()
+    assert tables.many(*conditions) == []
 
 
 def small_job():
