@@ -25,7 +25,7 @@ ROOT = next(folder for folder in Path(__file__).parents if (folder / "setup.py")
 # By file: (what stands there, what stands there then).
 RECIPE = {
     "kernels/activations.pxd": [
-        ("cimport LANES, fill, first_lanes, fma", "cimport LANES, absolute, fill, first_lanes, fma"),
+        ("from .simd cimport (LANES, ", "from .simd cimport (LANES, absolute, "),
         ("SOFTMAX, EXP\n", "SOFTMAX, EXP, SOFTSIGN\n"),
         ("cdef inline void softmax_row(", """\
 cdef inline vec softsign(vec z) noexcept nogil:

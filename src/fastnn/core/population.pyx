@@ -370,6 +370,8 @@ cdef class PopulationEngine:
         """Does the crowd's job for that many rows of each member, in visits between which signals are handled."""
         cdef Py_ssize_t n_groups = cnp.PyArray_DIM(groups, 0), batch = crowd.job.batch
         cdef Py_ssize_t group, first, groups_a_visit, rows_a_visit
+        if n_groups == 0:                   # as where all members have diverged
+            return 0
         cdef const Group *listed = <const Group *> pointer(groups)
         cdef double group_operations = row_operations * listed[0].count       # no other group has more members
         cdef int threads = threads_for(group_operations * rows * n_groups, self.most_threads)
