@@ -33,18 +33,44 @@ def mackey_glass(count):
     return np.array(series)
 
 
+def reach(angles):
+    """How far the tip of an arm of two links is to the right, by the angles of both joints."""
+    first, second = angles.T
+    return 2 * np.cos(first) + np.cos(first + second)
+
+
+def falling(state):
+    """The angular acceleration of a pole on a cart, by the pole's angle, its speed and the force (Barto, Sutton and
+    Anderson, 1983)."""
+    angle, speed, force = state.T
+    push = (force + 0.05 * speed**2 * np.sin(angle)) / 1.1
+    return (9.8 * np.sin(angle) - np.cos(angle) * push) / (0.5 * (4 / 3 - 0.1 * np.cos(angle)**2 / 1.1))
+
+
+def friedman(x):
+    """The first function of Friedman (1991), of five inputs."""
+    return 10 * np.sin(np.pi * x[:, 0] * x[:, 1]) + 20 * (x[:, 2] - 0.5)**2 + 10 * x[:, 3] + 5 * x[:, 4]
+
+
 def problems():
     """{name: (hidden sizes, X, y, target)}, y of deviation 1."""
     generator = np.random.default_rng(0)
     x = np.linspace(-1, 1, 100)
     plane = generator.uniform(-3, 3, (600, 2))
     series = mackey_glass(900)[300:]
+    angles = generator.uniform(-np.pi, np.pi, (500, 2))
+    states = generator.uniform(-1, 1, (500, 3)) * [1.0, 3.0, 10.0]
+    cube = generator.uniform(0, 1, (800, 5))
+    noisy = friedman(cube) + generator.normal(size=800)
     past = np.stack([series[18 - lag:len(series) - 6 - lag] for lag in (18, 12, 6, 0)], axis=1)
     return {name: (hidden, (X - X.mean(axis=0)) / X.std(axis=0), (y - y.mean()) / y.std(), target)
             for name, hidden, X, y, target in (
                 ("sine", [10], x[:, None], np.sin(3 * np.pi * x), 1e-3),
                 ("peaks", [20], plane / 3, peaks(*plane.T), 5e-3),
-                ("Mackey-Glass", [10], past, series[24:], 1e-3))}
+                ("Mackey-Glass", [10], past, series[24:], 1e-3),
+                ("robot arm", [20], angles, reach(angles), 3e-4),
+                ("pole on a cart", [10], states, falling(states), 1e-5),
+                ("Friedman, with noise", [15], cube, noisy, 0.04))}
 
 
 def run(hidden, X, y, target, make, seed, **arguments):
