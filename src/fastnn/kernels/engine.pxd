@@ -15,7 +15,9 @@ from .activations cimport IDENTITY, activation_backward, activation_forward, des
 from .dense cimport dense_backward, dense_descend, dense_forward
 from .crowd cimport crowd_bytes, evaluate_crowd, predict_crowd, train_crowd
 from .gemm cimport choose_micro_kernel, multiply_add_chains, padded_row, worth_packing
-from .losses cimport describe_loss, loss_forward_backward
+from .lane_products cimport lanes_layer_forward
+from .lane_rows cimport gather_lanes, scatter_lanes
+from .losses cimport describe_loss, loss_forward_backward, loss_lanes
 from .random cimport dropout_key
 from .simd cimport (INSTRUCTION_SET, LANES, TILE_ROWS, TILE_VECTORS, VECTOR_BYTES, fill, fma, for_intel, prefer_intel,
                     real, vec)
@@ -485,6 +487,10 @@ cdef inline KernelTable kernel_table() noexcept nogil:
     table.gradients = gradients
     table.follow = follow
     table.train = train
+    table.lanes_layer_forward = lanes_layer_forward
+    table.loss_lanes = loss_lanes
+    table.gather_lanes = gather_lanes
+    table.scatter_lanes = scatter_lanes
     table.train_crowd = train_crowd
     table.evaluate_crowd = evaluate_crowd
     table.predict_crowd = predict_crowd

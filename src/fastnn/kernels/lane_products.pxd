@@ -30,9 +30,11 @@ cdef inline void tile(
     cdef const vec *vectors = <const vec *> a
     cdef Py_ssize_t a_row = product.a_row, b_column = product.b_column, _
     cdef int i, j
+    for j in range(columns):
+        row[j] = start[j] if start != NULL else fill(0)
     for i in range(rows):
         for j in range(columns):
-            total[i*columns + j] = start[j] if start != NULL else fill(0)
+            total[i*columns + j] = row[j]
     for _ in range(product.k):
         for j in range(columns):
             row[j] = b[j*b_column]
@@ -43,10 +45,12 @@ cdef inline void tile(
         numbers += product.a_column
         vectors += product.a_column
         b += product.b_row
+    if product.descend:
+        for i in range(rows):
+            for j in range(columns):
+                total[i*columns + j] = fma(product.rate, total[i*columns + j], c[i*product.c_row + j])
     for i in range(rows):
         for j in range(columns):
-            if product.descend:
-                total[i*columns + j] = fma(product.rate, total[i*columns + j], c[i*product.c_row + j])
             c[i*product.c_row + j] = total[i*columns + j]
 
 
@@ -91,17 +95,17 @@ cdef inline void tiles(
         n -= columns
 
 
-cdef inline void layer_forward(
-        vec *z, const void *x, bint shared, const Layer *layer, Py_ssize_t m) noexcept nogil:
-    """z := x @ w + b"""
+cdef inline void lanes_layer_forward(
+        void *z, const void *x, bint shared, const Layer *layer, Py_ssize_t m) noexcept nogil:
+    """z := x @ w + b. It stands in a module once, and is called through the kernel table."""
     cdef Product product
     product.a_row, product.a_column = layer.n_in, 1
     product.b_row, product.b_column = layer.n_out, 1
     product.c_row, product.k, product.descend = layer.n_out, layer.n_in, False
     if shared:
-        tiles(True, z, <const vec *> layer.b, x, <const vec *> layer.w, m, layer.n_out, &product)
+        tiles(True, <vec *> z, <const vec *> layer.b, x, <const vec *> layer.w, m, layer.n_out, &product)
     else:
-        tiles(False, z, <const vec *> layer.b, x, <const vec *> layer.w, m, layer.n_out, &product)
+        tiles(False, <vec *> z, <const vec *> layer.b, x, <const vec *> layer.w, m, layer.n_out, &product)
 
 
 cdef inline void input_gradient(vec *dx, const Layer *layer, Py_ssize_t m) noexcept nogil:

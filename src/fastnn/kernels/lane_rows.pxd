@@ -46,55 +46,48 @@ cdef struct Lanes:
     Update updates[16]
 
 
-cdef inline void load_lanes(vec *lanes, const real *const *sources, Py_ssize_t n) noexcept nogil:
-    """lanes[q] := sources[0][q], sources[1][q] …, for q < n rounded up to LANES: so many reals are read of each source,
-    and so many vecs are written."""
+# The next two stand in a module once, and are called through the kernel table.
+
+cdef inline void gather_lanes(void *lanes, const void *const *sources, Py_ssize_t n) noexcept nogil:
+    """lanes[q] := sources[0][q], sources[1][q] …, for q < n. No more than n reals are read of each source."""
+    cdef const real *const *rows = <const real *const *> sources
+    cdef vec *columns = <vec *> lanes
     cdef vec square[16]
-    cdef Py_ssize_t q = 0
+    cdef Py_ssize_t q = 0, left
     cdef int i
     while q < n:
+        left = min(<Py_ssize_t> LANES, n - q)
+        if left < LANES and left <= FEW_COLUMNS:
+            for q in range(n - left, n):
+                for i in range(LANES):
+                    (<real *> lanes)[q*LANES + i] = rows[i][q]
+            return
         for i in range(LANES):
-            square[i] = (<const vec *> (sources[i] + q))[0]
+            square[i] = (<const vec *> (rows[i] + q))[0] if left == LANES else load_first(rows[i] + q, left)
         transpose_square(square)
-        for i in range(LANES):
-            lanes[q + i] = square[i]
+        for i in range(left):
+            columns[q + i] = square[i]
         q += LANES
 
 
-cdef inline void store_lanes(real *const *targets, const vec *lanes, Py_ssize_t n, Py_ssize_t count) noexcept nogil:
-    """The other way round, for the first `count` lanes; no more than n reals are written of each."""
+cdef inline void scatter_lanes(
+        void *const *targets, const void *lanes, Py_ssize_t n, Py_ssize_t count) noexcept nogil:
+    """The other way round, for the first `count` lanes; no more than n reals are written of each target."""
+    cdef real *const *rows = <real *const *> targets
     cdef vec square[16]
     cdef Py_ssize_t q = 0
     cdef int i
     while q < n:
         for i in range(LANES):
-            square[i] = lanes[q + i]
+            square[i] = (<const vec *> lanes)[q + i]
         transpose_square(square)
         if count == LANES and q + LANES <= n:
             for i in range(LANES):
-                (<vec *> (targets[i] + q))[0] = square[i]
+                (<vec *> (rows[i] + q))[0] = square[i]
         else:
             for i in range(count):
-                memcpy(targets[i] + q, &square[i], min(<Py_ssize_t> LANES, n - q) * sizeof(real))
+                memcpy(rows[i] + q, &square[i], min(<Py_ssize_t> LANES, n - q) * sizeof(real))
         q += LANES
-
-
-cdef inline void gather_columns(vec *lanes, const real *const *sources, Py_ssize_t n) noexcept nogil:
-    """load_lanes for rows of other people's memory, beyond which nothing can be read."""
-    cdef vec square[16]
-    cdef Py_ssize_t whole = n // LANES * LANES, q
-    cdef int i
-    load_lanes(lanes, sources, whole)
-    if n - whole > FEW_COLUMNS:
-        for i in range(LANES):
-            square[i] = load_first(sources[i] + whole, n - whole)
-        transpose_square(square)
-        for i in range(LANES):
-            lanes[whole + i] = square[i]
-        return
-    for q in range(whole, n):
-        for i in range(LANES):
-            (<real *> lanes)[q*LANES + i] = sources[i][q]
 
 
 cdef inline char *take(char **memory, Py_ssize_t size) noexcept nogil:
@@ -116,7 +109,7 @@ cdef inline Py_ssize_t lay_out(Lanes *lanes, const Crowd *crowd, const Plan *pla
     lanes.n_parameters = 0
     for index in range(plan.n_layers):
         lanes.n_parameters += (plan.layers[index].n_in + 1) * plan.layers[index].n_out
-    rows = (lanes.n_parameters + LANES) * sizeof(vec)       # load_lanes writes whole squares
+    rows = (lanes.n_parameters + LANES) * sizeof(vec)       # scatter_lanes reads whole squares
     lanes.parameters = <vec *> take(&memory, rows)
     lanes.first = <vec *> take(&memory, rows)
     lanes.second = <vec *> take(&memory, rows)
@@ -165,7 +158,7 @@ cdef inline void begin_group(Lanes *lanes, const Group *group) noexcept nogil:
     cdef int lane
     lanes.members, lanes.count = crowd.members + group.first, group.count
     member_pointers(pointers, lanes, 0)
-    load_lanes(lanes.parameters, <const real *const *> pointers, lanes.n_parameters)
+    lanes.plan.kernels.gather_lanes(lanes.parameters, <const void *const *> pointers, lanes.n_parameters)
     for lane in range(LANES):
         i = min(<Py_ssize_t> lane, group.count - 1)
         if crowd.job.data.x == NULL:
@@ -179,9 +172,18 @@ cdef inline void begin_group(Lanes *lanes, const Group *group) noexcept nogil:
             lanes.whole = 0
 
 
+cdef inline vec *gather_state(const Lanes *lanes, vec *block, bint kept, int which) noexcept nogil:
+    """block := an optimizer's state, see member_pointers; NULL where it keeps none."""
+    cdef void *pointers[16]
+    if not kept:
+        return NULL
+    member_pointers(pointers, lanes, which)
+    lanes.plan.kernels.gather_lanes(block, <const void *const *> pointers, lanes.n_parameters)
+    return block
+
+
 cdef inline void begin_learning(Lanes *lanes) noexcept nogil:
     """Loads what only training needs of a group."""
-    cdef void *pointers[16]
     cdef int lane
     lanes.alike = True
     for lane in range(LANES):
@@ -189,30 +191,20 @@ cdef inline void begin_learning(Lanes *lanes) noexcept nogil:
         lanes.totals[lane] = lanes.members[min(<Py_ssize_t> lane, lanes.count - 1)].total
         lanes.alike = lanes.alike and lanes.updates[lane].step == lanes.updates[0].step and memcmp(
             &lanes.updates[lane].constants, &lanes.updates[0].constants, sizeof(Constants)) == 0
-    if lanes.members.first == NULL:
-        lanes.first = NULL
-    else:
-        member_pointers(pointers, lanes, 1)
-        load_lanes(lanes.first, <const real *const *> pointers, lanes.n_parameters)
-    if lanes.members.second == NULL:
-        lanes.second = NULL
-    else:
-        member_pointers(pointers, lanes, 2)
-        load_lanes(lanes.second, <const real *const *> pointers, lanes.n_parameters)
+    lanes.first = gather_state(lanes, lanes.first, lanes.members.first != NULL, 1)
+    lanes.second = gather_state(lanes, lanes.second, lanes.members.second != NULL, 2)
 
 
 cdef inline void end_group(Lanes *lanes) noexcept nogil:
     """Stores what training changed."""
+    cdef vec *blocks[3]
     cdef void *pointers[16]
-    cdef int i
-    member_pointers(pointers, lanes, 0)
-    store_lanes(<real *const *> pointers, lanes.parameters, lanes.n_parameters, lanes.count)
-    if lanes.first != NULL:
-        member_pointers(pointers, lanes, 1)
-        store_lanes(<real *const *> pointers, lanes.first, lanes.n_parameters, lanes.count)
-    if lanes.second != NULL:
-        member_pointers(pointers, lanes, 2)
-        store_lanes(<real *const *> pointers, lanes.second, lanes.n_parameters, lanes.count)
+    cdef int block, i
+    blocks[0], blocks[1], blocks[2] = lanes.parameters, lanes.first, lanes.second
+    for block in range(3):
+        if blocks[block] != NULL:
+            member_pointers(pointers, lanes, block)
+            lanes.plan.kernels.scatter_lanes(pointers, blocks[block], lanes.n_parameters, lanes.count)
     for i in range(lanes.count):
         lanes.members[i].update = lanes.updates[i]
         lanes.members[i].total = lanes.totals[i]
@@ -286,7 +278,7 @@ cdef inline const void *gather_inputs(const Lanes *lanes, Py_ssize_t position, P
     for i in range(m):
         for lane in range(LANES):
             sources[lane] = <const real *> lanes.data[lane].x + lanes.numbers[i*LANES + lane]*k
-        gather_columns(<vec *> lanes.x + i*k, sources, k)
+        lanes.plan.kernels.gather_lanes(<vec *> lanes.x + i*k, <const void *const *> sources, k)
     return lanes.x
 
 
@@ -308,7 +300,7 @@ cdef inline void gather_targets(const Lanes *lanes, Py_ssize_t m) noexcept nogil
         else:
             for lane in range(LANES):
                 sources[lane] = <const real *> lanes.data[lane].t + lanes.numbers[i*LANES + lane]*n
-            gather_columns(lanes.t + i*n, sources, n)
+            lanes.plan.kernels.gather_lanes(lanes.t + i*n, <const void *const *> sources, n)
         if smoothing != 0:
             for j in range(n):
                 lanes.t[i*n + j] = kept * lanes.t[i*n + j] + spread

@@ -13,10 +13,9 @@ from libc.stdint cimport uint64_t
 from libc.string cimport memset
 
 from .activations cimport dropped, has_rows
-from .lane_products cimport input_gradient, layer_forward, weight_gradient
+from .lane_products cimport input_gradient, weight_gradient
 from .lane_rows cimport (Lanes, back_to_lane, begin_group, begin_learning, end_group, gather_inputs, gather_targets,
                          gather_weights, number_rows, one_lane, order_group)
-from .losses cimport loss_lanes
 from .random cimport dropout_key
 from .simd cimport (LANES, add_as_doubles, doubles, fill, fma, random_of_keys, real, select_less, split_keys, vec,
                     vec_bits)
@@ -72,7 +71,7 @@ cdef inline const vec *lanes_forward(
     cdef int index
     for index in range(lanes.plan.n_layers):
         layer = &lanes.layers[index]
-        layer_forward(<vec *> layer.z, x, shared, layer, m)
+        lanes.plan.kernels.lanes_layer_forward(layer.z, x, shared, layer, m)
         shared = False
         if index == lanes.plan.n_layers - 1 and not activate_output:
             return <const vec *> layer.z
@@ -96,8 +95,7 @@ cdef inline void output_losses(
     cdef double *row_weights = <double *> (dz + lanes.crowd.job.batch * stride)
     cdef double *losses = row_weights + lanes.crowd.job.batch
     cdef int lane
-    if loss_lanes(<vec *> layer.dz, lanes.losses, <const vec *> layer.z, lanes.t, weights, scales, plan,
-                  layer.activation, m, n):
+    if plan.kernels.loss_lanes(layer.dz, lanes.losses, layer.z, lanes.t, weights, scales, plan, layer.activation, m, n):
         return
     for lane in range(LANES):
         one_lane(z, stride, <const vec *> layer.z, lane, m, n)

@@ -455,10 +455,10 @@ cdef inline void loss_forward_backward(
 
 
 cdef inline bint loss_lanes(
-        vec *dz, double *losses, const vec *z, const vec *t, const double *weights, const double *scales,
+        void *dz, double *losses, const void *z, const void *t, const double *weights, const double *scales,
         const Plan *plan, int activation, Py_ssize_t m, Py_ssize_t n) noexcept nogil:
     """loss_forward_backward of the plan's loss where each lane is a network, see each_lane; returns False, and does
-    nothing, where the loss knows no lanes."""
+    nothing, where the loss knows no lanes. It stands in a module once, and is called through the kernel table."""
     cdef Arguments args
     cdef Py_ssize_t i, j
     args.dz, args.losses, args.z, args.all_t = <real *> dz, losses, <const real *> z, <const real *> t

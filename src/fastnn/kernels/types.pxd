@@ -287,6 +287,13 @@ cdef struct KernelTable:
     void (*follow)(Job *job, const Worker *worker) noexcept nogil
     void (*train)(Job *job, const Worker *worker) noexcept nogil
 
+    void (*lanes_layer_forward)(
+        void *z, const void *x, bint shared, const Layer *layer, Py_ssize_t m) noexcept nogil
+    bint (*loss_lanes)(
+        void *dz, double *losses, const void *z, const void *t, const double *weights, const double *scales,
+        const Plan *plan, int activation, Py_ssize_t m, Py_ssize_t n) noexcept nogil
+    void (*gather_lanes)(void *lanes, const void *const *sources, Py_ssize_t n) noexcept nogil
+    void (*scatter_lanes)(void *const *targets, const void *lanes, Py_ssize_t n, Py_ssize_t count) noexcept nogil
     void (*train_crowd)(Job *job, const Worker *worker) noexcept nogil
     void (*evaluate_crowd)(Job *job, const Worker *worker) noexcept nogil
     void (*predict_crowd)(Job *job, const Worker *worker) noexcept nogil
