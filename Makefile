@@ -47,7 +47,7 @@ bench-record: build     ## MACHINE=amd-zen-5: record the benchmark three times f
 	done
 	$(BIN)/python benchmarks/speed_tables.py
 
-bench-tables: build     ## write the tables of README.md and docs/performance.md from benchmarks/record
+bench-tables: build     ## write the tables of docs/performance.md and the chart docs/speed.svg from benchmarks/record
 	$(BIN)/python benchmarks/speed_tables.py
 
 compare-tables: build   ## DATA=FOLDER MACHINE=amd-zen-5: compare models of tables with the peers that are installed, record it, write it into docs (hours, quiet)

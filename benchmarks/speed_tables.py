@@ -1,4 +1,4 @@
-"""Writes the tables of README.md and docs/performance.md from the results in record/.
+"""Writes the tables of docs/performance.md and the chart docs/speed.svg from the results in record/.
 
     python benchmarks/speed_tables.py
 
@@ -20,7 +20,8 @@ from fastnn.bench.populations import POPULATION_CONTENDERS, OneByOne
 
 ROOT = Path(__file__).parent.parent
 BEGIN, END = "<!-- {name}: written by benchmarks/speed_tables.py -->", "<!-- end of {name} -->"
-MACHINES = {"amd-zen-5": "AMD Zen 5", "amd-zen-4": "AMD Zen 4", "intel": "Intel"}     # README's table is the first's
+MACHINES = {"amd-zen-5": "AMD Zen 5", "amd-zen-4": "AMD Zen 4", "intel": "Intel"}     # the chart is the first's
+AHEAD, BEHIND = "#0072b2", "#d55e00"        # of the chart; distinct for every kind of colour vision
 # Seconds a parameter: a square root and a division.
 ADAM = {"amd-zen-5": {"float32": 0.11e-9, "float64": 0.22e-9}, "amd-zen-4": {"float32": 0.34e-9, "float64": 0.68e-9}}
 CONDITIONS = {"float32-1-thread": "one thread", "float32-2-threads": "two threads", "float32-avx2": "AVX2, one thread",
@@ -150,6 +151,41 @@ def many(machine, conditions):
     return [*lines, ""]
 
 
+def chart(path):
+    """Draws how many times longer the best peer takes, for each cell of the first machine on one thread."""
+    from matplotlib import pyplot
+    from matplotlib.ticker import FuncFormatter
+    runs = runs_of(next(iter(MACHINES)), "float32-1-thread")
+    cells = by_cell(runs)
+    leads = [best_peer(records) for records in cells.values()]
+    places = range(len(leads), 0, -1)
+    figure, ax = pyplot.subplots(figsize=(8.2, 6.6), layout="constrained", facecolor="white")
+    for place, (lead, peer) in zip(places, leads, strict=True):
+        color, marker = (AHEAD, "o") if lead >= 1 else (BEHIND, "X")
+        ax.plot([1, lead], [place, place], color=color, linewidth=2)
+        ax.plot([lead], [place], marker, color=color, markersize=8)
+        ax.annotate(f"{lead:.2f} ({peer})", (max(lead, 1), place), xytext=(9, 0), textcoords="offset points",
+                    va="center", fontsize=9, color="black")
+    ax.axvline(1, color="black", linewidth=1)
+    ax.set_yticks(list(places), [records[0]["title"] for records in cells.values()], fontsize=9)
+    ax.set_xscale("log")
+    ax.set_xticks([1, 2, 5, 10, 20])
+    ax.set_xticks([], minor=True)
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.set_xlim(0.8, 60)
+    ax.grid(axis="x", color="0.5", alpha=0.25)
+    ax.set_axisbelow(True)
+    ax.spines[["top", "right", "left"]].set_visible(False)
+    ax.tick_params(axis="y", length=0)
+    ax.set_xlabel("time of the fastest other library ÷ time of fastnn (cross: fastnn is slower)")
+    run = runs[0]
+    ax.set_title(f"{MACHINES[next(iter(MACHINES))]}, one thread, {run['dtype']}, {run['instruction_set']}; "
+                 f"{run['date']}, commit {commits(runs)}", fontsize=9)
+    with pyplot.rc_context({"svg.hashsalt": "fastnn"}):         # the same file for the same results
+        figure.savefig(path, metadata={"Date": None})
+    pyplot.close(figure)
+
+
 def replace(path, name, lines):
     """Puts lines between the two marks of that name."""
     begin, end = BEGIN.format(name=name), END.format(name=name)
@@ -160,7 +196,8 @@ def replace(path, name, lines):
 def main():
     runs = runs_of(next(iter(MACHINES)), "float32-1-thread")
     where = report.caption({**runs[0], "commit": commits(runs)})
-    replace(ROOT / "README.md", "summary", [where, "", *summary(), "", columns_from()])
+    replace(ROOT / "docs/performance.md", "summary", [where, "", *summary(), "", columns_from()])
+    chart(ROOT / "docs/speed.svg")
     replace(ROOT / "docs/performance.md", "results",
             [line for machine in MACHINES for conditions in CONDITIONS for line in everybody(machine, conditions)])
     lines = [line for machine in MACHINES for conditions in CONDITIONS for line in many(machine, conditions)]

@@ -2,17 +2,22 @@
 
 Pages are MyST Markdown; those that begin with `file_format: mystnb` have code that runs, each in a folder
 of its own, whenever the pages are built, and a cell that raises ends the build. Nothing is fetched, neither
-while building nor by who reads: formulas are MathML, and no other project's inventory is asked.
+while building nor by who reads: MathJax is copied into the pages, and no other project's inventory is asked.
 """
 
 import os
 import re
+import shutil
 import sys
+from importlib.metadata import distribution
+from pathlib import Path
 
 from docutils import nodes
-from docutils.utils.math.latex2mathml import tex2mathml
 
 import fastnn
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
+import notebooks
 
 project = "fastnn"
 author = "The fastnn developers"
@@ -24,6 +29,8 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.viewcode",
     "sphinx_copybutton",
 ]
 nitpicky = True
@@ -62,7 +69,10 @@ html_static_path = ["_static"]
 html_css_files = ["fastnn.css"]
 html_copy_source = False
 html_show_sphinx = False
-html_math_renderer = "mathml"
+html_math_renderer = "mathjax"
+mathjax_path = "mathjax/tex-chtml.js"
+mathjax3_config = {"options": {"enableMenu": False}, "chtml": {"scale": 0.95}}
+viewcode_line_numbers = True
 html_theme_options = {
     "light_css_variables": {"color-brand-primary": "#1f5fa8", "color-brand-content": "#1f5fa8"},
     "dark_css_variables": {"color-brand-primary": "#7ab0ea", "color-brand-content": "#7ab0ea"},
@@ -105,20 +115,36 @@ def units_kept(app, doctree):
                 text.parent.replace(text, nodes.Text(kept))
 
 
-def visit_math(translator, node):
-    translator.body.append(tex2mathml(node.astext()))
-    raise nodes.SkipNode
+def mathjax_copied(app, exception):
+    """The files of MathJax that set formulas, from the package that has them all."""
+    if app.builder.format != "html" or exception:
+        return
+    for file in distribution("sphinx-mathjax-offline").files:
+        path = file.as_posix().partition("/static/")[2]
+        if path == mathjax_path or path.startswith("mathjax/output/chtml/fonts/woff-v2/"):
+            target = Path(app.outdir, "_static", path)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file.locate(), target)
 
 
-def visit_displaymath(translator, node):
-    translator.body.append(f'<div class="math">{tex2mathml(node.astext(), as_block=True)}</div>\n')
-    raise nodes.SkipNode
+def notebook_offered(app, docname, source):
+    """A chapter of the guide can be downloaded as a notebook."""
+    if re.match(r"guide/\d", docname):
+        link = f'<p class="notebook"><a href="{docname[6:]}.ipynb" download>Download this chapter as a notebook</a></p>'
+        source[0] = re.sub(r"^(# .*)$", rf"\1\n\n{link}", source[0], count=1, flags=re.MULTILINE)
+
+
+def notebooks_written(app, exception):
+    if app.builder.format == "html" and not exception:
+        notebooks.write(Path(app.outdir, "guide"))
 
 
 def setup(app):
     app.connect("source-read", linked_to_pages)
+    app.connect("source-read", notebook_offered)
     app.connect("autodoc-process-docstring", sections_ended, priority=400)
     app.connect("autodoc-process-docstring", marked_up, priority=400)
     app.connect("doctree-read", units_kept)
-    app.add_html_math_renderer("mathml", (visit_math, None), (visit_displaymath, None))
+    app.connect("build-finished", mathjax_copied)
+    app.connect("build-finished", notebooks_written)
     return {"parallel_read_safe": True}

@@ -209,18 +209,6 @@ def test_the_report_is_about_rows_that_training_did_not_see(folder, capsys, memb
     assert ("Out of fold" in out) == (members > 1) and ("held out" in out) == (members == 1)
 
 
-def test_what_the_readme_shows(folder, capsys):
-    (folder / "examples").symlink_to(EXAMPLES)
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    shown = re.search(r"```\n(\$ fastnn train.*?)```", readme, re.DOTALL)[1]
-    commands = re.findall(r"\$ fastnn (.*)\n((?:[^$].*\n)*)", shown)
-    assert [command.split()[0] for command, _ in commands] == ["train", "predict", "export"]
-    for command, expected in commands:
-        code, out, err = run(capsys, *command.split())
-        pattern = ".*".join(map(re.escape, expected.split("…")))
-        assert code == 0 and re.fullmatch(pattern, err + out, re.DOTALL), err + out
-
-
 def test_the_same_seed_gives_the_same_file(folder, capsys):
     arguments = ["train", "flowers.csv", "--target", "species", "--epochs", 5]
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):

@@ -80,6 +80,14 @@ def run(capsys):
     return run_example
 
 
+def test_spirals(tmp_path, monkeypatch, capsys):
+    picture = tmp_path / "spirals.png"
+    monkeypatch.setattr(sys, "argv", ["spirals.py", str(picture)])
+    load_example("spirals").main()
+    assert float(re.search(r"([\d.]+)% of 600 points", capsys.readouterr().out)[1]) > 99
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
 def test_digits_reaches_its_accuracy_for_five_seeds(run):
     accuracies = []
     for seed in range(5):
