@@ -1,6 +1,7 @@
 """Pictures: what is drawn are the numbers that a Network gives, and nothing else changes.
 
-The picture that is drawn while a network trains is in test_live_plot.py.
+The picture that is drawn while a network trains is in test_live_plot.py. Graphs, images of weights and records of a
+Watch are in test_network_pictures.py.
 """
 
 import subprocess
@@ -8,7 +9,7 @@ import sys
 
 import numpy as np
 import pytest
-from pictures import X, Y, classifier, data, history, labelled, legend, one_weight
+from pictures import X, Y, classifier, data, history, labelled, legend, one_weight, recorded
 
 import fastnn
 from fastnn import activations, plot
@@ -45,6 +46,8 @@ PICTURES = {
     "confusion_matrix": lambda ax: plot.confusion_matrix([0, 1, 1], [0, 1, 0], ax=ax),
     "activation_histograms": lambda ax: plot.activation_histograms(
         SIMPLE, X, axes=None if ax is None else [ax])[0],
+    "weights": lambda ax: plot.weights(CLASSES, (2, 1), units=1, axes=None if ax is None else [ax])[0],
+    "watch": lambda ax: plot.watch(recorded(), ax=ax),
 }
 
 
@@ -67,11 +70,11 @@ def test_a_picture_is_drawn_where_it_should_be_and_nothing_else_changes(name, mo
     assert [network.get_parameters().tobytes() for network in (SIMPLE, CLASSES)] == before
     assert all(network.epochs_trained == 0 and network.optimizer is None for network in (SIMPLE, CLASSES))
     assert dict(matplotlib.rcParams) == settings and matplotlib.get_backend() == backend
-    if name != "graph":                     # which has no axes
+    if name not in ("graph", "weights"):    # which have no scales
         assert ax.get_xlabel() and ax.get_ylabel()
 
 
-@pytest.mark.parametrize("name", sorted(set(PICTURES) - {"activation_histograms"}))
+@pytest.mark.parametrize("name", sorted(set(PICTURES) - {"activation_histograms", "weights"}))
 def test_axes_of_another_kind_are_refused(name):
     with pytest.raises(TypeError, match="ax is a Figure, but must be matplotlib Axes, or None for a new figure"):
         PICTURES[name](Figure())
@@ -84,6 +87,7 @@ NETWORKS = {
     "learning_rates": lambda network: plot.learning_rates(network, X, Y, [0.1]),
     "activation_histograms": lambda network: plot.activation_histograms(network, X),
     "graph": plot.graph,
+    "weights": lambda network: plot.weights(network, (1, 1)),
     "decision_boundary": lambda network: plot.decision_boundary(network, POINTS, np.arange(60) % 2),
 }
 
@@ -135,15 +139,40 @@ def test_without_matplotlib_the_error_says_how_to_get_it(draw, monkeypatch):
 def test_cost_curve():
     path = [0, 3.5, 0.875]
     ax = plot.cost_curve(one_weight(), X, Y, path=path)
-    curve, descent, start = ax.lines
+    curve, descent, *dots = ax.lines
     weights, losses = data(curve)
     np.testing.assert_allclose(losses, 2.5 * (weights - 2) ** 2, rtol=1e-12)
     assert weights.min() < 0 and weights.max() > 3.5
-    assert data(descent)[0].tolist() == path and descent.get_marker() == "o" and descent.get_linestyle() == "--"
+    assert data(descent)[0].tolist() == path and descent.get_linestyle() == "--"
     np.testing.assert_allclose(data(descent)[1], 2.5 * (np.array(path) - 2) ** 2)
-    assert data(start)[0].tolist() == [0] and start.get_markerfacecolor() == "white"
-    assert (ax.get_xlabel(), ax.get_ylabel()) == ("weights[0][0, 0]", "mean loss (mse)")
-    assert legend(ax) == ["mean loss", "descent, 2 steps", "start"]
+    assert [data(dot)[0].item() for dot in dots] == path and {dot.get_marker() for dot in dots} == {"o"}
+    assert [dot.get_markerfacecolor() == "none" for dot in dots] == [True, False, False]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("weight w", "mean loss (mse)")
+    assert legend(ax) == ["mean loss", "start", "iteration 2"]
+
+
+def test_the_dots_of_a_descent_have_the_colours_of_its_lines():
+    path = [0, 0.8, 1.28, 1.568, 1.7408]
+    _, (left, right) = pyplot.subplots(1, 2)
+    _, _, *dots = plot.cost_curve(one_weight(), X, Y, path=path, ax=left).lines
+    *lines, _ = plot.fitted_lines(X, Y, [(slope, 0) for slope in path], ax=right).lines
+    assert [dot.get_color() for dot in dots] == [line.get_color() for line in lines]
+    assert len({line.get_color() for line in lines}) == 5
+    assert legend(left)[1:] == legend(right)[:-1] == ["start", "iteration 4"]
+
+
+@pytest.mark.parametrize("path", [[0, 0.8, 1.28, 1.568, 1.7408], [4, 2.9], None, [0, 2], [2.0]])
+def test_cost_curve_shows_the_bottom_of_a_valley_and_both_slopes(path):
+    weights, losses = data(plot.cost_curve(one_weight(), X, Y, path=path).lines[0])
+    assert weights[0] < 2 < weights[-1]
+    assert min(losses[0], losses[-1]) > 0.2 * max(losses[0], losses[-1]) > 10 * losses.min()
+
+
+def test_cost_curve_does_not_look_for_a_valley_that_is_far():
+    weights, _ = data(plot.cost_curve(one_weight(), X, 1000 * Y, path=[0, 1]).lines[0])
+    assert (weights[0], weights[-1]) == (-0.25, 1.25)
+    weights, _ = data(plot.cost_curve(one_weight(), X, Y, path=[0, 1], span=(0, 1)).lines[0])
+    assert (weights[0], weights[-1]) == (0, 1)      # which was asked for
 
 
 def test_cost_curve_of_a_chosen_weight_and_span():
@@ -154,7 +183,7 @@ def test_cost_curve_of_a_chosen_weight_and_span():
     for index in (0, 77, 200):
         network.weights[1][2, 0] = weights[index]
         assert network.evaluate(POINTS, POINTS[:, 0]) == losses[index]
-    assert (ax.get_xlabel(), ax.get_ylabel()) == ("weights[1][2, 0]", "mean loss (quantile(0.9))")
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("weight of layer 2, input 3 → unit 1", "mean loss (quantile(0.9))")
     own = network.weights[1][2, 0]
     weights, _ = data(plot.cost_curve(network, POINTS, POINTS[:, 0], layer=1, row=2, span=0.5).lines[0])
     np.testing.assert_allclose([weights[0], weights[-1]], [own - 0.5, own + 0.5])
@@ -163,7 +192,7 @@ def test_cost_curve_of_a_chosen_weight_and_span():
 def test_the_curve_reaches_all_dots():
     ax = plot.cost_curve(one_weight(), X, Y, path=[[0], [3]], span=(-1, 1))
     assert data(ax.lines[0])[0][[0, -1]].tolist() == [-1, 3] and data(ax.lines[1])[0].tolist() == [0, 3]
-    assert legend(ax)[1] == "descent, 1 step"
+    assert legend(ax)[1:] == ["start", "iteration 1"]
     assert data(plot.cost_curve(one_weight(), X, Y, span=(1, 2)).lines[0])[0][[0, -1]].tolist() == [0, 2]
 
 
@@ -178,7 +207,8 @@ def test_fitted_lines():
     lightness = [np.dot(line.get_color()[:3], [0.3, 0.6, 0.1]) for line in drawn]
     assert sorted(lightness, reverse=True) == lightness and lightness[0] - lightness[-1] > 0.4
     assert data(points)[0].tolist() == X[:, 0].tolist() and data(points)[1].tolist() == Y.tolist()
-    assert legend(ax) == ["line 1 of 3", "line 3 of 3", "data"]
+    assert legend(ax) == ["start", "iteration 2", "data"]
+    assert np.ptp(data(drawn[0])[1]) == 0       # (0, 0) is a flat line
 
 
 def test_fitted_lines_of_networks():
@@ -186,6 +216,7 @@ def test_fitted_lines_of_networks():
     x, y = data(plot.fitted_lines(X[:, 0], Y, [network]).lines[0])
     assert y.tolist() == network.predict(x[:, None])[:, 0].tolist()
     assert len(plot.fitted_lines([1], [2], [network]).lines) == 2       # data of one point
+    assert legend(plot.fitted_lines([1], [2], [network])) == ["fitted line", "data"]
 
 
 def test_learning_rates():
@@ -261,6 +292,44 @@ def test_no_two_of_many_look_the_same():
     assert len({(line.get_color(), line.get_marker()) for line in ax.lines}) == 10
 
 
+def test_curves_and_classes_share_their_colours():
+    curves = plot.loss_curves({name: history([2, 1]) for name in "abcdefg"}).lines
+    regions = plot.decision_boundary(classifier(7), POINTS, np.arange(60) % 7, resolution=5)
+    assert [line.get_color() for line in curves] == [line.get_color() for line in regions.lines]
+    first, second = curves[0].get_color(), curves[1].get_color()
+    assert [line.get_color() for line in plot.activation("tanh").lines] == [first, second]
+    assert [line.get_color() for line in plot.loss_curves(history([2, 1], [3, 2])).lines[:2]] == [first, second]
+
+
+def overlaps(ax):
+    """How many corners of curves lie below the legend, as the figure is drawn."""
+    ax.figure.draw_without_rendering()
+    box = ax.get_legend().get_window_extent()
+    return sum(box.contains(*point) for line in ax.lines
+               for point in line.get_transform().transform_path(line.get_path()).interpolated(20).vertices
+               if line.get_linestyle() != "None")
+
+
+@pytest.mark.parametrize("name", [
+    "cost_curve", "fitted_lines", "activation", "vanishing_gradients", "loss_curves", "watch"])
+def test_a_legend_covers_no_curve(name):
+    assert overlaps(PICTURES[name](None)) == 0
+
+
+def test_a_legend_that_has_no_room_is_beside_the_curves():
+    up, down = np.linspace(0, 1, 30), np.linspace(1, 0, 30)
+    ax = plot.loss_curves({"up": history(up), "down": history(down), "swinging": history(np.arange(30) % 2)})
+    ax.figure.draw_without_rendering()
+    assert ax.get_legend().get_window_extent().x0 >= ax.get_window_extent().x1
+    assert overlaps(ax) == 0
+    network, corner = classifier(1), np.array([[0.0, 0], [1, 1]])
+    grid = np.stack(np.meshgrid(np.linspace(0, 1, 12), np.linspace(0, 1, 12)), -1).reshape(-1, 2)
+    for points, inside in ((corner, True), (grid, False)):
+        ax = plot.decision_boundary(network, points, np.arange(len(points)) % 2, resolution=5)
+        ax.figure.draw_without_rendering()
+        assert (ax.get_legend().get_window_extent().x0 < ax.get_window_extent().x1) == inside
+
+
 def test_curves_that_cover_each_other_have_markers_at_different_points():
     ax = Figure().add_subplot()
     every = [look(ax, index, 51)["markevery"] for index in range(6)]
@@ -313,6 +382,8 @@ def test_activation(name):
     assert (z[0], z[-1]) == (-3, 3) and y.tolist() == function(z).tolist()
     assert data(slope)[1].tolist() == function.derivative(z).tolist()
     assert legend(ax) == [name, "derivative"] and value.get_linestyle() != slope.get_linestyle()
+    assert ax.get_title().count(f"{name}") == 1     # tanh(z), and not tanh: tanh(z)
+    ax.figure.savefig("/dev/null", format="png")    # matplotlib reads the formula
 
 
 def test_gradient_norms():
@@ -373,25 +444,6 @@ def test_activations_that_are_all_but_the_same_have_a_histogram(first, step):
     assert len(heights) == 40 and sum(heights) == pytest.approx(100)
 
 
-def test_graph():
-    network = fastnn.Network([2, 3, 1], activation="tanh", output="sigmoid")
-    ax = plot.graph(network)
-    lines, units = ax.collections
-    weights = np.concatenate([layer.ravel() for layer in network.weights])
-    np.testing.assert_array_equal(lines.get_array(), weights.astype(np.float64))
-    assert len(units.get_offsets()) == 6 and len(lines.get_segments()) == 9
-    dashed = [dashes is not None for _, dashes in lines.get_linestyles()]
-    assert dashed == (weights < 0).tolist() and any(dashed) and not all(dashed)
-    assert np.argmax(lines.get_linewidths()) == np.argmax(np.abs(weights))
-    assert lines.get_clim() == (-np.abs(weights).max(), np.abs(weights).max())
-    assert [label.get_text() for label in ax.get_xticklabels()] == ["inputs\n2", "tanh\n3", "sigmoid\n1"]
-    starts = [segment[0].tolist() for segment in lines.get_segments()]      # in the order of the weights
-    assert starts[0] == starts[2] == units.get_offsets()[0].tolist() and starts[8] == units.get_offsets()[4].tolist()
-    network.set_parameters(np.zeros(network.n_parameters))
-    lines, _ = plot.graph(network).collections
-    assert lines.get_clim() == (-1, 1) and np.all(lines.get_linewidths() == np.float64(0.4))
-
-
 # Classes
 
 
@@ -431,7 +483,8 @@ def texts(ax):
 
 def test_confusion_matrix():
     ax = plot.confusion_matrix([0, 0, 1, 2, 2, 2], [0, 1, 1, 2, 2, 0])
-    assert texts(ax) == ["1", "1", "0", "0", "1", "0", "1", "0", "2"]
+    assert texts(ax) == ["1", "1", "1", "1", "2"]
+    assert [text.get_position() for text in ax.texts] == [(0, 0), (1, 0), (1, 1), (0, 2), (2, 2)]   # no zeros
     assert np.asarray(ax.images[0].get_array()).tolist() == [[1, 1, 0], [0, 1, 0], [1, 0, 2]]
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("predicted class", "true class")
 
@@ -453,14 +506,14 @@ def test_confusion_matrix_of_many_kinds_of_classes(y, predicted, labels, names, 
     ax = plot.confusion_matrix(y, predicted, labels=labels)
     assert [label.get_text() for label in ax.get_xticklabels()] == names
     assert [label.get_text() for label in ax.get_yticklabels()] == names
-    assert "".join(texts(ax)) == counts
+    assert "".join(map(str, np.asarray(ax.images[0].get_array()).ravel())) == counts
 
 
 def test_confusion_matrix_can_be_read():
     def rotation(names):
         return plot.confusion_matrix([0] * 9 + [1], [0] * 9 + [0], labels=names).get_xticklabels()[0].get_rotation()
     ax = plot.confusion_matrix([0] * 9 + [1], [0] * 9 + [0])
-    assert [text.get_color() for text in ax.texts] == ["white", "black", "black", "black"]     # 9 0 1 0
+    assert [text.get_color() for text in ax.texts] == ["white", "black"]     # 9 and 1
     assert rotation(["ham", "spam"]) == 0
     assert rotation(["a name that is long", "spam"]) == 90
 
@@ -514,6 +567,24 @@ def test_confusion_matrix_can_be_read():
                                     [[0, 1], [1, 0], [1, 1], [0, 0]]),
      ValueError, "y has 2 largest values in row 2, but must tell one class a row"),
     (lambda: plot.graph(fastnn.Network([2, 17, 1])), ValueError, "a layer of 17 units, but a graph is legible with 16"),
+    (lambda: plot.graph(fastnn.Network([2, 5, 1]), values=True), ValueError,
+     "network is 2-5-1, but a graph with values is legible with 4 units a layer and 8 weights between two"),
+    (lambda: plot.graph(fastnn.Network([3, 3, 1]), values=[1, 2, 3]), ValueError, "network is 3-3-1, but a graph with"),
+    (lambda: plot.graph(fastnn.Network([2, 1]), values=[[1, 2]]), ValueError,
+     r"values has 2 dimensions, but must be True, False or one row of inputs, such as \[0.5, 0.5\]"),
+    (lambda: plot.graph(fastnn.Network([2, 1]), values=[1, 2, 3]), ValueError, "X has 3 features, but this"),
+    (lambda: plot.graph(fastnn.Network([2, 1]), values="all"), TypeError, "values"),
+    (lambda: plot.weights(CLASSES, (2, 2)), ValueError,
+     r"shape is \(2, 2\), which makes 4 pixels, but a unit of this layer has 2 weights; choose rows and columns"),
+    (lambda: plot.weights(CLASSES, 2), ValueError, "shape is 2, but must be two whole numbers above 0, such as"),
+    (lambda: plot.weights(CLASSES, (2, 0)), ValueError, r"shape is \(2, 0\), but must be two whole numbers"),
+    (lambda: plot.weights(CLASSES, (2, 1), layer=2), ValueError, "layer is 2, which is too large: at most 1"),
+    (lambda: plot.weights(CLASSES, (2, 1), units=0), ValueError, "units is 0, but must be at least 1"),
+    (lambda: plot.weights(CLASSES, (2, 1), axes=[]), ValueError, "axes holds 0 Axes, but 8 units are to be drawn"),
+    (lambda: plot.watch(history([1])), TypeError, "watch is a History, but must be a fastnn.diagnostics.Watch"),
+    (lambda: plot.watch(fastnn.diagnostics.Watch(X, Y)), ValueError,
+     r"watch holds no record, so it has no curve to draw; pass it to fit, as in callbacks=\[watch\]"),
+    (lambda: plot.watch(recorded(), "gradient_norm"), ValueError, "did you mean 'gradient_norms'"),
     (lambda: plot.confusion_matrix([0, 1], [0]), ValueError, "y has 2 rows and predicted has 1"),
     (lambda: plot.confusion_matrix([0.5], [0]), ValueError, "y has shape"),
     (lambda: plot.confusion_matrix(["a"], [0]), TypeError, "classes of different kinds"),

@@ -14,7 +14,7 @@ from ..activations import takes_row
 from ..training.rows import check_inputs, targets
 from ..training.trainable import engine_of
 from .arguments import drawable
-from .style import BLACK, BLUE, GREEN, MARKERS, ORANGE, PURPLE, SKY, VERMILLION, axes_for, finished
+from .style import MARKERS, axes_for, colors, counts_map, finished, with_legend
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from .._types import Array, ArrayLike, FloatArray
     from ..network import Network
-
-COLORS = (BLUE, ORANGE, GREEN, PURPLE, VERMILLION, SKY, BLACK)      # the first two differ most in lightness
 
 
 def decision_boundary(network: Network, X: ArrayLike, y: ArrayLike, *, resolution: int = 200,
@@ -42,6 +40,16 @@ def decision_boundary(network: Network, X: ArrayLike, y: ArrayLike, *, resolutio
     resolution : int
         Points of the grid along each side, 2 at least.
 
+    Returns
+    -------
+    matplotlib Axes
+
+    See Also
+    --------
+    confusion_matrix : How many rows of each class are predicted as which class.
+
+    Examples
+    --------
     >>> import fastnn
     >>> net = fastnn.Network([2, 8, 1], output="sigmoid")
     >>> ax = fastnn.plot.decision_boundary(net, [[0, 0], [0, 1], [1, 0], [1, 1]], [0, 1, 1, 0])
@@ -57,15 +65,15 @@ def decision_boundary(network: Network, X: ArrayLike, y: ArrayLike, *, resolutio
     grid = grid_around(X, resolution)
     outputs = outputs_on(grid, network)
     ax = axes_for(ax)
-    colors = [COLORS[label % len(COLORS)] for label in range(outputs.shape[-1])]
-    draw_regions(ax, grid, outputs, colors)
-    for label, color in enumerate(colors):
+    palette = colors(ax)
+    chosen = [palette[label % len(palette)] for label in range(outputs.shape[-1])]
+    draw_regions(ax, grid, outputs, chosen)
+    for label, color in enumerate(chosen):
         marker = MARKERS[label % len(MARKERS)]
         ax.plot(*X[labels == label].T, marker, color=color, markeredgecolor="black", label=str(label))
-    finished(ax, "input 0", "input 1")
+    finished(ax, "input 1", "input 2")
     ax.grid(visible=False)
-    ax.legend(title="class")
-    return ax
+    return with_legend(ax, "class", handlelength=1, frameon=True)      # the frame stands out from the regions
 
 
 def labels_of(network: Network, y: ArrayLike, rows: int) -> Array:
@@ -97,18 +105,18 @@ def outputs_on(grid: tuple[Array, Array], network: Network) -> FloatArray:
     return np.concatenate([1 - outputs, outputs], axis=-1) if outputs.shape[-1] == 1 else outputs
 
 
-def draw_regions(ax: Axes, grid: tuple[Array, Array], outputs: FloatArray, colors: list[str]) -> None:
+def draw_regions(ax: Axes, grid: tuple[Array, Array], outputs: FloatArray, palette: list[str]) -> None:
     """Fills each class's region of the grid with a pale colour, and draws black lines between the regions.
 
     `outputs` is (resolution, resolution, n_classes); the class of a point is its largest output.
     """
     from matplotlib.colors import ListedColormap, to_rgb
 
-    pale = ListedColormap([tuple(0.55 + 0.45 * np.array(to_rgb(color))) for color in colors])
+    pale = ListedColormap([tuple(0.55 + 0.45 * np.array(to_rgb(color))) for color in palette])
     extent = grid[0].min(), grid[0].max(), grid[1].min(), grid[1].max()
-    ax.imshow(outputs.argmax(axis=-1), cmap=pale, vmin=-0.5, vmax=len(colors) - 0.5, extent=extent, origin="lower",
+    ax.imshow(outputs.argmax(axis=-1), cmap=pale, vmin=-0.5, vmax=len(palette) - 0.5, extent=extent, origin="lower",
               aspect="auto", interpolation="nearest")
-    for label in range(len(colors) - 1):        # the lines around the last class are those of its neighbours
+    for label in range(len(palette) - 1):        # the lines around the last class are those of its neighbours
         lead = outputs[..., label] - np.delete(outputs, label, axis=-1).max(axis=-1)
         if lead.min() < 0 < lead.max():
             ax.contour(*grid, lead, levels=[0], colors="black", linewidths=1)
@@ -116,7 +124,7 @@ def draw_regions(ax: Axes, grid: tuple[Array, Array], outputs: FloatArray, color
 
 def confusion_matrix(y: ArrayLike, predicted: ArrayLike, *, labels: Sequence[Any] | None = None,
                      ax: Axes | None = None) -> Axes:
-    """How many rows of each class (down) were predicted as which class (across).
+    """How many rows of each class (down) were predicted as which class (across); a cell of no rows is empty.
 
     Parameters
     ----------
@@ -126,16 +134,28 @@ def confusion_matrix(y: ArrayLike, predicted: ArrayLike, *, labels: Sequence[Any
         The classes in the order of the picture; where classes are integers, strings here are the names of 0, 1, ….
         None is the classes that occur, sorted.
 
+    Returns
+    -------
+    matplotlib Axes
+
+    See Also
+    --------
+    decision_boundary : The regions of the classes, for a network of two inputs.
+
+    Examples
+    --------
     >>> import fastnn
     >>> ax = fastnn.plot.confusion_matrix([0, 0, 1, 2], [0, 1, 1, 2], labels=["ham", "spam", "eggs"])
     """
     counts, names = count_classes(checked_classes("y", y), checked_classes("predicted", predicted), labels)
     ax = axes_for(ax)
-    ax.imshow(counts, cmap="Blues", vmin=0)
+    ax.imshow(counts, cmap=counts_map(), vmin=0)
     size = min(11.0, 120 / len(names))
-    for (down, across), count in np.ndenumerate(counts):
+    for down, across in np.argwhere(counts):
+        count = counts[down, across]
         ax.text(across, down, str(count), ha="center", va="center", fontsize=size,
-                color="white" if count > 0.6 * counts.max() else "black")
+                color="white" if count > 0.45 * counts.max() else "black")
+    ax.grid(visible=False)
     ax.set_xticks(range(len(names)), names, rotation=90 if max(map(len, names)) > 30 / len(names) else 0)
     ax.set_yticks(range(len(names)), names)
     ax.set_xlabel("predicted class")

@@ -18,10 +18,9 @@ from ..optimizers import SGD
 from ..training import DivergenceError, History
 from .arguments import drawable, finite, listed, one_column
 from .style import (
-    BLUE,
-    VERMILLION,
     axes_for,
     check_axes,
+    colors,
     epochs_of,
     finished,
     log_scale,
@@ -29,22 +28,27 @@ from .style import (
     loss_name,
     shades,
     whole_numbers,
+    with_legend,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from matplotlib.axes import Axes
 
     from .._types import ArrayLike, FloatArray
 
 DIVERGED = 1e3                  # times the first loss: learning_rates stops there
+RISE = 0.25                     # of a curve's height, on both sides of its lowest point, makes a valley
 
 
 def cost_curve(network: Network, X: ArrayLike, y: ArrayLike, *, layer: int = 0, row: int = 0, column: int = 0,
                path: ArrayLike | None = None, span: float | tuple[float, float] | None = None,
                ax: Axes | None = None) -> Axes:
     """The mean loss against one weight, while all others stay; and the path of a descent on that curve.
+
+    The picture counts layers, inputs and units from 1: its "weight of layer 2, input 3 → unit 1" is
+    `network.weights[1][2, 0]`. A network of one weight has the "weight w".
 
     Parameters
     ----------
@@ -53,11 +57,24 @@ def cost_curve(network: Network, X: ArrayLike, y: ArrayLike, *, layer: int = 0, 
     layer, row, column : int
         The weight `network.weights[layer][row, column]`.
     path : array (n,) or (n, 1), or None
-        Values of that weight, in order: dots on the curve, joined by lines; the first one is hollow.
+        Values of that weight, in order: dots on the curve, joined by lines; the first one is hollow. The dots have the
+        colours that `fitted_lines` gives as many lines, so the two pictures belong beside each other.
     span : (low, high), number or None
         Which weights are shown, besides the dots. One number is the distance to both sides of the network's weight.
-        None shows the path and the network's weight, with a margin.
+        None shows the path and the network's weight, with a margin. It also shows the bottom of the curve's valley and
+        a part of both slopes, if the bottom is near.
 
+    Returns
+    -------
+    matplotlib Axes
+
+    See Also
+    --------
+    fitted_lines : The lines that belong to the dots.
+    learning_rates : How the loss falls with several learning rates.
+
+    Examples
+    --------
     >>> import fastnn
     >>> net = fastnn.Network([1, 1], loss="mse")
     >>> ax = fastnn.plot.cost_curve(net, [[1], [2]], [2, 4], path=[0, 2.5, 1.875, 2.03125])
@@ -70,28 +87,71 @@ def cost_curve(network: Network, X: ArrayLike, y: ArrayLike, *, layer: int = 0, 
     steps = finite("path", [] if path is None else one_column("path", path))
     low, high = checked_span(span, own, steps)
     dots = steps if len(steps) else np.array([own])
-    weights = np.linspace(min(low, *dots), max(high, *dots), 201)
-    losses, dot_losses = (losses_along(network, X, y, (layer, row, column), values) for values in (weights, dots))
+
+    def losses(weights: FloatArray) -> FloatArray:
+        return losses_along(network, X, y, (layer, row, column), weights)
+
+    low, high = min(low, *dots), max(high, *dots)
+    if span is None:
+        low, high = with_valley(losses, low, high)
+    weights = np.linspace(low, high, 201)
+    curve, heights = losses(weights), losses(dots)
     ax = axes_for(ax)
-    ax.plot(weights, losses, color=BLUE, label="mean loss")
+    ax.plot(weights, curve, color="0.5", linewidth=2, label="mean loss")
     if len(steps):
-        label = f"descent, {len(steps) - 1} step{'s' * (len(steps) != 2)}"
-        ax.plot(dots, dot_losses, "o--", color=VERMILLION, linewidth=1, label=label)
-        ax.plot(dots[:1], dot_losses[:1], "o", color=VERMILLION, markerfacecolor="white", markersize=9, label="start")
+        draw_path(ax, dots, heights)
     else:
-        ax.plot(dots, dot_losses, "o", color=VERMILLION, label="the network's weight")
-    return finished(ax, f"weights[{layer}][{row}, {column}]", loss_name(network), legend=True)
+        ax.plot(dots, heights, "o", color=colors(ax)[1], label="the network's weight")
+    return finished(ax, weight_name(network, layer, row, column), loss_name(network), legend=True)
+
+
+def draw_path(ax: Axes, dots: FloatArray, heights: FloatArray) -> None:
+    """The dots of a descent, from the first colour of a series to its last, and lines that join them."""
+    ax.plot(dots, heights, "--", color="0.5", linewidth=1)
+    last = len(dots) - 1
+    hollow: dict[str, Any] = {"markerfacecolor": "none", "markersize": 10, "markeredgewidth": 2.5}
+    for index, color in enumerate(shades(ax, len(dots))):
+        ax.plot(dots[index:index + 1], heights[index:index + 1], "o", color=color, label=iteration(index, last),
+                zorder=3, **({} if index else hollow))
+
+
+def iteration(index: int, last: int) -> str | None:
+    """The label of the state after `index` iterations of `last`: only the first and the last one have one."""
+    return "start" if index == 0 else f"iteration {last}" if index == last else None
+
+
+def weight_name(network: Network, layer: int, row: int, column: int) -> str:
+    """A weight as people say it: they count from 1."""
+    if tuple(network.layer_sizes) == (1, 1):
+        return "weight w"
+    return f"weight of layer {layer + 1}, input {row + 1} \N{RIGHTWARDS ARROW} unit {column + 1}"
 
 
 def losses_along(network: Network, X: ArrayLike, y: ArrayLike, place: tuple[int, int, int],
-                 values: FloatArray) -> list[float]:
-    """The mean loss for each value of the weight at (layer, row, column), in a copy of the network."""
+                 values: FloatArray) -> FloatArray:
+    """The mean loss (n,) for each value (n,) of the weight at (layer, row, column), in a copy of the network."""
     network, (layer, row, column) = deepcopy(network), place
     losses = []
     for value in values:
         network.weights[layer][row, column] = value
         losses.append(network.evaluate(X, y))
-    return losses
+    return np.array(losses)
+
+
+def with_valley(losses: Callable[[FloatArray], FloatArray], low: float, high: float) -> tuple[float, float]:
+    """(low, high), moved apart if that shows the bottom of a valley and a part of both slopes.
+
+    A side moves by a quarter of the width until the loss there is well above the lowest one, or eight times. If it is
+    not above then, the side stays where it was.
+    """
+    known = losses(np.linspace(low, high, 21))
+    top, lowest, ends = known.max(), known.min(), []
+    for end, step in ((low, (low - high) / 4), (high, (high - low) / 4)):
+        further = losses(end + step * np.arange(9))
+        above = further - np.minimum(np.minimum.accumulate(further), lowest)
+        found = np.flatnonzero(above >= RISE * (top - lowest))
+        ends.append(end + step * found[0] if len(found) else end)
+    return ends[0], ends[1]
 
 
 def checked_span(span: Any, own: float, steps: FloatArray) -> tuple[float, float]:
@@ -118,7 +178,18 @@ def fitted_lines(X: ArrayLike, y: ArrayLike, lines: Iterable[tuple[float, float]
     ----------
     X, y : arrays (n,) or (n, 1)
     lines : sequence of (slope, intercept) or of Networks with one input and one output, at least one
+        The line at the start, and those after each iteration.
 
+    Returns
+    -------
+    matplotlib Axes
+
+    See Also
+    --------
+    cost_curve : The descent that leads from line to line; its dots have the colours of the lines.
+
+    Examples
+    --------
     >>> import fastnn
     >>> ax = fastnn.plot.fitted_lines([0, 1, 2], [1, 3, 5], [(0, 0), (1, 0.6), (1.6, 0.9)])
     """
@@ -132,10 +203,10 @@ def fitted_lines(X: ArrayLike, y: ArrayLike, lines: Iterable[tuple[float, float]
         raise ValueError("lines is empty, but must hold at least one (slope, intercept) or Network")
     ax = axes_for(ax)
     for index, (curve, color) in enumerate(zip(curves, shades(ax, len(curves)), strict=True)):
-        last = index == len(curves) - 1
-        label = f"line {index + 1} of {len(curves)}" if last or index == 0 else None
-        ax.plot(grid, curve, color=color, linewidth=2.5 if last else 1.2, label=label)
-    ax.plot(x, targets, "o", color=VERMILLION, markeredgecolor="black", label="data", zorder=3)
+        last = len(curves) - 1
+        ax.plot(grid, curve, color=color, linewidth=2.5 if index == last else 1.5,
+                label=iteration(index, last) if last else "fitted line")
+    ax.plot(x, targets, "o", color=colors(ax)[1], markeredgecolor="black", label="data", zorder=3)
     return finished(ax, "input x", "output y", legend=True)
 
 
@@ -170,6 +241,17 @@ def learning_rates(network: Network, X: ArrayLike, y: ArrayLike, rates: Sequence
     epochs : int
         Steps; the loss is taken before the first and after each.
 
+    Returns
+    -------
+    matplotlib Axes
+
+    See Also
+    --------
+    cost_curve : The path of one descent on the curve of the loss.
+    fastnn.diagnostics.largest_stable_rate : The learning rate from which a descent diverges.
+
+    Examples
+    --------
     >>> import fastnn
     >>> net = fastnn.Network([1, 1], loss="mse")
     >>> ax = fastnn.plot.learning_rates(net, [[1], [2]], [2, 4], [0.01, 0.1, 0.9], epochs=20)
@@ -189,9 +271,7 @@ def learning_rates(network: Network, X: ArrayLike, y: ArrayLike, rates: Sequence
             ax.plot([len(losses) - 1], losses[-1:], "x", color=line.get_color(), markersize=12, markeredgewidth=3)
     log_scale(ax)
     whole_numbers(ax)
-    finished(ax, "epoch (one step with all rows)", loss_name(network))
-    ax.legend(title="learning rate")
-    return ax
+    return with_legend(finished(ax, "epoch (one step with all rows)", loss_name(network)), "learning rate")
 
 
 def descent(network: Network, X: ArrayLike, y: ArrayLike, rate: float, epochs: int) -> tuple[list[float], bool]:
@@ -219,6 +299,17 @@ def loss_curves(histories: History | Mapping[str, History], *, ax: Axes | None =
     ----------
     histories : History, or {label: History}
 
+    Returns
+    -------
+    matplotlib Axes
+
+    See Also
+    --------
+    LivePlot : The same curves while a network trains.
+    watch : What happens in the layers meanwhile.
+
+    Examples
+    --------
     >>> import numpy as np, fastnn
     >>> X = np.linspace(-1, 1, 50)[:, None]
     >>> history = fastnn.Network([1, 8, 1]).fit(X, X**2, epochs=20, validation_data=0.2)
@@ -236,7 +327,7 @@ def loss_curves(histories: History | Mapping[str, History], *, ax: Axes | None =
     ax = axes_for(ax)
     for index, (label, history) in enumerate(named.items()):
         curves = ([look(ax, index, len(history.loss))] * 2 if len(named) > 1 else
-                  [{"color": BLUE}, {"color": VERMILLION}])
+                  [{"color": color} for color in colors(ax)[:2]])
         marker = {"marker": "o"} if len(history.loss) == 1 else {}      # a line of one point cannot be seen
         for kind, losses, curve, style in zip(("training", "validation"), (history.loss, history.validation_loss),
                                               curves, ("-", "--"), strict=True):

@@ -1,4 +1,4 @@
-"""Pictures of layers: activations, norms of gradients, histograms of outputs, and the network as a graph.
+"""Pictures of layers: activations, norms of gradients, histograms of outputs, weights, and what a Watch has recorded.
 
 Style and checks are in style.py and arguments.py.
 """
@@ -7,15 +7,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .._checks import checked_integer, choose, number
 from ..activations import ACTIVATIONS, HIDDEN, takes_row
+from ..diagnostics import Watch
 from ..network import Network
 from .arguments import drawable, finite, listed
-from .style import BLUE, COLUMNS, VERMILLION, axes_for, check_axes, finished, log_scale, look, new_row, whole_numbers
+from .style import (
+    COLUMNS,
+    axes_for,
+    check_axes,
+    colors,
+    finished,
+    given_or_new,
+    log_scale,
+    look,
+    shades,
+    signs_map,
+    whole_numbers,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -24,12 +37,48 @@ if TYPE_CHECKING:
 
     from .._types import ActivationName, Array, ArrayLike, FloatArray, HiddenName
 
-MOST_UNITS = 16                 # of a layer in `graph`
+# Formulas as matplotlib sets them. An activation without an entry shows the formula of its docstring.
+FORMULAS = {
+    "identity": "$z$",
+    "sigmoid": r"$1\;/\;(1 + e^{-z})$",
+    "relu": r"$\max(0, z)$",
+    "leaky_relu": "$z$ for $z > 0$, $0.01\\,z$ elsewhere",
+    "elu": "$z$ for $z > 0$, $e^z - 1$ elsewhere",
+    "selu": "$1.0507\\,z$ for $z > 0$, $1.7581\\,(e^z - 1)$ elsewhere",
+    "softplus": r"$\log(1 + e^z)$",
+    "silu": r"$z\;/\;(1 + e^{-z})$",
+    "gelu": r"$z\,\Phi(z)$, $\Phi$ the normal distribution function",
+    "exp": "$e^z$",
+}
+# What `watch` draws: the label of the y axis, and whether its scale is logarithmic.
+RECORDS = {
+    "gradient_norms": ("norm of the gradient", True),
+    "update_ratios": ("norm of change ÷ norm of weights", True),
+    "saturated": ("share of saturated outputs", False),
+    "dead": ("share of dead units", False),
+}
 
 
 def activation(name: ActivationName | str, *, span: float = 5.0, ax: Axes | None = None) -> Axes:
     """An activation (solid) and its derivative (dashed) from -span to span.
 
+    Parameters
+    ----------
+    name : str
+        Any activation but softmax, each of whose outputs depends on all of its inputs.
+    span : float
+
+    Returns
+    -------
+    matplotlib Axes
+
+    See Also
+    --------
+    fastnn.activations : The functions themselves.
+    activation_histograms : What comes out of the activations of a network.
+
+    Examples
+    --------
     >>> import fastnn
     >>> ax = fastnn.plot.activation("gelu", span=3)
     """
@@ -39,9 +88,11 @@ def activation(name: ActivationName | str, *, span: float = 5.0, ax: Axes | None
     span = number("span", span, low=0, high=1e100, open_low=True)
     z = np.linspace(-span, span, 401)
     ax = axes_for(ax)
-    ax.plot(z, function(z), color=BLUE, label=name)
-    ax.plot(z, function.derivative(z), "--", color=VERMILLION, label="derivative")
-    ax.set_title(f"{name}: {function.__doc__}", fontsize="medium")
+    first, second, *_ = colors(ax)
+    ax.plot(z, function(z), color=first, label=name)
+    ax.plot(z, function.derivative(z), "--", color=second, label="derivative")
+    formula = FORMULAS.get(name, function.__doc__)
+    ax.set_title(formula if formula == f"{name}(z)" else f"{name}: {formula}", fontsize="medium")
     return finished(ax, "pre-activation z", "value", legend=True)
 
 
@@ -51,8 +102,20 @@ def gradient_norms(norms: ArrayLike | Mapping[str, ArrayLike], *, ax: Axes | Non
     Parameters
     ----------
     norms : array (n_layers,), or {label: array (n_layers,)}
-        Such as `[np.linalg.norm(g) for g in net.gradients(X, y).weights]`.
+        Such as `fastnn.diagnostics.gradient_norms(net, X, y)`.
 
+    Returns
+    -------
+    matplotlib Axes
+
+    See Also
+    --------
+    fastnn.diagnostics.gradient_norms : The norms for a network and some rows.
+    watch : The norms while a network trains.
+    vanishing_gradients : How they depend on the depth of a network.
+
+    Examples
+    --------
     >>> import fastnn
     >>> ax = fastnn.plot.gradient_norms({"sigmoid": [1e-3, 1e-2, 0.1], "relu": [0.2, 0.3, 0.2]})
     """
@@ -87,6 +150,16 @@ def vanishing_gradients(depths: Iterable[int] = range(2, 21),
     width : int
     seed : int
 
+    Returns
+    -------
+    matplotlib Axes
+
+    See Also
+    --------
+    gradient_norms : The norms of all layers of a network of yours.
+
+    Examples
+    --------
     >>> import fastnn
     >>> ax = fastnn.plot.vanishing_gradients(range(2, 12, 3), ["sigmoid", "relu"], width=8)
     """
@@ -122,7 +195,7 @@ def gradient_ratio(sizes: list[int], name: str, seed: int, X: FloatArray, y: Flo
 
 
 def activation_histograms(network: Network, X: ArrayLike, *, axes: ArrayLike | None = None) -> Array:
-    """A histogram of each layer's outputs for the rows of X. Returns the array of Axes (n_layers,).
+    """A histogram of each layer's outputs for the rows of X.
 
     Parameters
     ----------
@@ -130,6 +203,17 @@ def activation_histograms(network: Network, X: ArrayLike, *, axes: ArrayLike | N
     X : array (n, n_inputs)
     axes : array of as many Axes as there are layers, or None
 
+    Returns
+    -------
+    array (n_layers,) of Axes
+
+    See Also
+    --------
+    fastnn.diagnostics.activation_statistics : The same as a few numbers for each layer.
+    watch : How many outputs are saturated, and how many units are dead, while a network trains.
+
+    Examples
+    --------
     >>> import numpy as np, fastnn
     >>> net = fastnn.Network([4, 16, 16, 1], activation="tanh")
     >>> fastnn.plot.activation_histograms(net, np.random.default_rng(0).normal(size=(100, 4))).shape
@@ -139,17 +223,10 @@ def activation_histograms(network: Network, X: ArrayLike, *, axes: ArrayLike | N
     for index, values in enumerate(outputs):
         if not np.isfinite(values).all():
             raise ValueError(f"layer {index + 1} gives values that are not finite, so they have no histogram")
-    chosen: Array
-    if axes is None:
-        chosen = new_row(len(outputs))
-    else:
-        chosen = np.array(axes, dtype=object).reshape(-1)
-        if len(chosen) != len(outputs):
-            raise ValueError(f"axes holds {len(chosen)} Axes, but the network has {len(outputs)} layers")
-        chosen[:] = [axes_for(ax) for ax in chosen]
+    chosen = given_or_new(axes, len(outputs), f"the network has {len(outputs)} layers")
     for index, (ax, values, name) in enumerate(zip(chosen, outputs, network.activations, strict=True)):
         ax.hist(values.ravel(), bins=40, range=bin_range(values), weights=np.full(values.size, 100 / values.size),
-                color=BLUE)
+                color=colors(ax)[0])
         finished(ax, f"output of layer {index + 1} ({name})", "share of values (%)" if index % COLUMNS == 0 else "")
     return chosen
 
@@ -164,37 +241,111 @@ def bin_range(values: FloatArray) -> tuple[float, float]:
     return low - room, high + room
 
 
-def graph(network: Network, *, ax: Axes | None = None) -> Axes:
-    """The network as a graph: a circle for each unit, a line for each weight, inputs on the left. Biases are not shown.
+def weights(network: Network, shape: tuple[int, int], *, layer: int = 0, units: int = 16,
+            axes: ArrayLike | None = None) -> Array:
+    """What each unit of a layer looks for: its incoming weights as a small image.
 
-    A line's colour and width show its weight: purple and solid above zero, orange and dashed below, faint near zero.
-    ValueError for layers of more than 16 units. Each call adds a colour bar beside `ax`.
+    A unit adds up its inputs, each times its weight. So its output is largest for inputs that are large where the image
+    is blue (weights above 0), and small where it is vermillion (below 0). All images have the same scale, with
+    white at 0; the colour bar shows it.
 
+    Parameters
+    ----------
+    network : Network
+    shape : (rows, columns)
+        The size of an image, such as (8, 8) for a layer of 64 inputs. The inputs fill it row by row.
+    layer : int
+        `network.weights[layer]` is drawn.
+    units : int
+        How many units are drawn at most, from the first one on.
+    axes : array of as many Axes as there are units to draw, or None
+
+    Returns
+    -------
+    array (n_units,) of Axes
+
+    See Also
+    --------
+    graph : All weights of a small network.
+
+    Examples
+    --------
     >>> import fastnn
-    >>> ax = fastnn.plot.graph(fastnn.Network([2, 4, 1], activation="tanh", output="sigmoid"))
+    >>> net = fastnn.Network([64, 32, 10], output="softmax")
+    >>> fastnn.plot.weights(net, (8, 8), units=6).shape
+    (6,)
     """
-    sizes = drawable(network).layer_sizes
-    if max(sizes) > MOST_UNITS:
-        raise ValueError(f"network has a layer of {max(sizes)} units, but a graph is legible with {MOST_UNITS} at most")
-    ax = axes_for(ax)
-    from matplotlib.collections import LineCollection
+    layer = checked_integer("layer", layer, 0, len(drawable(network).weights) - 1)
+    units = checked_integer("units", units, 1)
+    matrix = network.weights[layer].astype(np.float64)
+    rows, columns = checked_shape(shape, len(matrix))
+    images = matrix.T[:units].reshape(-1, rows, columns)
+    most = np.abs(images).max() or 1.0
+    chosen = given_or_new(axes, len(images), f"{len(images)} units are to be drawn", columns=8,
+                          inches=0.8 if len(images) > 4 else 1.6)
+    for index, (ax, image) in enumerate(zip(chosen, images, strict=True)):
+        drawn = ax.imshow(image, cmap=signs_map(), vmin=-most, vmax=most, interpolation="nearest")
+        ax.set_title(f"unit {index + 1}", fontsize="small")
+        ax.set_xticks([])
+        ax.set_yticks([])
+        ax.spines[:].set(visible=True, color="0.5", linewidth=0.5)
+    chosen[0].figure.colorbar(drawn, ax=list(chosen), label="weight")
+    return chosen
 
-    places = [[(layer, size / 2 - unit) for unit in range(size)] for layer, size in enumerate(sizes)]
-    weights = np.concatenate([layer.ravel() for layer in network.weights]).astype(np.float64)
-    most = np.abs(weights).max() or 1.0
-    edges = [(start, end) for left, right in zip(places, places[1:], strict=False) for start in left for end in right]
-    lines = LineCollection(edges, cmap="PuOr", linewidths=0.4 + 3 * np.abs(weights) / most, zorder=1,
-                           linestyles=["--" if weight < 0 else "-" for weight in weights])
-    lines.set_array(weights)
-    lines.set_clim(-most, most)
-    ax.add_collection(lines)
-    x, y = np.array([place for layer in places for place in layer]).T
-    ax.scatter(x, y, s=180, color="white", edgecolors="black", zorder=2)
-    ax.figure.colorbar(lines, ax=ax, label="weight (dashed: below zero)")
-    names = ["inputs", *network.activations]
-    ax.set_xticks(range(len(sizes)), [f"{name}\n{size}" for name, size in zip(names, sizes, strict=True)])
-    ax.set_yticks([])
-    ax.spines[:].set_visible(False)
-    ax.tick_params(length=0)
-    ax.margins(0.1)
-    return ax
+
+def checked_shape(shape: Any, inputs: int) -> tuple[int, int]:
+    """(rows, columns) of an image of a unit's weights."""
+    try:
+        rows, columns = (checked_integer("shape", size, 1) for size in shape)
+    except (TypeError, ValueError):
+        raise ValueError(f"shape is {shape!r}, but must be two whole numbers above 0, such as (8, 8)") from None
+    if rows * columns != inputs:
+        raise ValueError(f"shape is {shape!r}, which makes {rows * columns} pixels, but a unit of this layer has "
+                         f"{inputs} weights; choose rows and columns whose product is that number")
+    return rows, columns
+
+
+def watch(watch: Watch, what: str = "gradient_norms", *, ax: Axes | None = None) -> Axes:
+    """What a Watch recorded while a network trained: a curve for each layer, against epochs.
+
+    Layer 1 is next to the inputs. The layers have the colours of a series, from light to dark.
+
+    Parameters
+    ----------
+    watch : fastnn.diagnostics.Watch
+    what : str
+        "gradient_norms" and "update_ratios" have a log scale, with 0 at its bottom. "saturated" and "dead" are shares
+        from 0 to 1.
+
+    Returns
+    -------
+    matplotlib Axes
+
+    See Also
+    --------
+    fastnn.diagnostics.Watch : The callback that records, and what the four records are.
+    gradient_norms : The norms at one time, against layers.
+    loss_curves : The losses of the same fit.
+
+    Examples
+    --------
+    >>> import numpy as np, fastnn
+    >>> X = np.random.default_rng(0).normal(size=(100, 4))
+    >>> watch = fastnn.diagnostics.Watch(X[:20], X[:20, 0])
+    >>> history = fastnn.Network([4, 8, 8, 1]).fit(X, X[:, 0], epochs=10, callbacks=[watch])
+    >>> ax = fastnn.plot.watch(watch)
+    """
+    if not isinstance(watch, Watch):
+        raise TypeError(f"watch is a {type(watch).__name__}, but must be a fastnn.diagnostics.Watch")
+    label, logarithmic = RECORDS[choose("what", what, RECORDS)]
+    if not watch.epochs:
+        raise ValueError("watch holds no record, so it has no curve to draw; pass it to fit, as in callbacks=[watch]")
+    values = np.array(getattr(watch, what))
+    ax = axes_for(ax)
+    for index, color in enumerate(shades(ax, values.shape[1])):
+        style = look(ax, index, len(values)) | {"color": color}
+        ax.plot(watch.epochs, values[:, index], label=f"layer {index + 1}", **style)
+    if logarithmic:
+        log_scale(ax)
+    whole_numbers(ax)
+    return finished(ax, "epoch", label, legend=True)

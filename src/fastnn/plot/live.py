@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .._checks import number
 from ..callbacks import Callback
 from ..training.fit import recorded
-from .style import BLUE, VERMILLION, check_axes, epochs_of, finished, loss_name, pyplot, whole_numbers
+from .style import check_axes, colors, epochs_of, finished, loss_name, pyplot, whole_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +44,12 @@ class LivePlot(Callback):
     ax : matplotlib Axes or None
         Where to draw. None is a new figure, which the first drawing makes; `live.ax` then holds its Axes.
 
+    See Also
+    --------
+    loss_curves : The same curves after the fit.
+
+    Examples
+    --------
     >>> import numpy as np, fastnn
     >>> live = fastnn.plot.LivePlot(seconds=2)
     >>> history = fastnn.Network([2, 1]).fit(np.eye(2), [0, 1], epochs=10, callbacks=[live])
@@ -105,9 +111,10 @@ class LivePlot(Callback):
         for line in self._lines.values():
             if line.axes is self.ax:                # otherwise the user has removed it
                 line.remove()
-        self._lines = {"loss": self.ax.plot([], [], color=BLUE, label="training")[0]}
+        first, second, *_ = colors(self.ax)
+        self._lines = {"loss": self.ax.plot([], [], color=first, label="training")[0]}
         if "validation_loss" in recorded(fit):
-            self._lines["validation_loss"] = self.ax.plot([], [], "--", color=VERMILLION, label="validation")[0]
+            self._lines["validation_loss"] = self.ax.plot([], [], "--", color=second, label="validation")[0]
         whole_numbers(self.ax, FEW_TICKS)
         finished(self.ax, "epoch", loss_name(fit.network)).legend(loc="upper right")
 

@@ -1,9 +1,11 @@
-"""What all pictures share: colours, markers, Axes, scales and labels.
+"""What all pictures share: colours, markers, Axes, legends, scales and labels.
 
-Single curves have the colours of Okabe and Ito (2008), which people with every kind of colour vision can tell apart.
-Here they are ordered from dark to light, so neighbours also differ in grey. Colours of an ordered series come from
-cividis (Nuñez and others, 2018), whose lightness changes evenly. Colours of a sign come from PuOr (Brewer), which is
-light in the middle. Colour is never the only sign: line styles, markers, widths or numbers say the same.
+Every colour of every picture comes from here. Curves and classes share one list: the colours of Okabe and Ito (2008),
+which people with every kind of colour vision can tell apart. The first of several is blue, the second is vermillion; on
+a dark background their lighter kin, sky blue and orange. The same two colours are those of a sign: blue is above zero,
+vermillion is below. Counts go from white to dark blue. An ordered series, such as iterations, has colours of viridis
+(Smith and van der Walt, 2015), whose lightness changes evenly. Colour is never the only sign: line styles, markers,
+widths or numbers say the same.
 """
 
 from __future__ import annotations
@@ -20,15 +22,19 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
 
-    from .._types import Array
+    from .._types import Array, ArrayLike
     from ..network import Network
 
-BLACK, BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY = COLORS = (
-    "#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")     # lightness 0, 46, 54, 58 … 71
+BLACK, WHITE = "#000000", "#ffffff"
+BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"
+ON_LIGHT = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK)
+ON_DARK = (SKY, ORANGE, GREEN, PURPLE, VERMILLION, BLUE, WHITE)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")      # 8 markers and 7 colours repeat together only after 56 curves
 STYLES = ("-", "--", "-.", ":")
 COLUMNS = 4                     # of a figure with several Axes
+FAINTEST = 0.45                 # the strength of a colour that stands for a weight of almost 0
 
 
 def pyplot() -> ModuleType:
@@ -48,15 +54,26 @@ def axes_for(ax: Any) -> Axes:
     return pyplot().subplots(layout="constrained")[1] if ax is None else ax
 
 
-def new_row(count: int) -> Array:
-    """Axes (count,) of a new figure, a few in a row."""
-    columns = min(count, COLUMNS)
+def new_row(count: int, columns: int = COLUMNS, inches: float = 2.8) -> Array:
+    """Axes (count,) of a new figure, `columns` in a row at most, each about `inches` wide and high."""
+    columns = min(count, columns)
     rows = -(-count // columns)
     figure, grid = pyplot().subplots(rows, columns, squeeze=False, layout="constrained",
-                                     figsize=(max(4, 2.8 * columns), 2.8 * rows))
+                                     figsize=(max(4, inches * columns), inches * rows))
     for ax in grid.ravel()[count:]:
         ax.remove()
     return grid.ravel()[:count]
+
+
+def given_or_new(axes: ArrayLike | None, count: int, what: str, **new: Any) -> Array:
+    """The Axes (count,) to draw into: those given, or those of `new_row`; `what` says in the error what each is for."""
+    if axes is None:
+        return new_row(count, **new)
+    chosen: Array = np.array(axes, dtype=object).reshape(-1)
+    if len(chosen) != count:
+        raise ValueError(f"axes holds {len(chosen)} Axes, but {what}")
+    chosen[:] = [axes_for(ax) for ax in chosen]
+    return chosen
 
 
 def finished(ax: Axes, x: str, y: str, legend: bool = False) -> Axes:
@@ -65,9 +82,26 @@ def finished(ax: Axes, x: str, y: str, legend: bool = False) -> Axes:
     ax.set_ylabel(y)
     ax.grid(color="0.5", alpha=0.25)
     ax.set_axisbelow(True)
-    if legend:
-        ax.legend()
+    return with_legend(ax) if legend else ax
+
+
+def with_legend(ax: Axes, title: str | None = None, **look: Any) -> Axes:
+    """ax with a legend where it covers no curve and no marker: within, or else on the right, beside ax."""
+    legend = ax.legend(title=title, **look)
+    ax.get_xlim(), ax.get_ylim()                    # matplotlib computes the limits when it is asked for them
+    box = legend.get_window_extent()
+    if any(covers(box, line) for line in ax.lines):
+        ax.legend(title=title, loc="upper left", bbox_to_anchor=(1, 1), borderaxespad=0.2, **look)
     return ax
+
+
+def covers(box: Any, line: Any) -> bool:
+    """Whether a rectangle covers a part of a curve, or one of the markers of a line that has only these."""
+    path = line.get_transform().transform_path(line.get_path())
+    if line.get_linestyle() == "None":
+        near = box.padded(line.get_markersize())
+        return any(near.contains(*point) for point in path.vertices)
+    return bool(path.intersects_bbox(box, filled=False))
 
 
 def whole_numbers(ax: Axes, most: int = 10) -> None:
@@ -94,19 +128,50 @@ def ink(ax: Axes) -> Any:
     return ax.xaxis.label.get_color()
 
 
+def dark(ax: Axes) -> bool:
+    """Whether ax has a dark background, on which text is light."""
+    from matplotlib.colors import to_rgb
+    return bool(np.mean(to_rgb(ink(ax))) > 0.5)
+
+
+def colors(ax: Axes) -> tuple[str, ...]:
+    """The colours of curves and of classes in ax, in their order."""
+    return ON_DARK if dark(ax) else ON_LIGHT
+
+
 def look(ax: Axes, index: int, points: int) -> dict[str, Any]:
     """The look of curve `index` of several. It has about ten markers, at other points than those of its neighbours."""
-    step, color = -(-points // 10), COLORS[index % len(COLORS)]
-    return {"color": ink(ax) if color == BLACK else color, "linestyle": STYLES[index % len(STYLES)],
+    step, palette = -(-points // 10), colors(ax)
+    return {"color": palette[index % len(palette)], "linestyle": STYLES[index % len(STYLES)],
             "marker": MARKERS[index % len(MARKERS)], "markevery": (index % step, step)}
 
 
 def shades(ax: Axes, count: int) -> list[tuple[float, ...]]:
-    """Colours from light to dark; on a dark background from dark to light."""
+    """Colours of an ordered series from light to dark; on a dark background from dark to light."""
     from matplotlib import colormaps
-    from matplotlib.colors import to_rgb
-    order = colormaps["cividis" if np.mean(to_rgb(ink(ax))) > 0.5 else "cividis_r"]
-    return [tuple(color) for color in order(np.linspace(0.15, 1, count) if count > 1 else [1.0])]
+    first, last = (0.35, 1.0) if dark(ax) else (0.82, 0.0)
+    return [tuple(color) for color in colormaps["viridis"](np.linspace(first, last, count) if count > 1 else [last])]
+
+
+def counts_map() -> Colormap:
+    """Colours of counts: white for 0, then darker and darker blue."""
+    from matplotlib.colors import LinearSegmentedColormap
+    return LinearSegmentedColormap.from_list("counts", [WHITE, BLUE, "#003d61"])
+
+
+def signs_map() -> Colormap:
+    """Colours of the pixels of a weight: vermillion below 0, white at 0, blue above."""
+    from matplotlib.colors import LinearSegmentedColormap
+    return LinearSegmentedColormap.from_list("signs", [VERMILLION, WHITE, BLUE])
+
+
+def lines_map(ax: Axes) -> Colormap:
+    """Colours of the line of a weight: as `signs_map`, but a line near 0 still stands out from the background of ax."""
+    from matplotlib.colors import ListedColormap, to_rgb
+    strength = np.linspace(FAINTEST, 1, 128)[:, None]
+    ground = np.full(3, 0.0 if dark(ax) else 1.0)
+    above, below = (strength * to_rgb(color) + (1 - strength) * ground for color in colors(ax)[:2])
+    return ListedColormap(np.concatenate([below[::-1], above]))
 
 
 def epochs_of(losses: Sequence[float]) -> Array:
