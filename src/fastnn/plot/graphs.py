@@ -41,7 +41,7 @@ def graph(network: Network, *, values: bool | ArrayLike = False, ax: Axes | None
     values : bool or array (n_inputs,)
         Which numbers the picture shows. True writes its weight on each line, and its bias below each unit. A row of
         inputs does so, too, and writes into each circle what comes out of the unit for that row. False shows
-        no numbers. It adds a colour bar beside `ax`.
+        no numbers, and adds a colour bar beside `ax`.
     ax : matplotlib Axes or None
         Numbers need about 3 inches from layer to layer: the Axes of 2-4-1 are 6 inches wide, those of 2-4-2-1 are 9.
 
@@ -75,7 +75,7 @@ def graph(network: Network, *, values: bool | ArrayLike = False, ax: Axes | None
     places = [[(layer, size / 2 - unit) for unit in range(size)] for layer, size in enumerate(sizes)]
     lines = draw_weights(ax, network, places)
     x, y = np.array([place for layer in places for place in layer]).T
-    ax.scatter(x, y, s=180 if outputs is None else 1200, color=ax.get_facecolor(), edgecolors=ink(ax), zorder=3,
+    ax.scatter(x, y, s=180 if outputs is None else 1300, color=ax.get_facecolor(), edgecolors=ink(ax), zorder=3,
                clip_on=False)
     ax.margins(0.1)
     if outputs is None:
