@@ -1,7 +1,7 @@
-"""Two sigmoid neurons in a row: forward pass, backward pass and one update, every number printed.
+"""Two sigmoid neurons in a row: forward pass, backward pass, one update, and the whole training.
 
-x -> a1 = sigmoid(w1 x + b1) -> a2 = sigmoid(w2 a1 + b2), and the error E of a2 against the target t. A
-common slip is to define E = (t - a2)² and to print the gradients of half of it; both losses are shown.
+x -> a1 = sigmoid(w1 x + b1) -> a2 = sigmoid(w2 a1 + b2). E is the error of the output a2 for the target t.
+A common slip is to define E = (t - a2)² and to print the gradients of half of it. Both losses are shown.
 
 Run it: python examples/backpropagation.py
 """
@@ -13,6 +13,7 @@ import fastnn
 X, TARGET = np.array([[0.1]]), np.array([0.25])
 PARAMETERS = {"w1": 0.15, "b1": 0.4, "w2": 0.45, "b2": 0.65}
 LEARNING_RATE = 0.4
+SMALL_ERROR, MOST_EPOCHS = 0.001, 1000
 
 
 def two_neurons(loss):
@@ -45,13 +46,26 @@ def backward(loss):
         )
 
 
+def train(loss):
+    """Train until the error is small, or for MOST_EPOCHS; return the error of each epoch."""
+    network, optimizer, errors = two_neurons(loss), fastnn.SGD(LEARNING_RATE), []
+    while len(errors) < MOST_EPOCHS:
+        errors.append(network.train_on_batch(X, TARGET, optimizer=optimizer))  # the error before the update
+        if errors[-1] < SMALL_ERROR:
+            break
+    return errors
+
+
 def main():
     forward()
     backward("half_mse")
-    print("  These are the gradients of half the squared error. (Whoever rounds on the way gets 0.05706.)")
+    print("  These are the gradients of half the squared error. (Rounding on the way gives 0.05706.)")
     backward("mse")
-    print("  This is E = (t - a2)² without the half: 0.2165, and not 0.2176, as one may read. Its gradients are")
-    print("  the ones above times the factor 2. To leave that out is a common slip.")
+    print("  This is E = (t - a2)² without the half. E is 0.2165; a common slip is 0.2176. The gradients are")
+    print("  those of half_mse times the factor 2. To leave out this factor is another common slip.")
+    for loss in ("half_mse", "mse"):
+        errors = train(loss)
+        print(f'loss="{loss}": training stops after {len(errors)} epochs with E = {errors[-1]:.6f}')
 
 
 if __name__ == "__main__":

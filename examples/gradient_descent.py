@@ -1,11 +1,11 @@
-"""One weight learns t = 2x: how the learning rate decides between converging, swinging and diverging.
+"""One weight learns t = 2x. The learning rate decides whether it converges, swings or diverges.
 
-The cost is J(w) = mean (t - w x)², so one step of gradient descent is w := w + 2 η mean(x²) (2 - w): the
-distance to the answer shrinks by the factor 1 - 2 η mean(x²) a step, and it shrinks only while that
-factor lies between -1 and 1.
+The cost is J(w) = mean (t - w x)². One step of gradient descent is w := w + 2 η mean(x²) (2 - w), where η
+is the learning rate. So every step multiplies the distance to w = 2 by the factor 1 - 2 η mean(x²). The
+distance becomes smaller only if this factor lies between -1 and 1.
 
-Every point stands beside its mirror image, (x, t) and (-x, -t). The bias then gets no gradient, and the
-network of one weight and one bias walks exactly the path of the one weight.
+For every point (x, t) there is a mirror image (-x, -t). So the gradient of the bias is 0, and the network
+of one weight and one bias takes the same steps as one weight alone.
 
 Run it: python examples/gradient_descent.py
 """
@@ -19,11 +19,11 @@ GENTLE_POINTS = [(1, 2), (-1, -2), (0, 0), (0, 0)]  # mean x² = 0.5
 STEEP_POINTS = [(1, 2), (-1, -2), (2, 4), (-2, -4)]  # mean x² = 2.5
 
 
-def descend(points, learning_rate, steps):
-    """Start at w = 0, take that many full-batch steps; return w after each one, and the network."""
+def descend(points, learning_rate, steps, start=0.0):
+    """Take steps with all points, from w = start; return w after each step, and the network."""
     x, t = np.array(points, dtype=np.float64).T
-    network = fastnn.Network([1, 1], output="identity", loss="mse", dtype="float64", seed=0)
-    network.set_parameters(np.zeros(2))
+    network = fastnn.Network([1, 1], output="identity", loss="mse", dtype="float64")
+    network.set_parameters([start, 0.0])  # the weight and the bias
     optimizer = fastnn.SGD(learning_rate)
     path = []
     for _ in range(steps):
@@ -32,20 +32,22 @@ def descend(points, learning_rate, steps):
     return path, network
 
 
-def show(title, points, learning_rate, steps=4):
-    path, network = descend(points, learning_rate, steps)
+def show(title, points, learning_rate, steps=4, start=0.0):
+    path, network = descend(points, learning_rate, steps, start)
     factor = 1 - 2 * learning_rate * np.mean([x * x for x, _ in points])
     print(
         f"{title}: learning rate {learning_rate}, each step multiplies the distance to w = 2 by {factor:.2f}"
     )
-    print("  w: 0 -> " + " -> ".join(f"{abs(round(w, 4)):g}" for w in path))  # abs: 0 rather than -0
+    values = [f"{abs(round(w, 4)):g}" for w in (start, *path)]  # abs: 0 instead of -0
+    print("  w: " + " -> ".join(values))
     print(f"  bias: {abs(network.biases[0].item()):g}")
 
 
 def main():
     show("mean x² = 0.5", GENTLE_POINTS, LEARNING_RATE)
+    show("mean x² = 0.5", GENTLE_POINTS, LEARNING_RATE, start=0.2)
     show("(1, 2), (2, 4)", STEEP_POINTS, LEARNING_RATE)
-    print("  A common slip is to say that these points converge at 0.4. They do not: mean x² is 2.5,")
+    print("  A common slip is to say that these points converge with 0.4. They do not: mean x² is 2.5,")
     print("  the factor is -1, and w swings between 4 and 0 for ever, exactly on the edge of stability.")
     show("(1, 2), (2, 4)", STEEP_POINTS, 0.1)
     try:
