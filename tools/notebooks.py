@@ -46,7 +46,7 @@ def shown(tags):
 
 
 def for_jupyter(text, notes):
-    """Markdown that Jupyter understands. `notes` {name: text} gets the footnotes, in the order of their first mention."""
+    """Markdown that Jupyter understands. Footnotes are added to `notes` {name: text}, in the order of their mention."""
     defined = {name: re.sub(r"\s*\n\s*", " ", note).strip()
                for name, note in re.findall(FOOTNOTE, text, re.MULTILINE)}
     text = re.sub(FOOTNOTE, "", text, flags=re.MULTILINE)
