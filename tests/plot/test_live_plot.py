@@ -189,3 +189,15 @@ def test_a_network_that_was_drawn_live_can_be_copied():
     network = one_weight()
     network.fit(X, Y, callbacks=[plot.LivePlot()])
     assert deepcopy(network).get_parameters().tobytes() == network.get_parameters().tobytes()
+
+
+def test_at_the_end_the_legend_is_where_it_covers_no_curve():
+    network = one_weight()
+    live = plot.LivePlot()
+    network.fit(X, Y, epochs=20, batch_size=4, optimizer=fastnn.SGD(0.42), callbacks=[live])      # the loss grows
+    line, = live.ax.lines
+    assert data(line)[1][-1] > 5 * data(line)[1][0]
+    live.ax.figure.draw_without_rendering()
+    box = live.ax.get_legend().get_window_extent()
+    points = live.ax.transData.transform(line.get_xydata())
+    assert not any(box.contains(*point) for point in points)

@@ -29,8 +29,8 @@ def decision_boundary(network: Network, X: ArrayLike, y: ArrayLike, *, resolutio
                       ax: Axes | None = None) -> Axes:
     """The plane of two inputs, coloured by the class that a network predicts at each point, and the data in it.
 
-    One output means the classes 0 and 1, divided at 0.5. Of several outputs the largest is the class.
-    ValueError for classes that do not exclude each other: rows of y without a single largest value.
+    A network of one output has the classes 0 and 1: an output above 0.5 means 1. If there are several outputs, the
+    largest one is the class.
 
     Parameters
     ----------
@@ -43,6 +43,11 @@ def decision_boundary(network: Network, X: ArrayLike, y: ArrayLike, *, resolutio
     Returns
     -------
     matplotlib Axes
+
+    Raises
+    ------
+    ValueError
+        For classes that do not exclude each other: a row of `y` has no single largest value.
 
     See Also
     --------

@@ -229,7 +229,7 @@ def learning_rates(network: Network, X: ArrayLike, y: ArrayLike, rates: Sequence
     """The mean loss against epochs for several learning rates, on a log scale (linear where a loss is negative).
 
     For each rate a copy of the network is trained by plain gradient descent: `SGD(rate)`, all rows in one step, with
-    the network's dropout and penalties. The losses are those of `evaluate`. A curve that diverges ends there, with a
+    the network's dropout and penalties. The losses are those of `evaluate`. If a rate diverges, its curve ends with a
     cross: where the loss is not finite, or is a thousand times the loss at the start (or 1e-9, if that is more).
 
     Parameters

@@ -245,9 +245,9 @@ def weights(network: Network, shape: tuple[int, int], *, layer: int = 0, units: 
             axes: ArrayLike | None = None) -> Array:
     """What each unit of a layer looks for: its incoming weights as a small image.
 
-    A unit adds up its inputs, each times its weight. So its output is largest for inputs that are large where the image
-    is blue (weights above 0), and small where it is vermillion (below 0). All images have the same scale, with
-    white at 0; the colour bar shows it.
+    A unit multiplies each input by its weight, and adds the products. Inputs that are large where the image is blue
+    (weights above 0) make its output large. Inputs that are large where it is vermillion (weights below 0) make its
+    output small. White is a weight of 0. All images have the same scale, which the colour bar shows.
 
     Parameters
     ----------

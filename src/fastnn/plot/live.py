@@ -80,13 +80,16 @@ class LivePlot(Callback):
 
     def on_epoch_end(self, fit: Fit) -> None:
         if monotonic() - self._drawn >= self.seconds:
-            self._draw(fit)
+            self._update(fit)
+            self._show()
 
     def on_fit_end(self, fit: Fit) -> None:
         if fit.epoch:
-            self._draw(fit)
+            self._update(fit).legend(loc="best")        # it takes too long for every drawing
+            self._show()
 
-    def _draw(self, fit: Fit) -> None:
+    def _update(self, fit: Fit) -> Axes:
+        """Gives the curves the losses up to now, and returns their Axes."""
         if self._refresh is None:
             self._begin(fit)
         assert self.ax is not None
@@ -96,6 +99,10 @@ class LivePlot(Callback):
             line.set_marker("o" if len(losses) == 1 else "")
         self.ax.relim()
         self.ax.autoscale_view()
+        return self.ax
+
+    def _show(self) -> None:
+        assert self.ax is not None
         if self._refresh is None:
             self._refresh = viewer(self.ax.figure, self._own)
         else:

@@ -1,8 +1,8 @@
 """What all pictures share: colours, markers, Axes, legends, scales and labels.
 
 Every colour of every picture comes from here. Curves and classes share one list: the colours of Okabe and Ito (2008),
-which people with every kind of colour vision can tell apart. The first of several is blue, the second is vermillion; on
-a dark background their lighter kin, sky blue and orange. The same two colours are those of a sign: blue is above zero,
+which people with every kind of colour vision can tell apart. The first of several is blue, the second is vermillion. On
+a dark background they are sky blue and orange, which are lighter. A sign has the same two colours: blue is above zero,
 vermillion is below. Counts go from white to dark blue. An ordered series, such as iterations, has colours of viridis
 (Smith and van der Walt, 2015), whose lightness changes evenly. Colour is never the only sign: line styles, markers,
 widths or numbers say the same.
