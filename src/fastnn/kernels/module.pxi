@@ -2,7 +2,7 @@
 
 from cpython.pycapsule cimport PyCapsule_New
 
-from .engine cimport kernel_table
+from .table cimport kernel_table
 from .types cimport KernelTable
 
 cdef KernelTable _table = kernel_table()
