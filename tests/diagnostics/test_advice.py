@@ -45,6 +45,9 @@ def with_dead_output():
 
 
 SICK = {
+    "classes as numbers": (
+        lambda: network([64, 32, 1]), *digits,
+        "the targets are the whole numbers 0 to 9, and so look like classes, .*output='softmax' with 10 outputs"),
     "vanishing": (
         lambda: network([64, *[32] * 10, 10], "sigmoid", "softmax"), *digits,
         r"layers 1 to \d receive up to \de\+0\d times less gradient than layer 11: sigmoid .*'relu'"),
@@ -215,3 +218,17 @@ def test_few_rows_are_no_reason_for_advice():
     assert advise(xor, inputs, targets, history) == []
     assert advise(xor, inputs[:1], targets[:1]) == []
     assert advise(fastnn.Network([2, 4, 1]), [[3.5, 1.0]], [1.0]) == []
+
+
+@pytest.mark.parametrize("y", [
+    np.arange(200) % 5 + 1,                     # grades
+    np.arange(200) % 5 / 2,                     # halves
+    np.arange(200) % 40,                        # more than are likely to be classes
+    np.concatenate([np.zeros(190), [1, 2, 4]]),  # a gap
+    [0, 1, 2] * 4,                              # few rows
+    np.arange(400).reshape(200, 2) % 3,         # two targets
+])
+def test_whole_numbers_that_may_well_be_numbers(y):
+    y = np.asarray(y, np.float64)
+    rows = np.random.default_rng(0).normal(size=(len(y), 4))
+    assert not any("classes" in sentence for sentence in advise(fastnn.Network([4, 8, y[0].size]), rows, y))

@@ -40,6 +40,8 @@ ALMOST_ALL = 0.9                # of a layer's values saturated after training, 
 JITTER = 0.1                    # of the loss: a rise from one epoch to the next beyond the noise of batches
 SPIKE = 3.0                     # times what the loss began with, and what outputs of f(0) have: no noise of batches
 STILL = 0.01                    # of the loss: less than it falls in ten epochs while there is much left to learn
+MOST_CLASSES = 20               # whole numbers from 0 on that look like labels: more are likely to be counts
+ROWS_PER_CLASS = 5              # fewer rows of each are likely to be whole numbers by chance
 OVERFITTED = 0.2                # of the validation loss, above its best: far more than it jitters
 
 
@@ -100,15 +102,29 @@ def about_content(network: Network, X: Array, y: Array, history: History | None)
 def about_pair(network: Network, X: Array, y: Array, history: History | None) -> Iterator[str]:
     """A loss that was not made for the output. (What the constructor refuses need not be looked for.)"""
     output = network.activations[-1]
-    if not for_numbers(network) or same(y) or not np.isin(y, (0, 1)).all():
+    if not for_numbers(network) or same(y) or output == "exp":      # exp is made for counts, which may be few
+        return
+    if not np.isin(y, (0, 1)).all():
+        if n_classes := classes_in(y):
+            yield (f"the targets are the whole numbers 0 to {n_classes - 1}, and so look like classes, but the loss "
+                   f"{network.loss!r} takes them for sizes, as if {n_classes - 1} were more than 0: if they are "
+                   f"classes, try output='softmax' with {n_classes} outputs")
         return
     if output == "sigmoid":
         yield (f"the targets are 0 and 1, but the loss {network.loss!r} of the output sigmoid is multiplied by its "
                "slope, 0.25 at most and near 0 where the output is surely wrong: leave loss=None, which is "
                "'binary_cross_entropy'")
-    elif output != "exp":       # counts may be few
+    else:
         yield (f"the targets are 0 and 1, but the output {output} is made for numbers: try output='sigmoid', whose "
                "outputs are probabilities")
+
+
+def classes_in(y: Array) -> int:
+    """How many classes the targets look like: whole numbers from 0 on, without a gap, each of several rows; or 0."""
+    values = np.unique(y)
+    if y.size > len(y) or len(values) > MOST_CLASSES or len(y) < ROWS_PER_CLASS * len(values):
+        return 0
+    return len(values) if np.array_equal(values, np.arange(len(values))) else 0
 
 
 def about_rate(network: Network, X: Array, y: Array, history: History | None) -> Iterator[str]:
