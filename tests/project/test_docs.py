@@ -123,11 +123,24 @@ def test_code_for_pytorch_runs(capsys):
     assert "tensor" in capsys.readouterr().out
 
 
+def test_code_of_the_page_for_users_of_pytorch_runs():
+    torch = pytest.importorskip("torch", reason="NOT TESTED: torch is not installed")
+    torch.manual_seed(0)
+    names = {}
+    for block in blocks(PYTHON, PAGES["coming-from/pytorch.md"]):
+        exec(block, names)
+    x = names["X"]
+    logits, outputs = names["model"](x), names["module"](x)
+    assert names["net"].loss == "cross_entropy"
+    assert torch.allclose(torch.softmax(logits, dim=1), outputs, atol=1e-6)
+    assert abs(names["net"].predict(x.numpy()) - outputs.detach().numpy()).max() < 1e-6
+
+
 def test_the_only_code_that_does_not_run_is_the_one_for_pytorch():
     """The solutions of exercises are shown as plain blocks, and run as part of a hidden cell."""
     pages = {page for page, text in PAGES.items()
              if any(block not in "".join(cells(text)) for block in blocks(PYTHON, text))}
-    assert pages == {"howto/deploy.md"}
+    assert pages == {"howto/deploy.md", "coming-from/pytorch.md"}
 
 
 def test_the_home_page_has_the_example_of_the_readme():
