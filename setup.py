@@ -62,7 +62,7 @@ BUILD_MODES = {
     "thread-sanitizer": (["-O1", "-g", "-UNDEBUG", "-fsanitize=thread"], ["-fsanitize=thread"]),
     "coverage": (["-O2", "-g", "--coverage"], ["--coverage"]),
 }
-HEADERS = [*(f"src/fastnn/core/{name}.h" for name in ("compiled_as", "float_state", "team")),
+HEADERS = [*(f"src/fastnn/core/{name}.h" for name in ("compiled_as", "float_state", "processor", "team")),
            *(f"src/fastnn/kernels/{name}.h" for name in ("simd", "gemm", "elementary", "tables"))]
 
 # The compiled modules of core/, from the ground up: each may use those before it.

@@ -6,14 +6,12 @@ Compiled for the baseline of the architecture, so that the question itself runs 
 cdef extern from *:
     """
     #if defined(__x86_64__)
-    #define FASTNN_SUPPORTS(feature) (__builtin_cpu_init(), __builtin_cpu_supports(feature) != 0)
+    #include "processor.h"
     #define FASTNN_RUNS_SSE2 1
-    #define FASTNN_RUNS_AVX2 (FASTNN_SUPPORTS("avx2") && FASTNN_SUPPORTS("fma"))
-    #define FASTNN_RUNS_AVX512 (FASTNN_RUNS_AVX2 \\
-        && FASTNN_SUPPORTS("avx512f") && FASTNN_SUPPORTS("avx512dq") \\
-        && FASTNN_SUPPORTS("avx512bw") && FASTNN_SUPPORTS("avx512vl"))
+    #define FASTNN_RUNS_AVX2 (fastnn_x86_level() >= 1)
+    #define FASTNN_RUNS_AVX512 (fastnn_x86_level() >= 2)
     #define FASTNN_RUNS_NEON 0
-    #define FASTNN_INTEL (__builtin_cpu_init(), __builtin_cpu_is("intel") != 0)
+    #define FASTNN_INTEL fastnn_made_by_intel()
     #else
     #define FASTNN_INTEL 0
     #define FASTNN_RUNS_SSE2 0
