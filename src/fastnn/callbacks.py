@@ -36,27 +36,40 @@ def checked_path(name: str, value: Path) -> Path:
 
 
 class CheckpointEvery(Settings, Callback):
-    """Saves the network as it trains: every so many epochs, or seconds, and when the fit ends without an error. If a
-    `DivergenceError` takes back epochs that were saved, it saves what is restored.
+    """Save the network during a fit, at regular intervals, and at the end of a fit without an error.
+
+    If a `DivergenceError` undoes epochs that were saved, the restored network is saved.
 
     Parameters
     ----------
     path : str or os.PathLike
-        The file, replaced each time as `Network.save` does: whatever happens, it is a whole one.
+        The file. Each save replaces it, as `Network.save` does, so the file is always complete.
     epochs : int or None
-        Epochs (as `epochs_trained` counts) from one save to the next; None is 1, unless seconds are given.
+        The interval in epochs, as `epochs_trained` counts them. None means 1, unless `seconds` is given.
     seconds : float or None
-        Seconds from one save to the next, looked at after each epoch.
+        The interval in seconds. The time is checked after each epoch.
 
-    What can be known of a failing save is raised when the fit begins: a network that a file cannot hold, a
-    folder that does not exist or that nobody may write to.
+    Raises
+    ------
+    ValueError
+        If both intervals are given.
 
-    In the `callbacks` of an estimator of `fastnn.sklearn` the file is what its `to_network` gives, to predict with.
-    For all others a run that was killed goes on from it to the same bits::
+    Notes
+    -----
+    The fit raises errors of saving before its first epoch where it can: if a file cannot hold the network, or if the
+    folder does not exist or is not writable.
+
+    For an estimator of `fastnn.sklearn`, the file holds what its `to_network` returns, which is for predictions
+    only. In all other cases a training that was killed can continue from the file, with the same bits::
 
         net = fastnn.load(path) if path.exists() else fastnn.Network(…)
         net.fit(X, y, epochs=100 - net.epochs_trained, optimizer=net.optimizer or fastnn.Adam(),
                 callbacks=[fastnn.CheckpointEvery(path)])
+
+    See Also
+    --------
+    Network.save : saves a network once.
+    EarlyStopping : keeps the best parameters.
     """
 
     on_every_rank = False

@@ -51,7 +51,10 @@ if TYPE_CHECKING:
 
 
 class Gradients(NamedTuple):
-    """A mean loss and its gradient with respect to every layer's weights and biases."""
+    """A mean loss and its gradients with respect to the weights and biases of each layer: see `Network.gradients`.
+
+    `weights` is a tuple of arrays (n_in, n_out), and `biases` a tuple of arrays (n_out,).
+    """
 
     loss: float
     weights: tuple[FloatArray, ...]
@@ -64,54 +67,63 @@ class Network(Trainable):
     Parameters
     ----------
     layer_sizes : sequence of int
-        Inputs, units of each hidden layer, outputs: two numbers at least, 10,001 at most.
+        The number of inputs, of units in each hidden layer, and of outputs. It has 2 to 10,001 numbers.
     activation : str or sequence of str
-        Of the hidden layers: one name, or one per hidden layer.
+        The activation of the hidden layers: one name for all of them, or one name per hidden layer.
     output : str
-        Activation of the last layer.
+        The activation of the last layer.
     loss : str, Loss, callable or None
-        A name, one of `fastnn.losses`, or a Python function `(outputs, targets) -> (value,
-        gradient)` of arrays (n, n_outputs): the mean loss, and its derivatives with respect to
-        the outputs. (It is called with the GIL in every step, on one thread: flexible and
-        slow.) None: "cross_entropy" for softmax, "binary_cross_entropy" for sigmoid, else "mse".
+        A name, a loss of `fastnn.losses`, or a Python function `(outputs, targets) -> (value, gradient)`. The
+        function gets arrays (n, n_outputs). It returns the mean loss and its derivatives with respect to the outputs.
+        It is called in every step, with the GIL and on one thread, so it is slow. None means "cross_entropy" for
+        softmax, "binary_cross_entropy" for sigmoid, and "mse" for all other outputs.
     initializer : str or None
-        Of all weights; None chooses for each layer by its activation: "he_normal" for ReLU and
-        its kin, "lecun_normal" for selu, else "glorot_uniform". Biases start at zero.
+        How the initial weights are drawn: "he_normal", "he_uniform", "glorot_normal", "glorot_uniform",
+        "lecun_normal" or "lecun_uniform". None chooses for each layer by its activation: "he_normal" for relu,
+        leaky_relu, elu, softplus, silu and gelu, "lecun_normal" for selu, "glorot_uniform" for all others. Biases
+        start at zero.
     dtype : "float32" or "float64"
+        The type of all parameters and results.
     seed : int
-        Everything random in this network comes from it: initial weights, order of the rows,
-        dropout, the rows held out for validation.
+        All random numbers of this network depend on it: the initial weights, the order of the rows, dropout, and
+        the rows that are held out for validation.
     dropout : float or sequence of float
-        The share of each hidden layer's outputs that a training step leaves out (the others
-        count 1 / (1 - dropout) times): one, or one per hidden layer; 0 to below 1
+        The probability with which a training step sets an output of a hidden layer to zero, from 0 to below 1: one
+        number for all hidden layers, or one per hidden layer. The other outputs are multiplied by 1 / (1 - dropout)
         (Srivastava et al., 2014).
     l1, l2 : float
-        While training, `l1 * |w| + l2 / 2 * w**2` is added to the loss for every weight w (not for
-        biases).
+        Penalties: training adds `l1 * |w| + l2 / 2 * w**2` to the loss for every weight w. Biases have no penalty.
     label_smoothing : float
-        While training, this share of every target is spread evenly over the classes (over yes and
-        no for a sigmoid); 0 to below 1 (Szegedy et al., 2016). For cross-entropies and the focal
-        loss.
-
-    Dropout, penalties and smoothing belong to training steps alone: `predict`, `evaluate`,
-    `gradients` and validation are without them. (A History's training loss is without penalties; it is that of the
-    steps, of what dropout left in, and of smoothed targets.)
+        The share of every target that training spreads evenly over the classes (over 0 and 1 for a sigmoid), from 0
+        to below 1 (Szegedy et al., 2016). Only cross-entropies and the focal loss accept it.
 
     Attributes
     ----------
     layer_sizes, activations, loss, dtype, seed, dropout, l1, l2, label_smoothing
-        What it was built with; `activations` has one name per layer of weights, `dropout` one
+        The arguments that built the network. `activations` has one name per layer of weights, and `dropout` one
         number per hidden layer. `l1` and `l2` may be set between fits.
     metadata : dict
-        Whatever belongs to the model beside its numbers (names of columns, a note): plain values
-        that JSON holds as they are, half a megabyte, nested 90 deep at most. It is saved and copied with the network,
-        and never read by it.
+        Notes of the user about the model, such as names of columns: values that JSON can hold, at most half a
+        megabyte, nested at most 90 deep. They are saved and copied with the network. The network does not read them.
     weights, biases : tuples of arrays, shapes (n_in, n_out) and (n_out,)
-        Views of the memory that training changes: `net.weights[0][...] = W` sets a layer.
+        Views of the memory that training changes: `net.weights[0][...] = W` sets the weights of the first layer.
     n_parameters : int
+        The number of all weights and biases.
     optimizer : the optimizer of the last fit, or None
     early_stopping : the EarlyStopping of the last fit, or None
     epochs_trained : int
+        The number of epochs since the network was built.
+
+    Notes
+    -----
+    Dropout, penalties and label smoothing apply only to training steps. `predict`, `evaluate`, `gradients` and the
+    validation do not use them. The training loss in a `History` includes dropout and label smoothing, but no penalties.
+
+    See Also
+    --------
+    load : reads a network from a file.
+    Population : many networks of one shape, which train at the same time.
+    History : what `fit` returns.
 
     Examples
     --------
@@ -141,13 +153,13 @@ class Network(Trainable):
         return text + "".join(f", {name}={value!r}" for name, value in extras.items() if value) + ")"
 
     def get_parameters(self) -> FloatArray:
-        """A copy of all parameters, shape (n_parameters,): W0, b0, W1, b1, … row by row."""
+        """Return a copy of all parameters, shape (n_parameters,): W0, b0, W1, b1, … Weights are read row by row."""
         with at_rest(self) as engine:
             return engine.packed(engine.parameters)
 
     @explains
     def set_parameters(self, v: ArrayLike) -> None:
-        """Sets all parameters from a 1-D array in the order of `get_parameters`."""
+        """Set all parameters from an array (n_parameters,), in the order of `get_parameters`."""
         v = real_array("v", v)
         if v.shape != (self.n_parameters,):
             raise ValueError(f"v has shape {v.shape}, but this network has {self.n_parameters} parameters")
@@ -173,17 +185,23 @@ class Network(Trainable):
 
     @explains
     def layer_outputs(self, X: ArrayLike) -> list[FloatArray]:
-        """A list of what flows through the layers for X (n, n_inputs): X itself, then every layer's activation."""
+        """Return the outputs of all layers for X (n, n_inputs): a list of X itself, then the output of each layer."""
         X = inputs(self._engine, X)
         return [X, *map(np.ascontiguousarray, self._engine.layer_outputs(X))]
 
     @explains
     def predict_classes(self, X: ArrayLike) -> Integers:
-        """The class of each row of X (n, n_inputs), an array (n,) of intp.
+        """Return the class of each row of X (n, n_inputs), an array (n,) of intp.
 
-        For softmax the number of the largest output, for one sigmoid 1 where the output is above 0.5, else 0. Several
-        sigmoids answer one question each: (n, n_outputs) of 0 and 1. A 1-D X is one sample. ValueError for other
-        outputs, which are numbers.
+        With softmax, the class is the index of the largest output. With one sigmoid, the class is 1 if the output is
+        above 0.5, and 0 otherwise. With several sigmoids, each output is a separate yes or no, and the result is an
+        array (n, n_outputs) of 0 and 1. If X is 1-D, it is one sample. Other outputs are numbers, not classes: they
+        raise a ValueError.
+
+        See Also
+        --------
+        Network.predict : the outputs themselves.
+        Network.score : the accuracy.
 
         >>> import numpy as np, fastnn
         >>> X, y = np.array([[0.0], [1.0], [2.0]]), [0, 1, 1]
@@ -204,11 +222,16 @@ class Network(Trainable):
 
     @explains
     def score(self, X: ArrayLike, y: ArrayLike, *, sample_weight: ArrayLike | None = None) -> float:
-        """How good predictions for X are, a float that is 1 at best.
+        """Return how good the predictions for X are: a float, at best 1.
 
-        For classes (softmax, or one sigmoid with a loss of classes) the accuracy: the share of rows whose class is
-        right. For numbers the coefficient of determination r²: 0 is as good as the mean of y, a mean over
-        outputs; also for several sigmoids, whose outputs are shares. X, y and sample_weight are as for `evaluate`.
+        For classes (softmax, or one sigmoid with a loss for classes) the score is the accuracy: the share of rows
+        whose class is right. For numbers, and for several sigmoids, it is the coefficient of determination r²,
+        averaged over the outputs; r² is 0 if the predictions are as good as the mean of y. X, y and sample_weight are
+        as for `evaluate`.
+
+        See Also
+        --------
+        Network.evaluate : the loss, and metrics by name.
 
         >>> import numpy as np, fastnn
         >>> x = np.linspace(-1, 1, 20)[:, None]
@@ -233,9 +256,10 @@ class Network(Trainable):
     @explains
     def evaluate(self, X: ArrayLike, y: ArrayLike, *, sample_weight: ArrayLike | None = None,
                  metrics: Metrics | None = None) -> float | dict[str, float]:
-        """The mean loss over the rows of X, a float; with metrics, as for `fit`, {"loss": it, name: each of these}.
+        """Return the mean loss over the rows of X: a float, or a dict if there are metrics.
 
-        X is (n, n_inputs) and y as for `fit`; `sample_weight` (n,) says how much each row counts, also for metrics.
+        X has the shape (n, n_inputs). y and metrics are as for `fit`. `sample_weight` (n,) is the weight of each row,
+        in the loss and in the metrics. With metrics the result is {"loss": …} with one more entry per metric.
 
         >>> import numpy as np, fastnn
         >>> net = fastnn.Network([2, 1])
@@ -254,9 +278,10 @@ class Network(Trainable):
 
     @explains
     def gradients(self, X: ArrayLike, y: ArrayLike, *, sample_weight: ArrayLike | None = None) -> Gradients:
-        """The mean loss over the rows of X and its gradients: `Gradients(loss, weights, biases)`. Changes nothing.
+        """Return the mean loss over the rows of X and its gradients: `Gradients(loss, weights, biases)`.
 
-        Where a number is beyond the network's dtype, they hold infinity or NaN: scale inputs and targets.
+        The network does not change. A number that is too large for the network's dtype becomes infinity or NaN: if
+        this happens, scale the inputs and targets. X, y and sample_weight are as for `evaluate`.
         """
         loss, block = self._engine.gradients(as_rows(self._engine, X, y, sample_weight))
         return Gradients(loss, *self._engine.views(block))
@@ -270,88 +295,94 @@ class Network(Trainable):
             metrics: Metrics = (), tol: float | None = None, early_stopping: EarlyStopping | None = None,
             time_budget: float | None = None, callbacks: Iterable[Callback] = (), progress: bool = False,
             threads: int | None = None, communicator: Communicator | None = None) -> History:
-        """Trains on the rows of X, and goes on where the last fit stopped.
+        """Train on the rows of X, and continue where the last fit stopped.
 
         Parameters
         ----------
         X : array (n, n_inputs), or an iterable of batches
-            An array may be a memory-mapped file: it is not copied as a whole. Without y, an
-            iterable that gives batches (X, y) or (X, y, sample_weight), a step each, anew for
-            every epoch; see `steps_per_epoch`.
+            An array may be a memory-mapped file, which is not copied as a whole. An iterable needs no y: it gives
+            batches (X, y) or (X, y, sample_weight), one for each step, and starts again for every epoch (but see
+            `steps_per_epoch`).
         y : array
-            For softmax integer labels (n,) or probabilities (n, n_outputs); for others (n,)
-            when there is one output, or (n, n_outputs). (What `predict` gives is (n, 1) for one output, too:
-            compare y (n,) with `net.predict(X)[:, 0]`, as NumPy makes (n, n) of (n, 1) - (n,).)
+            With softmax: integer labels (n,) or probabilities (n, n_outputs). With other outputs: (n, n_outputs), or
+            (n,) if there is one output. `predict` gives (n, 1) for one output, so compare y (n,) with
+            `net.predict(X)[:, 0]`: NumPy's (n, 1) - (n,) has the shape (n, n).
         epochs : int
-            Passes over the rows. n calls of one epoch equal one call of n, bit for bit.
+            The number of passes over the rows. n calls with one epoch equal one call with n epochs, bit for bit.
         batch_size : int or None
-            Rows a step; None is 32, for LBFGS and LevenbergMarquardt all. The last batch of an epoch may be shorter.
+            Rows per step. None means 32, and all rows for LBFGS and LevenbergMarquardt. The last batch of an epoch may
+            be shorter.
         steps_per_epoch : int or None
-            How many batches of an iterable make an epoch: for one that has no end, or is long. The next
-            epoch goes on with the batch after these; an iterable that has come to its end begins anew
-            (with each fit, too), a generator ends the epoch. None is all of its batches. Not for arrays.
+            The number of batches of an iterable that make one epoch, for an iterable that is long or has no end. The
+            next epoch continues with the next batch. At its end, an iterable starts again, and a generator ends the
+            epoch. Each fit starts the iterable again. None means all its batches. Arrays do not accept it.
         optimizer : Optimizer or None
-            None is the last fit's, else Adam(). It belongs to this network from now on.
+            None means the optimizer of the last fit, or Adam() in the first fit. From now on it belongs to this
+            network.
         shuffle : bool
-            Whether every epoch takes the rows in another random order.
+            Whether every epoch takes the rows in a new random order.
         validation_data : (X, y), (X, y, sample_weight), float or None
-            Rows whose loss is recorded after every epoch, or the fraction of the rows to hold
-            out for that: random, and the same ones in every fit with this seed. (No fraction
-            with a communicator.)
+            Rows whose loss is recorded after every epoch, or the fraction of the rows to hold out for this. The
+            rows held out are random, but the same in every fit with this seed. A communicator accepts no fraction.
         sample_weight : array (n,) or None
-            How much each row counts, >= 0: a batch's loss is sum(w * loss) / sum(w). A batch
-            whose weights are all zero is a step with a gradient of zero, on which momentum, penalties and
-            schedules go on; ValueError if those of a whole epoch are. Metrics on training rows are
-            weighted, too.
+            The weight of each row, >= 0: the loss of a batch is sum(w * loss) / sum(w). If all weights of a batch
+            are zero, the step has a gradient of zero, but momentum, penalties and schedules continue. If all weights of
+            an epoch are zero, this is a ValueError. Metrics on training rows are weighted, too.
         class_weight : dict {class: weight}, "balanced" or None
-            Multiplies each row's weight by that of its class; "balanced" is
-            n / (classes * rows of the class). For classes that exclude each other.
+            Multiplies the weight of each row by the weight of its class. "balanced" means n / (classes * rows of the
+            class). Only for classes that exclude each other.
         metrics : sequence of str and callables
-            Recorded after every epoch, for the validation rows (as `"validation_" + name`) or,
-            without these, the training rows: "accuracy", "r2", "mae", "mse", "rmse", or functions
-            `(y, outputs) -> float`. y has the shape of the outputs, (n, n_outputs); labels for softmax
-            stay labels, (n,). With `sample_weight` they are weighted (without `class_weight`); so is
-            a function that has a parameter of this name, to which the weights, or None, are passed.
+            Recorded after every epoch: for the validation rows, as `"validation_" + name`, or for the training rows if
+            there are no validation rows. Names are "accuracy", "r2", "mae", "mse" and "rmse". A function is
+            `(y, outputs) -> float`; y has the shape of the outputs (n, n_outputs), but labels for softmax stay
+            labels (n,). `sample_weight` applies to metrics by name, `class_weight` does not. A function with a
+            parameter called `sample_weight` gets the weights, or None.
         tol : float or None
-            Training stops after an epoch whose training loss is below it.
+            Training stops after an epoch whose training loss is below this number.
         early_stopping : EarlyStopping or None
+            Stops the fit when it no longer improves. See `EarlyStopping`.
         time_budget : float or None
-            Training stops after so many seconds and the step under way, or some 10 ms of steps; with LBFGS and
-            LevenbergMarquardt after the iteration. The epoch ends there: it counts, and is validated and recorded as
-            any other, its loss being the mean over the rows that it has seen. The next fit begins another epoch. So
-            what was learned, bit for bit, depends on the machine's speed.
+            Training stops after this number of seconds. It finishes the present step, or about 10 ms of steps, or
+            the iteration of LBFGS or LevenbergMarquardt. This ends the epoch, which is counted, validated and recorded
+            like any other; its loss is the mean over the rows that it used. The next fit starts a new epoch. The
+            result therefore depends on the speed of the machine.
         callbacks : sequence of Callback
+            Objects that are called before the first epoch, after every epoch and at the end.
         progress : bool
-            Whether to show a progress bar (needs tqdm); where the output is not a terminal, one
-            line at the end.
+            Whether to show a progress bar, which needs tqdm. If the output is not a terminal, one line is printed at
+            the end.
         threads : int or None
-            The most threads that share a step, a validation or a metric; None is what
-            `set_num_threads` says. The result never depends on it, bit for bit. With a
-            communicator, ranks of one machine divide its processors.
+            The largest number of threads for a step, a validation or a metric. None means the number of
+            `set_num_threads`. The result does not depend on it, bit for bit. With a communicator, the ranks of one
+            machine divide its processors.
         communicator : mpi4py communicator, fastnn.distributed.DataParallel or None
-            The ranks that train together, each on its part of the rows: X, y, sample_weight and
-            validation_data are this rank's own, batch_size and every loss and metric are of all
-            ranks together. See `fastnn.distributed`.
+            The ranks that train together. X, y, sample_weight and validation_data are the rows of this rank.
+            batch_size and all losses and metrics are those of all ranks together. See `fastnn.distributed`.
 
         Returns
         -------
-        History : lists with one entry per epoch, such as `loss`, the mean training loss.
+        History
+            Lists with one entry per epoch, such as `loss`, the mean training loss.
 
         Raises
         ------
         DivergenceError
-            When the loss stops being finite. Everything is as it was when the last good epoch began: one whose
-            mean training loss was finite and not larger than that of this fit's first epoch. It is as it was
-            before this fit if there is none, or if the loss over the training rows was smaller then: a
-            network is never left worse than it came.
+            If the loss is no longer finite. The network is restored to the beginning of the last good epoch, or to
+            the beginning of this fit. `DivergenceError` says which.
         KeyboardInterrupt
-            On Ctrl-C, within 100 ms or one step; the parameters are those of a completed step, as
-            they are after an error in an iterable, a callback or a Python loss, and where memory
-            ran out. (Of the last good epoch, if they are not finite.) If no step was completed, everything
-            is as it was before, also `optimizer` and `early_stopping`.
+            After Ctrl-C, within 100 ms or one step. The parameters are those of a completed step. This is also true
+            after an error in an iterable, a callback or a Python loss, and if memory runs out. If these parameters
+            are not finite, those of the beginning of the last good epoch are restored. If no step was completed,
+            everything is as before the fit, also `optimizer` and `early_stopping`.
         RuntimeError
-            When another thread is training this network. (Predictions may be asked for meanwhile: each
-            weight is one of the last step or the next. Copies and saves wait until no step is under way.)
+            If another thread is training this network. Predictions are allowed meanwhile: each weight that they use
+            is from the last step or the next. Copies and saves wait for the end of a step.
+
+        See Also
+        --------
+        Network.train_on_batch : one step.
+        Network.evaluate : the loss and metrics of any rows.
+        Population.fit : trains many networks of one shape.
         """
         engine = self._engine
         with ranks_of(communicator) as ranks:
@@ -368,21 +399,32 @@ class Network(Trainable):
 
     @explains
     def save(self, path: Path) -> None:
-        """Saves the network and the whole state of its training to one safetensors file.
+        """Save the network and the whole state of its training to one safetensors file.
 
-        What `fastnn.load(path)` returns goes on training to the same bits. The file is written
-        beside the old one, as `.<name>.fastnn-tmp`, synced and put in its place, with its mode:
-        whatever happens, `path` is the old file or the new one. OSError where it cannot be written,
-        TypeError or ValueError for what a file cannot hold, before the disk is touched.
+        The network that `fastnn.load(path)` returns continues the training with the same bits. The new file is written
+        as `.<name>.fastnn-tmp` in the same folder, synced, and then replaces the old file, whose mode it keeps. After
+        an interruption `path` is therefore either the old file or the new one.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written.
+        TypeError, ValueError
+            If a file cannot hold this network. The disk is not touched.
+
+        See Also
+        --------
+        load : reads the file.
+        CheckpointEvery : saves during a fit.
         """
         state.save(self, path)
 
     @explains
     def to_c(self, path: Path, *, inputs: ArrayLike | None = None, columns: Iterable[object] | None = None,
              classes: Iterable[object] | None = None) -> None:
-        """Writes the network to one dependency-free C99 header, such as policy.h with `policy_predict(input, output)`.
+        """Write the network to one C99 header without dependencies.
 
-        See `fastnn.interchange.to_c`.
+        A file policy.h has the function `policy_predict(input, output)`. See `fastnn.interchange.to_c`.
         """
         from .interchange.c import to_c
         to_c(self, path, inputs=inputs, columns=columns, classes=classes)
@@ -433,10 +475,25 @@ def ranks_of(communicator: Communicator | None) -> Ranks:
 
 @explains
 def load(path: Path, *, loss: LossFunction | None = None) -> Network:
-    """The network that `Network.save` wrote to a file, with the whole state of its fit.
+    """Load a network, with the whole state of its training, from a file that `Network.save` wrote.
 
-    `loss` is the Python function that it learned with, which a file cannot hold; None for all
-    others. FormatError for anything that is not a whole, unchanged model file of this version
-    or an older one; OSError where it cannot be read, or is no regular file. No code in the file is run.
+    No code in the file is run.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+    loss : callable or None
+        The Python function with which the network was trained, as a file cannot hold it. None for all other losses.
+
+    Raises
+    ------
+    FormatError
+        If the file is no model file, is incomplete or changed, or comes from a newer version of fastnn.
+    OSError
+        If the file cannot be read, or is not a regular file.
+
+    See Also
+    --------
+    Network.save : writes the file.
     """
     return state.load(Network, path, loss)

@@ -9,11 +9,17 @@ if TYPE_CHECKING:
 
 
 class Callback:
-    """Something to be called while a network trains: subclass it, and pass instances in `fit(callbacks=[…])`.
+    """The base class of callbacks, which `fit` calls during training.
 
-    Each method gets the `Fit` under way: `fit.network`, `fit.history`, `fit.epoch` of
-    `fit.epochs`, and `fit.stop()`. A class that prints, draws or saves sets `on_every_rank = False`:
-    where several processes train together, only the first calls it.
+    Write a subclass, and pass instances of it to `fit(callbacks=[…])`. Each method gets the present `Fit`, which has
+    `fit.network`, `fit.history`, `fit.epoch` (epochs done), `fit.epochs` (epochs asked for) and `fit.stop()`. A class
+    that prints, draws or saves sets `on_every_rank = False`. Then only the first process calls it if several
+    processes train together.
+
+    See Also
+    --------
+    CheckpointEvery : saves the network during a fit.
+    EarlyStopping : stops a fit that no longer improves.
 
     >>> import numpy as np, fastnn
     >>> class StopAtTen(fastnn.Callback):
@@ -28,10 +34,10 @@ class Callback:
     on_every_rank = True
 
     def on_fit_begin(self, fit: Fit) -> None:
-        """Before the first epoch."""
+        """Called before the first epoch."""
 
     def on_epoch_end(self, fit: Fit) -> None:
-        """After every epoch, when it has been recorded in the history."""
+        """Called after every epoch, when the history has its values."""
 
     def on_fit_end(self, fit: Fit) -> None:
-        """After the last epoch, or after the error that ended the fit."""
+        """Called after the last epoch, or after the error that ended the fit."""

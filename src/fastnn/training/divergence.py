@@ -23,22 +23,45 @@ SCALE = "scale the targets and inputs to a size of about 1"
 
 
 class DivergenceError(ValueError):
-    """The loss stopped being finite. After `fit` everything is as it was when the last good epoch began, after
-    `train_on_batch` as it was before the call.
+    """The loss is no longer finite, so training stops and restores an earlier state of the network.
 
-    A training loss tells how good parameters were before each step. So an epoch speaks for the parameters with which
-    it began, and is good if its mean training loss was finite and not larger than that of the fit's first
-    epoch. If no epoch was good, or if the parameters before the fit have a smaller loss over the training rows (of an
-    iterable: over its last batch), everything is as it was before the fit. (A loop of fits is not seen as one.)
-    "Everything" is: parameters, the optimizer with its state and counts, what a schedule and an EarlyStopping
-    remember, random numbers, `epochs_trained`; and before the first epoch also which optimizer and EarlyStopping the
-    network has. Losses of `LBFGS` and `LevenbergMarquardt` never grow: they go back to the last iteration.
+    - `fit` restores the state from the *beginning* of the last good epoch. An epoch is good if its mean training loss
+      is finite and not larger than the loss of the first epoch of this fit.
+    - `fit` restores the state from before the fit if no epoch was good, or if that state has a smaller loss over the
+      training rows. If the rows came from an iterable, it compares the losses of the last batch.
+    - `LBFGS` and `LevenbergMarquardt` restore the state after the last iteration, because their loss never grows.
+    - `train_on_batch` restores the state from before the call.
 
-    Attributes: `epoch` (counted since the network was built, from 1), `step` (within that
-    epoch, from 1), `learning_rate` (NaN where the optimizer has none), `single` (whether it was a
-    `train_on_batch`; its epoch and step say nothing), `restored` (the network's `epochs_trained` now; None for
-    `train_on_batch`), `overflow` (whether the loss or its gradient, squared, is beyond the dtype with the parameters
-    that are back, too: then no learning rate is small enough).
+    The restored state consists of the parameters, the optimizer with its state and counts, the memory of a schedule and
+    of an `EarlyStopping`, the random numbers and `epochs_trained`. The state from before the fit also says which
+    optimizer and which `EarlyStopping` the network has.
+
+    Attributes
+    ----------
+    epoch : int
+        The epoch in which the loss stopped being finite, counted from 1 since the network was built.
+    step : int
+        The step in this epoch, counted from 1.
+    learning_rate : float
+        The learning rate of this step. NaN if the optimizer has none.
+    single : bool
+        Whether the error comes from `train_on_batch`. Then `epoch` and `step` have no meaning.
+    restored : int or None
+        The network's `epochs_trained` after the restoration. None for `train_on_batch`.
+    overflow : bool
+        Whether the loss, or the square of its gradient, is too large for the dtype with the restored parameters, too.
+        Then no learning rate is small enough.
+
+    Notes
+    -----
+    A training loss is measured before each step. It therefore shows how good the parameters at the beginning of an
+    epoch were, and not those at its end. Each call of `fit` is judged alone: in a loop of fits, the first epoch of each
+    fit is its own standard.
+
+    See Also
+    --------
+    Network.fit : raises this error.
+    EarlyStopping : keeps the best parameters.
     """
 
     def __init__(self, epoch: int, step: int, learning_rate: float, single: bool = False, restored: int | None = None,

@@ -51,38 +51,57 @@ def check_best(engine: Engine, block: FloatArray) -> None:
 
 
 class EarlyStopping(Settings, Callback):
-    """Stops a fit when what it watches has not improved for `patience` epochs.
+    """Stop a fit when the monitored value has not improved for `patience` epochs.
 
     Parameters
     ----------
     patience : int
-        Epochs without improvement before the fit stops.
+        The number of epochs without improvement after which the fit stops.
     min_change : float
-        What counts as one: better than the best so far by more than this.
+        A value is an improvement if it is better than the best value by more than this number.
     monitor : str or None
-        A list of the History, such as "validation_accuracy"; None is the validation loss, or the
-        training loss where nothing is validated. (`fit` refuses a score that says nothing about its rows: "r2"
-        of targets that are all alike.)
+        The name of a list of the `History`, such as "validation_accuracy". None means the validation loss, or the
+        training loss if there are no validation rows. `fit` does not accept a score that has no meaning for its rows,
+        such as "r2" if all targets are equal.
     mode : "min", "max" or None
-        Which values are better; None knows losses and the metrics that fastnn names.
+        Whether smaller or larger values are better. None works for losses and for the metrics that have a name.
     restore_best : bool
-        Whether the network gets the parameters of the best epoch when the fit is stopped. (A fit
-        that reaches its last epoch keeps the latest, so that the next one goes on from there;
-        `restore(network)` brings the best ones back.) A fit in which every value was the same keeps the latest too.
-        Where no value was finite there is no best epoch: that is a RuntimeWarning at the end of the fit.
+        Whether the network gets the parameters of the best epoch when this object stops the fit. A fit that ends for
+        another reason keeps its latest parameters, and `restore(network)` sets the best ones afterwards. A fit
+        in which all values were equal also keeps its latest parameters.
 
-    A History's training loss is a mean over steps, each before it was made, and so no epoch's own. "loss" watches
-    the mean loss over the training rows after each epoch instead, which `evaluate` gives for the parameters that are
-    restored, and which takes one more pass forward. The batches of an iterable are not read again: if an
-    epoch is one batch, the recorded loss is that of the parameters before it, and these are kept (with dropout or
-    label smoothing, the last batch is looked at once more instead); if it is more, the recorded mean counts
-    for the parameters at the end. What `LBFGS` and `LevenbergMarquardt` record is the loss of the parameters after the
-    iteration.
+    Attributes
+    ----------
+    best : float or None
+        The best value until now.
+    best_epoch : int or None
+        The value of `epochs_trained` that belongs to the best parameters.
+    waited : int
+        The number of epochs since the best value.
+    best_parameters : array or None
+        A copy of the best parameters. `restore` gives them to the network.
 
-    Attributes: `best`, the best value; `best_epoch`, after which epoch the best parameters were there, as
-    `epochs_trained` counts; `waited`, epochs since the best value. They go on in the next fit with the same object
-    (if it watches the same), so it belongs to one network; they are saved with it:
-    `fastnn.load(path).early_stopping` is it again.
+    Notes
+    -----
+    An EarlyStopping belongs to one network. The next fit with the same object continues to count, unless it monitors
+    something else. `Network.save` saves it with the network, and `fastnn.load(path).early_stopping` returns it.
+
+    If no value was finite, there is no best epoch, and the fit ends with a RuntimeWarning.
+
+    The training loss in a `History` is a mean over steps, so it does not belong to the parameters of one moment.
+    Therefore `monitor="loss"` computes the mean loss over the training rows after each epoch, which takes one more
+    forward pass. `evaluate` gives the same number. There are two exceptions:
+
+    - The batches of an iterable are not read again. If an epoch has several batches, the recorded mean is used for the
+      parameters at the end of the epoch. If it has one batch, the recorded loss belongs to the parameters before
+      the step, and these are kept; with dropout or label smoothing, the last batch is evaluated once more instead.
+    - `LBFGS` and `LevenbergMarquardt` already record the loss after the iteration.
+
+    See Also
+    --------
+    History : the lists that can be monitored.
+    CheckpointEvery : saves the network during a fit.
+    Network.fit : `tol` and `time_budget` also stop a fit.
     """
 
     _checks: ClassVar = {
@@ -210,11 +229,11 @@ class EarlyStopping(Settings, Callback):
         ended = fit.epoch == fit.epochs or fit.history.stopped_by is not None
         if ended and fit.epoch and self.best is None and fit.rank == 0:
             warnings.warn(f"EarlyStopping watched {self._name!r}, which was not finite after any epoch, so there is no "
-                          "best one: the parameters are the latest; pass other rows, or monitor something else",
+                          "best epoch and the parameters are the latest: pass other rows, or monitor another value",
                           RuntimeWarning, stacklevel=2)
 
     def restore(self, network: Network) -> None:
-        """Gives the network the parameters of the best epoch."""
+        """Set the parameters of the network to those of the best epoch."""
         engine = engine_of(network)
         if self.best_parameters is None or vars(self).get("_owner") is not engine:
             raise ValueError("no epoch of this network has been watched, so there are no best parameters to restore")

@@ -17,28 +17,35 @@ COLUMNS = ("first", "best", "in epoch", "last")
 
 
 class History:
-    """What a `fit` recorded: lists with one entry per epoch.
+    """The values that a `fit` records: lists with one entry per epoch.
 
     Attributes
     ----------
     loss : list of float
-        Mean training loss, taken while the parameters moved: each row's is that before its step; without penalties.
+        The mean training loss, without penalties. The loss of each row is measured before the step that uses the row.
     validation_loss : list of float
-        Mean loss on the validation rows after the epoch; empty without these.
+        The mean loss on the validation rows after the epoch. Empty if there are no validation rows.
     learning_rate : list of float
-        That of the epoch's last step; empty for LBFGS and LevenbergMarquardt, which have none.
+        The learning rate of the last step. Empty for LBFGS and LevenbergMarquardt, which have none.
     seconds : list of float
-        What the epoch took, validation and metrics included.
+        The time of the epoch, with validation and metrics.
     stopped_by : str or None
-        What ended the fit: "tol", "early_stopping", "time_budget", "callback"; for LBFGS and LevenbergMarquardt
-        "converged" or "line_search" (it found no better point), for LBFGS "evaluations"; None where it was just the
-        number of epochs.
+        The reason why the fit ended early: "tol", "early_stopping", "time_budget" or "callback"; for LBFGS and
+        LevenbergMarquardt also "converged" or "line_search" (no better point was found), and for LBFGS "evaluations".
+        None if the fit did all its epochs.
 
-    Each metric is a list too, under its name: `history.validation_accuracy`. Printed, a History is some lines, with the
-    first, the best and the last value of each list; a notebook shows a table.
+    Notes
+    -----
+    Each metric is a list under its name, such as `history.validation_accuracy`. `print(history)` shows the first, the
+    best and the last value of each list. A notebook shows them as a table.
 
-    An epoch that `time_budget` has cut short is recorded as the others are, by the rows that it has seen. After a
-    `DivergenceError` the lists that callbacks see keep the epochs that were undone.
+    If `time_budget` ends an epoch early, its values are those of the rows that it used. After a `DivergenceError`, the
+    lists that callbacks see keep the epochs that were undone.
+
+    See Also
+    --------
+    Network.fit : returns a History.
+    EarlyStopping : monitors one of the lists.
     """
 
     loss: list[float]
@@ -62,18 +69,18 @@ class History:
         raise AttributeError(f"History has no {name!r}; {meant('monitor', name, recorded)}it has {', '.join(recorded)}")
 
     def as_dict(self) -> dict[str, list[float]]:
-        """{name: list}, for everything that was recorded."""
+        """Return a dict {name: list} of all lists that have values."""
         lists = {"loss": self.loss, "validation_loss": self.validation_loss, **self._metrics,
                  "learning_rate": self.learning_rate, "seconds": self.seconds}
         return {name: values for name, values in lists.items() if values or name == "loss"}
 
     def to_frame(self) -> pandas.DataFrame:
-        """The same as a pandas DataFrame with one row per epoch, numbered from 1. Needs pandas."""
+        """Return a pandas DataFrame with one row per epoch, numbered from 1. It needs pandas."""
         import pandas
         return pandas.DataFrame(self.as_dict(), index=pandas.RangeIndex(1, len(self.loss) + 1, name="epoch"))
 
     def last(self) -> dict[str, float]:
-        """{name: its latest value}"""
+        """Return a dict {name: last value}."""
         return {name: values[-1] for name, values in self.as_dict().items() if values}
 
     def __repr__(self) -> str:
