@@ -296,8 +296,9 @@ class Adagrad(Optimizer):
 class Rprop(Optimizer):
     """Resilient backpropagation (Riedmiller and Braun, 1993): only the gradient's sign counts; for whole batches.
 
-    Each weight's step grows by etas[1] while the sign stays and shrinks by etas[0] when it
-    changes (then the weight waits), within step_sizes. `learning_rate` is the first step's size.
+    Each weight has its own step size. It is multiplied by etas[1] while the sign of the gradient stays the same. When
+    the sign changes, it is multiplied by etas[0], and the weight does not move in this step. `step_sizes` are the
+    smallest and the largest size, and `learning_rate` is the first size.
 
     >>> import fastnn
     >>> fastnn.Rprop()

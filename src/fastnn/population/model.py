@@ -56,45 +56,54 @@ SHUFFLES = "own", "shared", False
 
 
 class Population(PopulationState):
-    """n networks of one shape, trained and asked in one call.
+    """n networks of one shape, which train and predict in one call.
 
-    Small networks go through the layers side by side, each in a lane of the processor's vectors, which is several times
-    as fast as one after the other. Every member has the bits that it would have as a `Network` alone.
+    Small networks are computed together, each in a lane of the processor's vectors. This is several times as fast as
+    one network after the other. Every member has the same bits as a separate `Network`.
 
     Parameters
     ----------
     layer_sizes, activation, output, loss, initializer, dtype, label_smoothing
-        As for a `Network`, the same for all members.
+        As for a `Network`. They are the same for all members. The initializers are "he_normal", "he_uniform",
+        "glorot_normal", "glorot_uniform", "lecun_normal" and "lecun_uniform".
     n : int
-        How many networks.
+        The number of networks.
     seeds : int, sequence of n int or None
-        Of initial weights, the order of rows and dropout; one number is the seed of all. None is 0, 1, … n-1.
+        The seed of each member, for its initial weights, its order of rows and its dropout. One number is the seed of
+        all members. None means 0, 1, … n-1.
     dropout : float, array (n,) or array (n, hidden layers)
-        The share of hidden layers' outputs that a training step leaves out: one for all, one for each member, or one
-        for each of its hidden layers.
+        The probability with which a training step sets an output of a hidden layer to zero: one number for all, one
+        for each member, or one for each hidden layer of each member.
     l1, l2 : float or array (n,)
-        Penalties, as for a `Network`; for all or for each member.
+        Penalties, as for a `Network`: one number for all members, or one for each.
 
     Attributes
     ----------
     layer_sizes, activations, loss, dtype, n, seeds, dropout, label_smoothing
-        What it was built with.
+        The arguments that built the population.
     l1, l2 : arrays (n,)
-        May be set between fits, to a number or n of them.
+        The penalties. They may be set between fits, to one number or to n numbers.
     parameters : array (n, n_parameters)
-        Every member's W0, b0, W1, b1, … row by row: the memory that training changes. `population.parameters = values`
-        sets and checks all of it; writing into it sets some.
+        W0, b0, W1, b1, … of every member, row by row. Training changes this memory. `population.parameters = values`
+        checks the values and sets all of them. To set some of them, write into the array.
     weights, biases : tuples of arrays (n, n_in, n_out) and (n, n_out)
         Views of `parameters`, one for each layer.
     n_parameters : int
-        Of one member.
+        The number of parameters of one member.
     optimizer : Optimizer, tuple of n, or None
-        That of the last fit.
+        The optimizer of the last fit.
     epochs_trained : int
-        Epochs of the member that has done most; `epochs` is an array (n,) with those of each.
+        The largest number of epochs of any member. `epochs` is an array (n,) with the number of each member.
 
-    `population[i]` is a `Network` with member i's parameters and training state: a copy, which goes on by itself.
-    `len(population)` is n.
+    Notes
+    -----
+    `population[i]` is a `Network` with the parameters and the training state of member i. It is a copy, which trains
+    independently. `len(population)` is n.
+
+    See Also
+    --------
+    Network : one network.
+    EarlyStopping : applies to each member separately.
 
     Examples
     --------

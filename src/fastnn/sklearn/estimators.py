@@ -39,54 +39,57 @@ LOSSES = {"squared_error": "half_mse", "absolute_error": "mae", "huber": "huber"
 
 
 class MLPClassifier(ClassifierMixin, Multilayer):
-    """scikit-learn's MLPClassifier, and more: a network that predicts the class of each row, or several labels.
+    """A network that predicts the class of each row, or several labels, as scikit-learn's MLPClassifier does.
 
-    Its parameters and their meaning are scikit-learn's (see its documentation of `MLPClassifier`), except for these:
+    The parameters are those of scikit-learn (see its documentation of `MLPClassifier`). These are additional or differ:
 
     Parameters
     ----------
     activation : str or sequence of str, default="relu"
-        One for all hidden layers, or one per hidden layer: also those of `fastnn.activations`.
+        One activation for all hidden layers, or one per hidden layer. All names of `fastnn.activations` are accepted.
     solver : {"lbfgs", "sgd", "adam"} or an optimizer, default="adam"
         An optimizer such as `fastnn.AdamW(fastnn.schedules.CosineDecay(1e-3, length=200))` has its own
-        learning rate and constants: `learning_rate`, `learning_rate_init`, `power_t`, `momentum`,
-        `nesterovs_momentum`, `beta_1`, `beta_2`, `epsilon` and `max_fun` are not used then. A search can change
+        learning rate and constants. Then `learning_rate`, `learning_rate_init`, `power_t`, `momentum`,
+        `nesterovs_momentum`, `beta_1`, `beta_2`, `epsilon` and `max_fun` are not used. A search can change
         `solver__learning_rate`, `solver__weight_decay`, …
     dropout : float or sequence of float, default=0.0
-        The share of each hidden layer's outputs that a training step leaves out.
+        The probability with which a training step sets an output of a hidden layer to zero.
     class_weight : dict {class: weight}, or a Series or other mapping like that, "balanced" or None
-        Multiplies the weight of each row; 1 for a class that is not named.
+        Multiplies the weight of each row by the weight of its class. A class that is not named has the weight 1.
     loss : {"log_loss", "focal"} or what `fastnn.losses.focal` makes, default="log_loss"
     standardize : bool, default=False
-        Whether inputs are scaled to mean 0 and deviation 1, both for training and in `predict`. Means and deviations
-        are those of the rows of the first `fit`, or of the first call of `partial_fit` alone. `coefs_` are for
+        Whether inputs are scaled to mean 0 and standard deviation 1, in training and in `predict`. Means and
+        deviations come from the rows of the first `fit`, or of the first call of `partial_fit`. `coefs_` apply to
         scaled inputs.
     dtype : {"float32", "float64"} or None
-        Of the network and its outputs. None means float64 where the first X is an array, a sparse matrix or a
+        The type of the network and its outputs. None means float64 if the first X is an array, a sparse matrix or a
         data frame of float64 or wider floats. Otherwise, also for lists and integers, it means float32, unless
         different rows or targets would become equal in that (such as seconds since 1970).
     callbacks : sequence of fastnn.Callback, default=()
-        Called in every fit; scikit-learn's own are set by `set_callbacks`. `fit.network` is the network that
-        is trained, `fit.model()` the one that `to_network` would return if the fit ended there. `CheckpointEvery`
-        saves the latter, with best parameters and scalings: to predict and to export, without state of training.
+        Called in every fit. (`set_callbacks` sets the callbacks of scikit-learn.) `fit.network` is the network that
+        is trained. `fit.model()` is the network that `to_network` would return if the fit ended now, with the best
+        parameters and the scalings. `CheckpointEvery` saves it, for predictions and exports, without the state of
+        training.
     n_members : int, default=1
-        With more than 1 an ensemble of so many networks that differ in their random numbers, which predicts the mean of
-        their outputs. The first is the one of n_members=1. From 8 on they train together (`fastnn.Population`), to the
-        same bits as one after the other, which they do with `early_stopping` or other rows to validate with, "lbfgs",
-        sparse rows, `callbacks`, and in `partial_fit`. `estimators_` holds an estimator of one network for each, with
-        `network_`, `coefs_` and curves, which the ensemble has not; its `n_iter_` is the most of any, its `loss_` the
-        mean.
+        The number of networks. More than 1 form an ensemble, which predicts the mean of their outputs. They differ in
+        their random numbers, and the first is the network of n_members=1. 8 or more networks train together
+        (`fastnn.Population`), with the same bits as one after the other. They train one after the other with
+        `early_stopping` or other rows for validation, with "lbfgs", sparse rows or `callbacks`, and in `partial_fit`.
+        `estimators_` has one estimator for each network, with `network_`, `coefs_` and curves. The ensemble itself does
+        not have these attributes. Its `n_iter_` is the largest of all networks, and its `loss_` is their mean.
 
-    Attributes are scikit-learn's, and besides them `network_`, the `fastnn.Network`, and `validation_loss_curve_`,
-    empty without validation. Every solver has a `loss_curve_`. With `early_stopping` the fit ends with the best
-    parameters, by the score of the rows held out, or of the rows to validate with.
+    Notes
+    -----
+    The attributes are those of scikit-learn, with two more: `network_`, the `fastnn.Network`, and
+    `validation_loss_curve_`, which is empty without validation. Every solver has a `loss_curve_`. With
+    `early_stopping` the fit ends with the best parameters, by the score on the rows for validation.
 
-    Differences:
+    These points differ from scikit-learn:
 
-    - Ctrl-C raises KeyboardInterrupt. A loss that stops being finite is a ValueError, and the parameters are
-      those of the last good epoch (`fastnn.DivergenceError`); with `early_stopping` a ConvergenceWarning, and the
-      best ones, if some were scored.
-    - With `early_stopping` the loss decides where a score says little: for one row, or rows with equal targets.
+    - Ctrl-C raises KeyboardInterrupt. If the loss is no longer finite, `fit` raises a `fastnn.DivergenceError`, which
+      is a ValueError and says which parameters are restored. With `early_stopping`, if some parameters were scored, it
+      is a ConvergenceWarning, and the best of them are kept.
+    - With `early_stopping` the loss decides if the score has little meaning: for one row, or for equal targets.
     - Adam's `epsilon` is added where Kingma and Ba (2014) and PyTorch add it, after the correction of the bias.
     - All batches of an epoch have the same penalty `alpha`, also a shorter last one. `loss_curve_` contains the penalty
       of the weights after the epoch, and with `sample_weight` the weighted mean over the epoch.
@@ -285,20 +288,22 @@ class MLPClassifier(ClassifierMixin, Multilayer):
 
 
 class MLPRegressor(RegressorMixin, Multilayer):
-    """scikit-learn's MLPRegressor, and more: a network that predicts one number, or several, for each row.
+    """A network that predicts one number, or several, for each row, as scikit-learn's MLPRegressor does.
 
-    Its parameters are scikit-learn's. Further ones, and differences, are those of `MLPClassifier`, and these:
+    The parameters are those of scikit-learn. The additional parameters and the differences are those of
+    `MLPClassifier`, and these:
 
     Parameters
     ----------
     loss : {"squared_error", "poisson", "absolute_error", "huber", "quantile"}, a Loss or a function
-        default="squared_error", of which the half is used; "poisson" has the output exp and targets >= 0;
-        "quantile" is for the median, `fastnn.losses.quantile(0.9)` for another quantile; a Python function is as for
-        `Network`.
+        default="squared_error", which is half the squared difference. "poisson" has the output exp, and needs targets
+        >= 0. "quantile" predicts the median, and `fastnn.losses.quantile(0.9)` another quantile. A Python function is
+        as for `Network`.
     standardize : bool, default=False
-        Whether inputs and targets are scaled to mean 0 and deviation 1 (with "poisson", inputs alone). Means and
-        deviations are those of the rows of the first `fit`, or of the first call of `partial_fit` alone. `predict`
-        scales its results back, in float64 whatever `dtype` is. `coefs_` and `loss_curve_` are for scaled numbers.
+        Whether inputs and targets are scaled to mean 0 and standard deviation 1 (with "poisson" only the inputs).
+        Means and deviations come from the rows of the first `fit`, or of the first call of `partial_fit`. `predict`
+        scales its results back and returns float64 for every `dtype`. `coefs_` and `loss_curve_` are for scaled
+        numbers.
 
     Examples
     --------

@@ -265,49 +265,59 @@ class TableModel:
 
 
 class TableClassifier(TableModel):
-    """Classes, learned from a table as it stands: text, dates, gaps and numbers in any column.
+    """A classifier for tables, with text, dates, numbers and empty cells in any column.
 
-    Columns are encoded: numbers scaled and in piecewise-linear bins (Gorishniy, Rubachev, Babenko, "On Embeddings for
-    Numerical Features in Tabular Deep Learning", 2022), categories by features of 0 and 1, dates by days and parts of
-    the calendar. `members` networks learn from them, by AdamW under a cosine. Each is validated on its own part of the
-    rows, and the answer is the mean of their probabilities. It is scikit-learn's kind of estimator, without needing it.
+    The columns are encoded: numbers are scaled and put into piecewise-linear bins (Gorishniy, Rubachev, Babenko, "On
+    Embeddings for Numerical Features in Tabular Deep Learning", 2022), categories become features of 0 and 1, and dates
+    become days and parts of the calendar. `members` networks learn from these features, with AdamW and a cosine
+    schedule. Each network is validated on a different part of the rows. The prediction is the mean of their
+    probabilities. The class has the methods of a scikit-learn estimator, but does not need scikit-learn.
 
     Parameters
     ----------
     members : int
-        Networks: 8 have some 6 % less error than 1, and take five times as long. 1 has a part of its own, too.
+        The number of networks. 8 networks have about 6 % less error than 1, and take five times as long. A single
+        network is also validated on rows that it does not learn from.
     hidden : sequence of int, optional
-        The sizes of the hidden layers. None is (128, 128).
+        The sizes of the hidden layers. None means (128, 128).
     epochs : int, optional
-        Passes over the rows, at most: a member keeps its best one, and stops when a fifth of them brought nothing.
-        None is 100 for small tables, down to 20 for large ones, and a quarter more for numbers.
+        The largest number of passes over the rows. Each network keeps the parameters of its best epoch, and stops if a
+        fifth of the epochs brings no improvement. None means 100 for small tables, down to 20 for large tables, and a
+        quarter more if the target is a number.
     drop : sequence of str
-        Columns to leave out.
+        The names of columns to leave out.
     kinds : dict, optional
-        What columns are, {name: "number", "category", "date" or "text"}; found out otherwise. Text is left out.
+        The kinds of columns, {name: "number", "category", "date" or "text"}. The kinds of all other columns are found
+        out from their cells. Columns of kind "text" are left out.
     missing : sequence of str
-        Texts that are gaps, such as "-200". Empty cells are, and among numbers and dates also NA, ? and their kin.
+        Cell texts that mean a missing value, such as "-200". Empty cells are always missing values. Among numbers and
+        dates, NA, ? and similar texts are missing values, too.
     time_budget : float, optional
-        Seconds within which training is to end. It has as many epochs as fit into them.
+        The number of seconds for training. Training has as many epochs as fit into this time.
     seed : int
-        Of weights, order and folds, from 0. The same seed gives the same bits on every machine and for any number of
-        threads, without a time budget.
+        The seed, from 0, of the initial weights, the order of rows and the folds. Without a time budget, the same seed
+        gives the same bits on every machine and for any number of threads.
     progress : bool
-        Whether to show how far training is, and when it is likely to end: a bar of tqdm, or lines on standard error.
+        Whether to show the progress of training and its likely end: with a bar of tqdm, or lines on standard error.
 
     Attributes
     ----------
     classes_ : array (n_classes,)
-        Labels, sorted: texts where y holds texts. Of a named column whole numbers are integers, also where a file
-        holds them as text.
+        The sorted labels. They are texts if y is a sequence of texts. If y is the name of a column, whole numbers
+        become integers, even if the file has them as text.
     report_ : Report
-        What the model is worth out of fold: `print(model.report_)`.
+        The quality of the model, measured out of fold: `print(model.report_)`.
     recipe_ : Recipe
-        How columns are read, `recipe_.readings`, and encoded: `recipe_.encoding.names()` are the features.
+        How columns are read (`recipe_.readings`) and encoded (`recipe_.encoding.names()` are the features).
     networks_ : list of Network
-        The members, in float32: from features (n, width) to probabilities.
+        The members, in float32. They compute probabilities from features (n, width).
     n_features_in_ : int
-        Columns of the table that it was fitted on, without the target. A file does not tell.
+        The number of columns of the table in `fit`, without the target. A model that was loaded does not have it.
+
+    See Also
+    --------
+    TableRegressor : predicts numbers.
+    fastnn.sklearn.MLPClassifier : a classifier for matrices of numbers.
 
     Examples
     --------
@@ -331,7 +341,7 @@ class TableClassifier(TableModel):
         return np.array(self.recipe_.classes)
 
     def predict(self, X: Any) -> NDArray[Any]:
-        """The likeliest class (n,) of each row of a table, of `classes_`.
+        """Return the most likely class (n,) of each row of a table: one of `classes_`.
 
         X is as in `fit`, with or without the target and other columns. ValueError where a column is missing or a cell
         cannot be read; gaps, and categories that no row had before, are answered for.
@@ -356,11 +366,16 @@ class TableClassifier(TableModel):
 
 
 class TableRegressor(TableModel):
-    """Numbers, learned from a table as it stands: text, dates, gaps and numbers in any column.
+    """A regressor for tables, with text, dates, numbers and empty cells in any column.
 
-    It has the parameters and attributes of `fastnn.TableClassifier`, but for `classes_`. `predict` gives numbers: mean
-    + scale times the mean of the members' outputs, as they learn the target with mean 0 and deviation 1 (`recipe_.mean`
-    and `recipe_.scale`) by its mean squared error.
+    It has the parameters and attributes of `fastnn.TableClassifier`, without `classes_`. The members learn the target,
+    scaled to mean 0 and standard deviation 1, with the mean squared error. `predict` returns `recipe_.mean` +
+    `recipe_.scale` * (the mean of the members' outputs).
+
+    See Also
+    --------
+    TableClassifier : predicts classes.
+    fastnn.sklearn.MLPRegressor : a regressor for matrices of numbers.
 
     Examples
     --------

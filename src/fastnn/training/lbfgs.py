@@ -30,14 +30,14 @@ class LBFGS(CompiledLBFGS, WholeBatchOptimizer):
     """Limited-memory BFGS (Liu and Nocedal, 1989): few, expensive steps with all rows, for small problems.
 
     An epoch of `fit` is one iteration. There is no learning rate: a line search for the strong Wolfe conditions (Moré
-    and Thuente, 1994) finds each step's length. `history_size` pairs (a step, the change of the gradient) tell of the
-    curvature; the optimizer keeps them from fit to fit, so n fits of one iteration are one of n. It belongs to one
-    network.
+    and Thuente, 1994) finds the length of each step. The last `history_size` pairs (a step, and the change of the
+    gradient) approximate the curvature. The optimizer keeps them from fit to fit, so n fits with one iteration equal
+    one fit with n. It belongs to one network.
 
-    A fit ends before its last epoch where the largest element of the gradient is at most `tolerance_gradient`, or the
-    loss changes by at most `tolerance_change` times itself, of a loss below 1 by at most `tolerance_change`
-    ("converged" in `history.stopped_by`); or the loss has been evaluated more than `max_evaluations` times
-    ("evaluations"; None is no limit); or 20 trials found no better point ("line_search").
+    A fit may end before its last epoch, and `history.stopped_by` gives the reason: "converged" if the largest element
+    of the gradient is at most `tolerance_gradient`, or if the loss changes by at most `tolerance_change` times the
+    loss (or times 1, if the loss is below 1); "evaluations" if the loss was evaluated more than `max_evaluations` times
+    (None means no limit); "line_search" if 20 trials found no better point.
 
     >>> import numpy as np, fastnn
     >>> x = np.linspace(-1, 1, 30)[:, None]

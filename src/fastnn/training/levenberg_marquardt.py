@@ -43,19 +43,22 @@ BLOCK_NUMBERS = 2**18           # of J at a time: 2 MB, which a cache of the sec
 class LevenbergMarquardt(WholeBatchOptimizer):
     """Levenberg-Marquardt (Marquardt, 1963; Hagan and Menhaj, 1994): few steps with all rows, to small errors.
 
-    For squared losses ("mse", "half_mse") and networks of some hundred parameters: an iteration computes and solves
-    n_parameters**2 numbers, and `max_parameters` refuses what would take long. It finds tighter fits than first-order
-    optimizers, in noisy data the noise too, so hold rows out. `l2` and `sample_weight` are part of what it minimises.
+    It is for squared losses ("mse", "half_mse") and networks of some hundred parameters. An iteration solves equations
+    with n_parameters**2 numbers, so networks with more than `max_parameters` parameters are not accepted. It reaches
+    smaller errors than first-order optimizers. In noisy data it also fits the noise, so hold rows out. It minimises the
+    loss with `l2` and `sample_weight`.
 
-    An epoch of `fit` is one iteration. There is no learning rate: `mu` damps a step, from Gauss-Newton's (0) to short
-    ones along the gradient. It is divided by `mu_factor` after a step that makes the loss smaller; a step that does not
-    is taken back, mu is multiplied, and the iteration tries again. The attribute is the present mu, with which the next
-    fit goes on. A fit ends before its last epoch where the largest element of the gradient is below
-    `tolerance_gradient`, or the loss changes by less than `tolerance_change` of itself ("converged" in
-    `history.stopped_by`), or mu would be above `mu_max` ("line_search": it found no better point).
+    An epoch of `fit` is one iteration. There is no learning rate. Instead `mu` damps a step: 0 is a Gauss-Newton step,
+    and a large mu is a short step along the gradient. After a step that makes the loss smaller, mu is divided by
+    `mu_factor`. Any other step is undone, mu is multiplied by `mu_factor`, and the iteration tries again. The
+    attribute `mu` is the present value, with which the next fit continues.
 
-    J'J is summed and solved in float64 by NumPy's BLAS and LAPACK, whose roundings depend on the processor: runs on
-    different machines agree to rounding, not to the bit.
+    A fit may end before its last epoch, and `history.stopped_by` gives the reason: "converged" if the largest element
+    of the gradient is below `tolerance_gradient`, or if the loss changes by less than `tolerance_change` times itself;
+    "line_search" if mu would be above `mu_max`, so no better point was found.
+
+    NumPy's BLAS and LAPACK sum and solve J'J in float64. Their rounding depends on the processor, so results on
+    different machines agree to rounding, but not to the bit.
 
     >>> import numpy as np, fastnn
     >>> x = np.linspace(-1, 1, 30)[:, None]
