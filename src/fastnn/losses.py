@@ -79,7 +79,12 @@ class Loss:
 def quantile(q: float = 0.5) -> Loss:
     """The quantile or pinball loss (Koenker and Bassett, 1978), whose minimum is the q-quantile of the targets.
 
-    max(q (t - a), (q - 1) (t - a)), a mean over elements; 0 < q < 1. `loss="quantile"` is the median's.
+    The loss of an output a and a target t is max(q (t - a), (q - 1) (t - a)), averaged over elements; 0 < q < 1.
+    `loss="quantile"` means q = 0.5, the median.
+
+    See Also
+    --------
+    Network : its argument `loss`.
     """
     return Loss("quantile", CHECKS["quantile"]("q", q))
 
@@ -88,8 +93,12 @@ def quantile(q: float = 0.5) -> Loss:
 def focal(gamma: float = 2.0) -> Loss:
     """The focal loss (Lin et al., 2017): cross-entropy times (1 - p)**gamma, p being the target class's probability.
 
-    Well-predicted samples count less, so that rare classes are learned. With sigmoid a mean over elements, with
-    softmax over rows; gamma >= 0, and 0 is cross-entropy. `loss="focal"` is that of gamma = 2.
+    Samples that are predicted well count less, so the network learns rare classes. The loss is averaged over elements
+    with sigmoid, and over rows with softmax. gamma is >= 0, and 0 is cross-entropy. `loss="focal"` means gamma = 2.
+
+    See Also
+    --------
+    Network : its argument `loss`.
     """
     return Loss("focal", CHECKS["focal"]("gamma", gamma))
 

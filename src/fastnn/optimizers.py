@@ -74,9 +74,9 @@ POSITIVE = partial(number, low=0, open_low=True)
 
 
 class Optimizer(Settings, MinibatchOptimizer):
-    """What all optimizers share: the learning rate, clipping, the steps done, the blocks of state.
+    """The base class of all optimizers: the learning rate, clipping, the number of steps, and the blocks of state.
 
-    Attributes: the constants; `steps` and `epochs` done with it.
+    Attributes: the constants, and `steps` and `epochs`, the numbers of steps and epochs that it has done.
     """
 
     kernel: str                         # its update in kernels/updates.pxd

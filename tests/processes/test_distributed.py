@@ -324,7 +324,7 @@ def test_divergence_restores_every_rank(tmp_path):
     errors = agreed(on_ranks(2, "diverged", tmp_path))
     assert len(errors) == 3         # summing gradients, averaging parameters; averaging where one rank alone diverges
     for rate, (text, restored) in zip(["1e+30", "1e+30", "0.01"], errors, strict=True):
-        assert f"with learning rate {rate}; parameters of the last good epoch are restored" in text
+        assert f"with learning rate {rate}; parameters from the beginning of the last good epoch are restored" in text
         assert restored
 
 

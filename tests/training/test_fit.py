@@ -231,7 +231,7 @@ def test_parts_that_cannot_be(make, words):
 
 REFUSED = {
     "L-BFGS with batches": ({"X": batches(), "y": None, "optimizer": fastnn.LBFGS()}, "but X is an iterable of"),
-    "a fraction of batches": ({"X": batches(), "y": None, "validation_data": 0.2}, "arrays in memory only"),
+    "a fraction of batches": ({"X": batches(), "y": None, "validation_data": 0.2}, "be held out of arrays in memory"),
     "a fraction of other length": ({"y": Y[:3], "validation_data": 0.2}, "y has 3 rows, but X has 50"),
     "balanced batches": ({"X": batches(), "y": None, "class_weight": "balanced"}, "needs all labels at once"),
     "batches that are none": ({"X": [X, Y], "y": None}, "X yielded a ndarray, but each batch must be a tuple (X, y)"),
@@ -261,8 +261,8 @@ REFUSED = {
     "no callback": ({"callbacks": [print]}, "callbacks[0] is"), "no callbacks": ({"callbacks": 3}, "callbacks is 3"),
     "negative time": ({"time_budget": -1}, "time_budget is -1"), "no y": ({"y": None}, "y is missing"),
     "no optimizer": ({"optimizer": "adam"}, "optimizer is 'adam'"),
-    "batch size of an iterable": ({"X": batches(), "y": None, "batch_size": 3}, "batch_size and sample_weight go with"),
-    "steps of arrays": ({"steps_per_epoch": 3}, "steps_per_epoch is 3, but goes with an iterable of batches"),
+    "batch size of an iterable": ({"X": batches(), "y": None, "batch_size": 3}, "batch_size and sample_weight are for"),
+    "steps of arrays": ({"steps_per_epoch": 3}, "steps_per_epoch is 3, but X is an array"),
     "steps of L-BFGS": ({"steps_per_epoch": 3, "optimizer": fastnn.LBFGS()}, "an epoch of LBFGS is one iteration"),
     "no steps": ({"X": batches(), "y": None, "steps_per_epoch": 0}, "steps_per_epoch is 0"),
     "metrics of an iterable": ({"X": batches(), "y": None, "metrics": ["r2"]}, "metrics need validation_data"),

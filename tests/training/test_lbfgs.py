@@ -435,5 +435,5 @@ def test_the_history_of_lbfgs_has_no_learning_rate():
 
 def test_lbfgs_does_not_smooth_labels():
     network = fastnn.Network([4, 3], output="softmax", label_smoothing=0.1)
-    with pytest.raises(ValueError, match="label_smoothing is 0.1, which LBFGS does not know"):
+    with pytest.raises(ValueError, match="label_smoothing is 0.1, but LBFGS does not support it"):
         network.fit(X, LABELS, optimizer=fastnn.LBFGS())

@@ -328,14 +328,14 @@ def test_a_step_that_overflows_is_taken_back():
     (lambda: classifier(), {"y": LABELS}, "squared loss .mse, half_mse., but the loss is 'cross_entropy'; pass fastnn"),
     (lambda: regressor(loss="huber"), {}, "but the loss is 'huber'; pass fastnn.LBFGS"),
     (lambda: regressor(loss=mse), {}, "but the loss is a Python function; build the network with loss='mse'"),
-    (lambda: regressor(l1=0.1), {}, "l1 is 0.1, which is no sum of squares .* take l2"),
+    (lambda: regressor(l1=0.1), {}, "l1 is 0.1, but .* a sum of squares; use l2"),
     (lambda: regressor(dropout=0.5), {}, "needs a loss that stays the same, but the network has dropout"),
     (lambda: classifier(label_smoothing=0.1), {"y": LABELS}, "but the loss is 'cross_entropy'"),
     (lambda: regressor(), {"X": batches(), "y": None}, "LevenbergMarquardt, which needs all rows at once, but X is an"),
     (lambda: regressor(), {"batch_size": 10}, "LevenbergMarquardt takes all 50 rows at once; leave it out"),
     (lambda: regressor(), {"steps_per_epoch": 3}, "an epoch of LevenbergMarquardt is one iteration over all rows"),
     (lambda: regressor(), {"class_weight": {0: 1.0}}, "class_weight is .*, but goes with classes"),
-    (lambda: fastnn.Network([4, 200, 1]), {}, "network has 1201, and max_parameters is 1000; pass fastnn.LBFGS"),
+    (lambda: fastnn.Network([4, 200, 1]), {}, "network has 1201 parameters, .* max_parameters=1000, .* fastnn.LBFGS"),
 ], ids=str)
 def test_what_it_refuses_is_one_sentence_and_changes_nothing(build, arguments, words):
     network = build()

@@ -111,7 +111,7 @@ class Training:
         side = self.plan.learned if self.plan.validated is None else self.plan.validated
         for member in range(self.engine.n if function is not None else 0):
             if function is not None and (reason := says_nothing(function, *side.of(member))):
-                raise ValueError(f"monitor is {name!r}, which says nothing here of member {member}: {reason}; pass "
+                raise ValueError(f"monitor is {name!r}, which has no meaning for member {member}: {reason}; pass "
                                  "more rows, or monitor the loss")
         return name
 

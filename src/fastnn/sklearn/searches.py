@@ -38,13 +38,18 @@ def cross_validate(estimator: Any, X: Any, y: Any = None, *, groups: Any = None,
                    error_score: Any = np.nan) -> dict[str, Any]:
     """`sklearn.model_selection.cross_validate`, whose folds train as one population.
 
-    Arguments and result are scikit-learn's, and the scores, bit for bit, those of its own function. It is for
-    `MLPClassifier` and `MLPRegressor` of fastnn.sklearn, alone or last in a `Pipeline`, whose other steps are fitted to
-    each fold as usual. For any other estimator, and with metadata routing, it is scikit-learn's function.
+    Arguments and result are those of scikit-learn, and the scores have the same bits as those of its function. It is
+    for `MLPClassifier` and `MLPRegressor` of fastnn.sklearn, alone or as the last step of a `Pipeline`. The other steps
+    are fitted to each fold as usual. For any other estimator, and with metadata routing, it calls scikit-learn's function.
 
-    `fit_time` is an equal share of the time that all fits took. `n_jobs` is for fits that go one after the other, as
-    `n_members` of `MLPClassifier` says which do, such as those of fewer than 8 folds; a population takes fastnn's
+    `fit_time` is the time of all fits, divided by their number. `n_jobs` applies only to fits that run one after the
+    other, such as those of fewer than 8 folds (`n_members` of `MLPClassifier` lists them). A population uses fastnn's
     threads.
+
+    See Also
+    --------
+    GridSearchCV : compares settings.
+    fastnn.Population : the networks that train together.
 
     Examples
     --------
@@ -247,11 +252,16 @@ class SearchTogether:
 class GridSearchCV(SearchTogether, model_selection.GridSearchCV):
     """`sklearn.model_selection.GridSearchCV`, whose candidates train as populations.
 
-    Parameters, attributes and results are scikit-learn's, and the scores, bit for bit, those of its own class. All
-    folds of all candidates with the same shape of network, `batch_size`, `max_iter`, `shuffle` and kind of solver train
-    in one population; `alpha`, `learning_rate_init`, `dropout`, `random_state` and others may differ. Candidates of
-    another shape are another population. For which estimators, and what becomes of `fit_time` and `n_jobs`,
-    `cross_validate` says.
+    Parameters, attributes and results are those of scikit-learn, and the scores have the same bits as those of its
+    class. Candidates train in one population, with all their folds, if they have the same shape of network,
+    `batch_size`, `max_iter`, `shuffle` and kind of solver. `alpha`, `learning_rate_init`, `dropout`, `random_state` and
+    others may differ. Candidates of another shape form another population. `cross_validate` says for which estimators
+    this is true, and what `fit_time` and `n_jobs` mean.
+
+    See Also
+    --------
+    HalvingGridSearchCV : stops bad candidates early.
+    cross_validate : scores one setting.
 
     Examples
     --------
@@ -271,13 +281,17 @@ class GridSearchCV(SearchTogether, model_selection.GridSearchCV):
 class HalvingGridSearchCV(SearchTogether, model_selection.HalvingGridSearchCV):
     """`sklearn.model_selection.HalvingGridSearchCV` by epochs, whose candidates train as populations and go on.
 
-    All candidates train for some epochs; the best third of them goes on for three times as many in all, and so forth
-    (Jamieson and Talwalkar, 2016). scikit-learn's own class begins anew in every round: survivors go on here, and as
-    epochs in two fits are those of one, the results are the same, bit for bit, with an int as `random_state`.
+    All candidates train for some epochs. Then the best third of them continues, to three times as many epochs, and so
+    on (Jamieson and Talwalkar, 2016). scikit-learn's class trains the candidates from the start in every round. Here
+    they continue, and the results have the same bits if `random_state` is an int.
 
-    Parameters and attributes are scikit-learn's, but for two defaults: `resource` is "max_iter" (for a pipeline, pass
-    the parameter's name there, such as "mlpregressor__max_iter"), and `max_resources="auto"` is what the estimator's
-    own `max_iter` says. With another resource, such as "n_samples", each round begins anew.
+    Parameters and attributes are those of scikit-learn, except for two defaults. `resource` is "max_iter" (for a
+    pipeline, pass the name of this parameter, such as "mlpregressor__max_iter"). `max_resources="auto"` means the
+    `max_iter` of the estimator. With another resource, such as "n_samples", each round trains from the start.
+
+    See Also
+    --------
+    GridSearchCV : trains all candidates to the end.
 
     Examples
     --------

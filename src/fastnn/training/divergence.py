@@ -72,16 +72,18 @@ class DivergenceError(ValueError):
 
     def __str__(self) -> str:
         rate, advice = f", with learning rate {self.learning_rate:g}", "try a smaller learning rate"
+        back = "from the beginning of the last good epoch"
         if self.single:
             advice = SCALE if self.overflow else f"{advice}, or {SCALE}"
             return f"the loss is not finite{rate}; parameters are as they were before this call: {advice}"
         if math.isnan(self.learning_rate):
             rate, advice = "", "scale the inputs and targets to a size of about 1"
+            back = "of the last iteration"
         elif self.overflow:
             advice = SCALE
         earlier = f", epochs_trained is {self.restored}" if self.restored not in (None, self.epoch - 1) else ""
         return (f"the loss stopped being finite in epoch {self.epoch}, step {self.step}{rate}; "
-                f"parameters of the last good epoch are restored{earlier}: {advice}")
+                f"parameters {back} are restored{earlier}: {advice}")
 
 
 class State:

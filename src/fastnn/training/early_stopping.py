@@ -173,7 +173,7 @@ class EarlyStopping(Settings, Callback):
         mode = self._mode_of(self._name, lists)
         metric = lists[self._name]
         if metric is not None and (reason := metric.says_nothing()):
-            raise ValueError(f"monitor is {self._name!r}, which says nothing here: {reason}; pass more rows, or "
+            raise ValueError(f"monitor is {self._name!r}, which has no meaning here: {reason}; pass more rows, or "
                              "monitor the loss")
         engine = engine_of(fit.network)
         if vars(self).setdefault("_owner", engine) is not engine:       # atomic: two threads may try
@@ -236,7 +236,8 @@ class EarlyStopping(Settings, Callback):
         """Set the parameters of the network to those of the best epoch."""
         engine = engine_of(network)
         if self.best_parameters is None or vars(self).get("_owner") is not engine:
-            raise ValueError("no epoch of this network has been watched, so there are no best parameters to restore")
+            raise ValueError("this EarlyStopping has monitored no epoch of this network, so it has no best parameters; "
+                             "pass it to a fit as early_stopping first")
         check_best(engine, self.best_parameters)
         with at_rest(network):
             np.copyto(engine.parameters, self.best_parameters)

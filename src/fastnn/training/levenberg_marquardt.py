@@ -123,13 +123,13 @@ def check_network(engine: Engine, most: int) -> None:
         raise ValueError(f"optimizer is LevenbergMarquardt, which goes with a squared loss ({', '.join(SQUARED)}), but "
                          f"the loss is {name!r}; pass fastnn.LBFGS()")
     if engine.l1:
-        raise ValueError(f"l1 is {engine.l1}, which is no sum of squares as LevenbergMarquardt needs it; take l2, or "
-                         "pass fastnn.LBFGS()")
+        raise ValueError(f"l1 is {engine.l1}, but LevenbergMarquardt needs a penalty that is a sum of squares; use l2, "
+                         "or pass fastnn.LBFGS()")
     parameters = engine.packed(engine.parameters).size
     if parameters > most:
-        raise ValueError("optimizer is LevenbergMarquardt, whose steps take time with the cube of the parameters, but "
-                         f"the network has {parameters}, and max_parameters is {most}; pass fastnn.LBFGS(), or raise "
-                         "it")
+        raise ValueError(f"the network has {parameters} parameters, but LevenbergMarquardt has max_parameters={most}, "
+                         "because the time of a step grows with their cube; pass fastnn.LBFGS(), or a larger "
+                         "max_parameters")
 
 
 def minimise(rows: Rows, optimizer: LevenbergMarquardt, fit: Fit, _: State) -> History:

@@ -219,8 +219,8 @@ def held_out(engine: Engine, X: object, y: object, sample_weight: object, valida
     if not is_number(validation_data):
         return (X, y, sample_weight), validation_data
     if ranks is not ONE:
-        raise ValueError(f"validation_data is {validation_data}, but with a communicator must be this "
-                         "rank's own rows, (X, y): a fraction would be others on other numbers of ranks")
+        raise ValueError(f"validation_data is {validation_data}, but with a communicator a fraction would hold out "
+                         "other rows for another number of ranks; pass the validation rows of this rank, (X, y)")
     return split(engine, X, y, sample_weight, validation_data)
 
 
@@ -230,8 +230,8 @@ def split(engine: Engine, X: object, y: object, sample_weight: object,
     same for one seed."""
     fraction = number("validation_data", fraction, low=0, high=1, open_low=True)
     if y is None or isinstance(X, np.memmap):
-        raise ValueError(f"validation_data is {fraction}, but a fraction can be held out of arrays in memory only; "
-                         "pass the rows to validate with: (X, y)")
+        raise ValueError(f"validation_data is {fraction}, but a fraction can only be held out of arrays in memory; "
+                         "pass the validation rows as (X, y)")
     X = inputs(engine, X)
     targets(engine, y, len(X))      # checked before the split, so that an error names the user's row
     y = real_array("y", y)

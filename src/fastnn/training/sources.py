@@ -36,8 +36,8 @@ def source(engine: Engine, X: Any, y: object, sample_weight: object, settings: F
     if y is None:
         return ranks.divided(engine, Batches(engine, X, sample_weight, settings), 0)
     if settings.steps_per_epoch is not None:
-        raise ValueError(f"steps_per_epoch is {settings.steps_per_epoch}, but goes with an iterable of batches; of "
-                         "arrays an epoch takes every row: leave it out")
+        raise ValueError(f"steps_per_epoch is {settings.steps_per_epoch}, but X is an array, and an epoch takes all "
+                         "its rows; leave steps_per_epoch out, or pass an iterable of batches")
     batch_size = 32 if settings.batch_size is None else settings.batch_size
     whole = ranks.size == 1
     if isinstance(X, np.memmap) and not fits(X, engine):
@@ -168,8 +168,8 @@ class Batches:
             raise TypeError(f"y is missing: without it X must be an iterable of batches (X, y), "
                             f"but is a {type(batches).__name__}{advice}")
         if settings.batch_size is not None or sample_weight is not None:
-            raise ValueError("batch_size and sample_weight go with arrays, but X is an iterable: it makes the batches, "
-                             "and may yield (X, y, sample_weight)")
+            raise ValueError("batch_size and sample_weight are for arrays, but X is an iterable of batches; leave them "
+                             "out, and yield (X, y, sample_weight) to weight rows")
         if isinstance(settings.class_weight, str):
             raise ValueError(f"class_weight is {settings.class_weight!r}, but needs all labels at once, and X is an "
                              "iterable of batches; pass a dictionary {class: weight}")
@@ -207,8 +207,8 @@ class Batches:
             if not trainer.advance(self.rows, len(self.rows), optimizer.rates(1)):
                 break
         if self.rows is None:
-            raise ValueError("X gave no batch for this epoch: an iterator can be read only once; pass something that "
-                             "starts anew, such as a list or an object with __iter__")
+            raise ValueError("X gave no batch for this epoch: an iterator can be read only once; pass an iterable that "
+                             "can start again, such as a list or an object with __iter__")
         return trainer.finish()
 
     def mean_loss(self, network: Network) -> float:

@@ -91,7 +91,7 @@ def whole_batch(name: str, engine: Engine, X: object, y: object, sample_weight: 
         raise ValueError(f"batch_size is {settings.batch_size}, but {name} takes all {len(rows)} rows at once; leave "
                          "it out")
     if engine.label_smoothing:
-        raise ValueError(f"label_smoothing is {engine.label_smoothing}, which {name} does not know; "
+        raise ValueError(f"label_smoothing is {engine.label_smoothing}, but {name} does not support it; "
                          "smooth y itself, or pass another optimizer")
     if any(engine.dropout):
         raise ValueError(f"optimizer is {name}, which needs a loss that stays the same, but the network has dropout")
