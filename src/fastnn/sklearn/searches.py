@@ -40,7 +40,8 @@ def cross_validate(estimator: Any, X: Any, y: Any = None, *, groups: Any = None,
 
     Arguments and result are those of scikit-learn, and the scores have the same bits as those of its function. It is
     for `MLPClassifier` and `MLPRegressor` of fastnn.sklearn, alone or as the last step of a `Pipeline`. The other steps
-    are fitted to each fold as usual. For any other estimator, and with metadata routing, it calls scikit-learn's function.
+    are fitted to each fold as usual. For any other estimator, and with metadata routing, it calls the function of
+    scikit-learn.
 
     `fit_time` is the time of all fits, divided by their number. `n_jobs` applies only to fits that run one after the
     other, such as those of fewer than 8 folds (`n_members` of `MLPClassifier` lists them). A population uses fastnn's
