@@ -11,7 +11,7 @@ from fastnn.tables.members import Folds, Settings, in_time, train
 
 pytestmark = pytest.mark.any_isa
 SETTINGS = Settings((8,), "relu", epochs=6, patience=6, batch_size=16, learning_rate=0.01, weight_decay=0.01,
-                    memory=0.5)
+                    memory=0.5, smoothing=0.0)
 
 
 def problem(n=100, classes=3, members=4, seed=0):
@@ -81,9 +81,40 @@ def test_what_is_kept_is_the_running_mean_of_the_parameters(memory, monkeypatch)
     np.testing.assert_allclose(trained.networks[0].get_parameters(), mean, rtol=1e-6)
 
 
+def log_loss(probabilities, y):
+    return -np.mean(np.log(probabilities[np.arange(len(y)), y]))
+
+
+def test_labels_are_smoothed_while_members_train_and_their_probabilities_are_sharpened_afterwards():
+    X, y, folds = problem(n=400, members=4)
+    hard, smooth = (replace(SETTINGS, smoothing=share, epochs=60, patience=60) for share in (0.0, 0.2))
+    trained = train(X, y, folds, smooth, 3, 0)
+    assert log_loss(trained.outputs, y) < 0.97 * min(np.mean([min(losses) for losses in trained.losses]), 10)
+    for member, network in enumerate(trained.networks):
+        own = folds.own(member)
+        np.testing.assert_array_equal(trained.outputs[own], network.predict(X[own]))
+        assert network.label_smoothing == 0
+    largest = [train(X, y, folds, settings, 3, 0).networks[0].weights[-1].max() for settings in (hard, smooth)]
+    assert largest[0] != largest[1]
+
+
+def test_sharpening_multiplies_all_logits_by_the_factor_that_is_best_out_of_fold():
+    rng = np.random.default_rng(0)
+    logits = 2 * rng.normal(size=(5_000, 3))
+    true = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    y = np.array([rng.choice(3, p=row) for row in true])
+    for factor in (1.0, 2.0, 0.5):
+        shown = np.exp(logits / factor)
+        shown /= shown.sum(axis=1, keepdims=True)
+        assert members.sharpness(shown, y) == pytest.approx(factor, rel=0.1)
+    always_right = 0.85 * np.eye(3)[y] + 0.05
+    assert members.sharpness(always_right, y) == 2          # the largest one, as no row says how much is too much
+    assert members.sharpness(np.eye(3)[y], y) <= 2          # nor is a logarithm infinite
+
+
 def test_a_member_does_not_learn_from_its_own_fold():
     X, y, folds = problem()
-    settings = Settings((8,), "relu", 1, 1, 16, 0.01, 0.01, 0.5)      # with one epoch, its fold cannot even choose
+    settings = Settings((8,), "relu", 1, 1, 16, 0.01, 0.01, 0.5, 0.0)      # with one epoch, its fold cannot even choose
     before = train(X, y, folds, settings, 3, 0).networks
     changed, own = y.copy(), folds.own(2)
     changed[own] = (changed[own] + 1) % 3
@@ -148,7 +179,7 @@ def test_an_interrupt_stops_all_members(threads):
     fastnn.set_num_threads(threads)
     try:
         with pytest.raises(KeyboardInterrupt):
-            train(X, y, folds, Settings((8,), "relu", 10_000, 10_000, 16, 0.01, 0.01, 0.5), 3, 0, listener)
+            train(X, y, folds, Settings((8,), "relu", 10_000, 10_000, 16, 0.01, 0.01, 0.5, 0.0), 3, 0, listener)
     finally:
         fastnn.set_num_threads(None)
     assert len(listener.epochs) <= 4       # each of those that had begun, once
@@ -156,7 +187,7 @@ def test_an_interrupt_stops_all_members(threads):
 
 def test_a_member_stops_when_nothing_gets_better():
     X, y, folds = problem()
-    settings = Settings((8,), "relu", 500, 3, 16, 0.05, 0.0, 0.5)
+    settings = Settings((8,), "relu", 500, 3, 16, 0.05, 0.0, 0.5, 0.0)
     trained = train(X, y, folds, settings, 3, 0)
     for losses, best in zip(trained.losses, trained.best_epochs, strict=True):
         assert len(losses) == best + 3 < 500
@@ -164,7 +195,7 @@ def test_a_member_stops_when_nothing_gets_better():
 
 def test_a_time_budget_lowers_the_number_of_epochs():
     X, y, folds = problem()
-    many = Settings((8,), "relu", 10_000_000, 9, 16, 0.01, 0.01, 0.5)
+    many = Settings((8,), "relu", 10_000_000, 9, 16, 0.01, 0.01, 0.5, 0.0)
     short, long = (in_time(X, y, folds, many, 3, budget) for budget in (1e-6, 1e6))
     assert short.epochs == 1 and 1 < long.epochs <= many.epochs
     assert in_time(X, y, folds, SETTINGS, 3, 1e6) == SETTINGS

@@ -18,11 +18,12 @@ def settings_for(rows: int, members: int, classes: bool) -> Settings:
 
     Numbers mostly change smoothly: they have a smooth activation, larger steps, and a quarter more epochs. A member
     stops when a fifth of its epochs brought nothing. Several members average each other; a single one has more epochs,
-    and a longer running mean.
+    and a longer running mean. Labels of classes are smoothed: a twentieth of each is divided among all classes.
     """
     batch_size, epochs = next((batch, epochs) for most, batch, epochs in SIZES if rows <= most)
     epochs, memory = (epochs, 0.5) if members > 1 else (epochs * 3 // 2, 0.85)
     activation, learning_rate = ("relu", 2e-3) if classes else ("gelu", 4e-3)
     epochs = epochs if classes else epochs * 5 // 4
     return Settings(hidden=(128, 128), activation=activation, epochs=epochs, patience=epochs // 5,
-                    batch_size=batch_size, learning_rate=learning_rate, weight_decay=0.01, memory=memory)
+                    batch_size=batch_size, learning_rate=learning_rate, weight_decay=0.01, memory=memory,
+                    smoothing=0.05 if classes else 0.0)
