@@ -270,8 +270,8 @@ class TableClassifier(TableModel):
     The columns are encoded: numbers are scaled and put into piecewise-linear bins (Gorishniy, Rubachev, Babenko, "On
     Embeddings for Numerical Features in Tabular Deep Learning", 2022), categories become features of 0 and 1, and dates
     become days and parts of the calendar. `members` networks learn from these features, with AdamW, a cosine
-    schedule and smoothed labels. Each network is validated on a different part of the rows. The prediction is the mean of their
-    probabilities. The class has the methods of a scikit-learn estimator, but does not need scikit-learn.
+    schedule and smoothed labels. Each network is validated on a different part of the rows. The prediction is the mean
+    of their probabilities. The class has the methods of a scikit-learn estimator, but does not need scikit-learn.
 
     Parameters
     ----------
