@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 BENCH := -q benchmarks --benchmark-quiet --benchmark-max-time=0.2 --benchmark-min-rounds=3
 
-.PHONY: help build test nightly bench bench-kernels bench-record bench-tables compare-tables sweep instructions lint docs wheel sanitize emulate \
+.PHONY: help build test nightly bench bench-kernels bench-record bench-tables compare-tables sweep instructions lint docs wheel wheels sanitize emulate \
     valgrind free-threaded races refcounts open-mpi coverage seeded-bugs golden polynomials clean
 
 help:           ## print this list
@@ -77,6 +77,10 @@ docs: $(BIN)/python     ## build the pages into build/docs, run their code; warn
 wheel: $(BIN)/python    ## build a wheel and an sdist into dist/
 	$(BIN)/pip install -q build
 	$(BIN)/python -m build
+
+wheels: $(BIN)/python   ## build wheels for Linux on x86-64 and arm64, glibc and musl, into dist/ (some minutes)
+	$(BIN)/pip install -q -e ".[tools]" build wheel ziglang auditwheel numpy
+	$(BIN)/python tools/wheels.py
 
 sanitize:       ## run the tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	$(PYTHON) -m venv build/env-sanitize
