@@ -76,7 +76,7 @@ POSITIVE = partial(number, low=0, open_low=True)
 class Optimizer(Settings, MinibatchOptimizer):
     """The base class of all optimizers: the learning rate, clipping, the number of steps, and the blocks of state.
 
-    Attributes: the constants, and `steps` and `epochs`, the numbers of steps and epochs that it has done.
+    Its attributes are its arguments, and `steps` and `epochs`: how many it has done.
     """
 
     kernel: str                         # its update in kernels/updates.pxd
@@ -161,11 +161,33 @@ class Optimizer(Settings, MinibatchOptimizer):
 
 
 class SGD(Optimizer):
-    """Stochastic gradient descent, optionally with momentum (Polyak, 1964; Nesterov as in Sutskever et al., 2013).
+    """Stochastic gradient descent, with or without momentum.
 
-    g = gradient + weight_decay * w;  v = momentum * v + g;  w = w - learning_rate * v,
-    with Nesterov w = w - learning_rate * (g + momentum * v).
+    g = gradient + weight_decay * w;  v = momentum * v + g;  w = w - learning_rate * v.
+    With nesterov=True: w = w - learning_rate * (g + momentum * v).
 
+    Parameters
+    ----------
+    learning_rate : float, Schedule or function of the epoch
+        How far a step goes.
+    momentum : float
+        The share of the earlier steps in a step (Polyak, 1964): 0 to below 1; 0.9 is usual.
+    nesterov : bool
+        Whether the step looks ahead by the momentum (Nesterov, 1983; Sutskever et al., 2013).
+    weight_decay : float
+        How much of each parameter is added to its gradient, biases too. 0 is none.
+    clip_norm : float or None
+        The largest norm of the whole gradient; a longer one is scaled down (Pascanu, Mikolov and Bengio, 2013).
+    clip_value : float or None
+        The largest size of each element of the gradient. It acts before `clip_norm`.
+
+    See Also
+    --------
+    Adam : Needs less tuning.
+    fastnn.diagnostics.largest_stable_rate : The largest learning rate that does not diverge.
+
+    Examples
+    --------
     >>> import fastnn
     >>> fastnn.SGD(0.1, momentum=0.9)
     SGD(learning_rate=0.1, momentum=0.9, nesterov=False, weight_decay=0.0)
@@ -192,11 +214,31 @@ class SGD(Optimizer):
 
 
 class Adam(Optimizer):
-    """Adam (Kingma and Ba, 2014): steps scaled by running means of the gradient and of its square.
+    """Adam: steps scaled by running means of the gradient and of its square (Kingma and Ba, 2014).
 
     m = beta1 * m + (1 - beta1) * g;  v = beta2 * v + (1 - beta2) * g**2, and after t steps
     w = w - learning_rate * (m / (1 - beta1**t)) / (sqrt(v / (1 - beta2**t)) + epsilon).
 
+    Parameters
+    ----------
+    learning_rate : float, Schedule or function of the epoch
+        How far a step goes.
+    beta1, beta2 : float
+        The share of earlier gradients, and of earlier squares, in the running means: 0 to below 1.
+    epsilon : float
+        Keeps the divisor above 0.
+    clip_norm : float or None
+        The largest norm of the whole gradient; a longer one is scaled down (Pascanu, Mikolov and Bengio, 2013).
+    clip_value : float or None
+        The largest size of each element of the gradient. It acts before `clip_norm`.
+
+    See Also
+    --------
+    AdamW : Adam with weight decay.
+    SGD : Can be better, with a learning rate that suits the task.
+
+    Examples
+    --------
     >>> import fastnn
     >>> fastnn.Adam()
     Adam(learning_rate=0.001, beta1=0.9, beta2=0.999, epsilon=1e-08)
@@ -216,9 +258,31 @@ class Adam(Optimizer):
 
 
 class AdamW(Optimizer):
-    """Adam with decoupled weight decay (Loshchilov and Hutter, 2017): w = (1 - learning_rate * weight_decay) * w,
-    and then Adam's step. Biases decay too.
+    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019).
 
+    First w = (1 - learning_rate * weight_decay) * w, for biases too. Then Adam's step.
+
+    Parameters
+    ----------
+    learning_rate : float, Schedule or function of the epoch
+        How far a step goes.
+    beta1, beta2 : float
+        As for `Adam`.
+    epsilon : float
+        Keeps the divisor above 0.
+    weight_decay : float
+        By how much parameters shrink in each step, as a multiple of the learning rate.
+    clip_norm : float or None
+        The largest norm of the whole gradient; a longer one is scaled down (Pascanu, Mikolov and Bengio, 2013).
+    clip_value : float or None
+        The largest size of each element of the gradient. It acts before `clip_norm`.
+
+    See Also
+    --------
+    Adam : The rule of the step.
+
+    Examples
+    --------
     >>> import fastnn
     >>> fastnn.AdamW(weight_decay=0.1)
     AdamW(learning_rate=0.001, beta1=0.9, beta2=0.999, epsilon=1e-08, weight_decay=0.1)
@@ -241,11 +305,34 @@ class AdamW(Optimizer):
 
 
 class RMSprop(Optimizer):
-    """RMSprop (Hinton, 2012): steps scaled by a running mean of the gradient's square.
+    """RMSprop: steps scaled by a running mean of the gradient's square (Hinton, 2012).
 
     g = gradient + weight_decay * w;  v = alpha * v + (1 - alpha) * g**2;
     u = momentum * u + g / (sqrt(v) + epsilon);  w = w - learning_rate * u.
 
+    Parameters
+    ----------
+    learning_rate : float, Schedule or function of the epoch
+        How far a step goes.
+    alpha : float
+        The share of earlier squares in the running mean: 0 to below 1.
+    epsilon : float
+        Keeps the divisor above 0.
+    momentum : float
+        The share of the earlier steps in a step: 0 to below 1.
+    weight_decay : float
+        How much of each parameter is added to its gradient, biases too. 0 is none.
+    clip_norm : float or None
+        The largest norm of the whole gradient; a longer one is scaled down (Pascanu, Mikolov and Bengio, 2013).
+    clip_value : float or None
+        The largest size of each element of the gradient. It acts before `clip_norm`.
+
+    See Also
+    --------
+    Adam : Has a running mean of the gradient, too, and corrects both at the start.
+
+    Examples
+    --------
     >>> import fastnn
     >>> fastnn.RMSprop()
     RMSprop(learning_rate=0.01, alpha=0.99, epsilon=1e-08, momentum=0.0, weight_decay=0.0)
@@ -268,11 +355,32 @@ class RMSprop(Optimizer):
 
 
 class Adagrad(Optimizer):
-    """Adagrad (Duchi, Hazan and Singer, 2011): steps scaled by the sum of all gradients' squares.
+    """Adagrad: steps scaled by the sum of the squares of all gradients (Duchi, Hazan and Singer, 2011).
 
     g = gradient + weight_decay * w;  s = s + g**2, and in step t
     w = w - learning_rate / (1 + (t - 1) * learning_rate_decay) * g / (sqrt(s) + epsilon).
 
+    Parameters
+    ----------
+    learning_rate : float, Schedule or function of the epoch
+        How far a step goes.
+    learning_rate_decay : float
+        How fast the learning rate becomes smaller. 0 is not at all.
+    weight_decay : float
+        How much of each parameter is added to its gradient, biases too. 0 is none.
+    epsilon : float
+        Keeps the divisor above 0.
+    clip_norm : float or None
+        The largest norm of the whole gradient; a longer one is scaled down (Pascanu, Mikolov and Bengio, 2013).
+    clip_value : float or None
+        The largest size of each element of the gradient. It acts before `clip_norm`.
+
+    See Also
+    --------
+    RMSprop : A running mean instead of the sum, so steps do not become ever smaller.
+
+    Examples
+    --------
     >>> import fastnn
     >>> fastnn.Adagrad(0.1)
     Adagrad(learning_rate=0.1, learning_rate_decay=0.0, weight_decay=0.0, epsilon=1e-10)
