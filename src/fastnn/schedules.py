@@ -231,7 +231,9 @@ class Schedule:
 @explains_dataclass
 @dataclass(frozen=True)
 class StepDecay(Schedule):
-    """rate * factor ** (t // every): multiplied by `factor` after every `every` epochs or steps, as PyTorch's StepLR.
+    """A rate that is multiplied by `factor` after every `every` epochs or steps, as PyTorch's StepLR.
+
+    The rate at the time t is rate * factor ** (t // every).
 
     >>> StepDecay(0.1, every=10, factor=0.5).rates(epoch=25, first_step=2500, steps=100)
     0.025
@@ -250,7 +252,9 @@ class StepDecay(Schedule):
 @explains_dataclass
 @dataclass(frozen=True)
 class ExponentialDecay(Schedule):
-    """rate * factor ** t, as PyTorch's ExponentialLR.
+    """A rate that is multiplied by `factor` after each epoch or step, as PyTorch's ExponentialLR.
+
+    The rate at the time t is rate * factor ** t.
 
     >>> ExponentialDecay(0.1, factor=0.5, by="step").rates(epoch=1, first_step=2, steps=2)
     array([0.025 , 0.0125])
@@ -270,8 +274,8 @@ class ExponentialDecay(Schedule):
 class CosineDecay(Schedule):
     """Half a cosine from `rate` to `final_rate` in `length` epochs or steps (Loshchilov and Hutter, 2017).
 
-    final_rate + (rate - final_rate) * (1 + cos(pi * t / length)) / 2, as PyTorch's CosineAnnealingLR; after
-    `length` it stays at final_rate.
+    The rate at the time t is final_rate + (rate - final_rate) * (1 + cos(pi * t / length)) / 2, as PyTorch's
+    CosineAnnealingLR. After `length` it stays at `final_rate`.
 
     >>> [CosineDecay(0.1, length=2).rates(epoch, 0, 1) for epoch in range(4)]
     [0.1, 0.05, 0.0, 0.0]
@@ -291,10 +295,10 @@ class CosineDecay(Schedule):
 @explains_dataclass
 @dataclass(frozen=True)
 class OneCycle(Schedule):
-    """Up to `highest_rate` and down again once, along half cosines (Smith and Topin, 2017), as PyTorch's OneCycleLR.
+    """A rate that rises once and falls once, along half cosines, as PyTorch's OneCycleLR (Smith and Topin, 2017).
 
-    From highest_rate / start_divisor at t = 0 up to highest_rate at rise * length - 1, then down to
-    highest_rate / start_divisor / final_divisor at length - 1, where it stays. `rise` is a fraction of `length`.
+    It begins with highest_rate / start_divisor, and rises to highest_rate at t = rise * length - 1. Then it falls to
+    highest_rate / start_divisor / final_divisor at t = length - 1, and stays there. `rise` is a fraction of `length`.
 
     >>> OneCycle(1, length=5, rise=0.6, start_divisor=10, final_divisor=10).rates(epoch=0, first_step=0, steps=5)
     array([0.1  , 0.55 , 1.   , 0.505, 0.01 ])
@@ -321,11 +325,11 @@ class OneCycle(Schedule):
 @explains_dataclass
 @dataclass(frozen=True)
 class ReduceOnPlateau(Schedule):
-    """Multiplies the rate by `factor` after over `patience` epochs without progress, as PyTorch's ReduceLROnPlateau.
+    """A rate that is multiplied by `factor` if the loss makes no progress, as PyTorch's ReduceLROnPlateau.
 
-    Progress is a loss below best - min_change * abs(best), where `best` is the loss of the last progress. The rate does
-    not fall below `lowest_rate`, and is not changed by 1e-8 or less. Only losses below 0 are treated otherwise than in
-    PyTorch, where a constant negative loss counts as progress.
+    It falls after more than `patience` epochs without progress. Progress is a loss below best - min_change * abs(best),
+    where `best` is the loss at the last progress. The rate does not fall below `lowest_rate`, and does not change by
+    1e-8 or less. Losses below 0 differ from PyTorch, where a constant negative loss counts as progress.
 
     >>> plateau = ReduceOnPlateau(0.1, factor=0.5, patience=1)
     >>> for loss in (3, 2, 2, 2):
@@ -382,9 +386,10 @@ class ReduceOnPlateau(Schedule):
 @explains_dataclass
 @dataclass(frozen=True)
 class WarmUp(Schedule):
-    """min(1, (t + 1) / length) times a rate, or the rate of another schedule (Goyal et al., 2017).
+    """A warm-up: the rate grows evenly during `length` epochs or steps (Goyal et al., 2017).
 
-    The time of the other schedule starts with the warm-up, not after it. Its `by` may differ from that of the warm-up.
+    The rate is min(1, (t + 1) / length) times a number, or times the rate of another schedule. The time of the other
+    schedule starts with the warm-up, not after it. Its `by` may differ from that of the warm-up.
 
     >>> WarmUp(0.1, length=4).rates(epoch=0, first_step=0, steps=5)
     array([0.025, 0.05 , 0.075, 0.1  , 0.1  ])

@@ -200,14 +200,25 @@ cdef class CompiledNetwork:
         self.engine = engine
 
     def predict(self, X, *, out=None):
-        """The outputs for X, after the output activation.
+        """The outputs for X, after the activation of the last layer.
 
-        X is (n, n_inputs) and the result (n, n_outputs); a 1-D X is one sample and gives a 1-D
-        result. `out`, of the network's dtype, receives the result. A row's outputs never
-        depend on the other rows, bit for bit.
+        Parameters
+        ----------
+        X : array (n, n_inputs) or (n_inputs,)
+            A 1-D array is one row, and gives a 1-D result.
+        out : array (n, n_outputs) or (n_outputs,), or None
+            An array of the network's dtype that receives the result.
 
-        For one output the result is (n, 1). Take `net.predict(X)[:, 0]` (or `.ravel()`) before you subtract y (n,):
-        NumPy makes (n, n) of (n, 1) - (n,), every prediction minus every target.
+        Returns
+        -------
+        array (n, n_outputs) or (n_outputs,)
+            The outputs of a row have the same bits, whatever the other rows are. For one output the shape is (n, 1):
+            write `net.predict(X)[:, 0] - y`, because NumPy makes (n, n) of (n, 1) - (n,).
+
+        See Also
+        --------
+        Network.predict_classes : The most likely class of each row.
+        Network.layer_outputs : The outputs of all layers.
         """
         cdef Engine engine = engine_of(self)
         if cnp.PyArray_CheckExact(X):
@@ -217,14 +228,37 @@ cdef class CompiledNetwork:
         return self._predict_converted(X, out)
 
     def train_on_batch(self, X, y, *, sample_weight=None, optimizer=None):
-        """One training step on these rows, for loops of your own; returns their mean loss before the step, a float.
+        """One training step on these rows, for training loops of your own.
 
-        X is (n, n_inputs) and y as for `fit`; a 1-D X is one sample, and its y a number or (n_outputs,).
-        `optimizer` is the one that the network has from now on; None is the last one, else Adam().
-        DivergenceError where the loss is not finite: then nothing has changed. No copy is kept as
-        `fit` does, so a step that makes parameters infinite shows in the next one's loss.
-        `epochs_trained` stays.
+        Parameters
+        ----------
+        X : array (n, n_inputs) or (n_inputs,)
+            A 1-D array is one row.
+        y : array
+            The targets, as for `fit`. For one row it is a number or an array (n_outputs,).
+        sample_weight : array (n,) or None
+            As for `fit`.
+        optimizer : Optimizer or None
+            The network keeps it for the following calls. None is the optimizer of the last call, or `Adam()`.
 
+        Returns
+        -------
+        float
+            The mean loss of these rows before the step.
+
+        Raises
+        ------
+        DivergenceError
+            If the loss is not finite. Then nothing has changed. A step that makes parameters infinite is noticed in
+            the next call, because no copy is kept. `epochs_trained` does not change.
+
+        See Also
+        --------
+        Network.fit : Whole epochs in one call.
+        Network.gradients : The gradient without a step.
+
+        Examples
+        --------
         >>> import numpy as np, fastnn
         >>> net = fastnn.Network([2, 8, 1], output="identity")
         >>> for x in np.random.default_rng(0).normal(size=(2000, 2)).astype("float32"):

@@ -70,29 +70,39 @@ def graph_of(onnx: Any, network: Network) -> Any:
 
 
 def from_onnx(path: Path, *, loss: LossName | str | AnyLoss | None = None, seed: int = 0) -> Network:
-    """The Network that computes what an ONNX file computes.
+    """A Network that computes what an ONNX file computes.
 
     Parameters
     ----------
     path : str or path
-        A file of opset 7 or later, whose graph leads from one input of rows to one output by layers (Gemm or MatMul)
-        and fastnn's activations. An activation is known by what it computes, up to the rounding of its constants,
-        whatever the operators that spell it. Scalings and shifts of columns beside a layer (Add, Sub, Mul, Div,
-        BatchNormalization in inference, the Scaler of ai.onnx.ml) become part of its weights; other parameters come
-        bit by bit. Constants are computed first; Identity, Dropout in inference, and a Cast, Reshape or Flatten that
-        changes no rows are passed over. Weights may lie in other files of the model's folder, as PyTorch writes them.
+        A file of opset 7 or later. Its graph must be a chain from one input of rows to one output, of layers (Gemm or
+        MatMul) and fastnn's activations. Weights may be in other files in the model's folder, as PyTorch writes them.
     loss, seed : as for Network
 
     Raises
     ------
     FormatError
-        For what is no ONNX file.
+        If the file is no ONNX file.
     ValueError
-        For a graph that is no such chain; the sentence names the node and its place.
-    OSError, ImportError
-        Where a file cannot be read; without ONNX.
+        If the graph is no such chain. The sentence names the node and its place.
+    OSError
+        If a file cannot be read.
+    ImportError
+        If ONNX is not installed.
 
-    The network has the dtype of the weights; float64 where the scaling of an input is so far from 0, or so large or
-    small, that float32 would lose it. What the file says of names stays there.
+    Notes
+    -----
+    - An activation is recognised by what it computes, up to the rounding of its constants, whichever operators the file
+      uses for it.
+    - Scalings and shifts of columns beside a layer become part of its weights: Add, Sub, Mul, Div, BatchNormalization
+      in inference, and the Scaler of ai.onnx.ml. All other parameters keep their bits.
+    - Constants are computed first. Identity, Dropout in inference, and a Cast, Reshape or Flatten that changes no rows
+      are skipped.
+    - The network has the dtype of the weights, or float64 if float32 would lose the scaling of an input. Names in the
+      file are not read.
+
+    See Also
+    --------
+    to_onnx : The other direction.
     """
     return read_chain(library("onnx", "ONNX", "onnx", "from_onnx"), path).network(loss, seed)
