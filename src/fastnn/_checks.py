@@ -434,7 +434,7 @@ def checked_weights(name: str, weights: Any, rows: int, whole: bool = True) -> W
     if not whole:
         return weights
     if not weights.any():
-        raise ValueError(f"{name} is zero for every row, but at least one must count")
+        raise ValueError(f"{name} is zero for every row, but at least one row needs a weight above 0")
     if not 1e-100 < weights.max() < 1e100:
         with np.errstate(under="ignore"):
             weights = weights / weights.max()       # a mean does not change, and no sum overflows

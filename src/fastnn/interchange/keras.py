@@ -49,7 +49,7 @@ SUPPORTED = (f"only InputLayer, Dense, Activation, {', '.join(LAYERS)}, BatchNor
 
 def from_keras(config: dict[str, Any] | list[Any], weights: Sequence[ArrayLike], *,
                loss: LossName | str | AnyLoss | None = None, seed: int = 0) -> Network:
-    """The Network that computes what a Keras Sequential model computes.
+    """A Network that computes what a Keras Sequential model computes. Keras need not be installed.
 
     Parameters
     ----------
@@ -57,18 +57,23 @@ def from_keras(config: dict[str, Any] | list[Any], weights: Sequence[ArrayLike],
         What `model.get_config()` returns, or `json.loads(model.to_json())`, or the parsed config.json of a
         .keras file.
     weights : list of arrays
-        What `model.get_weights()` returns. The network has their dtype; float32 for halves, and float64 where
-        float32 would lose what a normalization becomes as part of a layer.
+        What `model.get_weights()` returns. The network has their dtype. Half precision becomes float32. If a
+        normalization becomes part of a layer, and float32 would lose it, the network is float64.
     loss, seed : as for Network
 
     Raises
     ------
     ValueError
-        For layers, activations and constants that fastnn does not have, and for layers on arrays that are no rows; the
-        sentence names the layer.
+        If the model has a layer, an activation or a constant that fastnn does not have, or a layer for arrays that are
+        not rows. The sentence names the layer.
 
-    BatchNormalization, Normalization and Rescaling become part of the Dense beside them. What works in training alone,
-    such as GaussianNoise, is left out, but Dropout, which becomes the hidden layer's.
+    Notes
+    -----
+    BatchNormalization, Normalization and Rescaling become part of the Dense beside them. Dropout becomes the dropout of
+    the hidden layer. Other layers that act only in training, such as GaussianNoise, are left out.
+
+    Examples
+    --------
 
     >>> import numpy as np, fastnn
     >>> config = {"name": "model", "layers": [

@@ -27,24 +27,28 @@ def to_onnx(network: Network, path: Path, *, columns: Iterable[object] | None = 
             classes: Iterable[object] | None = None) -> None:
     """Writes the network to an ONNX file: from "input" (n, n_inputs) to "output" (n, n_outputs), n being free.
 
-    The file is written wholly or not at all, and the same arguments make the same bytes. `from_onnx`
-    gives the same parameters back. Dropout is left out, as it acts in training alone.
+    The file is written completely or not at all. The same arguments make the same bytes. `from_onnx` gives the same
+    parameters back. Dropout is left out, because it acts only in training.
 
     Parameters
     ----------
     network : Network
     path : str or path
     columns, classes : sequences of names, optional
-        What the inputs and the outputs are called; one sigmoid output may have two classes. They become the file's
-        metadata "columns" and "classes", each a list in JSON: with ONNX Runtime,
+        The names of the inputs and of the outputs. One sigmoid output may have two classes. The file has them as
+        metadata, "columns" and "classes", each a list in JSON. With ONNX Runtime:
         `json.loads(session.get_modelmeta().custom_metadata_map["classes"])`.
 
     Raises
     ------
-    ValueError, TypeError
-        For names of another number, or that are no sequence.
-    OSError, ImportError
-        Where the file cannot be written; without ONNX.
+    ValueError
+        If there are more or fewer names than columns or classes.
+    TypeError
+        If the names are no sequence.
+    OSError
+        If the file cannot be written.
+    ImportError
+        If ONNX is not installed.
 
     >>> import tempfile, pathlib, fastnn
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "digits.onnx"

@@ -28,12 +28,23 @@ HIDDEN = {name: own for own, name in NAMES.items() if not ACTIVATIONS[name].outp
 
 
 def from_sklearn(estimator: Any) -> Network:
-    """The Network that computes what a fitted sklearn.neural_network MLP computes, with its dtype.
+    """A Network that computes what a fitted MLPClassifier or MLPRegressor of scikit-learn computes, with its dtype.
 
-    Its outputs are `predict_proba` for a classifier (of two classes: the probability of the second
-    alone) and `predict` for a regressor. The loss is scikit-learn's: cross-entropy, "half_mse" or "poisson".
+    The outputs of the network are those of `predict_proba` for a classifier, and of `predict` for a regressor. For two
+    classes, there is one output: the probability of the second class. The loss is scikit-learn's: cross-entropy,
+    "half_mse" or "poisson".
 
-    TypeError for another object, ValueError for one that is not fitted, ImportError without scikit-learn.
+    Raises
+    ------
+    TypeError
+        If `estimator` is another object.
+    ValueError
+        If it is not fitted.
+    ImportError
+        If scikit-learn is not installed.
+
+    Examples
+    --------
 
     >>> import fastnn
     >>> from sklearn.neural_network import MLPRegressor
@@ -60,21 +71,30 @@ def from_sklearn(estimator: Any) -> Network:
 
 
 def to_sklearn(network: Network, classes: ArrayLike | None = None) -> Any:
-    """The network as a fitted MLPClassifier (output softmax or sigmoid) or MLPRegressor (identity or exp).
+    """The network as a fitted estimator of scikit-learn.
 
-    `predict`, `predict_proba` and `score` are those of the network; `partial_fit` trains on from its
-    parameters with scikit-learn's defaults, which `set_params` changes.
+    It is an MLPClassifier for the outputs softmax and sigmoid, and an MLPRegressor for identity and exp. `predict`,
+    `predict_proba` and `score` give the results of the network. `partial_fit` continues from its parameters, with
+    scikit-learn's defaults; `set_params` changes them.
 
     Parameters
     ----------
     network : Network
-        With one of identity, sigmoid, tanh and relu in all hidden layers. A softmax of two outputs
-        becomes scikit-learn's one logistic output.
+        All hidden layers have the same activation: identity, sigmoid, tanh or relu. A softmax of two outputs becomes
+        one logistic output.
     classes : array (n_classes,) or None
-        What the classifier's outputs stand for, in ascending order; None is 0, 1, … Several sigmoid
-        outputs are labels that do not exclude each other, whose columns have no other names.
+        The names of the classes, in ascending order. None is 0, 1, … Several sigmoid outputs are labels that do not
+        exclude each other; they have no other names.
 
-    ValueError for other activations and other classes, ImportError without scikit-learn.
+    Raises
+    ------
+    ValueError
+        If scikit-learn has no such activation, or if `classes` do not fit the outputs.
+    ImportError
+        If scikit-learn is not installed.
+
+    Examples
+    --------
 
     >>> import fastnn
     >>> net = fastnn.Network([4, 8, 3], output="softmax")

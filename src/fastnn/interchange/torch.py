@@ -47,10 +47,19 @@ ADVICE = {
 
 
 def to_torch(network: Network) -> torch.nn.Sequential:
-    """The network as a torch.nn.Sequential of Linear and activation modules, with its dtype and its parameters.
+    """The network as a torch.nn.Sequential of Linear and activation modules, with its dtype and parameters.
 
-    Dropout is left out, as it acts in training alone. ValueError for the output "exp", for which
-    PyTorch has no module. ImportError without PyTorch.
+    Dropout is left out, because it acts only in training.
+
+    Raises
+    ------
+    ValueError
+        If the output is "exp", because PyTorch has no module for it.
+    ImportError
+        If PyTorch is not installed.
+
+    Examples
+    --------
 
     >>> import fastnn
     >>> fastnn.interchange.to_torch(fastnn.Network([4, 8, 3], output="softmax"))
@@ -81,24 +90,27 @@ def to_torch(network: Network) -> torch.nn.Sequential:
 
 def from_torch(module: torch.nn.Module, *, loss: LossName | str | AnyLoss | None = None,
                seed: int = 0) -> Network:
-    """The Network that computes what a torch.nn.Sequential computes in evaluation mode.
+    """A Network that computes what a torch.nn.Sequential computes in evaluation mode.
 
     Parameters
     ----------
     module : torch.nn.Sequential
-        Of Linear (float32 or float64, on any device), the modules of fastnn's activations with
-        their constants, Flatten, Identity, Sequential, and Dropout, which becomes the hidden
-        layer's dropout. Linear after Linear has the activation "identity" between. BatchNorm1d is
-        folded into the Linear right before it, or else into the next one, by its running mean and
-        variance; the network is float64 where float32 would lose these. AlphaDropout is left out.
+        It may have Linear (float32 or float64, on any device), the modules of fastnn's activations with their
+        constants, BatchNorm1d, Dropout, AlphaDropout, Flatten, Identity and Sequential.
     loss, seed : as for Network
 
     Raises
     ------
     TypeError, ValueError
-        For anything else; the sentence names the module and its place.
+        If there is any other module. The sentence names it and its place.
     ImportError
-        Without PyTorch.
+        If PyTorch is not installed.
+
+    Notes
+    -----
+    Between two Linear modules the activation is "identity". Dropout becomes the dropout of the hidden layer, and
+    AlphaDropout is left out. BatchNorm1d becomes part of the Linear right before it, or else of the next one, by its
+    running mean and variance. If float32 would lose these, the network is float64.
 
     >>> import torch, fastnn
     >>> fastnn.interchange.from_torch(torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Softmax(-1)))

@@ -240,7 +240,8 @@ def sides(population: PopulationEngine, engine: Engine, seeds: Sequence[int], X:
 def check_counts(side: Side, name: str) -> None:
     """Refuses rows of which none counts."""
     for member in np.flatnonzero(side.rows.weights_of == 0):
-        raise ValueError(f"{name} is zero for every row of member {member}, but at least one must count")
+        raise ValueError(f"{name} is zero for every row of member {member}, but at least one row needs a weight above "
+                         "0")
 
 
 def left_out(word: str, rest: Callable[[], list[Integers]] | None) -> list[Integers]:

@@ -219,7 +219,8 @@ def epochs(fit: Fit, source: Source, optimizer: MinibatchOptimizer, trainer: Tra
         if trainer.weight == 0 and not trainer.failed:
             way.to_begun()
             raise fit._ranks.common(ValueError(
-                "sample_weight, times class_weight, is zero for every row of an epoch, but at least one must count"))
+                "sample_weight, times class_weight, is zero for every row of an epoch, but at least one row needs a "
+                "weight above 0"))
         if not math.isfinite(loss):
             raise fit._ranks.common(diverged(fit, source, way, trainer.steps, rate))
         way.vouch(loss)
