@@ -1,13 +1,13 @@
-"""The kernels as functions, for people who write their own training loop.
+"""The kernels as functions, for training loops of your own.
 
-Arrays are NumPy arrays of float32 or float64, all of one dtype in a call; shapes use
+All arrays of a call are NumPy arrays of the same dtype, float32 or float64. Shapes use these letters:
 
     m  rows (samples)    k  inputs of a layer    n  its outputs
 
-Outputs come first and are written in place; None skips an output. Any strides are taken,
-without a copy where rows are contiguous and a multiple of 64 bytes long. A wrong dtype is a
-TypeError, a wrong shape a ValueError, and so is an output in memory that the kernel still reads or
-writes otherwise; activations may work in place. The GIL is released while a kernel runs.
+Outputs are the first arguments, and are written in place. Pass None to skip an output. Arrays may have any strides.
+There is no copy if rows are contiguous and a multiple of 64 bytes long. A wrong dtype is a TypeError. A wrong shape is
+a ValueError, and so is an output that shares memory with another argument. (Activations may work in place.) The GIL is
+released while a kernel runs.
 
 >>> import numpy as np
 >>> from fastnn import ops

@@ -14,7 +14,10 @@ def show_config(mode: Literal["stdout"] = "stdout") -> None: ...
 @overload
 def show_config(mode: Literal["dict"]) -> dict[str, Any]: ...
 def show_config(mode: str = "stdout") -> dict[str, Any] | None:
-    """Prints version, compiler and instruction sets (built, found here, in use); mode="dict" returns them instead."""
+    """Prints the version, the compiler, the instruction sets (built, found, in use) and the number of threads.
+
+    mode="dict" returns them as a dictionary instead.
+    """
     config = {
         "fastnn": __version__,
         "numpy": np.__version__,

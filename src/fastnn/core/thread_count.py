@@ -49,19 +49,19 @@ def available_processors() -> int:
 
 
 def get_num_threads() -> int:
-    """The number of threads that share a step or a prediction that is large enough.
+    """The number of threads that share large steps and predictions.
 
-    What `set_num_threads` or FASTNN_NUM_THREADS said, else as many as the process may use, and no more
-    than OMP_NUM_THREADS.
+    It is the number that was set by `set_num_threads` or FASTNN_NUM_THREADS. Otherwise it is the number of processors
+    that the process may use, but not more than OMP_NUM_THREADS.
     """
     return limit or min(available_processors(), OPENMP_LIMIT)
 
 
 def set_num_threads(n: int | None) -> None:
-    """Sets how many threads share large work; None: as many as the process may use.
+    """Sets the number of threads that share large steps and predictions. None is one for each available processor.
 
-    Steps and predictions of less than some ten million operations run on one thread in any
-    case, as two would be slower. Results do not depend on the number, bit for bit.
+    Steps and predictions of less than about ten million operations always run on one thread, because two would be
+    slower. The number does not change any bit of a result.
 
     >>> import fastnn
     >>> fastnn.set_num_threads(1)

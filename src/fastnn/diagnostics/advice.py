@@ -46,13 +46,33 @@ OVERFITTED = 0.2                # of the validation loss, above its best: far mo
 
 
 def advise(network: Network, X: ArrayLike, y: ArrayLike, history: History | None = None) -> list[str]:
-    """What is wrong with a network, its data or its training, and what to try: sentences, none if all is well.
+    """What is wrong with a network, its data or its training, and what to try.
 
-    X, y are the training rows, or some hundreds of them drawn at random; `history` is what `fit` returned. Causes come
-    first: what is likely to be a consequence of a finding is not mentioned, so ask again after a change. The limits
-    are the constants of this module, each with its reason. No sentence does not mean that all is well: nothing is said,
-    for one, of labels that are wrong, or of a fit that left no history because it diverged.
+    Parameters
+    ----------
+    network : Network
+    X, y : arrays, as `Network.fit` takes them
+        The training rows, or some hundreds of them, drawn at random.
+    history : History or None
+        What `fit` returned.
 
+    Returns
+    -------
+    list of str
+        One sentence for each finding. An empty list does not prove that all is well: `advise` cannot see, for example,
+        wrong labels, or a fit that diverged and so left no history.
+
+    Notes
+    -----
+    Causes come first. A likely consequence of another finding is not mentioned, so ask again after a change. The limits
+    are the constants of this module, each with its reason.
+
+    See Also
+    --------
+    gradient_norms, activation_statistics, largest_stable_rate : The measures.
+
+    Examples
+    --------
     >>> import numpy as np, fastnn
     >>> X = np.random.default_rng(0).normal(size=(50, 2)) * [1, 400]
     >>> fastnn.diagnostics.advise(fastnn.Network([2, 8, 1]), X, X[:, 0])

@@ -28,16 +28,17 @@ TOLERANCE = 1e-6                # above the error by rounding (1e-8), and below 
 
 @dataclass(frozen=True)
 class GradientCheck:
-    """The parameter whose derivative has the largest error. It is true if that error is within the tolerance.
+    """The result of `check_gradients`: the parameter with the largest error. As a condition it is `passed`.
 
     Attributes
     ----------
     worst : str
         Its name, such as "weights[1][3, 2]".
     analytic, numeric : float
-        Its derivative as `gradients` computes it, and by differences of `evaluate`.
+        Its derivative as `gradients` computes it, and as differences of `evaluate` give it.
     error : float
-        Their difference, less the uncertainty of `numeric`, relative to the larger one (near 0 see `check_gradients`).
+        Their difference, minus the uncertainty of `numeric`, relative to the larger one (near 0, see
+        `check_gradients`).
     passed : bool
         Whether the error is within the tolerance.
     """
@@ -53,18 +54,18 @@ class GradientCheck:
 
 
 def check_gradients(network: Network, X: ArrayLike, y: ArrayLike, *, tolerance: float | None = None) -> GradientCheck:
-    """Compares `network.gradients` with differences of `network.evaluate`: mainly of use for a Python loss.
+    """Compares `network.gradients` with differences of `network.evaluate`. It is most useful for a Python loss.
 
-    Both are computed in float64 whatever the dtype (a Python loss gets float64 arrays). All parameters are compared up
-    to 2,000, else a random sample of 2,000, always the same. `tolerance` is the largest relative error that passes;
-    None is 1e-6. Elements below 1e-3 of the largest are compared with that share of it, and no element more closely
-    than rounding allows.
+    Both are computed in float64 for any dtype, so a Python loss gets float64 arrays. Up to 2,000 parameters are
+    compared. Of more, a random sample of 2,000 is compared, which is always the same. `tolerance` is the largest
+    relative error that passes; None is 1e-6. Elements below 1e-3 of the largest are compared with that share of it. No
+    element is compared more closely than rounding allows.
 
-    The numerical derivative is Richardson's extrapolation of central differences (Richardson, 1911). At a kink, of a
-    ReLU or of an absolute error, there is none. Zero biases put whole rows at kinks, so the comparison is made with
-    biases that are moved by random numbers of size 1e-3, always the same. Where a kink lies nearby, differences across
-    it disagree with each other: then smaller steps are taken, from 1e-3 down to 1e-6, and what the differences still
-    disagree by is not counted as an error.
+    The numerical derivative is Richardson's extrapolation of central differences (Richardson, 1911). There is no
+    derivative at a kink, such as that of ReLU or of an absolute error. Biases of zero put whole rows at kinks. So the
+    comparison moves the biases by random numbers of size 1e-3, which are always the same. Near a kink the differences
+    disagree with each other. Then the steps become smaller, from 1e-3 down to 1e-6, and the remaining disagreement does
+    not count as an error.
 
     >>> import numpy as np, fastnn
     >>> def squared(outputs, targets):

@@ -38,13 +38,14 @@ CLOSE = 0.01                    # an eigenvalue is found when it is known within
 
 
 def curvature(network: Network, X: ArrayLike, y: ArrayLike, direction: ArrayLike) -> float:
-    """The second derivative of the mean loss along a direction (n_parameters,), packed as `get_parameters` packs.
+    """The second derivative of the mean loss along a direction (n_parameters,), in the order of `get_parameters`.
 
-    v @ H @ v, H being the Hessian at the present parameters and v the direction divided by its length: by central
-    differences of gradients, (gradient(p + h v) - gradient(p - h v)) / 2 h, in float64 whatever the dtype. The step h
-    is 1e-7 (times the largest parameter where that is above 1), which leaves some 1e-9 of the gradient as rounding and
-    meets few kinks of ReLUs; where rounding would hide the difference it grows, up to 1e-2. Activations with a kink at
-    0 have all biases moved by random numbers of size 1e-3, always the same: zeros put whole rows at the kink.
+    It is v @ H @ v, where H is the Hessian at the present parameters, and v is the direction divided by its length. It
+    is computed by central differences of gradients, (gradient(p + h v) - gradient(p - h v)) / 2 h, in float64 for any
+    dtype. The step h is 1e-7, or 1e-7 times the largest parameter if that is above 1. This leaves about 1e-9 of the
+    gradient as rounding, and meets few kinks of ReLUs. If rounding would hide the difference, the step grows, up to
+    1e-2. For activations with a kink at 0, all biases are moved by random numbers of size 1e-3, which are always the
+    same, because biases of zero put whole rows at the kink.
 
     >>> import numpy as np, fastnn
     >>> net = fastnn.Network([1, 1])                # loss (3 w + b)**2: its second derivative along w is 2 * 3**2
@@ -64,14 +65,14 @@ def curvature(network: Network, X: ArrayLike, y: ArrayLike, direction: ArrayLike
 def largest_stable_rate(network: Network, X: ArrayLike, y: ArrayLike) -> float:
     """2 / the largest eigenvalue of the Hessian of the mean loss over these rows, at the present parameters.
 
-    Near a minimum plain gradient descent over all rows diverges with a larger learning rate, and for a quadratic loss
-    exactly then (LeCun et al., 1998, "Efficient BackProp"). Elsewhere curvature changes on the way: with a larger rate
-    training leaves for flatter places, and often settles where this rate is its own (Cohen et al., 2021, "Gradient
-    descent on neural networks typically occurs at the edge of stability"). With momentum m the bound is 1 + m times as
-    high. Infinity where no curvature is positive.
+    Near a minimum, plain gradient descent over all rows diverges with a larger learning rate. For a quadratic loss this
+    is exact (LeCun et al., 1998, "Efficient BackProp"). Elsewhere the curvature changes on the way: with a larger rate,
+    training moves to flatter places, and often settles where its rate equals this bound (Cohen et al., 2021, "Gradient
+    descent on neural networks typically occurs at the edge of stability"). With momentum m, the bound is 1 + m times as
+    high. It is infinite if no curvature is positive.
 
-    By power iteration on products with the Hessian, each a central difference of gradients in float64 (see
-    `curvature`), from a fixed start; a RuntimeWarning where it does not converge.
+    It is computed by power iteration from a fixed start. Each product with the Hessian is a central difference of
+    gradients in float64 (see `curvature`). A RuntimeWarning says if the iteration does not converge.
 
     >>> import numpy as np, fastnn
     >>> net = fastnn.Network([1, 1])                # the Hessian is 2 * [[9, 3], [3, 1]]

@@ -22,7 +22,7 @@ def gradient_norms(network: Network, X: ArrayLike, y: ArrayLike, *,
                    sample_weight: ArrayLike | None = None) -> FloatArray:
     """The Euclidean norm of the gradient of each layer's weights: an array (n_layers,), input side first.
 
-    In a healthy network they are alike within some powers of ten; where they shrink towards the inputs, the gradient
+    In a healthy network they are alike within some powers of ten. If they shrink towards the inputs, the gradient
     vanishes (Hochreiter, 1991; Glorot and Bengio, 2010).
 
     >>> import numpy as np, fastnn
@@ -46,11 +46,12 @@ class LayerStatistics:
     mean, deviation, smallest, largest : float
         Of all values.
     saturated : float
-        The share of values whose slope is below 1 % of the largest slope of the activation. Only an activation whose
-        slope falls below that on both sides of 0 saturates: sigmoid, tanh, and softmax, whose slope here is
-        d y_i / d z_i. All others pass large positive values on in full: 0.
+        The share of values whose slope is below 1 % of the largest slope of the activation. Only sigmoid, tanh and
+        softmax saturate, because their slopes fall below that on both sides of 0. (The slope of softmax here is
+        d y_i / d z_i.) For all others it is 0.
     dead : float
-        The share of units whose slope is 0 for every row, so that these rows teach them nothing: ReLU and its kin.
+        The share of units whose slope is 0 for every row. They learn nothing from these rows. Only ReLU and similar
+        activations have such units.
     """
 
     activation: str
@@ -63,7 +64,7 @@ class LayerStatistics:
 
 
 def activation_statistics(network: Network, X: ArrayLike) -> list[LayerStatistics]:
-    """What comes out of each layer for X (n, n_inputs): a list of LayerStatistics, input side first.
+    """Statistics of each layer's outputs for X (n, n_inputs): a list of LayerStatistics, input side first.
 
     >>> import numpy as np, fastnn
     >>> net = fastnn.Network([1, 2, 1], activation="relu")
@@ -114,10 +115,10 @@ class Watch(Callback):
     X, y : arrays
         The rows to look at, such as 50 of the training rows.
     every : int
-        Epochs (as `epochs_trained` counts) from one record to the next. A record takes about as long as training on
-        these rows one and a half times, and never less than 50 µs: of 1,797 rows, looking at 20 adds 4 % to each
-        epoch of a 64-256-128-10 network (6 ms) and 8 % to one of 64-100-10 (0.9 ms), 50 rows 6 and 10 %, 200 rows 14
-        and 21 %; with every=10 a tenth of that.
+        Epochs from one record to the next, as `epochs_trained` counts. A record takes about as long as one and a half
+        epochs on these rows, and 50 µs at least. For example, training has 1,797 rows. Then 20 rows add 4 % to an epoch
+        of 64-256-128-10 (6 ms) and 8 % to one of 64-100-10 (0.9 ms); 50 rows add 6 and 10 %, and 200 rows 14 and 21 %.
+        With every=10, it is a tenth of that.
 
     Attributes
     ----------
@@ -126,12 +127,19 @@ class Watch(Callback):
     gradient_norms : list of arrays (n_layers,)
         As `gradient_norms` gives them.
     update_ratios : list of arrays (n_layers,)
-        The norm of the change of each layer's weights since the last record (first: since the fit began), divided by
-        the norm of the weights; 0 where all weights are 0. About 1e-3 a step is a rule of thumb.
+        The norm of the change of each layer's weights since the last record, divided by the norm of the weights. The
+        first record counts from the beginning of the fit. It is 0 if all weights are 0. About 1e-3 per step is usual.
     saturated, dead : lists of arrays (n_layers,)
         As LayerStatistics has them.
 
-    They go on in the next fit with the same object, so it belongs to one network; copy and load make others.
+    A later fit with the same object adds to its records, so it belongs to one network.
+
+    See Also
+    --------
+    fastnn.plot.watch : Draws the records.
+
+    Examples
+    --------
 
     >>> import numpy as np, fastnn
     >>> X = np.random.default_rng(0).normal(size=(100, 4))

@@ -25,24 +25,24 @@ __all__ = ["DataParallel", "local_rows"]
 
 
 class DataParallel:
-    """How ranks train together: a communicator and what may be said about it, for `fit(communicator=…)`.
+    """How ranks train together: a communicator and its settings, for `fit(communicator=…)`.
 
     Parameters
     ----------
     communicator : mpi4py.MPI.Intracomm or None
-        The ranks that train; None is MPI.COMM_WORLD. It is not used itself, but a copy of it.
+        The ranks that train. None is MPI.COMM_WORLD. fastnn uses a copy of it.
     shards : int or None
-        Parts into which the rows are divided, a power of two: their gradients are added in a fixed
-        order, so that 1, 2, 4, … up to `shards` ranks give the same bits. Rows must then be divided
-        as `local_rows` does. None is one part for each rank: the fastest, and the same bits for as
-        many ranks.
+        The number of parts into which the rows are divided, a power of two. Their gradients are added
+        in a fixed order, so 1, 2, 4, … up to `shards` ranks give the same bits. Divide the rows with
+        `local_rows` then. None is one part for each rank. This is the fastest, and gives the same bits
+        for the same number of ranks.
     sync_every : int
-        Steps from one exchange to the next. 1 adds gradients in every step. With more, each rank goes on by itself,
-        on its own part of every batch, and then parameters and the optimizer's state are averaged (local
-        SGD; Stich, 2019): for steps that are shorter than an exchange. At the end of an epoch all are equal.
+        The number of steps from one exchange to the next. 1 adds gradients in every step. With more, each rank trains
+        alone on its part of every batch. Then the parameters and the optimizer's state are averaged (local SGD; Stich,
+        2019). This helps if a step is shorter than an exchange. At the end of an epoch all ranks are equal.
     timeout : float
-        Seconds that a rank waits for the others, at any one time; then the ranks that do not answer
-        are named on stderr, and the job is ended by MPI_Abort.
+        How many seconds a rank waits for the others at a time. Then the ranks that do not answer are
+        named on stderr, and MPI_Abort ends the job.
     """
 
     def __init__(self, communicator: Any = None, *, shards: int | None = None, sync_every: int = 1,
@@ -78,7 +78,7 @@ def joined(communicator: Any) -> Ranks:
 
 
 def local_rows(n: int, communicator: Any = None) -> slice:
-    """The rows of n that belong to this rank: a slice, the same length on every rank but for one row.
+    """The slice of n rows that belongs to this rank. The lengths of all ranks differ by one row at most.
 
     `communicator` is an mpi4py communicator; None is MPI.COMM_WORLD.
     """

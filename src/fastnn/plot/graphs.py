@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from .._types import Array, ArrayLike
     from ..network import Network
 
-    Places = list[list[tuple[int, float]]]
-
 MOST_UNITS = 16                 # of a layer
 MOST_LABELLED = 4               # of a layer, if values are written into the picture,
 MOST_NUMBERS = 8                # and weights between two layers
@@ -103,7 +101,7 @@ def outputs_to_show(network: Network, values: Any) -> list[Array] | None:
     return [layer[0] for layer in network.layer_outputs(row[None])]
 
 
-def draw_weights(ax: Axes, network: Network, places: Places) -> LineCollection:
+def draw_weights(ax: Axes, network: Network, places: list[list[tuple[int, float]]]) -> LineCollection:
     """A line for each weight. A small one is wide and strong enough to be seen, with its sign."""
     from matplotlib.collections import LineCollection
 
@@ -118,7 +116,7 @@ def draw_weights(ax: Axes, network: Network, places: Places) -> LineCollection:
     return lines
 
 
-def write_weights(ax: Axes, network: Network, places: Places) -> None:
+def write_weights(ax: Axes, network: Network, places: list[list[tuple[int, float]]]) -> None:
     """Each weight on its line, at the side of the larger layer, where lines are apart.
 
     The lines that share a unit of the smaller layer have their numbers in one column, so no two numbers meet.
@@ -134,7 +132,7 @@ def write_weights(ax: Axes, network: Network, places: Places) -> None:
                     bbox={"facecolor": ax.get_facecolor(), "edgecolor": "none", "boxstyle": "square,pad=0.1"})
 
 
-def write_units(ax: Axes, network: Network, places: Places, outputs: list[Array]) -> None:
+def write_units(ax: Axes, network: Network, places: list[list[tuple[int, float]]], outputs: list[Array]) -> None:
     """The bias below each unit; in it, what comes out, if `outputs` holds it."""
     for layer, biases in zip(places[1:], network.biases, strict=True):
         for place, bias in zip(layer, biases, strict=True):
