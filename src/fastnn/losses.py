@@ -84,7 +84,7 @@ def quantile(q: float = 0.5) -> Loss:
 
     See Also
     --------
-    Network : its argument `loss`.
+    fastnn.Network : its argument `loss`.
     """
     return Loss("quantile", CHECKS["quantile"]("q", q))
 
@@ -98,7 +98,7 @@ def focal(gamma: float = 2.0) -> Loss:
 
     See Also
     --------
-    Network : its argument `loss`.
+    fastnn.Network : its argument `loss`.
     """
     return Loss("focal", CHECKS["focal"]("gamma", gamma))
 
