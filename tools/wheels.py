@@ -53,7 +53,7 @@ def build(platform, source, folder):
             raise SystemExit(f"{platform}: the build failed\n{log.read_text()[-3000:]}")
         (wheel,) = Path(made).glob("*.whl")
         tagged = run(sys.executable, "-m", "wheel", "tags", "--platform-tag", platform, wheel,
-                     capture_output=True, text=True).stdout.strip()
+                     env=os.environ | {"SOURCE_DATE_EPOCH": date}, capture_output=True, text=True).stdout.strip()
         return Path(shutil.copy(Path(made, tagged), folder))
 
 
@@ -64,8 +64,9 @@ def audited(wheel, platform):
     loader takes any such name for itself.
     """
     said = run(sys.executable, "-m", "auditwheel", "show", wheel, capture_output=True, text=True).stdout
-    needed = json.loads((re.search(r"{.*?}", said, re.DOTALL) or ["{}"])[0])
-    fits = set(needed) <= {"libc.so"} if platform.startswith("musllinux") else f'"{platform}"' in said
+    libraries = re.search(r"required by the wheel:\s*({.*?})", said, re.DOTALL)
+    alone = libraries is None or set(json.loads(libraries[1])) <= {"libc.so"}
+    fits = alone if platform.startswith("musllinux") else f'"{platform}"' in said
     if not fits:
         raise SystemExit(f"{wheel.name} does not fit its tag {platform}: {said}")
 
