@@ -6,8 +6,8 @@ array([0.047, 0.5  , 0.953])
 >>> float(fastnn.activations.sigmoid.derivative(0.0))
 0.25
 
-They run the kernels that networks run, and so give the same bits; the formulas are in
-`kernels/activations.pxd` (fast) and `reference.py` (readable). The kernels say which activations there are.
+They use the same kernels as networks, so they give the same bits. The formulas are in `kernels/activations.pxd`
+(fast) and `reference.py` (readable).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ ActivationName = HiddenName | Literal["softmax", "exp"]
 class Activation:
     """An element-wise function `y = activation(z)`; softmax works along the last axis.
 
-    Arrays of any shape, and numbers, are taken; float32 gives float32, everything else float64.
+    It takes numbers and arrays of any shape. float32 gives float32, everything else gives float64.
     """
 
     def __init__(self, name: str, formula: str, initializer: str = "glorot_uniform", output_only: bool = False) -> None:

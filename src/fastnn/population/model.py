@@ -155,7 +155,7 @@ class Population(PopulationState):
 
     @explains
     def select(self, members: ArrayLike) -> Population:
-        """Another population of these members, in this order, with all of their state; a member may come again.
+        """Another population of these members, in this order, with all of their state. A member may come twice.
 
         For successive halving, `population.select(best)`; for population-based training, `population.select(parents)`
         and then other learning rates.
@@ -178,7 +178,7 @@ class Population(PopulationState):
             tol: float | None = None, early_stopping: EarlyStopping | None = None, time_budget: float | None = None,
             callbacks: Iterable[Callback] = (), progress: bool = False,
             threads: int | None = None) -> PopulationHistory:
-        """Trains every member, and goes on where the last fit stopped.
+        """Trains every member. A second fit continues where the last one stopped.
 
         Parameters
         ----------
@@ -187,32 +187,33 @@ class Population(PopulationState):
         y : array
             As for `Network.fit`: shared, or with an axis of members before the others.
         rows : None, int, or one entry for each member
-            Which rows each member learns from. None: all. An int: so many folds, dealt out at random, of which member
-            i leaves out fold i (and begins anew after the last one); an array (rows,) of whole numbers says the fold
-            of each row. A sequence of n arrays: numbers of rows, or masks, or pairs (learned, left out) as
-            scikit-learn's splitters give. An array (n, rows) of floats: how much each row counts.
+            Which rows each member learns from. None is all rows. An int is a number of random folds: member i leaves
+            out fold i (after the last fold comes the first again). An array (rows,) of whole numbers gives the fold of
+            each row. A sequence of n arrays has row numbers, masks, or pairs (learned, left out) as scikit-learn's
+            splitters give them. An array (n, rows) of floats gives the weight of each row.
         epochs, batch_size, tol, time_budget, progress, threads
             As for `Network.fit`, the same for all. Members are shared among threads.
         optimizer : Optimizer, sequence of n Optimizers, or None
-            One for all, or one for each member: `[fastnn.Adam(rate) for rate in rates]`, of one class, and all with
-            momentum and clipping or none. None is that of the last fit, else Adam(). Their state is the population's;
-            what was passed stays as it was. Constants that are set between fits count from the next one on; another
-            object, or another list, begins with fresh state. With LBFGS or LevenbergMarquardt members train one after
-            the other, each by a copy that goes on from fit to fit (and is not saved); there are no callbacks then.
+            One for all members, or one for each: `[fastnn.Adam(rate) for rate in rates]`. They have one class, and
+            agree in whether they use momentum and clipping. None is the optimizer of the last fit, or Adam(). The
+            population keeps the state; the objects that you pass do not change. New values of their settings count from
+            the next fit on. Another object or list begins with a new state. With LBFGS or LevenbergMarquardt the
+            members train one after the other, without callbacks. Each has a copy, which continues from fit to fit, and
+            is not saved.
         shuffle : "own", "shared" or False
-            Whether each member takes its rows in a random order of its own, as its network alone does; or all take the
-            same batches, which is faster; or rows come as they stand.
+            "own": each member has its own random order of rows, as its network alone would have. "shared": all members
+            have the same batches, which is faster. False: the rows keep their order.
         validation_data : "rest", (X, y), (X, y, sample_weight), float or None
-            "rest" are the rows that a member leaves out, with `rows`. Others are as for `Network.fit`, shared or with
+            "rest" is the rows that a member leaves out by `rows`. The others are as for `Network.fit`, shared or with
             an axis of members.
         sample_weight : array (rows,), (n, rows) or None
         metrics : sequence of str and callables
             As for `Network.fit`, for every member.
         early_stopping : EarlyStopping or None
-            Each member stops by itself. What it remembers is the population's.
+            Each member stops by itself. The population keeps what it remembers.
         callbacks : sequence of Callback
-            Called after each epoch with a fit whose `network` is the population, whose `history` a PopulationHistory,
-            whose `members` those that still train, and whose `stop(reason, members)` ends the training of some.
+            Called after each epoch with a fit. Its `network` is the population, its `history` a PopulationHistory, its
+            `members` those that still train. Its `stop(reason, members)` ends the training of some.
 
         Returns
         -------
@@ -221,15 +222,16 @@ class Population(PopulationState):
         Raises
         ------
         DivergenceError
-            Where the loss of every member stops being finite. Where that of some does, these stop, with the parameters
-            of their last good epoch; `stopped_by` is "diverged" for them, and a RuntimeWarning names them.
+            If the loss of every member is no longer finite. If this happens to some members only, these stop, with the
+            parameters from the beginning of their last good epoch. A RuntimeWarning names them, and `stopped_by` is
+            "diverged" for them.
         ValueError, TypeError
-            For arguments that do not fit, before anything changes; the sentence names the member.
+            If arguments do not fit. The sentence names the member, and nothing has changed.
         KeyboardInterrupt
-            On Ctrl-C: each member's parameters are those of a completed step.
+            After Ctrl-C. Each member has the parameters of a completed step.
         RuntimeError
-            When another thread is training this population, or a callback of this fit would. (Predictions may be asked
-            for meanwhile. Copies and saves wait until no step is under way.)
+            If another thread is training this population, or if a callback of this fit tries to. (Predictions are
+            possible meanwhile. Copies and saves wait for the end of a step.)
         """
         engine = self.engine
         settings = checked_settings(

@@ -69,18 +69,19 @@ class TableModel:
         self.progress = progress
 
     def fit(self, X: Any, y: Any) -> Self:
-        """Learns a column of a table from the others, and returns itself.
+        """Learns one column of a table from the other columns. Returns the model itself.
 
-        A fit begins anew. TypeError for what is no table, ValueError for one from which nothing can be learned, such
-        as fewer than 20 rows with a target; OSError for a file that cannot be read. Then the model is as it was.
+        A second fit starts again. It raises TypeError if X is no table, OSError if a file cannot be read, and
+        ValueError if there is nothing to learn, such as with fewer than 20 rows with a target. Then the model does not
+        change.
 
         Parameters
         ----------
         X : path, frame, dict of columns, array (n, columns) or list of rows
-            A file is CSV or its kin, also compressed, Excel or Parquet; a frame is of pandas, polars or pyarrow.
-            Cells are numbers, text, dates or gaps. Columns without names are called "0", "1", …
+            A file is CSV or similar text, also compressed, Excel or Parquet. A frame comes from pandas, polars or
+            pyarrow. Cells are numbers, text, dates or empty. Columns without names are called "0", "1", …
         y : str, or sequence (n,)
-            The name of the column to learn, or the target itself. Rows in which it is a gap are left out.
+            The name of the column to learn, or the target itself. Rows without a target are left out.
         """
         table, target = table_and_target(X, y)
         kinds = dict(self.kinds or {})
